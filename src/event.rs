@@ -286,6 +286,21 @@ pub enum Order {
         /// The position that it is known by.
         incident: u64,
     },
+    /// A learner that begins anew is about to be derived beside this one.
+    BeginRetraining {
+        /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
+        newest: u64,
+    },
+    /// Put what that learner knows in place of what is learned; where it is refused, a [`Refusal`]
+    /// follows.
+    Retrain {
+        /// The position of the first entry that it applied.
+        from: u64,
+        /// The description that it began under.
+        description: Description,
+    },
+    /// It is given up; the note says why.
+    EndRetraining,
 }
 
 impl Order {
@@ -310,8 +325,21 @@ impl Order {
             | Order::EarlierRestore { .. }
             | Order::Retract(_)
             | Order::Erase(_)
-            | Order::Adopt(_) => false,
+            | Order::Adopt(_)
+            | Order::BeginRetraining { .. }
+            | Order::Retrain { .. }
+            | Order::EndRetraining => false,
         }
+    }
+
+    /// True if a refusal of it is journaled.
+    pub fn is_recorded_when_refused(&self) -> bool {
+        matches!(self, Order::Restore { .. } | Order::Retrain { .. }) || self.is_of_gate()
+    }
+
+    /// True if it only says that a learner which begins anew is derived, or is not.
+    pub fn is_note_of_retraining(&self) -> bool {
+        matches!(self, Order::BeginRetraining { .. } | Order::EndRetraining)
     }
 
     /// The feedback whose content it overwrites, if it is to overwrite any.

@@ -15,7 +15,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
     audit, checkpoint, config, demo, evaluate, fate, feedback, import, incidents, init, limits,
-    predict, promote, reference, replay, restore, retract, serve, status, stream, verify, versions,
+    predict, promote, reference, replay, restore, retract, retrain, serve, status, stream, verify,
+    versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -52,6 +53,8 @@ enum Command {
     Checkpoint(checkpoint::Args),
     /// Restore an earlier version, as a new version
     Restore(restore::Args),
+    /// Have a learner begin anew from the journal, beside live traffic
+    Retrain(retrain::Args),
     /// Make the contender the champion
     Promote(promote::Args),
     /// Stop learning: examples are scored and not learned
@@ -100,6 +103,7 @@ impl Cli {
             Command::Show(args) => block_on(versions::show(args)),
             Command::Checkpoint(args) => block_on(checkpoint::run(args)),
             Command::Restore(args) => block_on(restore::run(args)),
+            Command::Retrain(args) => block_on(retrain::run(args)),
             Command::Promote(args) => block_on(promote::run(args)),
             Command::Freeze(args) => block_on(promote::freeze(args)),
             Command::Resume(args) => block_on(promote::resume(args)),

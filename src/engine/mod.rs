@@ -4,7 +4,7 @@
 //! only once it is on disk; everything has a bound.
 //!
 //! In reading order: [`Engine`] (every model), [`ServedModel`] (one model), then `flows`, one file a
-//! flow (predict, feedback, command, gate, limits, retract, erase, audit, fate, recover), and `host`, with the
+//! flow (predict, feedback, command, gate, limits, retract, retrain, erase, audit, fate, recover), and `host`, with the
 //! journal's only writer (`writer`) and the learner (`learning`: apply and publish). [`Offline`] reads the
 //! data of a server that has stopped.
 //!
@@ -58,7 +58,9 @@ use tokio::sync::watch;
 
 pub use crate::event::Disposal;
 use crate::event::PredictionId;
-pub use crate::learn::{ChampionChange, ChampionScore, Evidence, Incident, IncidentState, Suspect};
+pub use crate::learn::{
+    ChampionChange, ChampionScore, Confused, Evidence, Figure, Incident, IncidentState, Suspect,
+};
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
 pub use compute::clock::{Clock, Reading, WallClock};
@@ -78,6 +80,7 @@ pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};
 use flows::recover::{Clocks, Opened};
 pub use flows::retract::{Certificate, Plan, Request as Retract};
+pub use flows::retrain::{Request as Retrain, Retrained};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
 pub use history::translation::Divergence;
 pub use host::bounds::{Bound, Level};
@@ -266,6 +269,7 @@ impl Engine {
         drain(&threads.write_queue, &runtime);
         // A retraction that was journaled ends with what it erases.
         runtime.iter().for_each(|model| model.retractions.join());
+        runtime.iter().for_each(|model| model.retraining.join());
         drain(&threads.write_queue, &runtime);
         runtime.iter().for_each(|model| model.save_at_stop());
         let _ = threads.write_queue.insist(Work::Close);

@@ -10,7 +10,7 @@ pub struct Alarm {
     pub position: u64,
     /// The stream that has changed.
     pub watched: Watched,
-    /// The name of the input; empty of other streams.
+    /// The name of the input or of the slice, as in `country=BR`; empty of other streams.
     pub input: String,
     /// How it has changed.
     pub change: Change,
@@ -45,11 +45,13 @@ pub enum Watched {
     InputWords,
     /// A fixed random projection of a text or a vector.
     InputProjection,
+    /// The errors of the served answers to the rows of a slice.
+    Slice,
 }
 
 impl Watched {
     /// Every stream.
-    pub const ALL: [Watched; 11] = [
+    pub const ALL: [Watched; 12] = [
         Watched::Error,
         Watched::ErrorWindow,
         Watched::Calibration,
@@ -61,6 +63,7 @@ impl Watched {
         Watched::InputLength,
         Watched::InputWords,
         Watched::InputProjection,
+        Watched::Slice,
     ];
 
     /// The word for it, on the wire, in metrics and on screens.
@@ -77,6 +80,7 @@ impl Watched {
             Watched::InputLength => "input_length",
             Watched::InputWords => "input_words",
             Watched::InputProjection => "input_projection",
+            Watched::Slice => "slice",
         }
     }
 }

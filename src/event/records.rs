@@ -21,6 +21,8 @@ pub enum Reason {
     Contender,
     /// The champion, in place of a candidate that proved worse.
     Rewind,
+    /// The state of a learner that began anew.
+    Retrain,
     /// The champion of another history that an order brought, or the candidate that had served until the
     /// policy changed.
     Champion,
@@ -28,7 +30,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::Initial,
         Reason::Checkpoint,
         Reason::Cadence,
@@ -37,6 +39,7 @@ impl Reason {
         Reason::Adopt,
         Reason::Contender,
         Reason::Rewind,
+        Reason::Retrain,
         Reason::Champion,
     ];
 
@@ -51,6 +54,7 @@ impl Reason {
             Reason::Adopt => "adopt",
             Reason::Contender => "contender",
             Reason::Rewind => "rewind",
+            Reason::Retrain => "retrain",
             Reason::Champion => "champion",
         }
     }

@@ -81,7 +81,7 @@ impl Comparison {
             Event::Command(Command { order, .. }) => match order {
                 // It makes no version.
                 Order::Erase(_) => {}
-                _ if order.is_of_gate() => {}
+                _ if order.is_of_gate() || order.is_note_of_retraining() => {}
                 _ if compares => drop(self.moments.insert(entry.position, moment())),
                 _ => {}
             },

@@ -10,7 +10,9 @@ mod feedback;
 mod gap;
 mod gate;
 mod labels;
+mod monitors;
 mod relabel;
+mod retrain;
 mod rewards;
 mod state;
 mod stream;
@@ -43,6 +45,7 @@ use crate::model::{Model, Spec, SpecError, TextEncoder};
 use accounts::Accounts;
 pub use counterfactual::{Counterfactual, CounterfactualLookup};
 use gap::Gap;
+pub use retrain::{Cause, Retraining};
 use stream::Stream;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
@@ -167,6 +170,8 @@ pub struct Learner {
     failed: Option<String>,
     /// The stretch of erased feedback that is being passed.
     gap: Option<Gap>,
+    /// True of a learner that began behind the first entry: orders for others to do so are nothing to it.
+    begun_anew: bool,
 }
 
 /// The history that a state is of.
@@ -198,6 +203,7 @@ impl Learner {
             has_moved: false,
             failed: None,
             gap: None,
+            begun_anew: false,
             spec,
         }
     }
@@ -220,6 +226,7 @@ impl Learner {
             has_moved: false,
             failed: None,
             gap: None,
+            begun_anew: false,
             spec,
         })
     }
@@ -231,6 +238,16 @@ impl Learner {
             history: History::Other(exclusions),
             ..self
         }
+    }
+
+    /// This state before the first entry, to go on in a history that begins behind `position`, under a
+    /// description that is in force there.
+    pub fn begin_behind(mut self, position: u64, description: Description) -> Learner {
+        self.description = description;
+        self.begun_anew = true;
+        self.stream.position = position;
+        self.crown();
+        self
     }
 
     /// The description in force.
@@ -347,11 +364,14 @@ impl Learner {
         self.accounts.tallies_digest(self.spec.revision)
     }
 
-    /// The first moment at which a window has closed, and silence has its reward.
+    /// The first moment at which a window has closed, and silence has its reward, or at which a learner
+    /// is to begin anew.
     pub fn next_tick(&self) -> Option<Time> {
-        self.spec.rewards.default?;
-        let deadline = self.accounts.pending.next_deadline()?;
-        Some(Time(deadline.0 + 1))
+        let rewards = self.spec.rewards.default;
+        let deadline = rewards.and_then(|_| self.accounts.pending.next_deadline());
+        let closed = deadline.map(|deadline| Time(deadline.0 + 1));
+        let times = [closed, self.next_retraining()];
+        times.into_iter().flatten().min()
     }
 
     /// Applies the next entry.
@@ -401,6 +421,7 @@ impl Learner {
             }
             Event::Erased(kind) => self.pass_over(*kind)?,
         };
+        self.monitor_examples(n_before, &entry.event);
         if let Some(what) = self.failed.take() {
             let position = entry.position;
             return Err(Error::Device { position, what });
@@ -461,6 +482,7 @@ impl Learner {
         self.description = description.clone();
         self.note_revised(&earlier);
         self.watch_as(&earlier);
+        self.await_retraining();
         let first = self.stream.newest_version == 0;
         let version = first.then(|| self.make(Reason::Initial)).flatten();
         match &mut self.accounts.gate {

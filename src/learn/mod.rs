@@ -44,6 +44,7 @@ mod join;
 mod learner;
 mod lookup;
 mod memory;
+mod monitors;
 mod offpolicy;
 mod records;
 pub(crate) mod rewards;
@@ -53,14 +54,18 @@ mod versions;
 
 pub use comparison::Comparison;
 pub use drift::{Detectors, Judged};
+pub(crate) use gate::Trial;
 pub use gate::{
     ChampionChange, ChampionScore, EProcess, Evidence, Incident, IncidentKind, IncidentState,
     Suspect,
 };
 pub use join::Found;
 pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
-pub use learner::{Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Step};
+pub use learner::{
+    Cause, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Retraining, Step,
+};
 pub use lookup::{Lookup, LookupError};
+pub use monitors::{ClassCount, Confused, DetailedScores, Figure, ScoredProbabilities, Scores};
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::Evaluation;
 pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};

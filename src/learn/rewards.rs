@@ -103,6 +103,12 @@ impl<'a> Windows<'a> {
         self.takes_until(waiting, joins.window_us(waiting.position))
     }
 
+    /// When a prediction was accepted.
+    pub(crate) fn began(&self, joins: &PendingPredictions, waiting: &Waiting) -> Time {
+        let window_us = joins.window_us(waiting.position);
+        Time(waiting.deadline.0 - window_us.unwrap_or(self.window_us()))
+    }
+
     /// The prediction that feedback names.
     ///
     /// # Errors

@@ -194,13 +194,12 @@ impl Model {
 
     /// The probability of each action of one row.
     fn shares(&self, row: &Encoded, scores: &[f32]) -> Vec<f32> {
-        let policy = self.spec.policy;
-        let deviations = if policy.needs_posterior() {
+        let deviations = if self.spec.policy.needs_posterior() {
             self.function.deviations(row)
         } else {
             None
         };
-        policy.distribution(Estimates {
+        self.spec.action_shares(Estimates {
             scores,
             deviations: &deviations.unwrap_or_default(),
             n_examples: self.n_examples,

@@ -63,10 +63,10 @@ pub(crate) use predictors::series::{REGRESSIONS, Ring, Series};
 pub use spec::keys;
 pub(crate) use spec::{
     Aggregate, Analytic, Gradient, Input, JournalLimits, Named, NamedEncoder, Neighbourhood,
-    Optimizer, Policy, Rewards, Strategy,
+    Optimizer, Rewards, Strategy,
 };
 pub use spec::{
     Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
-    LearnerKind, LowRank, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION, RowFormat,
-    SeriesSettings, Spec, Task, TimeFormat, Times, rfc_3339_of,
+    LearnerKind, LowRank, MonitorSettings, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION,
+    RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times, encoding_named, rfc_3339_of,
 };

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::loss::argmax;
-use super::spec::Policy;
+use super::spec::{Policy, Spec};
 use crate::event::PredictionId;
 
 /// The estimates of every action for one row.
@@ -54,6 +54,30 @@ impl Policy {
                 certain(argmax(&bounds.collect::<Vec<f32>>()), n_actions)
             }
         }
+    }
+}
+
+impl Spec {
+    /// The probability of each action, `[actions]`: that of the policy, raised to the floor.
+    pub fn action_shares(&self, estimates: Estimates<'_>) -> Vec<f32> {
+        let mut shares = self.policy.distribution(estimates);
+        let floor = self.exposure_floor;
+        if floor > 0.0 {
+            let left = 1.0 - floor * shares.len() as f64;
+            let raise = |share: &mut f32| *share = (floor + left * f64::from(*share)) as f32;
+            shares.iter_mut().for_each(raise);
+        }
+        shares
+    }
+
+    /// The least probability that any action has, whatever is learned.
+    pub fn least_share(&self) -> f64 {
+        let (floor, n_actions) = (self.exposure_floor, self.task.names().len() as f64);
+        let of_policy = match self.policy {
+            Policy::Epsilon(epsilon) => epsilon / n_actions,
+            _ => 0.0,
+        };
+        floor + (1.0 - floor * n_actions) * of_policy
     }
 }
 
@@ -245,6 +269,32 @@ mod tests {
         let known = estimates(&[0.5, 0.4], &[0.1, 0.4]);
         assert_eq!(Policy::LinUcb(1.0).distribution(known), [0.0, 1.0]);
         assert_eq!(Policy::LinUcb(0.1).distribution(known), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn every_action_has_the_floor_and_what_is_left_is_shared_as_before() {
+        let check = |policy: &str, scores: &[f32], expected: [f32; 3]| {
+            let toml = format!(
+                "task = 'bandit'\nactions = ['a', 'b', 'c']\n[[input]]\nname = 'x'\nkind = 'number'\n\
+                 [policy]\n{policy}\n"
+            );
+            let spec = Spec::parse(&toml).expect("a description");
+            let shares = spec.action_shares(estimates(scores, &[]));
+            assert_eq!(shares, expected, "{policy}");
+            let least = shares.iter().copied().fold(1.0, f32::min);
+            assert!(f64::from(least) >= spec.least_share() - 1e-7, "{policy}");
+        };
+        check("kind = 'greedy'", &[0.0, 1.0, 0.5], [0.0, 1.0, 0.0]);
+        check(
+            "kind = 'greedy'\nfloor = 0.125",
+            &[0.0, 1.0, 0.5],
+            [0.125, 0.75, 0.125],
+        );
+        check(
+            "kind = 'epsilon'\nepsilon = 0.75\nfloor = 0.25",
+            &[0.0, 1.0, 0.5],
+            [0.3125, 0.375, 0.3125],
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::context::ServerContext;
-use crate::engine::{self, Bound, Counts, Level, Status};
+use crate::engine::{self, Bound, Counts, Figure, Level, Status};
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -110,7 +110,7 @@ struct Score {
     value: fn(&Status) -> Option<f64>,
 }
 
-const SCORES: [Score; 10] = [
+const SCORES: [Score; 11] = [
     Score {
         name: "perennial_score",
         help: "Progressive score over everything judged; absent before.",
@@ -160,6 +160,15 @@ const SCORES: [Score; 10] = [
         name: "perennial_open_incidents",
         help: "Incidents that nobody has closed.",
         value: |s| Some(s.gate.as_ref()?.n_open_incidents() as f64),
+    },
+    Score {
+        name: "perennial_retraining",
+        help: "Whether a learner that begins anew is derived.",
+        value: |s| {
+            Some(f64::from(u8::from(
+                s.retraining.is_some_and(|one| one.is_open),
+            )))
+        },
     },
 ];
 
@@ -241,7 +250,8 @@ async fn metrics(State(context): State<Arc<ServerContext>>) -> impl IntoResponse
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
 }
 
-/// Names of models, fates and members hold nothing that a label must escape.
+/// Names of models, fates and members hold nothing that a label must escape; those of classes and slices
+/// may.
 fn of_models(statuses: &[Status]) -> String {
     let mut text = String::new();
     for metric in METRICS {
@@ -266,6 +276,11 @@ fn of_models(statuses: &[Status]) -> String {
     each_count(&mut text, statuses, FATES, help, |s| &s.fates);
     let help = "Alarms of drift, by the stream that raised them.";
     each_count(&mut text, statuses, ALARMS, help, |s| &s.drift_alarms);
+    let help = "Figures of the monitors, by name and span.";
+    head(&mut text, "perennial_monitor", "gauge", help);
+    for status in statuses {
+        each_figure(&mut text, &status.model, &status.figures);
+    }
     let help = "How much of each bound is used; at 1 something gives way or is refused.";
     head(&mut text, "perennial_bound_used_ratio", "gauge", help);
     each_bound(&mut text, statuses, "perennial_bound_used_ratio", |b| {
@@ -304,6 +319,36 @@ fn each_count(
             *text += &format!("{name}{{model=\"{model}\",{label}=\"{word}\"}} {n}\n");
         }
     }
+}
+
+/// A line for each span that a figure is known for.
+fn each_figure(text: &mut String, model: &str, figures: &[Figure]) {
+    for figure in figures {
+        let mut labels = format!("model=\"{model}\",monitor=\"{}\"", figure.name);
+        for (label, value) in [("of", &figure.of), ("slice", &figure.slice)] {
+            if !value.is_empty() {
+                labels += &format!(",{label}=\"{}\"", escaped(value));
+            }
+        }
+        let spans = [
+            ("all", figure.all),
+            ("window", figure.window),
+            ("recent", figure.recent),
+        ];
+        for (span, value) in spans {
+            if let Some(value) = value {
+                *text += &format!("perennial_monitor{{{labels},span=\"{span}\"}} {value}\n");
+            }
+        }
+    }
+}
+
+/// The value of a label as Prometheus reads it.
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 fn each_bound(text: &mut String, statuses: &[Status], name: &str, value: fn(&Bound) -> f64) {

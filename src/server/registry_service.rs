@@ -8,7 +8,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::context::{self, ServerContext, run_blocking};
 use super::wire::{self, Refusal};
-use crate::engine::{Disposal, Error, NewVersion, Retract, ServedModel};
+use crate::engine::{Disposal, Error, NewVersion, Retract, Retrain, ServedModel};
 use crate::event::{Command, Order, Selector};
 use crate::model::OrderedLimits;
 use crate::proto::perennial::v1::registry_server;
@@ -137,6 +137,18 @@ impl registry_server::Registry for RegistryService {
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
         let NewVersion { version, position } = made?;
         Ok(Response::new(VersionMade { version, position }))
+    }
+
+    async fn retrain(
+        &self,
+        request: Request<RetrainRequest>,
+    ) -> Result<Response<Retrained>, Status> {
+        let actor = context::actor(&request);
+        let request = request.into_inner();
+        let logged = LoggedOrder::new("retrain", &request.model, &actor);
+        let done = self.retrained(request, actor).await;
+        logged.end(done.as_ref().map(|done| (done.version, done.position)));
+        Ok(Response::new(done?))
     }
 
     async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<OrderDone>, Status> {
@@ -316,6 +328,28 @@ impl RegistryService {
         let model = self.0.model(model)?;
         check_note(&by.1)?;
         Ok(model.promote(version, by).await?)
+    }
+
+    async fn retrained(
+        &self,
+        request: RetrainRequest,
+        actor: String,
+    ) -> Result<Retrained, Refusal> {
+        let model = self.0.model(&request.model)?;
+        check_note(&request.note)?;
+        let RetrainRequest {
+            newest,
+            force,
+            note,
+            ..
+        } = request;
+        let retrain = Retrain {
+            newest,
+            force,
+            actor,
+            note,
+        };
+        Ok(wire::retrained(model.retrain(retrain).await?))
     }
 
     async fn commanded(&self, model: &str, command: Command) -> Result<NewVersion, Refusal> {

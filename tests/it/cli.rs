@@ -4,8 +4,10 @@ mod answers;
 mod backfill;
 mod changed;
 mod documents;
+mod files;
 mod operating;
 mod precision;
+mod times;
 mod width;
 
 use std::fs;
@@ -159,15 +161,19 @@ async fn versions_are_made_shown_and_brought_back() {
     assert_eq!(made["version"], 2);
     let then = server.status("m").await;
     server.json(&learn);
-    let before = server.status("m").await;
+    let mut before = server.status("m").await;
     assert_ne!(before.digest, then.digest);
     let would = server.json(&["restore", "m", "2", "--dry-run"]);
     assert_eq!(would["version"], 2);
-    assert_eq!(
-        server.status("m").await,
-        before,
-        "a dry run changes nothing"
-    );
+    let mut after = server.status("m").await;
+    // What a clock says of the last entries goes on.
+    let of_clock = ["feedback_silence_seconds", "model_age_seconds"];
+    for status in [&mut before, &mut after] {
+        status
+            .figures
+            .retain(|one| !of_clock.contains(&one.name.as_str()));
+    }
+    assert_eq!(after, before, "a dry run changes nothing");
     let restored = server.json(&["restore", "m", "2"]);
     assert_eq!(restored["version"], 3);
     assert_eq!(server.status("m").await.digest, then.digest);

@@ -7,12 +7,13 @@
 //! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
 //! of versions only what a retraction has found, `8` (see its test) journals of the second
 //! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, `13` the
-//! first orders, decisions and versions of the gate, `14` the first alarm of drift, and `16` the first
-//! version of a champion:
+//! first orders, decisions and versions of the gate, `14` the first alarm of drift, `15` the first
+//! orders of retraining and the version that one makes, and `16` the first version of a champion:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
 mod events;
+mod newest;
 mod revision;
 mod rules;
 
@@ -23,10 +24,10 @@ use std::path::{Path, PathBuf};
 use crate::support::layout::{Header, groups};
 use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, drift,
-    hashed, judged, labelled, later, names, samples, samples_read, short_history, start, trained,
-    wide,
+    ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, hashed, judged,
+    labelled, later, names, samples, samples_read, short_history, start, trained, wide,
 };
+use newest::{drift, retrained};
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
 use perennial::learn::Learner;
@@ -98,6 +99,11 @@ fn golden_championed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/16")
 }
 
+/// The journal of orders of retraining.
+fn golden_retrained() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/15")
+}
+
 /// The journal of orders whose refusals and erasures are recorded.
 fn golden_answered() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
@@ -152,6 +158,7 @@ fn write(data: &Path) {
         ("judged", judged()),
         ("drift", vec![drift()]),
         ("championed", vec![championed()]),
+        ("retrained", retrained()),
         ("answered", answered()),
         ("hashed", hashed().into()),
         ("counted", vec![counted()]),
@@ -244,6 +251,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(drift[0], drift[1]);
     let championed = [&data, &golden_championed()].map(|data| headers(data, "championed"));
     assert_eq!(championed[0], championed[1]);
+    let retrained = [&data, &golden_retrained()].map(|data| headers(data, "retrained"));
+    assert_eq!(retrained[0], retrained[1]);
     assert_eq!(
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
@@ -271,6 +280,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&answered())
         .chain(&judged())
         .chain(&hashed())
+        .chain(&retrained())
         .chain(&[decided(), wide(), drift(), championed()])
         .flat_map(names)
         .collect();
@@ -315,6 +325,10 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     let journal = golden_championed().join("championed/journal");
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     assert_eq!(reader.next(1).unwrap().unwrap().event, championed());
+    let mut reader = Reader::open(&golden_retrained().join("retrained/journal"), 1, 0).unwrap();
+    for event in retrained() {
+        assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
+    }
     let journal = golden_answered().join("answered/journal");
     let mut reader = Reader::open(&journal, 1, 0).unwrap();
     for event in answered() {

@@ -466,7 +466,7 @@ async fn p12_limits_are_shown_and_changed_over_the_wire_and_health_names_a_bound
     let refusal = within(registry.set_limits(wrong)).await.unwrap_err();
     assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
     assert!(
-        refusal.message().contains("journal.bytes_max = much"),
+        refusal.message().contains("journal.bytes_max = \"much\""),
         "{refusal}"
     );
     let health = served.get("/v2/health/ready");

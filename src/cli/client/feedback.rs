@@ -24,11 +24,11 @@ pub(crate) struct FeedbackStream<T, S> {
 }
 
 impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
-    /// Opens a stream; each reply is folded into the state.
+    /// Opens a stream; each reply is folded into the state, and an error of that ends the stream.
     pub(crate) fn open(
         mut learning: LearningClient<Channel>,
         state: S,
-        fold: fn(&mut S, T, FeedbackReply),
+        fold: fn(&mut S, T, FeedbackReply) -> anyhow::Result<()>,
     ) -> Self {
         let (events, to_send) = mpsc::channel(IN_FLIGHT_MAX);
         // A ticket is taken out only when its reply is there, so this channel is the bound.
@@ -40,7 +40,7 @@ impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
             while let Some(reply) = replies.message().await.map_err(refusal)? {
                 let ticket = sent.recv().await;
                 let ticket = ticket.context("the server replied to more events than were sent")?;
-                fold(&mut state, ticket, reply);
+                fold(&mut state, ticket, reply)?;
             }
             sent.close();
             if sent.recv().await.is_some() {

@@ -5,11 +5,20 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, bail};
-use perennial::model::Task;
+use perennial::model::{Task, TimeFormat};
 use perennial::proto::inference::ModelMetadataResponse;
 
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::rows::{Input, Kind, quoted};
+
+/// How the times of an input are written.
+#[derive(Default, serde::Deserialize)]
+struct WrittenTimes {
+    /// Empty for RFC 3339.
+    format: String,
+    /// Seconds east of UTC.
+    zone_s: i64,
+}
 
 /// Reads the signature of a model from its metadata.
 ///
@@ -20,11 +29,26 @@ pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<Model
     let gaps = gaps.unwrap_or_default();
     let times: Option<Vec<String>> = parsed(&metadata.properties, "times")?;
     let times = times.unwrap_or_default();
+    let formats: Option<HashMap<String, WrittenTimes>> =
+        parsed(&metadata.properties, "time_formats")?;
+    let mut formats = formats.unwrap_or_default();
     let inputs = metadata.inputs.into_iter().map(|tensor| {
         let gaps = gaps.contains(&tensor.name);
         let kind = match (tensor.datatype.as_str(), tensor.shape.as_slice()) {
             ("FP64", _) => Kind::Number,
-            ("BYTES", _) if times.contains(&tensor.name) => Kind::Time,
+            ("BYTES", _) if times.contains(&tensor.name) => {
+                let written = formats.remove(&tensor.name).unwrap_or_default();
+                let format = match written.format.as_str() {
+                    "" => Some(TimeFormat::default()),
+                    format => TimeFormat::parse(format),
+                };
+                let name = quoted(&tensor.name);
+                let format = format.with_context(|| {
+                    let format = &written.format;
+                    format!("the times of the model's input {name} are as {format}, unknown here")
+                });
+                Kind::Time(format?, written.zone_s)
+            }
             ("BYTES", _) => Kind::Text,
             ("FP32", &[-1, length]) if length > 0 => Kind::Vector(length as usize),
             (datatype, shape) => bail!(
@@ -108,15 +132,19 @@ mod tests {
         let inputs: [(&str, &[i64]); 3] = [("FP64", &[-1]), ("BYTES", &[-1]), ("FP32", &[-1, 3])];
         let properties = [("task", "bandit"), ("actions", r#"["a","b"]"#)];
         let signature = super::signature(metadata(&inputs, &properties)).unwrap();
-        let kinds: Vec<Kind> = signature.inputs.iter().map(|input| input.kind).collect();
+        let kinds: Vec<Kind> = signature
+            .inputs
+            .iter()
+            .map(|input| input.kind.clone())
+            .collect();
         assert_eq!(kinds, [Kind::Number, Kind::Text, Kind::Vector(3)]);
         let actions = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(signature.task, Task::Bandit { actions });
         let properties = [("task", "regression"), ("times", r#"["x"]"#)];
         let timed = super::signature(metadata(&[("BYTES", &[-1])], &properties)).unwrap();
         assert_eq!(
-            (timed.inputs[0].kind, timed.inputs[0].gaps),
-            (Kind::Time, false)
+            (&timed.inputs[0].kind, timed.inputs[0].gaps),
+            (&Kind::Time(TimeFormat::default(), 0), false)
         );
     }
 

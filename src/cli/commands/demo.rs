@@ -307,6 +307,7 @@ impl DemoSession {
             last.0 = last.0.max(reply.position);
             last.1 += u64::from(reply.status == Status::Accepted as i32);
             last.2.push(sent.elapsed());
+            Ok(())
         };
         let mut stream =
             FeedbackStream::open(self.client.learning.clone(), (0, 0, Vec::new()), fold);

@@ -202,8 +202,12 @@ fn evaluate_logged(
         opened.push((off_policy_evaluation(args, model, progress), decisions));
     }
     let interrupt = Interrupt::listen()?;
-    let reports = run_in_parallel(names, opened, |(evaluation, rows), clock| {
-        evaluation.run(rows.take(limit(args)), clock, &interrupt)
+    let reports = run_in_parallel(names, opened, |(evaluation, file), clock| {
+        let report = evaluation.run(file.take(limit(args)), clock, &interrupt)?;
+        if args.run_args.limit != Some(0) && !interrupt.is_set() {
+            report.ensure_used(rows)?;
+        }
+        Ok(report)
     })?;
     print_off_policy(args, names, &reports)?;
     interrupt.end()

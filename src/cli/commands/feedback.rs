@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::cli::client::{self, Client, FeedbackStream};
 use crate::cli::output::print::{self, Progress};
-use crate::cli::rows::lines::Lines;
+use crate::cli::rows::lines::{Lines, shown};
 use event::Refusal;
 
 /// The model, and the file of events.
@@ -46,12 +46,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         ReplyCounts::new(),
         ReplyCounts::take,
     );
-    let mut n_malformed = 0;
+    let (mut n_malformed, mut is_first) = (0, true);
     while let Some(line) = lines.next(0)? {
         let number = lines.number();
         let line = line.trim().trim_start_matches('\u{feff}');
         if line.is_empty() {
             continue;
+        }
+        if std::mem::take(&mut is_first) {
+            ensure_object(&args, line)?;
         }
         match event::parse(&args.model, &inputs, line) {
             Ok(mut event) => {
@@ -67,6 +70,22 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut counts = stream.finish().await?;
     counts.refused += n_malformed;
     counts.finish(args.client.json)
+}
+
+/// Refuses a file that does not begin with an object.
+fn ensure_object(args: &Args, line: &str) -> anyhow::Result<()> {
+    let file = shown(&args.file);
+    ensure!(
+        !line.starts_with('['),
+        "{file}: a JSON array, expected JSON lines, an object a line, as by `jq -c '.[]'`"
+    );
+    ensure!(
+        line.starts_with('{'),
+        "{file}: no JSON object in the first line, expected JSON lines; a table of rows and targets is \
+         sent by `perennial stream {} ROWS --target COLUMN`",
+        args.model
+    );
+    Ok(())
 }
 
 /// The counts of replies; a ticket is the line of its event.
@@ -134,7 +153,7 @@ impl ReplyCounts {
         Ok(())
     }
 
-    fn take(&mut self, line: u64, reply: FeedbackReply) {
+    fn take(&mut self, line: u64, reply: FeedbackReply) -> anyhow::Result<()> {
         let count = match reply.status() {
             Status::Accepted => &mut self.accepted,
             Status::Duplicate => &mut self.duplicate,
@@ -165,6 +184,7 @@ impl ReplyCounts {
             )
         };
         self.progress.show(text);
+        Ok(())
     }
 }
 

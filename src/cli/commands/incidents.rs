@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Close this incident
     #[arg(long, value_name = "INCIDENT", group = "changed")]
     close: Option<u64>,
-    /// What was found or done, kept with the incident
+    /// A remark that is kept with the incident: its cause, or its remedy
     #[arg(long, value_name = "TEXT", default_value = "", requires = "changed")]
     note: String,
     #[command(flatten)]

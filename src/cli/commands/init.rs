@@ -3,6 +3,7 @@
 //! Invariant: memory is bounded by columns and classes, never by rows; every guess is written
 //! down with its reason, and every excluded column has a line with the reason.
 
+mod amounts;
 mod choice;
 mod column;
 mod column_stats;
@@ -11,7 +12,9 @@ pub(crate) mod draft;
 mod extremes;
 mod give_away;
 mod goal;
+mod hashed;
 mod logged_columns;
+mod marks;
 mod screen;
 mod selection;
 mod sentinels;
@@ -32,7 +35,7 @@ use crate::cli::output::print;
 use crate::cli::rows::decisions::DecisionColumns;
 use crate::cli::rows::lines::shown;
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
-use crate::cli::rows::{Form, Found, quoted};
+use crate::cli::rows::{Found, quoted};
 use choice::Choice;
 use draft::{Draft, DraftInput, DraftKind, ExcludedColumn, Task};
 use extremes::Extremes;
@@ -139,8 +142,11 @@ fn assembled(
 ) -> anyhow::Result<Draft> {
     let (target, task) = goal.target();
     let sentinels = all_sentinels(&survey);
+    let mut rows = format(&survey);
     let of_target = sentinels.get(&survey.stats.len()).cloned();
-    let choice = survey.target.choose(task)?;
+    let choice = survey
+        .target
+        .choose(task, of_target.as_deref().unwrap_or_default())?;
     let known = Known {
         task: choice.task,
         n_rows: survey.n_rows,
@@ -159,7 +165,7 @@ fn assembled(
         listed(&excluded)
     );
     ensure_takes(inputs.len())?;
-    let (mut rows, mut notes) = (format(&survey.form, survey.no_header), survey.notes);
+    let mut notes = survey.notes;
     if is_context_free {
         inputs.push(context());
         rows.constants.insert(CONTEXT.to_owned(), "1".to_owned());
@@ -223,23 +229,27 @@ fn add_decided(rows: &mut RowFormat, inputs: &[DraftInput], choice: &TaskChoice)
 /// The numbers that stand for none, by the place of a column; the target stands behind the columns.
 fn all_sentinels(survey: &Survey) -> BTreeMap<usize, Vec<(f64, u64)>> {
     let columns = survey.stats.iter().enumerate();
-    let mut extremes: Vec<(usize, Extremes, u64)> = columns
-        .map(|(index, column)| (index, column.extremes, column.n_numbers))
+    let mut extremes: Vec<(usize, &Extremes, u64)> = columns
+        .map(|(index, column)| (index, &column.extremes, column.n_numbers))
         .collect();
-    extremes.push((survey.stats.len(), survey.target.extremes, survey.n_rows));
+    extremes.push((survey.stats.len(), &survey.target.extremes, survey.n_rows));
     sentinels(&extremes)
 }
 
 /// How the file was read, for the commands that come after.
-fn format(form: &Form, no_header: bool) -> RowFormat {
-    let mut rows = RowFormat::default();
+fn format(survey: &Survey) -> RowFormat {
+    let (form, mut rows) = (&survey.form, RowFormat::default());
     if let Some(separator) = form.separator {
         rows.separator = Some(separator.to_string());
         rows.decimals = Some(form.decimals.word().to_owned());
-        rows.header = no_header.then_some(false);
+        rows.header = survey.no_header.then_some(false);
     }
     if let Found::Whole(encoding) = form.encoding {
         rows.encoding = Some(encoding.to_lowercase());
+    }
+    if survey.has_percent() {
+        // The default, which the author sees and may change.
+        rows.percent = Some("points".to_owned());
     }
     rows
 }

@@ -17,6 +17,7 @@ pub(super) mod reference;
 pub(super) mod replay;
 pub(super) mod restore;
 pub(super) mod retract;
+pub(super) mod retrain;
 pub(super) mod serve;
 pub(super) mod status;
 pub(super) mod stream;

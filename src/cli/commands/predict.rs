@@ -66,10 +66,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut rows = Rows::open(path, &ReadOptions::of(&args.read, &described.rows))?;
     let of_file = || lines::shown(path);
     let mut layout = Layout::of_rows(&mut rows, &inputs).with_context(of_file)?;
-    rows.notes().iter().for_each(print::note);
+    let notes = [rows.notes(), layout.notes()];
+    notes.iter().flatten().for_each(print::note);
     let mut unusable = UnusableRows::new(args.strict);
     let out = args.out.as_deref();
     let mut out = out.map(|out| AnswersFile::create(out, path)).transpose()?;
+    let mut n_answered = 0;
     for row in rows.by_ref() {
         let batch = row.and_then(|row| {
             let batch = layout.batch(&row).with_context(of_file);
@@ -81,17 +83,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let names = described.task.names();
         let answer = answer(&mut client, &args, (&inputs, names), &batch).await;
         let answer = answer.with_context(|| format!("line {line}"));
-        if let (Some(answer), Some(out)) = (unusable.sort(answer)?, &mut out) {
+        let Some(answer) = unusable.sort(answer)? else {
+            continue;
+        };
+        n_answered += 1;
+        if let Some(out) = &mut out {
             out.write(&answer.row(line, described.task.names(), None))?;
         }
     }
     out.map_or(Ok(()), AnswersFile::finish)?;
-    let notes = [
-        rows.closing_notes(),
-        layout.closing_notes(),
-        unusable.notes(),
-    ];
+    let notes = [rows.closing_notes(), layout.closing_notes()];
     notes.iter().flatten().for_each(print::note);
+    unusable.ensure_used(path, n_answered)?;
+    unusable.notes().iter().for_each(print::note);
     Ok(())
 }
 
@@ -145,7 +149,7 @@ fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch>
     for input in inputs {
         let is_set = names.iter().any(|name| is_of(name, input));
         ensure!(
-            is_set,
+            is_set || input.gaps,
             "input {} is not given; use --set",
             quoted(&input.name)
         );

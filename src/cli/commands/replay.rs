@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing on disk is changed without `--adopt`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -77,10 +77,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         ))?;
         change.iter().try_for_each(champion)?;
     }
-    print::note(format_args!(
-        "copy {} over the model's own model.toml before the next `perennial serve`",
-        with.display()
-    ));
+    if !is_own(with, &args.model) {
+        print::note(format_args!(
+            "copy {} over the model's own model.toml before the next `perennial serve`",
+            with.display()
+        ));
+    }
     Ok(())
 }
 
@@ -128,6 +130,15 @@ fn gate_lines(other: &Replayed) -> Vec<String> {
         lines.push("with it the model is frozen at the end: nothing is learned".to_owned());
     }
     lines
+}
+
+/// True for the model.toml in the folder of a model of this name.
+fn is_own(description: &Path, model: &str) -> bool {
+    let path = description.canonicalize();
+    let path = path.as_deref().unwrap_or(description);
+    let folder = path.parent().and_then(Path::file_name);
+    path.file_name().is_some_and(|name| name == "model.toml")
+        && folder.is_some_and(|folder| folder == model)
 }
 
 /// Applies all entries, with a progress line.

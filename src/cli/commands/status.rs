@@ -2,8 +2,10 @@
 //!
 //! Invariant: a block for each model, or with `--json` an object a line.
 
+mod figures;
+
 use perennial::proto::perennial::v1::{
-    DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus,
+    Confusion, DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus, Retraining,
 };
 use serde_json::{Map, Value, json};
 
@@ -71,22 +73,15 @@ fn block(status: &ModelStatus) -> Vec<String> {
             status.examples, status.remembered
         ),
     );
-    let metric = status.metric.replace('_', " ");
-    let [all, recent, no_change] =
-        [status.score, status.recent_score, status.no_change_score].map(print::shown);
-    let mut score = format!("{metric} {all}, recently {recent}");
-    if status.task != "bandit" {
-        score += &format!(", no change {no_change}");
-    }
-    match status.judged {
-        0 => put("judged", "no answer yet".to_owned()),
-        judged => put("judged", format!("{judged} answers: {score}")),
-    }
+    put("judged", judged(status));
     if let Some(retention) = status.retention {
         let retained = print::shown(Some(retention));
         put("retention", format!("{retained} of what was learned once"));
     }
     put("drift", drift(status));
+    figures::lines(&status.figures)
+        .into_iter()
+        .for_each(|(name, line)| put(name, line));
     let (waiting, unjournaled) = (status.waiting, status.unjournaled);
     let predictions = format!("{waiting} waiting, {unjournaled} unjournaled");
     put("predictions", predictions);
@@ -96,8 +91,24 @@ fn block(status: &ModelStatus) -> Vec<String> {
     }
     put("computed by", status.profile.clone());
     lines.extend(gate_lines(status));
+    lines.extend(retraining_line(status));
     lines.extend(bounds(status));
     lines
+}
+
+/// The score of the answers that were judged.
+fn judged(status: &ModelStatus) -> String {
+    let metric = status.metric.replace('_', " ");
+    let [all, recent, no_change] =
+        [status.score, status.recent_score, status.no_change_score].map(print::shown);
+    let mut score = format!("{metric} {all}, recently {recent}");
+    if status.task != "bandit" {
+        score += &format!(", no change {no_change}");
+    }
+    match status.judged {
+        0 => "no answer yet".to_owned(),
+        judged => format!("{judged} answers: {score}"),
+    }
 }
 
 /// The line of the gate, and one of open incidents.
@@ -112,6 +123,22 @@ fn gate_lines(status: &ModelStatus) -> Vec<String> {
         lines.push(format!("  {:<12} {shown}", "incidents"));
     }
     lines
+}
+
+/// The newest learner that began anew.
+fn retraining_line(status: &ModelStatus) -> Option<String> {
+    let newest = status.retraining?;
+    let of = match newest.newest {
+        0 => "all that is retained".to_owned(),
+        rows => format!("the newest {rows} labelled rows"),
+    };
+    let begun = newest.begun;
+    let shown = if newest.is_open {
+        format!("a learner is derived from {of}, since position {begun}")
+    } else {
+        format!("the next is counted from position {begun} on")
+    };
+    Some(format!("  {:<12} {shown}", "retraining"))
 }
 
 /// Champion and contender, and how far the evidence is.
@@ -265,15 +292,7 @@ fn object(status: &ModelStatus) -> Value {
             "sum": member.sum,
         })
     });
-    let alarms = status.newest_alarms.iter().map(|alarm| {
-        json!({
-            "position": alarm.position,
-            "watched": alarm.watched,
-            "input": alarm.input,
-            "change": alarm.change,
-            "evidence": alarm.evidence,
-        })
-    });
+    let alarms = status.newest_alarms.iter().map(alarm_object);
     let bounds = status.bounds.iter().map(|bound| {
         json!({
             "name": bound.name,
@@ -304,6 +323,8 @@ fn object(status: &ModelStatus) -> Value {
         "drift_alarms": raised(status).into_iter().collect::<Map<_, _>>(),
         "newest_alarms": alarms.collect::<Vec<_>>(),
         "steady_answers": print::json(status.steady_answers),
+        "monitors": figures::object(&status.figures),
+        "confusion": confusion(&status.confusion),
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
         "contradictions": status.contradictions,
@@ -313,7 +334,38 @@ fn object(status: &ModelStatus) -> Value {
         "profile": status.profile,
         "bounds": bounds.collect::<Vec<_>>(),
         "gate": status.gate.as_ref().map(gate_object),
+        "retraining": status.retraining.map(retraining_object),
     })
+}
+
+fn alarm_object(alarm: &DriftAlarm) -> Value {
+    json!({
+        "position": alarm.position,
+        "watched": alarm.watched,
+        "input": alarm.input,
+        "change": alarm.change,
+        "evidence": alarm.evidence,
+    })
+}
+
+fn retraining_object(newest: Retraining) -> Value {
+    json!({
+        "begun": newest.begun,
+        "newest": newest.newest,
+        "is_open": newest.is_open,
+    })
+}
+
+/// How often each label had each answer.
+fn confusion(pairs: &[Confusion]) -> Value {
+    let pairs = pairs.iter().map(|pair| {
+        json!({
+            "label": pair.label,
+            "answer": pair.answer,
+            "count": pair.count,
+        })
+    });
+    pairs.collect()
 }
 
 fn gate_object(gate: &GateStatus) -> Value {

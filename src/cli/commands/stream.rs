@@ -52,7 +52,8 @@ pub(crate) struct Args {
     /// the journal retains them
     #[arg(long, value_name = "NAME", requires = "time")]
     backfill: Option<String>,
-    /// The column of event times, in RFC 3339, or COLUMN=FORMAT, as in day=%d/%m/%Y
+    /// The column of event times, in the format of the input of that name or in RFC 3339, or
+    /// COLUMN=FORMAT, as in day=%d/%m/%Y
     #[arg(long, value_name = "COLUMN", value_parser = event_times)]
     time: Option<EventTimes>,
     /// Send rows and feedback without waiting until earlier feedback was learned
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         task: &described.task,
     })?;
     let file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;
-    let mut file = file.timed(args.time.as_ref())?;
+    let mut file = file.timed(args.time, &described.inputs)?;
     file.notes().iter().for_each(print::note);
     let before = status(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
@@ -108,6 +109,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         stream.open(rows).await?;
     } else {
         stream.closed(rows).await?;
+    }
+    if limit > 0 {
+        stream.ensure_used(&args.rows)?;
     }
     stream.catch_up().await?;
     let seconds = stream.run.seconds();

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use perennial::event::Batch;
 use perennial::model::Task;
 
+use super::described::check_described;
 use super::file::Rows;
 use super::labelled::Check;
 use super::layout::Layout;
@@ -89,6 +90,7 @@ impl LoggedRows {
         }
         let mut rows = Rows::open(path, options)?;
         let of_file = || shown(path);
+        check_described(&mut rows, &described.inputs, &columns).with_context(of_file)?;
         let find = |name: &str| {
             let column = rows.column(name).with_context(of_file)?;
             anyhow::Ok((column, name.to_owned()))

@@ -6,9 +6,9 @@ use super::delimited::{self, BLANKS};
 use super::number::{Decimals, finite, is_gap};
 
 /// Separators that are told from a file, the likelier first.
-const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
+pub(super) const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 /// Records by which a form is told.
-const RECORDS_MAX: usize = 100;
+pub(super) const RECORDS_MAX: usize = 100;
 /// Values that make a column one of numbers.
 const VALUES_MIN: usize = 3;
 
@@ -90,10 +90,13 @@ pub(super) fn best_separator(lines: &[String]) -> char {
             best = (score, width, separator);
         }
     }
-    if best.0 == 0.0 && is_by_blanks(lines) {
+    let (score, width, separator) = best;
+    // A tab may stand among the blanks of a table.
+    let may_be_blanks = score == 0.0 || separator == '\t';
+    if may_be_blanks && n_by_blanks(lines).is_some_and(|n| n > width) {
         return BLANKS;
     }
-    best.2
+    separator
 }
 
 /// The share of records of the commonest width, and that width; a header of that width counts more.
@@ -113,21 +116,18 @@ fn score(lines: &[String], separator: char) -> Option<(f64, usize)> {
     Some((share + f64::from(u8::from(fits)), width))
 }
 
-/// True for rows of at least three fields between blanks, mostly numbers.
-fn is_by_blanks(lines: &[String]) -> bool {
-    let Some(records) = delimited::sampled(lines, BLANKS) else {
-        return false;
-    };
+/// The fields of rows of at least three between blanks, mostly numbers.
+fn n_by_blanks(lines: &[String]) -> Option<usize> {
+    let records = delimited::sampled(lines, BLANKS)?;
     let widths: Vec<usize> = records.iter().map(|(_, fields)| fields.len()).collect();
-    let Some((width, n)) = commonest(&widths) else {
-        return false;
-    };
+    let (width, n) = commonest(&widths)?;
     let fields = records.iter().flat_map(|(_, fields)| fields);
     let n_numbers = fields
         .clone()
         .filter(|field| finite(field, Decimals::Point).is_some())
         .count();
-    width >= 3 && n >= 3 && n * 10 >= widths.len() * 9 && n_numbers * 2 >= fields.count()
+    let is_table = width >= 3 && n >= 3 && n * 10 >= widths.len() * 9;
+    (is_table && n_numbers * 2 >= fields.count()).then_some(width)
 }
 
 /// The commonest of these, the first of several, and how often it comes.
@@ -230,6 +230,10 @@ mod tests {
         check("# a;b;c;d\nx,y\n1,2\n", ',');
         check(
             " 18.0   8  307.0\n 15.0   8  350.0\n 18.0   8  318.0\n",
+            ' ',
+        );
+        check(
+            "18.0   8  307.0\t\"ford torino\"\n15.0   8  350.0\t\"buick\"\n18.0   8  318.0\t\"amc\"\n",
             ' ',
         );
         check("Date,\"Temperatures, daily\"\n1981-01-01,20.7\n", ',');

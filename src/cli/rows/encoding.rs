@@ -23,28 +23,82 @@ pub(super) enum Decoding {
     Whole(&'static Encoding),
 }
 
-/// The encoding of this name, as it may be written in several ways.
-pub(crate) fn find(name: &str) -> Option<&'static Encoding> {
-    let plain: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
-    let dashed = plain.to_ascii_lowercase().replace("utf", "utf-");
-    [name, &plain, &dashed]
-        .into_iter()
-        .find_map(|name| Encoding::for_label(name.as_bytes()))
+/// An encoding that was named, and whether by model.toml, which a file may contradict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given {
+    pub encoding: &'static Encoding,
+    pub is_described: bool,
 }
 
-/// The decoding of a file that begins with these bytes, in the encoding that was named, if any.
-pub(super) fn decoding(head: &[u8], named: Option<&'static Encoding>) -> Decoding {
-    let marked = Encoding::for_bom(head).map(|(encoding, _)| encoding);
-    match (named, marked) {
-        (Some(encoding), _) if encoding == UTF_8 => Decoding::Utf8,
-        (Some(encoding), _) => Decoding::Whole(encoding),
-        (None, Some(encoding)) if encoding != UTF_8 => Decoding::Whole(encoding),
-        (None, None) if is_utf_16(head) => match zeros(head) {
-            Some(0) => Decoding::Whole(UTF_16BE),
-            _ => Decoding::Whole(UTF_16LE),
-        },
-        (None, _) => Decoding::ByLine,
+/// The decoding of a file that begins with these bytes, in the encoding that was named, if any; and a
+/// sentence where the bytes contradict that.
+pub(super) fn decoding(head: &[u8], given: Option<Given>) -> (Decoding, Option<String>) {
+    let found = inferred(head);
+    let Some(Given {
+        encoding,
+        is_described,
+    }) = given
+    else {
+        return (found.unwrap_or(Decoding::ByLine), None);
+    };
+    let in_file = match found {
+        Some(Decoding::Whole(other)) => Some(other),
+        _ if is_wide(encoding) || encoding != UTF_8 && is_utf_8_beyond_ascii(head) => Some(UTF_8),
+        _ => None,
+    };
+    let given = match encoding {
+        _ if encoding == UTF_8 && is_described => Decoding::ByLine,
+        _ if encoding == UTF_8 => Decoding::Utf8,
+        _ if encoding == WINDOWS_1252 && is_described => Decoding::ByLine,
+        // The order of the bytes is that of the file.
+        _ if is_wide(encoding) => found.unwrap_or(Decoding::Whole(encoding)),
+        _ => Decoding::Whole(encoding),
+    };
+    let Some(in_file) = in_file.filter(|other| *other != encoding && !are_wide(other, encoding))
+    else {
+        return (given, None);
+    };
+    let (name, in_file) = (encoding.name(), in_file.name());
+    if is_described {
+        let sentence =
+            format!("the file is {in_file}, and model.toml says {name}: read as it stands");
+        (found.unwrap_or(Decoding::ByLine), Some(sentence))
+    } else {
+        let sentence = format!("the file looks like {in_file}, and --encoding says {name}");
+        (given, Some(sentence))
     }
+}
+
+/// What the bytes alone tell; none of text that each line is judged by.
+fn inferred(head: &[u8]) -> Option<Decoding> {
+    let marked = Encoding::for_bom(head).map(|(encoding, _)| encoding);
+    match marked {
+        Some(encoding) if encoding != UTF_8 => Some(Decoding::Whole(encoding)),
+        None if is_utf_16(head) => Some(Decoding::Whole(match zeros(head) {
+            Some(0) => UTF_16BE,
+            _ => UTF_16LE,
+        })),
+        _ => None,
+    }
+}
+
+fn is_wide(encoding: &'static Encoding) -> bool {
+    [UTF_16LE, UTF_16BE].contains(&encoding)
+}
+
+/// True of two encodings that the mark of a file, or its zeros, tells apart.
+fn are_wide(one: &'static Encoding, other: &'static Encoding) -> bool {
+    is_wide(one) && is_wide(other)
+}
+
+/// True for UTF-8 that holds more than ASCII; its last character may be torn.
+fn is_utf_8_beyond_ascii(head: &[u8]) -> bool {
+    let valid = match std::str::from_utf8(head) {
+        Ok(_) => head.len(),
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        Err(_) => return false,
+    };
+    !head[..valid].is_ascii()
 }
 
 /// A line that is not UTF-8, as text.

@@ -1,37 +1,57 @@
-//! The column of event times, as an option: in RFC 3339, or in a format of its own.
+//! The column of event times, as an option: in a format of its own, in that of the model's input of the
+//! same name, or in RFC 3339.
 //!
-//! Invariant: every time is a moment in UTC; without an offset it is of UTC.
+//! Invariant: every time is a moment in UTC; without an offset it is of the zone of that input, or of
+//! UTC.
 
 use anyhow::Context;
 use perennial::event::Time;
 use perennial::model::TimeFormat;
 
+use super::layout::{Input, Kind};
 use super::row::{Cell, Row, Unusable, quoted};
 
 /// The column of event times, and how they are written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EventTimes {
     pub column: String,
-    format: TimeFormat,
+    /// None where the option names none.
+    format: Option<TimeFormat>,
+    /// Seconds east of UTC, of times without an offset.
+    zone_s: i64,
 }
 
 /// Parses `COLUMN` or `COLUMN=FORMAT`.
 pub(crate) fn event_times(text: &str) -> anyhow::Result<EventTimes> {
     let (column, format) = match text.split_once("=%") {
-        None => (text, TimeFormat::default()),
+        None => (text, None),
         Some((column, format)) => {
             let format = TimeFormat::parse(&format!("%{format}"));
             let expected = "expected COLUMN, or COLUMN=FORMAT as in day=%d/%m/%Y";
-            (column, format.context(expected)?)
+            (column, Some(format.context(expected)?))
         }
     };
     Ok(EventTimes {
         column: column.to_owned(),
         format,
+        zone_s: 0,
     })
 }
 
 impl EventTimes {
+    /// The same with the format and the zone of the input of this name, if the option has no format.
+    pub(super) fn of_model(mut self, inputs: &[Input]) -> EventTimes {
+        let mut inputs = inputs.iter();
+        let input = inputs.find(|input| input.name == self.column);
+        if let (None, Some(Kind::Time(format, zone_s))) =
+            (&self.format, input.map(|input| &input.kind))
+        {
+            self.format = Some(format.clone());
+            self.zone_s = *zone_s;
+        }
+        self
+    }
+
     /// The time of a row.
     ///
     /// # Errors
@@ -41,16 +61,16 @@ impl EventTimes {
             Some(Cell::Text(text)) => text.trim(),
             _ => "",
         };
-        let time = self.format.read(text, 0);
+        let format = self.format.clone().unwrap_or_default();
+        let time = format.read(text, self.zone_s);
         let name = quoted(&self.column);
         time.map(Time).ok_or_else(|| {
             anyhow::Error::new(Unusable {
                 reason: format!("column {name}: no event time"),
                 sentence: format!(
-                    "line {}: column {name}: {} is no time as {}",
+                    "line {}: column {name}: {} is no time as {format}",
                     row.line,
                     quoted(text),
-                    self.format
                 ),
             })
         })
@@ -81,5 +101,18 @@ mod tests {
             "{error}"
         );
         assert!(event_times("at=%K").is_err());
+        let format = TimeFormat::parse("%d.%m.%Y %H:%M").expect("a format");
+        let input = Input {
+            name: "at".to_owned(),
+            kind: Kind::Time(format, 7200),
+            gaps: false,
+        };
+        let row = Row {
+            line: 2,
+            cells: vec![Cell::Text("31.01.2026 02:00".to_owned())],
+        };
+        let of_model = event_times("at").expect("an option").of_model(&[input]);
+        let time = of_model.read(&row, 0).expect("a time");
+        assert_eq!(time.to_string(), "2026-01-31T00:00:00Z");
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::encoding::Given;
 use super::json_lines::Objects;
 use super::lines::{Found, Lines, shown};
 use super::number::Decimals;
@@ -144,25 +145,23 @@ impl Rows {
 
     /// Sentences about the columns, for the start.
     pub(crate) fn notes(&self) -> Vec<String> {
-        match &self.body {
-            Body::Table(table) => table.notes.clone(),
-            Body::Json(_) | Body::Parquet(_) => Vec::new(),
-        }
+        let (lines, mut notes) = match &self.body {
+            Body::Table(table) => (&table.lines, table.notes.clone()),
+            Body::Json(objects) => (&objects.lines, Vec::new()),
+            Body::Parquet(_) => return Vec::new(),
+        };
+        notes.extend(lines.note().map(str::to_owned));
+        notes
     }
 
     /// Sentences about what was read by now, for the end.
     pub(crate) fn closing_notes(&self) -> Vec<String> {
-        let mut notes = match &self.body {
-            Body::Table(table) => table.closing_notes(),
-            Body::Json(_) | Body::Parquet(_) => Vec::new(),
+        let (lines, mut notes) = match &self.body {
+            Body::Table(table) => (&table.lines, table.closing_notes()),
+            Body::Json(objects) => (&objects.lines, Vec::new()),
+            Body::Parquet(_) => return Vec::new(),
         };
-        match self.form().encoding {
-            Found::Utf8 => {}
-            Found::Whole(name) => notes.push(format!("read as {name}")),
-            Found::Mixed(n) => notes.push(format!(
-                "{n} lines are not valid UTF-8 and were read as Windows-1252"
-            )),
-        }
+        notes.extend(lines.closing_note());
         notes
     }
 
@@ -256,7 +255,11 @@ fn body(path: &Path, options: &ReadOptions) -> anyhow::Result<Body> {
             return Ok(Body::Parquet(rows.with_context(|| shown(&path))?));
         }
     };
-    let lines = Lines::new(path, source, options.encoding)?;
+    let given = options.encoding.map(|encoding| Given {
+        encoding,
+        is_described: options.encoding_is_described,
+    });
+    let lines = Lines::new(path, source, given)?;
     let chars = lines.sample().iter().flat_map(|line| line.chars());
     let mut chars = chars.filter(|c| !c.is_whitespace());
     match (chars.next(), chars.next()) {

@@ -40,7 +40,7 @@ impl Objects {
         let first = lines.sample().iter().find(|line| !line.trim().is_empty());
         let is_whole = first.is_none_or(|line| {
             let is_open = |error: serde_json::Error| error.is_eof();
-            let parsed = serde_json::from_str::<Fields>(&without_nan(line));
+            let parsed = serde_json::from_str::<Fields>(&plain(line));
             line.trim_start().starts_with('{') && !parsed.err().is_some_and(is_open)
         });
         // A torn line at the end of a text is one, and not the start of an object over several.
@@ -63,11 +63,11 @@ impl Objects {
             return Ok(None);
         };
         let lines = &self.lines;
-        let parsed =
-            serde_json::from_str::<Fields>(&text).or_else(|error| match without_nan(&text) {
-                plain if plain == text => Err(error),
-                plain => serde_json::from_str(&plain),
-            });
+        let text = if has_long(&text) { plain(&text) } else { text };
+        let parsed = serde_json::from_str::<Fields>(&text).or_else(|error| match plain(&text) {
+            plain if plain == text => Err(error),
+            plain => serde_json::from_str(&plain),
+        });
         let fields = parsed.map_err(|error| {
             // The parser counts lines from the start of its text, which is one object of ours.
             let error = error.to_string();
@@ -172,11 +172,15 @@ impl Braces {
     }
 }
 
-/// The text with null in place of numbers that JSON does not have.
-fn without_nan(text: &str) -> String {
+/// Digits from which on a whole number may not be one of 64 bits.
+const LONG_DIGITS: usize = 19;
+
+/// The text with null in place of numbers that JSON does not have, and with quotes around whole
+/// numbers, outside of lists, that a parser would cut to a float.
+fn plain(text: &str) -> String {
     const WORDS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
     let mut plain = String::with_capacity(text.len());
-    let (mut in_text, mut is_escaped) = (false, false);
+    let (mut in_text, mut is_escaped, mut depth) = (false, false, 0u32);
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         if !in_text && let Some(word) = WORDS.iter().find(|word| rest.starts_with(**word)) {
@@ -184,16 +188,48 @@ fn without_nan(text: &str) -> String {
             rest = &rest[word.len()..];
             continue;
         }
+        if !in_text && (c == '-' || c.is_ascii_digit()) {
+            let is_of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
+            let end = rest.find(|c| !is_of_number(c)).unwrap_or(rest.len());
+            let number = &rest[..end];
+            let is_long = depth == 0 && is_long(number);
+            plain.extend(is_long.then_some('"'));
+            plain.push_str(number);
+            plain.extend(is_long.then_some('"'));
+            rest = &rest[end..];
+            continue;
+        }
         match c {
             _ if is_escaped => is_escaped = false,
             '\\' if in_text => is_escaped = true,
             '"' => in_text = !in_text,
+            '[' if !in_text => depth += 1,
+            ']' if !in_text => depth = depth.saturating_sub(1),
             _ => {}
         }
         plain.push(c);
         rest = &rest[c.len_utf8()..];
     }
     plain
+}
+
+/// True for a whole number of so many digits that it may not be one of 64 bits.
+fn is_long(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    digits.len() >= LONG_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// True for a text in which so many digits follow each other.
+fn has_long(text: &str) -> bool {
+    let mut n_digits = 0;
+    text.bytes().any(|byte| {
+        n_digits = if byte.is_ascii_digit() {
+            n_digits + 1
+        } else {
+            0
+        };
+        n_digits >= LONG_DIGITS
+    })
 }
 
 /// The cells of a value: an object within an object has its keys behind a point.
@@ -246,7 +282,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 #[cfg(test)]
 mod tests {
-    use super::without_nan;
+    use super::plain;
     use crate::cli::rows::tests::{gzipped, read};
 
     #[test]
@@ -271,6 +307,10 @@ mod tests {
         );
         check("{\"a\":{\"b\":1,\"c\":{\"d\":2}}}", "a.b|a.c.d 1: 1|2");
         check("{\"a\":[\"x\",1]}", "a 1: [\"x\",1]");
+        check(
+            "{\"a\":12345678901234567891}\n{\"a\":123456789012345678901}",
+            "a 1: 12345678901234567891 2: 123456789012345678901",
+        );
     }
 
     #[test]
@@ -285,8 +325,13 @@ mod tests {
     }
 
     #[test]
-    fn only_bare_words_are_no_numbers() {
-        let check = |text: &str, expected: &str| assert_eq!(without_nan(text), expected);
+    fn only_bare_words_are_no_numbers_and_long_numbers_keep_their_digits() {
+        let check = |text: &str, expected: &str| assert_eq!(plain(text), expected);
+        let long = "12345678901234567890";
+        check(
+            &format!("{{\"a\":{long},\"b\":[{long}],\"c\":-1.5e3,\"{long}\":1}}"),
+            &format!("{{\"a\":\"{long}\",\"b\":[{long}],\"c\":-1.5e3,\"{long}\":1}}"),
+        );
         check("{\"NaN\":NaN}", "{\"NaN\":null}");
         check(
             "{\"a\\\"NaN\":[-Infinity,Infinity]}",

@@ -8,9 +8,10 @@ use anyhow::{Context, bail};
 use perennial::event::{Batch, Time};
 use perennial::model::Task;
 
+use super::described::check_described;
 use super::event_times::EventTimes;
 use super::file::Rows;
-use super::layout::Layout;
+use super::layout::{Input, Layout};
 use super::lines::shown;
 use super::number::Decimals;
 use super::options::ReadOptions;
@@ -65,6 +66,7 @@ impl LabelledRows {
     ) -> anyhow::Result<LabelledRows> {
         let mut rows = Rows::open(path, options)?;
         let of_file = || shown(path);
+        check_described(&mut rows, &described.inputs, &[target]).with_context(of_file)?;
         let layout = Layout::of_rows(&mut rows, &described.inputs).with_context(of_file)?;
         let column = rows.column(target).with_context(of_file)?;
         Ok(LabelledRows {
@@ -88,22 +90,29 @@ impl LabelledRows {
         }
     }
 
-    /// The same rows, with the times of their events.
+    /// The same rows, with the times of their events: in the format of the option, or in that of the
+    /// input of the same name.
     ///
     /// # Errors
     /// The file has no such column.
-    pub(crate) fn timed(mut self, times: Option<&EventTimes>) -> anyhow::Result<LabelledRows> {
+    pub(crate) fn timed(
+        mut self,
+        times: Option<EventTimes>,
+        inputs: &[Input],
+    ) -> anyhow::Result<LabelledRows> {
         if let Some(times) = times {
             let column = self.rows.column(&times.column);
             let column = column.with_context(|| shown(&self.path))?;
-            self.times = Some((column, times.clone()));
+            self.times = Some((column, times.of_model(inputs)));
         }
         Ok(self)
     }
 
     /// Sentences about the file, for the start.
     pub(crate) fn notes(&self) -> Vec<String> {
-        self.rows.notes()
+        let mut notes = self.rows.notes();
+        notes.extend(self.layout.notes());
+        notes
     }
 
     /// Sentences about what was read, for the end.

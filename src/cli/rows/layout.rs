@@ -6,21 +6,22 @@
 use anyhow::{bail, ensure};
 use bytes::Bytes;
 use perennial::event::{Batch, Column};
+use perennial::model::TimeFormat;
 
 use super::file::Rows;
-use super::number::{Decimals, finite};
+use super::number::{Decimals, finite, loses_digits};
 use super::options::ReadOptions;
 use super::row::{Cell, Row, Unusable, find_column, quoted};
 
 /// The kind of an input of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A finite number or a gap.
     Number,
     /// A category or a text.
     Text,
-    /// A time, as a text that is empty for a gap.
-    Time,
+    /// A time, as a text that is empty for a gap: its format, and its zone in seconds east of UTC.
+    Time(TimeFormat, i64),
     /// A list of this many finite 32-bit floats.
     Vector(usize),
 }
@@ -32,7 +33,7 @@ pub(crate) struct Input {
     pub name: String,
     /// Its kind.
     pub kind: Kind,
-    /// True for a number that may be a gap.
+    /// True if a row may be without it.
     pub gaps: bool,
 }
 
@@ -51,8 +52,10 @@ struct Place {
     columns: Vec<usize>,
     /// True if a vector stands in columns of its own and not in a list.
     spread: bool,
-    /// Cells that were no number where a gap may be, and the first of them with its line.
+    /// Cells that were no number or no date where a gap may be, and the first of them with its line.
     strays: Option<(u64, u64, String)>,
+    /// Whole numbers that lost digits, and the first of them with its line.
+    long: Option<(u64, u64, String)>,
     /// The value in every row, of an input that files do not have.
     constant: Option<Cell>,
 }
@@ -65,7 +68,10 @@ impl Layout {
     pub(crate) fn new(columns: &[String], inputs: &[Input]) -> anyhow::Result<Layout> {
         let places = inputs.iter().map(|input| {
             let is_there = |name: &str| columns.iter().any(|column| column == name);
-            Place::find(input, is_there, |name| find_column(columns, name))
+            match Place::find(input, is_there, |name| find_column(columns, name)) {
+                Err(_) if input.gaps => Ok(Place::constant(input, "")),
+                place => place,
+            }
         });
         Ok(Layout {
             places: places.collect::<anyhow::Result<_>>()?,
@@ -85,16 +91,14 @@ impl Layout {
             let is_there = |name: &str| known.iter().any(|column| column == name);
             let constant = rows.options().constants.get(&input.name);
             if let Some(constant) = constant.filter(|_| !is_there(&input.name)) {
-                places.push(Place {
-                    input: input.clone(),
-                    columns: vec![0],
-                    spread: false,
-                    strays: None,
-                    constant: Some(Cell::Text(constant.clone())),
-                });
+                places.push(Place::constant(input, constant));
                 continue;
             }
-            places.push(Place::find(input, is_there, |name| rows.column(name))?);
+            match Place::find(input, is_there, |name| rows.column(name)) {
+                // A file may be older than the input, or be without it.
+                Err(_) if input.gaps => places.push(Place::constant(input, "")),
+                place => places.push(place?),
+            }
         }
         Ok(Layout {
             places,
@@ -119,21 +123,60 @@ impl Layout {
         })
     }
 
-    /// Sentences about cells that were taken as gaps although they hold something.
-    pub(crate) fn closing_notes(&self) -> Vec<String> {
-        let strays = self.places.iter().filter_map(|place| {
-            let (n, line, first) = place.strays.as_ref()?;
-            let name = quoted(&place.input.name);
-            let taken = match n {
-                1 => "1 cell is no number and was taken as a gap".to_owned(),
-                n => format!("{n} cells are no numbers and were taken as gaps, the first"),
-            };
-            Some(format!(
-                "column {name}: {taken} in line {line}: {}",
-                quoted(first)
-            ))
+    /// Sentences about inputs that the file does not have, for the start.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let absent = self.places.iter().filter(|place| {
+            let nothing = Cell::Text(String::new());
+            place.constant == Some(nothing) && !self.is_constant(&place.input.name)
         });
-        strays.collect()
+        let names: Vec<String> = absent.map(|place| quoted(&place.input.name)).collect();
+        match &names[..] {
+            [] => Vec::new(),
+            [name] => vec![format!("no column {name}: it is a gap in every row")],
+            names => vec![format!(
+                "no columns {}: gaps in every row",
+                names.join(", ")
+            )],
+        }
+    }
+
+    fn is_constant(&self, name: &str) -> bool {
+        self.options.constants.contains_key(name)
+    }
+
+    /// Sentences about cells that were taken as gaps although they hold something, or lost digits.
+    pub(crate) fn closing_notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for place in &self.places {
+            let name = quoted(&place.input.name);
+            let mut add = |counted: &Option<(u64, u64, String)>, one: &str, many: &str| {
+                if let Some((n, line, first)) = counted {
+                    let cells = match n {
+                        1 => format!("1 cell {one}"),
+                        n => format!("{n} cells {many}, the first"),
+                    };
+                    let first = quoted(first);
+                    notes.push(format!("column {name}: {cells} in line {line}: {first}"));
+                }
+            };
+            let (one, many) = match place.input.kind {
+                Kind::Time(..) => (
+                    "is no date and was taken as a gap",
+                    "are no dates and were taken as gaps",
+                ),
+                _ => (
+                    "is no number and was taken as a gap",
+                    "are no numbers and were taken as gaps",
+                ),
+            };
+            add(&place.strays, one, many);
+            add(
+                &place.long,
+                "has more digits than a number keeps",
+                "have more digits than a number keeps",
+            );
+        }
+        notes
     }
 }
 
@@ -145,6 +188,18 @@ struct Reading<'a> {
 }
 
 impl Place {
+    /// The place of an input that a file does not have.
+    fn constant(input: &Input, value: &str) -> Place {
+        Place {
+            input: input.clone(),
+            columns: vec![0],
+            spread: false,
+            strays: None,
+            long: None,
+            constant: Some(Cell::Text(value.to_owned())),
+        }
+    }
+
     fn find(
         input: &Input,
         is_there: impl Fn(&str) -> bool,
@@ -155,6 +210,7 @@ impl Place {
             columns: Vec::new(),
             spread: false,
             strays: None,
+            long: None,
             constant: None,
         };
         match input.kind {
@@ -183,21 +239,19 @@ impl Place {
             Some(constant) => constant,
             None => row.cells.get(self.columns[0]).unwrap_or(&nothing),
         };
-        match (self.input.kind, cell) {
+        match (&self.input.kind, cell) {
             (Kind::Number, Cell::Text(text)) => {
                 let value = self.number(row, text, reading)?;
                 Ok(Column::Numbers(vec![value]))
             }
             (Kind::Text, Cell::Text(text)) => Ok(Column::Strings(vec![text.clone()])),
-            (Kind::Time, Cell::Text(text)) => {
-                let Reading { decimals, options } = reading;
-                let is_gap = options.is_gap(&self.input.name, text, decimals);
-                let text = if is_gap { "" } else { text.trim() };
-                Ok(Column::Strings(vec![text.to_owned()]))
+            (Kind::Time(..), Cell::Text(text)) => {
+                let time = self.time(row, text, reading)?;
+                Ok(Column::Strings(vec![time]))
             }
             (Kind::Vector(_), _) if self.spread => self.elements(row, reading),
             (Kind::Vector(length), Cell::List(values)) => {
-                if values.len() != length {
+                if values.len() != *length {
                     let why = format!("a list of {}, expected {length}", values.len());
                     bail!(refusal(row, &self.input.name, why));
                 }
@@ -207,7 +261,7 @@ impl Place {
                 let why = format!("{}, expected a list of numbers", quoted(text));
                 bail!(refusal(row, &self.input.name, why));
             }
-            (Kind::Number | Kind::Text | Kind::Time, Cell::List(_)) => {
+            (Kind::Number | Kind::Text | Kind::Time(..), Cell::List(_)) => {
                 bail!(refusal(row, &self.input.name, "a list, expected one value"));
             }
         }
@@ -216,18 +270,64 @@ impl Place {
     /// The number of a cell, NaN for a gap.
     fn number(&mut self, row: &Row, text: &str, reading: Reading) -> anyhow::Result<f64> {
         let Reading { decimals, options } = reading;
-        if options.is_gap(&self.input.name, text, decimals) {
-            return Ok(f64::NAN);
-        }
+        let name = &self.input.name;
         if let Some(value) = options.number(text, decimals) {
+            if options.is_named_gap(name, text, decimals) {
+                return self.gap(row, text).map(|()| f64::NAN);
+            }
+            if loses_digits(text, value) {
+                count(&mut self.long, row.line, text);
+            }
             return Ok(value);
         }
-        if !self.input.gaps {
-            return Err(not_a_number(row, &self.input.name, text));
+        if options.is_gap(name, text, decimals) {
+            return self.gap(row, text).map(|()| f64::NAN);
         }
-        let first = || (0, row.line, text.to_owned());
-        self.strays.get_or_insert_with(first).0 += 1;
+        if !self.input.gaps {
+            return Err(not_a_number(row, name, text));
+        }
+        count(&mut self.strays, row.line, text);
         Ok(f64::NAN)
+    }
+
+    /// The text of a time, empty for a gap.
+    fn time(&mut self, row: &Row, text: &str, reading: Reading) -> anyhow::Result<String> {
+        let Reading { decimals, options } = reading;
+        let text = text.trim();
+        if options.is_gap(&self.input.name, text, decimals) {
+            return self.gap(row, text).map(|()| String::new());
+        }
+        let Kind::Time(format, zone_s) = &self.input.kind else {
+            unreachable!("only a time is read as one");
+        };
+        if format.read(text, *zone_s).is_some() {
+            return Ok(text.to_owned());
+        }
+        if !self.input.gaps {
+            let why = format!("{} is no time as {format}", quoted(text));
+            return Err(unusable(row, &self.input.name, "no time", why));
+        }
+        count(&mut self.strays, row.line, text);
+        Ok(String::new())
+    }
+
+    /// Refuses a gap where there may be none.
+    fn gap(&self, row: &Row, text: &str) -> anyhow::Result<()> {
+        if self.input.gaps {
+            return Ok(());
+        }
+        let cell = match text.trim() {
+            "" => "a gap".to_owned(),
+            text => format!("{} is a gap", quoted(text)),
+        };
+        let why =
+            format!("{cell}, and the input takes none; missing = \"mean\" in model.toml does");
+        Err(unusable(
+            row,
+            &self.input.name,
+            "a gap that the input does not take",
+            why,
+        ))
     }
 
     /// A vector whose elements stand in columns of their own.
@@ -260,6 +360,11 @@ impl Place {
         }
         Ok(Column::Vectors(Bytes::from(bytes)))
     }
+}
+
+/// Counts a cell, and keeps the first with its line.
+fn count(counted: &mut Option<(u64, u64, String)>, line: u64, text: &str) {
+    counted.get_or_insert_with(|| (0, line, text.to_owned())).0 += 1;
 }
 
 fn element(input: &Input, index: usize) -> String {
@@ -317,7 +422,7 @@ mod tests {
         let strings = |text: &str| Column::Strings(vec![text.into()]);
         let floats = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes());
         let floats = Column::Vectors(floats.collect::<Vec<u8>>().into());
-        let two = Kind::Vector(2);
+        let two = || Kind::Vector(2);
         check("a,b\n1,2\n", "b", Kind::Number, Column::Numbers(vec![2.0]));
         check(
             "a\n -1e3 \n",
@@ -329,21 +434,63 @@ mod tests {
         check("a,b\n1,\n", "b", Kind::Text, strings(""));
         check("{\"a\":null}", "a", Kind::Text, strings(""));
         check("{\"a\":true}", "a", Kind::Text, strings("true"));
-        check("v[1],x,v[0]\n-2,9,1.5\n", "v", two, floats.clone());
-        check("{\"v\":[1.5,-2]}", "v", two, floats.clone());
-        check("{\"v[0]\":1.5,\"v[1]\":-2}", "v", two, floats);
+        check("v[1],x,v[0]\n-2,9,1.5\n", "v", two(), floats.clone());
+        check("{\"v\":[1.5,-2]}", "v", two(), floats.clone());
+        check("{\"v[0]\":1.5,\"v[1]\":-2}", "v", two(), floats);
     }
 
     #[test]
     fn a_gap_is_not_a_number() {
-        for gap in [
+        let gaps = [
             "\"\"", "NA", "nan", "NaN", "NAN", " ", "?", "NULL", "None", "-", "\\N", "#N/A",
-        ] {
-            match batch(&format!("a,b\n{gap},1\n"), "a", Kind::Number).unwrap() {
-                Column::Numbers(values) => assert!(values[0].is_nan(), "{gap}"),
+        ];
+        let rows: String = gaps.iter().map(|gap| format!("{gap},1\n")).collect();
+        let (cells, notes) = with_gaps(&format!("a,b\n{rows}"), Kind::Number);
+        assert_eq!(cells, ["NaN"; 12]);
+        assert!(notes.is_empty(), "{notes:?}");
+    }
+
+    /// The cells of a column of times or numbers that may be gaps, and what is said at the end.
+    fn with_gaps(text: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
+        let file = temporary(text.as_bytes());
+        let mut rows = Rows::open(file.path(), &Default::default()).unwrap();
+        let gaps = Input {
+            gaps: true,
+            ..input("a", kind)
+        };
+        let mut layout = Layout::of_rows(&mut rows, &[gaps]).unwrap();
+        let cells = rows.map(
+            |row| match layout.batch(&row.unwrap()).unwrap().columns.remove(0) {
+                Column::Strings(mut texts) => texts.remove(0),
+                Column::Numbers(numbers) => numbers[0].to_string(),
                 other => panic!("{other:?}"),
-            }
-        }
+            },
+        );
+        let cells = cells.collect();
+        (cells, [layout.notes(), layout.closing_notes()].concat())
+    }
+
+    #[test]
+    fn stray_cells_are_gaps_and_are_said() {
+        let format = TimeFormat::parse("%d/%m/%Y").unwrap();
+        let (cells, notes) = with_gaps(
+            "a,b\n31/01/2026,1\nlater,1\n,1\n32/01/2026,1\n",
+            Kind::Time(format, 0),
+        );
+        assert_eq!(cells, ["31/01/2026", "", "", ""]);
+        let said = "column \"a\": 2 cells are no dates and were taken as gaps, the first in line 3: \
+                    \"later\"";
+        assert_eq!(notes, [said]);
+        let (cells, notes) = with_gaps("a\n1\nx\n9007199254740993\n", Kind::Number);
+        assert_eq!(cells, ["1", "NaN", "9007199254740992"]);
+        let said = [
+            "column \"a\": 1 cell is no number and was taken as a gap in line 3: \"x\"",
+            "column \"a\": 1 cell has more digits than a number keeps in line 4: \"9007199254740993\"",
+        ];
+        assert_eq!(notes, said);
+        let (cells, notes) = with_gaps("b\n1\n", Kind::Number);
+        assert_eq!(cells, ["NaN"]);
+        assert_eq!(notes, ["no column \"a\": it is a gap in every row"]);
     }
 
     fn check_refused(text: &str, name: &str, kind: Kind, expected: &str) {
@@ -365,6 +512,26 @@ mod tests {
             "line 2: column \"a\": \"inf\" is not a finite number",
         );
         check_refused(
+            "a,b\n?,2\n",
+            "a",
+            Kind::Number,
+            "line 2: column \"a\": \"?\" is a gap, and the input takes none; missing = \"mean\" in \
+             model.toml does",
+        );
+        check_refused(
+            "a,b\n,2\n",
+            "a",
+            Kind::Time(TimeFormat::default(), 0),
+            "line 2: column \"a\": a gap, and the input takes none; missing = \"mean\" in model.toml \
+             does",
+        );
+        check_refused(
+            "a\nnoon\n",
+            "a",
+            Kind::Time(TimeFormat::default(), 0),
+            "line 2: column \"a\": \"noon\" is no time as 2026-01-31T12:00:00Z",
+        );
+        check_refused(
             "a,b\n1,2\n",
             "c",
             Kind::Text,
@@ -380,41 +547,41 @@ mod tests {
 
     #[test]
     fn a_vector_has_its_length_and_no_gaps() {
-        let two = Kind::Vector(2);
+        let two = || Kind::Vector(2);
         check_refused(
             "v[0],v[2]\n1,2\n",
             "v",
-            two,
+            two(),
             "no column \"v[1]\"; the file has \"v[0]\", \"v[2]\"",
         );
         check_refused(
             "v[0],v[1],v[2]\n1,2,3\n",
             "v",
-            two,
+            two(),
             "vector \"v\" has 2 elements, and the file has also a column \"v[2]\"",
         );
         check_refused(
             "v[0],v[1]\n1,NA\n",
             "v",
-            two,
+            two(),
             "line 2: column \"v[1]\": \"NA\" is not a finite number",
         );
         check_refused(
             "{\"v\":[1,2,3]}",
             "v",
-            two,
+            two(),
             "line 1: column \"v\": a list of 3, expected 2",
         );
         check_refused(
             "{\"v\":[1,1e300]}",
             "v",
-            two,
+            two(),
             "line 1: column \"v\": 1e300 is not a finite 32-bit float",
         );
         check_refused(
             "{\"v\":null}",
             "v",
-            two,
+            two(),
             "line 1: column \"v\": \"\", expected a list of numbers",
         );
     }

@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use encoding_rs::Encoding;
+use encoding_rs::{UTF_8, WINDOWS_1252};
 
-use super::encoding::{Decoding, Transcoder, decoding, windows_1252};
+use super::encoding::{Decoding, Given, Transcoder, decoding, windows_1252};
 use super::source::{Opened, Source, is_stdin, open};
 
 /// The longest row; one without an end must not fill the memory.
@@ -27,6 +27,10 @@ pub(crate) struct Lines {
     end: u8,
     decoding: Decoding,
     sample: Vec<String>,
+    /// The encoding that was named.
+    given: Option<Given>,
+    /// A sentence where the file contradicts that.
+    contradiction: Option<String>,
     n_other: u64,
     n_accented: u64,
 }
@@ -56,17 +60,13 @@ impl Lines {
     }
 
     /// The lines of a source, in the encoding that was named, if any.
-    pub(super) fn new(
-        path: &Path,
-        source: Source,
-        named: Option<&'static Encoding>,
-    ) -> anyhow::Result<Lines> {
+    pub(super) fn new(path: &Path, source: Source, given: Option<Given>) -> anyhow::Result<Lines> {
         let Source {
             head,
             bytes,
             is_whole,
         } = source;
-        let decoding = decoding(&head, named);
+        let (decoding, contradiction) = decoding(&head, given);
         let is_marked = head.starts_with(&BYTE_ORDER_MARK);
         let (head, bytes): (Vec<u8>, Box<dyn Read + Send>) = match decoding {
             Decoding::Whole(encoding) => {
@@ -95,6 +95,8 @@ impl Lines {
             end,
             decoding,
             sample: sample(&head, end, is_whole),
+            given,
+            contradiction,
             n_other: 0,
             n_accented: 0,
         })
@@ -172,6 +174,47 @@ impl Lines {
         }
     }
 
+    /// A sentence where the start of the file contradicts the encoding that was named.
+    pub(super) fn note(&self) -> Option<&str> {
+        self.contradiction.as_deref()
+    }
+
+    /// A sentence about the encoding of the lines read so far, if it is not UTF-8 or not the one that
+    /// model.toml says.
+    pub(super) fn closing_note(&self) -> Option<String> {
+        let described = self.given.filter(|given| given.is_described);
+        let is_described = |encoding| described.is_some_and(|given| given.encoding == encoding);
+        let says = |name: &str| format!(", and model.toml says {name}");
+        match self.found() {
+            Found::Utf8
+                if is_described(WINDOWS_1252)
+                    && self.n_accented > 0
+                    && self.contradiction.is_none() =>
+            {
+                Some(format!("read as UTF-8{}", says("windows-1252")))
+            }
+            Found::Utf8 => None,
+            Found::Whole(name) => {
+                let says = if is_described(UTF_8) && name == "windows-1252" {
+                    says("utf-8")
+                } else {
+                    String::new()
+                };
+                Some(format!("read as {name}{says}"))
+            }
+            Found::Mixed(n) => {
+                let says = if is_described(UTF_8) {
+                    says("utf-8")
+                } else {
+                    String::new()
+                };
+                Some(format!(
+                    "{n} lines are not valid UTF-8 and were read as Windows-1252{says}"
+                ))
+            }
+        }
+    }
+
     /// The name of the file in messages.
     pub(super) fn name(&self) -> String {
         shown(&self.path)
@@ -210,7 +253,75 @@ fn sample(head: &[u8], end: u8, is_whole: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::rows::tests::{error, gzipped, read};
+    use perennial::model::encoding_named;
+
+    use crate::cli::rows::Rows;
+    use crate::cli::rows::options::ReadOptions;
+    use crate::cli::rows::tests::{error, gzipped, read, temporary};
+
+    #[test]
+    fn a_named_encoding_is_read_by_and_a_contradiction_is_said() {
+        let check = |bytes: &[u8], name: &str, is_described, expected: &str, said: &[&str]| {
+            let file = temporary(bytes);
+            let options = ReadOptions {
+                encoding: encoding_named(name),
+                encoding_is_described: is_described,
+                ..ReadOptions::default()
+            };
+            let mut rows = Rows::open(file.path(), &options).expect("rows");
+            let mut notes = rows.notes();
+            let cells: Vec<String> = rows
+                .by_ref()
+                .map(|row| format!("{:?}", row.unwrap().cells))
+                .collect();
+            notes.extend(rows.closing_notes());
+            assert!(cells.join(" ").contains(expected), "{name}: {cells:?}");
+            assert_eq!(notes, said, "{name}");
+        };
+        let wide = |text: &str| -> Vec<u8> {
+            let pairs = text.encode_utf16().flat_map(u16::to_le_bytes);
+            [0xff, 0xfe].into_iter().chain(pairs).collect()
+        };
+        let (narrow, utf_8) = (b"x,y\n1,caf\xe9\n", "x,y\n1,caf\u{e9}\n");
+        let (cafe, mojibake) = ("caf\u{e9}", "caf\u{c3}\u{a9}");
+        check(
+            narrow,
+            "windows-1252",
+            true,
+            cafe,
+            &["read as windows-1252"],
+        );
+        let said = "the file is UTF-8, and model.toml says windows-1252: read as it stands";
+        check(utf_8.as_bytes(), "windows-1252", true, cafe, &[said]);
+        let said = [
+            "the file looks like UTF-8, and --encoding says windows-1252",
+            "read as windows-1252",
+        ];
+        check(utf_8.as_bytes(), "windows-1252", false, mojibake, &said);
+        let said = "read as windows-1252, and model.toml says utf-8";
+        check(narrow, "utf-8", true, cafe, &[said]);
+        check(utf_8.as_bytes(), "utf-8", true, cafe, &[]);
+        check(&wide(utf_8), "utf-16", true, cafe, &["read as UTF-16LE"]);
+        let big: Vec<u8> = utf_8.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let big = [b"\xfe\xff".to_vec(), big].concat();
+        check(&big, "utf-16", false, cafe, &["read as UTF-16BE"]);
+        let said = "the file is UTF-8, and model.toml says UTF-16LE: read as it stands";
+        check(utf_8.as_bytes(), "utf-16", true, cafe, &[said]);
+        let said = [
+            "the file is UTF-16LE, and model.toml says UTF-8: read as it stands",
+            "read as UTF-16LE",
+        ];
+        check(&wide(utf_8), "utf-8", true, cafe, &said);
+        check(
+            b"x,y\n1,\xb1\n",
+            "iso-8859-2",
+            true,
+            "\u{105}",
+            &["read as ISO-8859-2"],
+        );
+        let said = "the file is UTF-8, and model.toml says ISO-8859-2: read as it stands";
+        check(utf_8.as_bytes(), "iso-8859-2", true, cafe, &[said]);
+    }
 
     #[test]
     fn a_row_without_an_end_is_refused() {

@@ -2,13 +2,14 @@
 //!
 //! Invariant: a row has one cell for each column, and memory does not grow with the file.
 //!
-//! In reading order: `source` (bytes, unpacked), `encoding` and `lines` (text), `dialect`,
-//! `delimited` and `table` (CSV), `json_lines`, `parquet_rows`, `file` (rows of any of them); `number` and
-//! `row` (cells), `event_times`, `layout` (rows to features), `labelled` and `decisions` (rows with what
-//! they teach).
+//! In reading order: `source` (bytes, unpacked), `encoding` and `lines` (text), `dialect`, `preamble`,
+//! `delimited` and `table` (CSV), `json_lines`, `parquet_rows`, `file` (rows of any of them); `number`
+//! and `row` (cells), `event_times`, `layout` (rows to features), `described`, `labelled` and
+//! `decisions` (rows with what they teach).
 
 pub(super) mod decisions;
 mod delimited;
+mod described;
 mod dialect;
 mod encoding;
 pub(super) mod event_times;
@@ -21,6 +22,7 @@ mod names;
 pub(super) mod number;
 pub(super) mod options;
 pub(super) mod parquet_rows;
+mod preamble;
 mod recognised;
 mod row;
 pub(super) mod signature;

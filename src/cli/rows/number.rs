@@ -53,7 +53,9 @@ pub(crate) fn is_missing(text: &str) -> bool {
 /// True if a cell of a column of numbers or dates is one of the usual tokens for no value.
 pub(crate) fn is_gap(text: &str) -> bool {
     let text = text.trim();
-    text.len() <= 7 && GAPS.iter().any(|gap| text.eq_ignore_ascii_case(gap))
+    // No token begins with a digit, as most cells do.
+    let is_digit = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
+    !is_digit && text.len() <= 7 && GAPS.iter().any(|gap| text.eq_ignore_ascii_case(gap))
 }
 
 /// The finite number that a text is under a decimal mark; none for any other text, a gap included.
@@ -69,7 +71,32 @@ pub(crate) fn finite(text: &str, decimals: Decimals) -> Option<f64> {
             return value.is_finite().then_some(value);
         }
     }
-    written(text, decimals)
+    may_be_number(text).then(|| written(text, decimals))?
+}
+
+/// False for a text without a digit, or with more letters than a currency and an exponent have.
+fn may_be_number(text: &str) -> bool {
+    let mut has_digit = false;
+    let mut n_letters = 0;
+    for byte in text.bytes() {
+        has_digit |= byte.is_ascii_digit();
+        n_letters += u32::from(byte.is_ascii_alphabetic());
+    }
+    has_digit && n_letters <= 4
+}
+
+/// True for a whole number, which `value` was read from, of more digits than a 64-bit float keeps.
+pub(crate) fn loses_digits(text: &str, value: f64) -> bool {
+    // From 2^53 on.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.abs() < EXACT {
+        return false;
+    }
+    let text = text.trim();
+    match text.parse::<i128>() {
+        Ok(whole) => value as i128 != whole,
+        Err(_) => text.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 /// The finite number that a text is, NaN for one of the usual gaps, nothing for any other text.
@@ -116,6 +143,11 @@ fn written(text: &str, decimals: Decimals) -> Option<f64> {
                 n_signs += 1;
                 rest = after.trim_start();
             }
+        }
+        let ends_in_digit = |c: Option<u8>| c.is_some_and(|byte| byte.is_ascii_digit());
+        let (first, last) = (rest.bytes().next(), rest.bytes().last());
+        if ends_in_digit(first) && ends_in_digit(last) {
+            break;
         }
         for currency in CURRENCIES {
             if let Some(after) = rest.strip_prefix(currency) {
@@ -242,6 +274,22 @@ mod tests {
         }
         check("12,34", None, Some(12.34));
         assert_eq!(finite(&"1".repeat(65), Decimals::Point), None);
+    }
+
+    #[test]
+    fn whole_numbers_beyond_a_float_lose_digits() {
+        let check = |text: &str, expected: bool| {
+            let value = finite(text, Decimals::Point).expect(text);
+            assert_eq!(loses_digits(text, value), expected, "{text}");
+        };
+        check("9007199254740992", false);
+        check("9007199254740993", true);
+        check("-9007199254740993", true);
+        check("1234567890123456789", true);
+        check("1000000000000000000", false);
+        check("18446744073709551616", false);
+        check(&"1234567890".repeat(5), true);
+        check("1.2e300", false);
     }
 
     #[test]

@@ -5,10 +5,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
-use perennial::model::RowFormat;
+use encoding_rs::Encoding;
+use perennial::model::{RowFormat, encoding_named};
 
-use super::encoding;
 use super::number::{Decimals, finite, is_gap};
 
 /// The options of every command that reads rows.
@@ -46,7 +45,7 @@ pub(crate) fn separator(text: &str) -> anyhow::Result<char> {
 }
 
 fn encoding(text: &str) -> anyhow::Result<&'static Encoding> {
-    encoding::find(text).context("no such encoding; take utf-8, windows-1252, utf-16, ...")
+    encoding_named(text).context("no such encoding; take utf-8, windows-1252, utf-16, ...")
 }
 
 /// How a file is to be read.
@@ -56,6 +55,8 @@ pub(crate) struct ReadOptions {
     /// True if the separator is that of model.toml, which a file may contradict.
     pub separator_is_described: bool,
     pub encoding: Option<&'static Encoding>,
+    /// True if the encoding is that of model.toml, which a file may contradict.
+    pub encoding_is_described: bool,
     /// True if the first row is data.
     pub no_header: bool,
     pub decimals: Option<Decimals>,
@@ -80,14 +81,12 @@ impl ReadOptions {
             .separator
             .as_ref()
             .and_then(|text| text.chars().next());
-        let encoding = described.encoding.as_deref().and_then(encoding::find);
-        // These are told from the file more surely than by an earlier one.
-        let is_inferred =
-            |encoding: &&Encoding| [UTF_8, WINDOWS_1252, UTF_16LE, UTF_16BE].contains(encoding);
+        let encoding = described.encoding.as_deref().and_then(encoding_named);
         ReadOptions {
             separator: args.separator.or(separator),
             separator_is_described: args.separator.is_none() && separator.is_some(),
-            encoding: args.encoding.or(encoding.filter(|one| !is_inferred(one))),
+            encoding: args.encoding.or(encoding),
+            encoding_is_described: args.encoding.is_none(),
             no_header: args.no_header || described.header == Some(false),
             decimals: args.decimals.or(match described.decimals.as_deref() {
                 Some("comma") => Some(Decimals::Comma),
@@ -105,8 +104,13 @@ impl ReadOptions {
 
     /// True if a text stands for no value in a column of numbers or times.
     pub(crate) fn is_gap(&self, column: &str, text: &str, decimals: Decimals) -> bool {
+        is_gap(text) || self.is_named_gap(column, text, decimals)
+    }
+
+    /// True if `[rows]` names a text as a gap, in this column or in all.
+    pub(crate) fn is_named_gap(&self, column: &str, text: &str, decimals: Decimals) -> bool {
         let text = text.trim();
-        if is_gap(text) || self.gaps.iter().any(|gap| gap == text) {
+        if self.gaps.iter().any(|gap| gap == text) {
             return true;
         }
         let Some(sentinels) = self.sentinels.get(column) else {

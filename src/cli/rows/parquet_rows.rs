@@ -3,6 +3,8 @@
 //! Invariant: no page is unpacked before its header was checked, so that memory is bounded whatever
 //! the file says; a file that makes its decoder panic is damaged, and ends no command.
 
+mod cells;
+mod columns;
 mod pages;
 
 use std::fs::File;
@@ -11,17 +13,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use jiff::civil::date;
-use jiff::{Span, Timestamp};
 use parquet::basic::{LogicalType, TimeUnit};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Row as Record;
 use parquet::record::reader::RowIter;
-use parquet::record::{Field, Row as Record};
 
 use super::lines::ROW_BYTES_MAX;
 use super::names::names;
 use super::row::{Cell, Row};
 use super::source::check_ratio;
+use cells::{Form, cell};
+use columns::Columns;
 
 /// Rows are handed over when they come to so many bytes.
 const BATCH_BYTES: usize = 1 << 18;
@@ -97,16 +99,8 @@ impl ParquetRows {
 struct Opened {
     columns: Vec<String>,
     forms: Vec<Form>,
-    rows: RowIter<'static>,
+    reader: SerializedFileReader<File>,
     n_packed: u64,
-}
-
-/// How the values of a column are to be read beside their type.
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    Plain,
-    /// Nanoseconds since 1970, which the format has as plain numbers.
-    Nanoseconds,
 }
 
 fn start(path: &Path) -> anyhow::Result<Opened> {
@@ -126,36 +120,82 @@ fn start(path: &Path) -> anyhow::Result<Opened> {
     Ok(Opened {
         columns,
         forms: forms.collect(),
-        rows: RowIter::from_file_into(Box::new(reader)),
+        reader,
         n_packed,
     })
 }
 
 impl Opened {
     fn send_rows(self, batches: &SyncSender<Batch>) -> anyhow::Result<()> {
-        let mut batch = Vec::new();
-        let (mut n_bytes, mut n_all) = (0, 0);
-        for (line, record) in (1..).zip(self.rows) {
-            let record = record.with_context(|| format!("row {line}"))?;
-            let row = row(line, &record, &self.forms)?;
-            let size: usize = row.cells.iter().map(size).sum();
-            ensure!(
-                size <= ROW_BYTES_MAX,
-                "row {line} is longer than {} MiB",
-                ROW_BYTES_MAX >> 20
-            );
-            n_all += size as u64;
-            check_ratio(n_all, self.n_packed).map_err(|why| anyhow!(why))?;
-            n_bytes += size;
-            batch.push(row);
-            if n_bytes >= BATCH_BYTES {
-                n_bytes = 0;
-                if batches.send(Ok(std::mem::take(&mut batch))).is_err() {
+        let mut sender = Sender {
+            batches,
+            batch: Vec::new(),
+            n_bytes: 0,
+            n_all: 0,
+            n_packed: self.n_packed,
+        };
+        let (reader, forms) = (self.reader, &self.forms);
+        if !columns::is_flat(reader.metadata().file_metadata().schema_descr()) {
+            for (line, record) in (1..).zip(RowIter::from_file_into(Box::new(reader))) {
+                let record = record.with_context(|| format!("row {line}"))?;
+                if !sender.take(row(line, record, forms)?)? {
+                    return Ok(());
+                }
+            }
+            return sender.finish();
+        }
+        let mut line = 0;
+        for place in 0..reader.num_row_groups() {
+            let group = reader.get_row_group(place)?;
+            let n_rows = group.metadata().num_rows();
+            let mut columns = Columns::new(&*group, forms)?;
+            for _ in 0..n_rows {
+                line += 1;
+                let row = columns.row(line).with_context(|| format!("row {line}"))?;
+                if !sender.take(row)? {
                     return Ok(());
                 }
             }
         }
-        _ = batches.send(Ok(batch));
+        sender.finish()
+    }
+}
+
+/// The rows that are handed over, in batches.
+struct Sender<'a> {
+    batches: &'a SyncSender<Batch>,
+    batch: Vec<Row>,
+    /// Bytes of the batch, and of all rows.
+    n_bytes: usize,
+    n_all: u64,
+    n_packed: u64,
+}
+
+impl Sender<'_> {
+    /// Takes a row; false once nobody takes batches any more.
+    fn take(&mut self, row: Row) -> anyhow::Result<bool> {
+        let size: usize = row.cells.iter().map(size).sum();
+        ensure!(
+            size <= ROW_BYTES_MAX,
+            "row {} is longer than {} MiB",
+            row.line,
+            ROW_BYTES_MAX >> 20
+        );
+        self.n_all += size as u64;
+        check_ratio(self.n_all, self.n_packed).map_err(|why| anyhow!(why))?;
+        self.n_bytes += size;
+        self.batch.push(row);
+        if self.n_bytes < BATCH_BYTES {
+            return Ok(true);
+        }
+        self.n_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        Ok(self.batches.send(Ok(batch)).is_ok())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        // Nobody may take it any more.
+        _ = self.batches.send(Ok(self.batch));
         Ok(())
     }
 }
@@ -168,70 +208,13 @@ fn size(cell: &Cell) -> usize {
     }
 }
 
-fn row(line: u64, record: &Record, forms: &[Form]) -> anyhow::Result<Row> {
-    let fields = record.get_column_iter().zip(forms);
+fn row(line: u64, record: Record, forms: &[Form]) -> anyhow::Result<Row> {
+    let fields = record.into_columns().into_iter().zip(forms);
     let cells = fields.map(|((_, field), form)| cell(field, *form));
     Ok(Row {
         line,
         cells: cells.collect::<anyhow::Result<_>>()?,
     })
-}
-
-fn cell(field: &Field, form: Form) -> anyhow::Result<Cell> {
-    Ok(Cell::Text(match field {
-        Field::Null => String::new(),
-        Field::Long(value) if form == Form::Nanoseconds => time(value.div_euclid(1000))?,
-        Field::Str(text) => text.clone(),
-        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
-            Ok(text) => text.to_owned(),
-            Err(_) => bail!("a column of bytes that are no text"),
-        },
-        Field::Date(days) => day(*days)?,
-        Field::TimestampMillis(value) => time(value.saturating_mul(1000))?,
-        Field::TimestampMicros(value) => time(*value)?,
-        Field::Float(value) if value.is_nan() => String::new(),
-        Field::Double(value) if value.is_nan() => String::new(),
-        Field::ListInternal(list) => {
-            let numbers = list.elements().iter().map(number);
-            match numbers.collect::<Option<Vec<f64>>>() {
-                Some(numbers) => return Ok(Cell::List(numbers)),
-                None => field.to_string(),
-            }
-        }
-        Field::Bool(value) => value.to_string(),
-        Field::Float(value) => value.to_string(),
-        Field::Double(value) => value.to_string(),
-        other => other.to_string(),
-    }))
-}
-
-fn number(field: &Field) -> Option<f64> {
-    match field {
-        Field::Float(value) => Some(f64::from(*value)),
-        Field::Double(value) => Some(*value),
-        Field::Byte(value) => Some(f64::from(*value)),
-        Field::Short(value) => Some(f64::from(*value)),
-        Field::Int(value) => Some(f64::from(*value)),
-        Field::Long(value) => Some(*value as f64),
-        Field::UByte(value) => Some(f64::from(*value)),
-        Field::UShort(value) => Some(f64::from(*value)),
-        Field::UInt(value) => Some(f64::from(*value)),
-        Field::ULong(value) => Some(*value as f64),
-        _ => None,
-    }
-}
-
-/// Microseconds since 1970 in RFC 3339.
-fn time(microseconds: i64) -> anyhow::Result<String> {
-    let time = Timestamp::from_microsecond(microseconds);
-    Ok(time.ok().context("a time out of range")?.to_string())
-}
-
-/// Days since 1970 as a date.
-fn day(days: i32) -> anyhow::Result<String> {
-    let span = Span::new().try_days(days);
-    let day = span.and_then(|span| date(1970, 1, 1).checked_add(span));
-    Ok(day.ok().context("a date out of range")?.to_string())
 }
 
 #[cfg(test)]
@@ -299,12 +282,16 @@ mod tests {
         for codec in [
             Compression::UNCOMPRESSED,
             Compression::SNAPPY,
+            Compression::LZ4_RAW,
             Compression::GZIP(Default::default()),
             Compression::ZSTD(Default::default()),
         ] {
             let bytes = written(&["a", "\u{e9}", "a"], packed(codec));
             assert_eq!(read(&bytes).unwrap(), expected, "{codec}");
         }
+        let refusal = error(read(&written(&["a"], packed(Compression::LZ4))));
+        let said = "pages packed by LZ4; write them with snappy, gzip, zstd or LZ4_RAW";
+        assert!(refusal.ends_with(said), "{refusal}");
     }
 
     #[test]
@@ -312,12 +299,14 @@ mod tests {
         let long = "x".repeat(100_000);
         let texts = vec![long.as_str(); 1000];
         // A dictionary of one text, taken again and again.
-        let bytes = written(&texts, packed(Compression::SNAPPY));
-        let refusal = error(read(&bytes));
-        assert!(
-            refusal.contains("unpack to more than 250 times as many"),
-            "{refusal}"
-        );
+        for codec in [Compression::SNAPPY, Compression::LZ4_RAW] {
+            let bytes = written(&texts, packed(codec));
+            let refusal = error(read(&bytes));
+            assert!(
+                refusal.contains("unpack to more than 250 times as many"),
+                "{codec}: {refusal}"
+            );
+        }
         // A page of all texts.
         let properties = WriterProperties::builder()
             .set_dictionary_enabled(false)

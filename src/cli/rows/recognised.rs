@@ -26,7 +26,7 @@ const PACKED: [(&[u8], Recognised); 6] = [
 ];
 
 /// The first bytes of formats that are not read, with what to do instead.
-const OTHERS: [(&[u8], &str); 20] = [
+const OTHERS: [(&[u8], &str); 21] = [
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\xfd7zXZ\0", "packed by xz: unpack it with `xz -d`"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
@@ -46,6 +46,7 @@ const OTHERS: [(&[u8], &str); 20] = [
     (b"\x89HDF", "an HDF5 file: export a table as CSV or Parquet"),
     (b"\x93NUMPY", "a NumPy array: save it as CSV or Parquet"),
     (b"ARROW1", "an Arrow or Feather file: save it as Parquet"),
+    (b"\xff\xff\xff\xff", "an Arrow stream: save it as Parquet"),
     (b"FEA1", "a Feather file: save it as Parquet"),
     (b"ORC", "an ORC file: save it as Parquet"),
     (b"Obj\x01", "an Avro file: save it as Parquet"),
@@ -134,6 +135,14 @@ mod tests {
         };
         check(b"\xd0\xcf\x11\xe0\xa1", "Excel");
         check(b"SQLite format 3\0", "SQLite");
+        check(
+            b"ARROW1\0\0\xff\xff\xff\xff",
+            "an Arrow or Feather file: save it as Parquet",
+        );
+        check(
+            b"\xff\xff\xff\xff\xa8\0\0\0",
+            "an Arrow stream: save it as Parquet",
+        );
         check(b"\n<!DOCTYPE HTML><html>", "HTML");
         check(b"<html>", "HTML");
         check(b"a\0b\0\0\0c", "binary");

@@ -51,6 +51,8 @@ pub(crate) struct Unusable {
 impl Unusable {
     /// A row that a model refused with this sentence.
     pub(crate) fn refused(sentence: &str) -> Unusable {
+        // Of a request of one row, whose line stands before the sentence.
+        let sentence = sentence.replacen(": row 0 ", ": ", 1);
         // Rows are counted together whatever their numbers are.
         let mut reason = String::new();
         for c in sentence.chars() {
@@ -60,10 +62,7 @@ impl Unusable {
                 true => reason.push('#'),
             }
         }
-        Unusable {
-            reason,
-            sentence: sentence.to_owned(),
-        }
+        Unusable { reason, sentence }
     }
 }
 

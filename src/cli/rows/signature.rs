@@ -24,10 +24,10 @@ impl ModelSignature {
     pub(crate) fn of(spec: &Spec) -> ModelSignature {
         let inputs = spec.inputs.iter().map(|input| Input {
             name: input.name.clone(),
-            gaps: input.kind.has_gaps(),
+            gaps: input.has_gaps(),
             kind: match &input.kind {
                 InputKind::Number { .. } => Kind::Number,
-                InputKind::Time(_) => Kind::Time,
+                InputKind::Time(times) => Kind::Time(times.format.clone(), times.zone_s),
                 InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,
                 InputKind::Vector { length, .. }
                 | InputKind::EmbeddedVector {

@@ -13,6 +13,7 @@ use super::lines::Lines;
 use super::names::{names, numbered};
 use super::number::{Decimals, is_gap};
 use super::options::ReadOptions;
+use super::preamble::form;
 use super::row::{Cell, Row, Unusable};
 use crate::cli::output::print::counted;
 
@@ -106,7 +107,7 @@ fn decimal_mark(
 impl Table {
     /// Reads as far as the header.
     pub(super) fn open(mut lines: Lines, options: &ReadOptions) -> anyhow::Result<Option<Table>> {
-        let mut form = dialect(lines.sample(), options.separator);
+        let (mut form, n_preamble) = form(lines.sample(), options.separator);
         let mut notes = Vec::new();
         let mut separator = form.separator;
         if options.separator_is_described && form.first.len() < 2 {
@@ -121,6 +122,12 @@ impl Table {
         }
         for _ in 0..form.n_before {
             lines.next(0)?;
+        }
+        if n_preamble > 0 && !options.no_header {
+            let header = form.n_before + 1;
+            notes.push(format!(
+                "the header is line {header}: the lines before it are no rows"
+            ));
         }
         let header = if options.no_header {
             None
@@ -250,10 +257,10 @@ impl Table {
     /// True for a row with a text in each of two or more columns of numbers, as one of units.
     fn is_of_units(&self, fields: &[String]) -> bool {
         let numbers = fields.iter().zip(&self.are_numbers);
-        let cells: Vec<&String> = numbers
-            .filter_map(|(cell, of_numbers)| of_numbers.then_some(cell))
-            .collect();
-        cells.len() >= 2 && cells.iter().all(|cell| !is_number(cell) && !is_gap(cell))
+        let mut cells = numbers.filter_map(|(cell, of_numbers)| of_numbers.then_some(cell));
+        let is_text = |cell: &String| !is_number(cell) && !is_gap(cell);
+        let first = cells.next().is_some_and(is_text);
+        first && cells.next().is_some_and(is_text) && cells.all(is_text)
     }
 
     /// True for a row of totals: the last of the file, or one with the word where a number belongs.
@@ -261,9 +268,9 @@ impl Table {
         let Some(place) = fields.iter().position(|field| !field.trim().is_empty()) else {
             return Ok(false);
         };
-        let word = fields[place].trim().trim_end_matches(':').to_lowercase();
-        let n_numbers = fields.iter().filter(|field| is_number(field)).count();
-        if !TOTALS.contains(&word.as_str()) || n_numbers == 0 {
+        let word = fields[place].trim().trim_end_matches(':');
+        let is_total = TOTALS.iter().any(|total| word.eq_ignore_ascii_case(total));
+        if !is_total || !fields.iter().any(|field| is_number(field)) {
             return Ok(false);
         }
         if self.are_numbers.get(place) == Some(&true) {
@@ -324,6 +331,10 @@ mod tests {
         check("sep=;\nx;z\n1;2\n", "x|z 3: 1|2");
         check("x, z\n1, \"a, b\"\n", "x|z 2: 1|a, b");
         check("# by hand\nx,z\n1,2\n", "x|z 3: 1|2");
+        check(
+            "Sales of May\n\nx;z\n1,5;2\n3;4\n5;6\n",
+            "x|z 4: 1,5|2 5: 3|4 6: 5|6",
+        );
         check("x,z\r1,2\r3,4\r", "x|z 2: 1|2 3: 3|4");
     }
 
@@ -398,7 +409,7 @@ mod tests {
         );
         assert_eq!(note(&utf_16(b"", u16::to_le_bytes)), "read as UTF-16LE");
         let named = ReadOptions {
-            encoding: crate::cli::rows::encoding::find("utf-8"),
+            encoding: perennial::model::encoding_named("utf-8"),
             ..ReadOptions::default()
         };
         let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -4,9 +4,9 @@
 pub(super) mod curve;
 pub(super) mod latency;
 pub(super) mod local_model;
+pub(super) mod monitored;
 pub(super) mod prefetch;
 pub(super) mod prequential_run;
-mod probabilities;
 pub(super) mod report;
 pub(super) mod scores;
 pub(super) mod usable;

@@ -120,6 +120,9 @@ impl<K> PrequentialRun<K> {
         if let Some(truth) = row.truth {
             let has_label = self.scores.has_label();
             let score = self.scores.judge(truth, answer);
+            if let Task::Bandit { .. } = self.task {
+                self.scores.note_reward(score);
+            }
             // The rows have admitted it at the same place.
             admit(&mut self.task, &row.label);
             let signal = self.signal(row.index, truth, score);
@@ -176,6 +179,11 @@ impl<K> PrequentialRun<K> {
     /// The time since the start.
     pub(crate) fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    /// The rows that were answered.
+    pub(crate) fn n_answered(&self) -> u64 {
+        self.n_rows
     }
 
     /// The rows without a target.

@@ -2,9 +2,11 @@
 //!
 //! Invariant: the names in JSON are a contract; a value that is not known is null.
 
+use perennial::learn::ClassCount;
 use serde_json::{Map, Value, json};
 
-use super::scores::{ClassCount, ScoreNames, Scores};
+use super::monitored::Monitored;
+use super::scores::{ScoreNames, Scores};
 use crate::cli::output::print;
 
 /// A class that makes up less than this part of its even share is rare.
@@ -24,6 +26,8 @@ pub(crate) struct RunReport {
     pub cpu_seconds: f64,
     /// The share of the retention set that is answered right in the end, of a classification.
     pub retention: Option<f64>,
+    /// What the monitors of the model know beside its scores.
+    pub monitored: Monitored,
     /// Alarms of drift, by the stream that raised them.
     pub drift_alarms: Vec<(String, u64)>,
     /// The mean score of each member of a portfolio.
@@ -80,6 +84,11 @@ impl RunReport {
                     let alarms = alarms.collect::<Vec<_>>().join(", ");
                     print::line(format_args!("{name:<28} {alarms}"))?;
                 }
+                Value::Object(slices) if name == "slices" => {
+                    for (slice, figures) in slices {
+                        print::line(format_args!("{slice:<28} {}", figures_line(figures)))?;
+                    }
+                }
                 Value::Object(members) => {
                     for (index, (member, score)) in members.iter().enumerate() {
                         let mark = if index == 0 { '*' } else { ' ' };
@@ -111,10 +120,10 @@ impl RunReport {
     /// Prints the rare classes of which the most examples were missed, a line each.
     fn print_rare(&self) -> anyhow::Result<()> {
         let mut rare = self.rare();
-        rare.sort_by_key(|(_, class)| std::cmp::Reverse(class.count - class.right));
+        rare.sort_by_key(|(_, class)| std::cmp::Reverse((class.count - class.right) as u64));
         let n_more = rare.len().saturating_sub(RARE_SHOWN);
         for (name, class) in rare.iter().take(RARE_SHOWN) {
-            let (recall, count) = (print::shown(class.recall()), class.count);
+            let (recall, count) = (print::shown(class.recall()), class.count as u64);
             print::line(format_args!(
                 "{:<28} {recall}  ({count})",
                 format!("recall of {name}")
@@ -135,7 +144,7 @@ impl RunReport {
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         for (name, class) in classes {
             let shares = [class.precision(), class.recall(), class.f1()];
-            let mut row = vec![name.clone(), class.count.to_string()];
+            let mut row = vec![name.clone(), (class.count as u64).to_string()];
             row.extend(shares.map(print::shown));
             rows.push(row);
         }
@@ -168,8 +177,11 @@ impl RunReport {
         if let Some(no_change) = names.no_change {
             put(no_change, print::json(scores.no_change()));
         }
-        for (name, score) in self.class_scores().into_iter().chain(self.value_scores()) {
+        for (name, score) in self.monitored_scores().chain(self.value_scores()) {
             put(name, score.into());
+        }
+        for (name, figure) in &self.monitored.of_all {
+            put(name, (*figure).into());
         }
         if let Some(retention) = self.retention {
             put("retention", retention.into());
@@ -183,7 +195,7 @@ impl RunReport {
             let classes = self.counted().into_iter().map(|(name, class)| {
                 let shares = [class.precision(), class.recall(), class.f1()];
                 let [precision, recall, f1] = shares.map(print::json);
-                let count = class.count;
+                let count = class.count as u64;
                 let class =
                     json!({"count": count, "precision": precision, "recall": recall, "f1": f1});
                 (name.clone(), class)
@@ -198,33 +210,17 @@ impl RunReport {
         fields
     }
 
-    /// The scores of a classifier beside its accuracy, those that there are.
-    fn class_scores(&self) -> Vec<(&'static str, f64)> {
-        if self.classes.is_empty() || self.names.no_change.is_none() {
-            return Vec::new();
-        }
-        let p = self.scores.probabilities();
-        let all = [
-            ("commonest_class_accuracy", self.scores.commonest()),
-            ("balanced_accuracy", self.scores.balanced()),
-            ("kappa", self.scores.kappa()),
-            ("log_loss", p.log_loss()),
-            ("brier_score", p.brier()),
-            ("calibration_error", p.calibration_error()),
-            ("auc", p.auc()),
-        ];
-        let known = all.into_iter();
-        known
-            .filter_map(|(name, score)| Some((name, score?)))
-            .collect()
+    /// The scores that the monitors of a model keep, too, beside the first.
+    fn monitored_scores(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let scores = self.scores.monitored().into_iter();
+        scores.filter(|(name, _)| *name != self.names.score)
     }
 
-    /// The scores of a regression beside its absolute error, those that there are.
+    /// The scores of a regression that only a run has, those that there are.
     fn value_scores(&self) -> Vec<(&'static str, f64)> {
         let values = self.scores.values();
         let (interval, season) = (values.interval(), values.season());
         let all = [
-            ("root_mean_squared_error", values.root_mean_square()),
             ("interval_coverage", interval.map(|one| one[0])),
             ("interval_width", interval.map(|one| one[1])),
             ("seasonal_no_change_absolute_error", season.map(|one| one.1)),
@@ -256,17 +252,18 @@ impl RunReport {
         (members.iter().map(score).collect(), retained)
     }
 
-    /// Numbers by name: alarms by stream, scores and retention by member, counts by rare class.
-    fn parts(&self) -> [(&'static str, Map<String, Value>); 4] {
+    /// Numbers by name: alarms by stream, scores by slice, scores and retention by member, counts by rare class.
+    fn parts(&self) -> [(&'static str, Map<String, Value>); 5] {
         let alarms = self.drift_alarms.iter();
         let alarms = alarms.map(|(watched, n)| (watched.clone(), (*n).into()));
         let (scored, retained) = self.member_fields();
         let rare = self.rare().into_iter().map(|(name, class)| {
-            let counts = json!({"count": class.count, "recall": class.recall()});
+            let counts = json!({"count": class.count as u64, "recall": class.recall()});
             (name.clone(), counts)
         });
         [
             ("drift_alarms", alarms.collect()),
+            ("slices", self.monitored.of_slices.clone()),
             ("members", scored),
             ("member_retention", retained),
             ("rare_classes", rare.collect()),
@@ -284,7 +281,7 @@ impl RunReport {
             return Vec::new();
         }
         let even = self.scores.examples() as f64 / self.classes.len().max(1) as f64;
-        let is_rare = |class: &ClassCount| class.count > 0 && (class.count as f64) < RARE * even;
+        let is_rare = |class: &ClassCount| class.count > 0.0 && class.count < RARE * even;
         let counted = self.counted().into_iter();
         counted.filter(|(_, class)| is_rare(class)).collect()
     }
@@ -292,9 +289,9 @@ impl RunReport {
     /// The classes that were seen or answered, the frequent ones first.
     fn counted(&self) -> Vec<(&String, &ClassCount)> {
         let counted = self.classes.iter().zip(self.scores.classes());
-        let seen = |class: &ClassCount| class.count + class.answered > 0;
+        let seen = |class: &ClassCount| class.count + class.answered > 0.0;
         let mut counted: Vec<_> = counted.filter(|(_, class)| seen(class)).collect();
-        counted.sort_by_key(|(_, class)| std::cmp::Reverse(class.count));
+        counted.sort_by_key(|(_, class)| std::cmp::Reverse(class.count as u64));
         counted
     }
 }
@@ -316,6 +313,14 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
         cells.collect::<String>()
     };
     rows.iter().map(line).collect()
+}
+
+/// The figures of a slice behind each other.
+fn figures_line(figures: &Value) -> String {
+    let figures = figures.as_object().into_iter().flatten();
+    let shown =
+        figures.map(|(name, value)| format!("{} {}", name.replace('_', " "), number(value)));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn number(value: &Value) -> String {
@@ -371,12 +376,25 @@ mod tests {
 
     fn keys(task: Task, members: Vec<MemberScore>, test: Option<Option<f64>>) -> String {
         let mut scores = Scores::default();
-        scores.judge(Target::Name(0), Target::Name(0));
+        match task {
+            Task::Regression => {
+                scores.note_delivered(Target::Value(0.0), None);
+                scores.judge(Target::Value(1.0), Target::Value(1.0));
+            }
+            Task::Classification { .. } => {
+                scores.judge(Target::Name(0), Target::Name(0));
+            }
+            Task::Bandit { .. } => {
+                scores.judge(Target::Name(0), Target::Name(0));
+                scores.note_reward(1.0);
+            }
+        }
         let report = RunReport {
             names: ScoreNames::of(&task),
             scores,
             seconds: 1.0,
             cpu_seconds: 1.0,
+            monitored: Monitored::default(),
             drift_alarms: vec![("input".to_owned(), 2)],
             retention: members.first().and_then(|member| member.retention),
             members,
@@ -416,15 +434,16 @@ mod tests {
                 Some(None)
             ),
             format!(
-                "examples progressive_accuracy last_tenth_accuracy no_change_accuracy retention \
-                 drift_alarms members member_retention {end} test_accuracy"
+                "examples progressive_accuracy last_tenth_accuracy no_change_accuracy \
+                 commonest_class_accuracy balanced_accuracy retention drift_alarms members \
+                 member_retention {end} test_accuracy"
             )
         );
         assert_eq!(
             keys(Task::Regression, Vec::new(), None),
             format!(
                 "examples mean_absolute_error last_tenth_absolute_error \
-                 no_change_absolute_error drift_alarms {end}"
+                 no_change_absolute_error root_mean_squared_error drift_alarms {end}"
             )
         );
         assert_eq!(
@@ -441,6 +460,7 @@ mod tests {
             seconds: 1.0,
             cpu_seconds: 1.0,
             retention: None,
+            monitored: Monitored::default(),
             drift_alarms: Vec::new(),
             members: members
                 .map(|(name, score)| MemberScore {

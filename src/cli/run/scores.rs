@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
+use perennial::learn::{ClassCount, DetailedScores, ScoredProbabilities};
 use perennial::model::Task;
 
 use super::curve::Curve;
-use super::probabilities::ProbabilityScores;
 use super::value_scores::ValueScores;
 use crate::cli::rows::target::Target;
 
@@ -90,35 +90,6 @@ impl Mean {
     }
 }
 
-/// The confusion counts of one class.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct ClassCount {
-    /// Examples of the class.
-    pub count: u64,
-    /// Examples that were answered with the class.
-    pub answered: u64,
-    /// Examples of the class that were answered with it.
-    pub right: u64,
-}
-
-impl ClassCount {
-    /// The share of its answers that were right; none where it was never answered.
-    pub(crate) fn precision(&self) -> Option<f64> {
-        (self.answered > 0).then(|| self.right as f64 / self.answered as f64)
-    }
-
-    /// The share of its examples that were answered with it; none without examples.
-    pub(crate) fn recall(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.right as f64 / self.count as f64)
-    }
-
-    /// The harmonic mean of precision and recall; 0 where no answer was right.
-    pub(crate) fn f1(&self) -> Option<f64> {
-        let n = self.count + self.answered;
-        (n > 0).then(|| 2.0 * self.right as f64 / n as f64)
-    }
-}
-
 /// The scores of the answers so far.
 #[derive(Debug, Default)]
 pub(crate) struct Scores {
@@ -126,12 +97,11 @@ pub(crate) struct Scores {
     mean: Mean,
     curve: Curve,
     no_change_curve: Curve,
-    probabilities: ProbabilityScores,
+    /// The scores that a model's monitors keep, too; classes and actions by their places.
+    monitored: DetailedScores,
     values: ValueScores,
     retention_curve: Curve,
     n_retained: u64,
-    /// By the place of a class or an action; none for values.
-    classes: Vec<ClassCount>,
     /// Scores of the last tenth of the examples so far, rounded up; it only ever moves forward.
     last_tenth: VecDeque<f64>,
     /// Scores of the last [`LAST_EXAMPLES`].
@@ -155,10 +125,11 @@ impl Scores {
         }
         self.mean.add(score);
         self.curve.add(score);
-        if let (Target::Name(truth), Target::Name(answer)) = (truth, answer) {
-            self.class(truth).count += 1;
-            self.class(answer).answered += 1;
-            self.class(truth).right += u64::from(truth == answer);
+        match (truth, answer) {
+            (Target::Name(truth), Target::Name(answer)) => {
+                self.monitored.add_class(truth, answer, 1.0);
+            }
+            _ => self.monitored.scores.add_error(score, 1.0),
         }
         self.last_tenth.push_back(score);
         if self.last_tenth.len() as u64 > self.mean.n.div_ceil(10) {
@@ -177,12 +148,9 @@ impl Scores {
         score
     }
 
-    fn class(&mut self, place: u32) -> &mut ClassCount {
-        let place = place as usize;
-        if self.classes.len() <= place {
-            self.classes.resize(place + 1, ClassCount::default());
-        }
-        &mut self.classes[place]
+    /// Notes that the score of an answer was its reward.
+    pub(crate) fn note_reward(&mut self, reward: f64) {
+        self.monitored.scores.add_reward(reward, 1.0);
     }
 
     /// Notes that a label was fed back, of a row with this answer, if labels had come when it was given:
@@ -229,7 +197,7 @@ impl Scores {
 
     /// The counts of each class or action, by its place; those never seen may be missing.
     pub(crate) fn classes(&self) -> &[ClassCount] {
-        &self.classes
+        self.monitored.scores.classes()
     }
 
     /// The score over time.
@@ -240,41 +208,19 @@ impl Scores {
     /// Scores the probabilities of the classes for a row of this class.
     pub(crate) fn judge_probabilities(&mut self, truth: Target, p: &[f32]) {
         if let Target::Name(truth) = truth {
-            self.probabilities.judge(truth as usize, p);
+            let answer = ScoredProbabilities::of(truth as usize, p);
+            self.monitored.add_probabilities(&answer, 1.0);
         }
     }
 
-    /// The scores of the probabilities.
-    pub(crate) fn probabilities(&self) -> &ProbabilityScores {
-        &self.probabilities
+    /// The scores that a model's monitors keep, too, by their names.
+    pub(crate) fn monitored(&self) -> Vec<(&'static str, f64)> {
+        self.monitored.figures()
     }
 
     /// The scores of values beside their absolute error.
     pub(crate) fn values(&self) -> &ValueScores {
         &self.values
-    }
-
-    /// The score of always answering the commonest class, in hindsight.
-    pub(crate) fn commonest(&self) -> Option<f64> {
-        let most = self.classes.iter().map(|class| class.count).max()?;
-        (self.mean.n > 0).then(|| most as f64 / self.mean.n as f64)
-    }
-
-    /// The mean recall of the classes that have come.
-    pub(crate) fn balanced(&self) -> Option<f64> {
-        let mut mean = Mean::default();
-        let recalls = self.classes.iter().filter_map(ClassCount::recall);
-        recalls.for_each(|recall| mean.add(recall));
-        mean.get()
-    }
-
-    /// Cohen's kappa (1960): the accuracy beyond that of answers drawn by their own frequencies.
-    pub(crate) fn kappa(&self) -> Option<f64> {
-        let n = self.mean.n as f64;
-        let by_chance = |class: &ClassCount| class.count as f64 * class.answered as f64 / (n * n);
-        let chance: f64 = self.classes.iter().map(by_chance).sum();
-        let accuracy = self.mean.get()?;
-        (chance < 1.0).then(|| (accuracy - chance) / (1.0 - chance))
     }
 
     /// Notes the retention of the model after an example, of a classification.
@@ -363,10 +309,10 @@ mod tests {
         let shares = |class: &ClassCount| (class.count, class.precision(), class.recall());
         let shares: Vec<_> = scores.classes().iter().map(shares).collect();
         let expected = [
-            (3, Some(2.0 / 3.0), Some(2.0 / 3.0)),
-            (1, Some(0.5), Some(1.0)),
-            (0, None, None),
-            (1, None, Some(0.0)),
+            (3.0, Some(2.0 / 3.0), Some(2.0 / 3.0)),
+            (1.0, Some(0.5), Some(1.0)),
+            (0.0, None, None),
+            (1.0, None, Some(0.0)),
         ];
         assert_eq!(shares, expected);
         let f1: Vec<_> = scores.classes().iter().map(ClassCount::f1).collect();
@@ -390,6 +336,10 @@ mod tests {
         assert_eq!(scores.score(), Some(2.0));
         assert_eq!(scores.last_tenth(), Some(2.0));
         assert_eq!(scores.no_change(), Some(3.0));
-        assert_eq!(scores.values().root_mean_square(), Some(2.0));
+        let monitored = [
+            ("mean_absolute_error", 2.0),
+            ("root_mean_squared_error", 2.0),
+        ];
+        assert_eq!(scores.monitored(), monitored);
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! Invariant: at most [`REASONS_MAX`] reasons are counted apart, however long the run.
 
+use std::path::Path;
+
+use anyhow::{bail, ensure};
+
 use crate::cli::output::print::counted;
 use crate::cli::rows::Unusable;
+use crate::cli::rows::lines::shown;
 
 /// Reasons that are counted apart; the rows of others are counted together.
 const REASONS_MAX: usize = 100;
@@ -46,21 +51,47 @@ impl UnusableRows {
             return Err(error);
         };
         let reason = unusable.reason.clone();
-        self.count(reason, format!("{error:#}"));
+        self.count(reason, 1, format!("{error:#}"));
         Ok(None)
     }
 
-    fn count(&mut self, reason: String, first: String) {
+    /// None by now, of another part of the same run.
+    pub(crate) fn of_another_part(&self) -> UnusableRows {
+        UnusableRows::new(self.strict)
+    }
+
+    /// Adds the rows that another part of the run could not use.
+    pub(crate) fn add(&mut self, others: UnusableRows) {
+        for Reason { reason, n, first } in others.reasons {
+            self.count(reason, n, first);
+        }
+    }
+
+    fn count(&mut self, reason: String, n: u64, first: String) {
         let known = self.reasons.iter().position(|known| known.reason == reason);
         match known {
-            Some(place) => self.reasons[place].n += 1,
-            None if self.reasons.len() < REASONS_MAX => self.reasons.push(Reason {
-                reason,
-                n: 1,
-                first,
-            }),
-            None => self.reasons[REASONS_MAX - 1].n += 1,
+            Some(place) => self.reasons[place].n += n,
+            None if self.reasons.len() < REASONS_MAX => {
+                self.reasons.push(Reason { reason, n, first });
+            }
+            None => self.reasons[REASONS_MAX - 1].n += n,
         }
+    }
+
+    /// Refuses a file of which no row was used.
+    ///
+    /// # Errors
+    /// `n_used` is 0: it has no rows, or none that can be used.
+    pub(crate) fn ensure_used(&self, file: &Path, n_used: u64) -> anyhow::Result<()> {
+        if n_used > 0 {
+            return Ok(());
+        }
+        let file = shown(file);
+        ensure!(self.n_rows() > 0, "{file}: no rows");
+        bail!(
+            "{file}: no row of it can be used: {}",
+            self.notes().join("; ")
+        )
     }
 
     /// The number of rows.
@@ -97,6 +128,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_of_which_no_row_is_used_is_refused() {
+        let mut rows = UnusableRows::new(false);
+        let file = Path::new("rows.csv");
+        let refused =
+            |rows: &UnusableRows| rows.ensure_used(file, 0).map_err(|why| why.to_string());
+        assert_eq!(refused(&rows), Err("rows.csv: no rows".to_owned()));
+        let (reason, sentence) = ("a".to_owned(), "line 2: bad".to_owned());
+        let error = anyhow::Error::new(Unusable { reason, sentence });
+        assert!(rows.sort::<()>(Err(error)).unwrap().is_none());
+        let expected =
+            "rows.csv: no row of it can be used: not used: 1 row, a; the first: line 2: bad";
+        assert_eq!(refused(&rows), Err(expected.to_owned()));
+        assert!(rows.ensure_used(file, 1).is_ok());
+    }
+
+    #[test]
     fn rows_are_counted_by_reason_and_other_errors_end_the_run() {
         let bad = |line, reason: &str| -> anyhow::Result<()> {
             let sentence = format!("line {line}: it is bad");
@@ -115,6 +162,10 @@ mod tests {
         (0..1000).for_each(|line| _ = rows.sort(bad(line, &line.to_string())));
         assert_eq!((rows.n_rows(), rows.notes().len()), (1003, REASONS_MAX));
         assert!(rows.sort::<()>(Err(anyhow!("the disk is gone"))).is_err());
+        let mut others = UnusableRows::new(false);
+        (0..2).for_each(|line| _ = others.sort(bad(line, "a")));
+        rows.add(others);
+        assert_eq!(rows.reasons[0].n, 4);
         assert!(UnusableRows::new(true).sort(bad(2, "a")).is_err());
     }
 }

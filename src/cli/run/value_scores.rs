@@ -1,5 +1,5 @@
-//! The scores of values beside their absolute error: the root of the mean square, an interval with its
-//! coverage, and the value of a season ago as a baseline.
+//! The scores of values beside their errors: an interval with its coverage, and the value of a season ago
+//! as a baseline.
 //!
 //! The interval reaches from one quantile of the newest errors that are known to another, around the
 //! answer. Its level follows the coverage so far (Gibbs and Candes 2021, adaptive conformal
@@ -30,10 +30,8 @@ const VALUES: usize = 4096;
 /// The sums over the answers so far.
 #[derive(Debug)]
 pub(crate) struct ValueScores {
-    /// Rows, and those whose answers are judged.
+    /// Rows.
     n: u64,
-    n_judged: u64,
-    squares: f64,
     /// Errors in the order in which they became known, and in the order of their size.
     errors: VecDeque<f64>,
     sorted: Vec<f64>,
@@ -53,8 +51,6 @@ impl Default for ValueScores {
     fn default() -> ValueScores {
         ValueScores {
             n: 0,
-            n_judged: 0,
-            squares: 0.0,
             errors: VecDeque::new(),
             sorted: Vec::new(),
             outside: 1.0 - COVERAGE,
@@ -72,10 +68,7 @@ impl ValueScores {
     /// Scores the answer to the next row; none where it was given before any label.
     pub(crate) fn judge(&mut self, truth: f64, answer: Option<f64>) {
         if let Some(answer) = answer {
-            let error = truth - answer;
-            self.judge_interval(error);
-            self.n_judged += 1;
-            self.squares += error * error;
+            self.judge_interval(truth - answer);
         }
         self.judge_seasons(truth);
         self.n += 1;
@@ -135,11 +128,6 @@ impl ValueScores {
         self.sorted.insert(place, error);
     }
 
-    /// The root of the mean squared error.
-    pub(crate) fn root_mean_square(&self) -> Option<f64> {
-        (self.n_judged > 0).then(|| (self.squares / self.n_judged as f64).sqrt())
-    }
-
     /// The share of the values that the interval held, and its mean width.
     pub(crate) fn interval(&self) -> Option<[f64; 2]> {
         let n = self.n_intervals as f64;
@@ -185,15 +173,12 @@ mod tests {
         let [coverage, width] = scores.interval().expect("there were rows");
         assert!((0.89..0.91).contains(&coverage), "{coverage}");
         assert!((4.0..6.5).contains(&width), "{width}");
-        let root = scores.root_mean_square().expect("there were rows");
-        assert!((4.0..4.2).contains(&root), "{root}");
     }
 
     #[test]
     fn nothing_is_said_of_no_rows() {
         let none = ValueScores::default();
-        assert_eq!((none.root_mean_square(), none.season()), (None, None));
-        assert_eq!(none.interval(), None);
+        assert_eq!((none.interval(), none.season()), (None, None));
     }
 
     #[test]

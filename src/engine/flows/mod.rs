@@ -1,4 +1,4 @@
-//! One file a flow: predict, feedback, command, gate, limits, retract, erase, audit, fate, recover.
+//! One file a flow: predict, feedback, command, gate, limits, retract, retrain, erase, audit, fate, recover.
 
 pub(crate) mod audit;
 mod changed;
@@ -11,3 +11,4 @@ pub(crate) mod limits;
 pub(crate) mod predict;
 pub(crate) mod recover;
 pub(crate) mod retract;
+pub(crate) mod retrain;

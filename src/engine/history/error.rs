@@ -24,6 +24,9 @@ pub(crate) enum Error {
     /// Ask again once a server has run.
     #[error("the journal has no outcome of order {0} yet; it has one once a server has run")]
     Undecided(u64),
+    /// Ask again: it began before an order that moved what is learned.
+    #[error("the order at position {0} has brought other learning back since it began")]
+    Overtaken(u64),
     /// Bring a description that fits the journal.
     #[error("{0}")]
     Description(String),
@@ -81,6 +84,7 @@ impl Error {
             Error::State(error) => error.remedy(),
             Error::NotRetained(_)
             | Error::Undecided(_)
+            | Error::Overtaken(_)
             | Error::Description(_)
             | Error::Input(_) => Remedy::Change,
             Error::Learner(learn::Error::Lookup { cause, .. }) => match cause {

@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     retractions: BTreeMap<u64, Retraction>,
     /// The versions that were asked for, by the positions of the orders.
     restores: BTreeMap<u64, u64>,
+    /// The positions of adoptions.
+    adoptions: BTreeSet<u64>,
     /// Restores whose version is recorded, and those of an older program, which refused none.
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
@@ -44,6 +46,7 @@ impl Facts {
             last: first.saturating_sub(1),
             retractions: BTreeMap::new(),
             restores: BTreeMap::new(),
+            adoptions: BTreeSet::new(),
             carried_out: BTreeSet::new(),
             refused: BTreeSet::new(),
             made: BTreeMap::new(),
@@ -138,14 +141,20 @@ impl Facts {
                 self.restores.insert(position, *version);
                 self.carried_out.insert(position);
             }
-            Order::Adopt(description) => self.describe(position, description),
+            Order::Adopt(description) => {
+                self.describe(position, description);
+                self.adoptions.insert(position);
+            }
             Order::Checkpoint
             | Order::Erase(_)
             | Order::Promote { .. }
             | Order::Freeze
             | Order::Resume
             | Order::Acknowledge { .. }
-            | Order::Close { .. } => {}
+            | Order::Close { .. }
+            | Order::BeginRetraining { .. }
+            | Order::Retrain { .. }
+            | Order::EndRetraining => {}
         }
     }
 
@@ -164,6 +173,7 @@ impl Facts {
         self.retractions
             .extend(retractions.map(|(at, one)| (*at, one.clone())));
         self.restores.extend(&others.restores);
+        self.adoptions.extend(&others.adoptions);
         self.carried_out.extend(&others.carried_out);
         self.refused.extend(&others.refused);
         self.made.extend(&others.made);
@@ -184,6 +194,7 @@ impl Facts {
         self.last = self.last.max(first - 1);
         self.retractions = self.retractions.split_off(&first);
         self.restores = self.restores.split_off(&first);
+        self.adoptions = self.adoptions.split_off(&first);
         self.carried_out = self.carried_out.split_off(&first);
         self.refused = self.refused.split_off(&first);
         self.made.retain(|_, made| made.position >= first);
@@ -260,6 +271,14 @@ impl Facts {
         let behind = self.restores.range(base + 1..);
         let behind = behind.map(|(order, version)| (*order, *version));
         behind.take_while(move |(order, _)| *order <= last)
+    }
+
+    /// The last order up to `last` that brought other learning back, or may have: a restore or an
+    /// adoption. Those of `refused` did not.
+    pub(crate) fn last_moved(&self, last: u64, refused: &BTreeSet<u64>) -> Option<u64> {
+        let restores = self.restores.keys().chain(&self.adoptions);
+        let carried_out = restores.filter(|order| **order <= last && !refused.contains(order));
+        carried_out.max().copied()
     }
 
     /// True if a restore is known to be carried out.

@@ -13,7 +13,7 @@ use crate::model::{Input, InputKind, Spec};
 pub(crate) fn arranged(batch: &Batch, places: &[Option<usize>], asked: &Spec) -> Vec<Column> {
     let columns = places.iter().zip(&asked.inputs);
     let column = |(place, input): (&Option<usize>, &Input)| match place {
-        None => gaps(&input.kind, batch.n_rows),
+        None => input.kind.gaps(batch.n_rows),
         Some(place) => match &batch.columns[*place] {
             Column::Embedded { texts, .. } if !matches!(input.kind, InputKind::Embedded { .. }) => {
                 Column::Strings(texts.clone())
@@ -24,14 +24,6 @@ pub(crate) fn arranged(batch: &Batch, places: &[Option<usize>], asked: &Spec) ->
     columns.map(column).collect()
 }
 
-/// The column of an input of which nothing is known.
-fn gaps(kind: &InputKind, n_rows: usize) -> Column {
-    match kind {
-        InputKind::Number { .. } => Column::Numbers(vec![f64::NAN; n_rows]),
-        _ => Column::Strings(vec![String::new(); n_rows]),
-    }
-}
-
 /// Where the inputs of one description stand in the batches of another; none of an input that may be a
 /// gap, and is not there.
 pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<Option<usize>>, Error> {
@@ -39,14 +31,14 @@ pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<Option<usize>
         let refused = |what: String| Error::Input(format!("{:?} {what}", input.name));
         let mut known = journaled.inputs.iter();
         let Some(place) = known.position(|known| known.name == input.name) else {
-            return match &input.kind {
-                kind if kind.has_gaps() => Ok(None),
-                InputKind::Number { .. } | InputKind::Time(_) => Err(refused(
-                    "is not in the journal; with missing = \"mean\" it is a gap in the rows so far"
-                        .to_owned(),
-                )),
-                kind => Err(refused(format!(
-                    "is not in the journal, and a {kind} cannot be a gap in the rows so far"
+            return match input.missing_word() {
+                _ if input.has_gaps() => Ok(None),
+                Some(word) => Err(refused(format!(
+                    "is not in the journal; with missing = {word:?} it is a gap in the rows so far"
+                ))),
+                None => Err(refused(format!(
+                    "is not in the journal, and a {} cannot be a gap in the rows so far",
+                    input.kind
                 ))),
             };
         };
@@ -125,15 +117,23 @@ mod tests {
         let both = format!("{category}{gaps}");
         check(category, &both, Some(&[Some(0), None]));
         check(category, &format!("{category}{number}"), None);
+        let may_be = "[[input]]\nname = 'c'\nkind = 'category'\nmissing = 'empty'\n";
+        check(number, &format!("{may_be}{number}"), Some(&[None, Some(0)]));
+        check(category, may_be, Some(&[Some(0)]));
     }
 
     #[test]
     fn an_input_that_came_later_is_a_gap() {
         let category = "[[input]]\nname = 'c'\nkind = 'category'\n";
-        let later = |name: &str, kind: &str| {
-            format!("[[input]]\nname = '{name}'\nkind = '{kind}'\nmissing = 'mean'\n")
+        let later = |name: &str, kind: &str, missing: &str| {
+            format!("[[input]]\nname = '{name}'\nkind = '{kind}'\nmissing = '{missing}'\n")
         };
-        let asked = format!("{}{category}{}", later("x", "number"), later("t", "time"));
+        let asked = format!(
+            "{}{category}{}{}",
+            later("x", "number", "mean"),
+            later("t", "time", "mean"),
+            later("d", "category", "empty")
+        );
         let (journaled, asked) = (spec(category), spec(&asked));
         let batch = Batch {
             n_rows: 2,
@@ -143,6 +143,8 @@ mod tests {
         let columns = arranged(&batch, &places, &asked);
         assert!(matches!(&columns[0], Column::Numbers(x) if x.iter().all(|x| x.is_nan())));
         assert_eq!(columns[1], batch.columns[0]);
-        assert_eq!(columns[2], Column::Strings(vec![String::new(); 2]));
+        for column in &columns[2..] {
+            assert_eq!(*column, Column::Strings(vec![String::new(); 2]));
+        }
     }
 }

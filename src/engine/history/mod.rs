@@ -16,3 +16,4 @@ pub(crate) mod pass;
 pub(crate) mod rebuild;
 pub(crate) mod selection;
 pub(crate) mod translation;
+pub(crate) mod trial;

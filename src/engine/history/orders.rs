@@ -128,7 +128,12 @@ pub(crate) fn exclusions(
     let Some(order) = order else {
         return Ok(Vec::new());
     };
-    let mut exclusions = facts.exclusions(base, last).map_err(|_| {
+    // A learner that begins anew holds nothing that was retracted since.
+    let holds = match order {
+        Order::Retrain { .. } => 0,
+        _ => base,
+    };
+    let mut exclusions = facts.exclusions(holds, last).map_err(|_| {
         Error::NotRetained(format!(
             "the state at {base} holds what was retracted since"
         ))

@@ -15,11 +15,13 @@ use crate::engine::history::lookup::JournalLookup;
 use crate::engine::history::orders::{Known, RecordedOrders, exclusions};
 use crate::engine::history::pass::{first_description, first_position};
 use crate::engine::history::translation::{Divergence, Translation};
+use crate::engine::history::trial::RetrainTrial;
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Entry, Event, Feedback, Order, Prediction, Time};
 use crate::learn::{
-    Comparison, Counterfactual, CounterfactualLookup, Learner, Lookup, LookupError,
+    Comparison, Counterfactual, CounterfactualLookup, Evidence, Exclusion, Learner, Lookup,
+    LookupError,
 };
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder, profile};
@@ -42,6 +44,8 @@ pub(crate) struct Rebuild {
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
     n_begun: u64,
+    /// Of a learner that begins anew, where evidence is asked for.
+    trial: Option<RetrainTrial>,
 }
 
 impl Rebuild {
@@ -58,6 +62,9 @@ impl Rebuild {
         known: &Known,
     ) -> Result<Rebuild, Error> {
         let first = match order {
+            Order::Retrain { from, .. } => {
+                return Rebuild::from(versions, Some(order), last, known, from.saturating_sub(1));
+            }
             Order::Retract(retraction) => retraction.first_position,
             _ => 1,
         };
@@ -126,15 +133,18 @@ impl Rebuild {
             facts.read_on(versions, known.written)?;
             orders = RecordedOrders::between(&facts, base, last, known);
         }
+        if let Some(Order::Retrain { .. }) = order
+            && let Some(moved) = facts.last_moved(last, &orders.refused)
+            && moved > base
+        {
+            return Err(Error::Overtaken(moved));
+        }
         let own = exclusions(order, &facts, base, last)?;
         let exclusions = [&known.exclusions[..], &own].concat();
         let wanted = orders.wanted(versions, &facts, base, last)?;
         // The recorded history decides by itself.
         let undecided = order.and_then(|_| orders.undecided.keys().next().copied());
-        let learner = match base {
-            0 => versions.beginning(first_spec(versions, order)?)?,
-            base => versions.base_at(base)?,
-        };
+        let learner = beginning(versions, order, &exclusions, base)?;
         check_waiting(&learner, base, first)?;
         let open = || Reader::open(&versions.journal, base + 1, u64::MAX);
         let reader = versions.retry.run(open)?;
@@ -144,7 +154,7 @@ impl Rebuild {
             .iter()
             .for_each(|first| comparison.begin(*first));
         let mut lookup = JournalLookup::new(reader, versions.clone());
-        lookup.exclusions = exclusions.clone();
+        lookup.exclusions = exclusions;
         lookup.refused = orders.refused;
         lookup.facts = facts;
         lookup.kept = Kept::new(versions, wanted);
@@ -153,10 +163,8 @@ impl Rebuild {
         }
         Ok(Rebuild {
             order: order.cloned(),
-            learner: match order {
-                Some(_) => learner.rederive(exclusions),
-                None => learner,
-            },
+            learner,
+            trial: None,
             lookup,
             excluded: Vec::new(),
             known: known.clone(),
@@ -171,6 +179,18 @@ impl Rebuild {
     /// The order that it is rebuilt for.
     pub(crate) fn order(&self) -> Option<&Order> {
         self.order.as_ref()
+    }
+
+    /// Has the learner answer the rows of the second half as well, beside what was served.
+    pub(crate) fn tried(mut self) -> Rebuild {
+        self.trial = Some(RetrainTrial::new(self.base, self.surveyed));
+        self
+    }
+
+    /// The evidence that it answers no worse than what was served, where it was asked for.
+    pub(crate) fn evidence(&self) -> Option<Evidence> {
+        let trial = self.trial.as_ref()?;
+        Some(trial.evidence(&self.learner))
     }
 
     /// Lookups from here on wait for descriptors where those of these versions do.
@@ -245,8 +265,10 @@ impl Rebuild {
                 ..self.known.clone()
             };
             let again = Rebuild::begin(versions, order, last, &known)?;
+            let base = again.base;
             *self = Rebuild {
                 n_begun: self.n_begun + 1,
+                trial: self.trial.as_ref().map(|_| RetrainTrial::new(base, last)),
                 ..again
             };
         }
@@ -267,11 +289,14 @@ impl Rebuild {
             | Order::Freeze
             | Order::Resume
             | Order::Acknowledge { .. }
-            | Order::Close { .. } => false,
+            | Order::Close { .. }
+            | Order::BeginRetraining { .. }
+            | Order::EndRetraining => false,
             Order::Restore { .. }
             | Order::EarlierRestore { .. }
             | Order::Retract(_)
-            | Order::Adopt(_) => entry.position > self.surveyed,
+            | Order::Adopt(_)
+            | Order::Retrain { .. } => entry.position > self.surveyed,
         }
     }
 
@@ -281,7 +306,14 @@ impl Rebuild {
             self.excluded.push(entry.position);
             self.comparison.begin(entry.position);
         }
+        let excluded = self.exclusion(entry).is_some();
+        if let Some(trial) = self.trial.as_mut().filter(|_| !excluded) {
+            trial.observe(entry, &self.learner)?;
+        }
         let step = self.learner.apply(entry, &mut self.lookup)?;
+        if let Some(trial) = self.trial.as_mut().filter(|_| step.changed) {
+            trial.changed();
+        }
         if let Some(translation) = self.lookup.translation.as_mut().filter(|_| step.changed) {
             translation.changed();
         }
@@ -340,6 +372,26 @@ impl Rebuild {
     }
 }
 
+/// The state behind `base` of the history that an order asks for.
+fn beginning(
+    versions: &Versions,
+    order: Option<&Order>,
+    exclusions: &[Exclusion],
+    base: u64,
+) -> Result<Learner, Error> {
+    let first = || Ok::<_, Error>(versions.beginning(first_spec(versions, order)?)?);
+    match (order, base) {
+        (Some(Order::Retrain { description, .. }), _) => {
+            let learner = first()?.rederive(exclusions.to_vec());
+            Ok(learner.begin_behind(base, description.clone()))
+        }
+        (Some(_), 0) => Ok(first()?.rederive(exclusions.to_vec())),
+        (Some(_), _) => Ok(versions.base_at(base)?.rederive(exclusions.to_vec())),
+        (None, 0) => first(),
+        (None, _) => Ok(versions.base_at(base)?),
+    }
+}
+
 /// Refuses a state whose waiting predictions the journal no longer holds.
 fn check_waiting(learner: &Learner, base: u64, first: u64) -> Result<(), Error> {
     match learner.joins().oldest_position().filter(|at| *at < first) {
@@ -375,7 +427,9 @@ fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, Error> {
 /// The description that a history starts with.
 fn first_spec(versions: &Versions, order: Option<&Order>) -> Result<Arc<Spec>, Error> {
     let toml = match order {
-        Some(Order::Adopt(description)) => description.toml.clone(),
+        Some(Order::Adopt(description) | Order::Retrain { description, .. }) => {
+            description.toml.clone()
+        }
         _ => first_description(versions)?.ok_or_else(|| {
             let what = "its journal does not start with a description";
             Error::NotRetained(what.to_owned())
@@ -468,7 +522,12 @@ impl CounterfactualLookup for JournalLookup {
             facts: self.facts.clone(),
         };
         let rebuild = Rebuild::begin(&self.versions, order, last, &known);
-        let other = rebuild.and_then(|rebuild| rebuild.finish(last));
+        let other = rebuild.and_then(|mut rebuild| {
+            if let (Order::Retrain { .. }, Some(ours)) = (order, &self.translation) {
+                rebuild.lookup.translation = Some(ours.begun_anew());
+            }
+            rebuild.finish(last)
+        });
         other.map_err(Error::of_lookup)
     }
 }

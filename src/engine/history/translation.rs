@@ -92,9 +92,31 @@ impl Translation {
                 let order = Order::Checkpoint;
                 Event::Command(Command { order, actor, note })
             }
+            // A learner that began anew did so under this description.
+            Event::Command(Command {
+                order: Order::Retrain { from, .. },
+                actor,
+                note,
+            }) => {
+                let description = self.description.clone();
+                let order = Order::Retrain { from, description };
+                Event::Command(Command { order, actor, note })
+            }
             event => event,
         };
         Ok(entry)
+    }
+
+    /// The same for a learner that began anew, which has answered nothing yet.
+    pub(crate) fn begun_anew(&self) -> Translation {
+        Translation {
+            description: self.description.clone(),
+            spec: self.spec.clone(),
+            journaled: self.journaled.clone(),
+            answers: BTreeMap::new(),
+            model: None,
+            divergence: None,
+        }
     }
 
     /// A journaled prediction, with the answer that was given instead.

@@ -37,6 +37,7 @@ pub(crate) fn run(due: &Receiver<LearnerTask>) {
         if !runtime.urgency.turn(|| runtime.turn()) {
             runtime.schedule();
         }
+        runtime.retrain_if_due();
     }
 }
 
@@ -168,9 +169,7 @@ impl ModelRuntime {
                 version
                     .iter()
                     .for_each(|version| drop(self.keep(follower, entry, (version, &[]))));
-                let records =
-                    |order: &Order| matches!(order, Order::Restore { .. }) || order.is_of_gate();
-                if order.is_some_and(records) {
+                if order.is_some_and(Order::is_recorded_when_refused) {
                     let position = entry.position;
                     self.record(Event::Refusal(Refusal { position }));
                 }
@@ -309,7 +308,7 @@ impl ModelRuntime {
     ) -> Result<(), Error> {
         if matches!(
             version.reason,
-            Reason::Restore | Reason::Retract | Reason::Adopt | Reason::Rewind
+            Reason::Restore | Reason::Retract | Reason::Adopt | Reason::Rewind | Reason::Retrain
         ) {
             // A restored state, or one without retracted feedback, serves before it is saved.
             self.serving.publish(follower.snapshot());

@@ -19,6 +19,7 @@ pub(crate) mod progress;
 pub(crate) mod retain;
 pub(crate) mod retracted;
 pub(crate) mod retractions;
+pub(crate) mod retraining;
 pub(crate) mod room;
 pub(crate) mod runtime;
 pub(crate) mod served_model;

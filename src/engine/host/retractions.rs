@@ -73,6 +73,11 @@ impl Retractions {
         Some(turn)
     }
 
+    /// True while a retraction waits for its turn.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting.available_permits() < TURNS_MAX
+    }
+
     /// True while a retraction is under way: no state is removed that it may start from.
     pub(crate) fn is_under_way(&self) -> bool {
         self.under_way.load(Relaxed)

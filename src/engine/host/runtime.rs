@@ -27,6 +27,7 @@ use crate::engine::host::priority::Urgency;
 use crate::engine::host::progress::Progress;
 use crate::engine::host::retracted::Retracted;
 use crate::engine::host::retractions::Retractions;
+use crate::engine::host::retraining::Retraining;
 use crate::engine::host::status::LastStatus;
 use crate::engine::host::write_queue::WriteQueue;
 use crate::engine::versions::saved::Versions;
@@ -58,6 +59,7 @@ pub(crate) struct ModelRuntime {
     pub bound_counts: BoundCounts,
     pub orders: OrderOutcomes,
     pub retractions: Arc<Retractions>,
+    pub retraining: Retraining,
     pub urgency: Urgency,
     pub last_status: LastStatus,
     pub retry: ShortageRetry,
@@ -119,6 +121,7 @@ impl ModelRuntime {
             bound_counts: BoundCounts::default(),
             orders: OrderOutcomes::default(),
             retractions: Arc::new(Retractions::new(prepared, tainted, retracted)),
+            retraining: Retraining::default(),
             urgency: Urgency::default(),
             last_status: LastStatus::default(),
             retry,

@@ -11,7 +11,8 @@ use crate::engine::host::follower::Follower;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::status::{GateStatus, MemberStatus, State, Status};
-use crate::learn::{Fate, Learner};
+use crate::event::Time;
+use crate::learn::{Fate, Figure, Learner};
 use crate::model::{Device, REVISION, Task, profile};
 use crate::store::segments;
 
@@ -92,6 +93,7 @@ impl ModelRuntime {
         status.unjournaled = self.metrics.n_unjournaled();
         if let Some(mut follower) = follower {
             follower.look(digest, status);
+            follower.look_at_monitors(self.clock.now(), status);
             follower.look_at_room(status);
             drop(follower);
             self.last_status.set(status.clone());
@@ -124,6 +126,25 @@ impl Follower {
         status.journal_days_left = (!fits).then_some(left);
     }
 
+    /// The figures of the monitors, and how long ago the last feedback and the last example were.
+    fn look_at_monitors(&self, now: Time, status: &mut Status) {
+        let learner = &self.learner;
+        status.figures = learner.figures();
+        status.confusion = learner.confusion();
+        let since = [
+            ("feedback_silence_seconds", learner.last_feedback()),
+            ("model_age_seconds", learner.last_example()),
+        ];
+        for (name, time) in since {
+            let seconds = time.map(|time| (now.0 - time.0).max(0) as f64 / 1e6);
+            status.figures.extend(seconds.map(|seconds| Figure {
+                name,
+                all: Some(seconds),
+                ..Figure::default()
+            }));
+        }
+    }
+
     fn look(&self, digest: bool, status: &mut Status) {
         let learner = &self.learner;
         let evaluation = learner.evaluation();
@@ -135,6 +156,7 @@ impl Follower {
         status.recent_score = known(served.count, evaluation.recent());
         status.no_change_score = known(no_change.count, no_change.mean());
         status.gate = gate_status(learner);
+        status.retraining = learner.retraining();
         if let Some(detectors) = learner.detectors() {
             let raised = detectors.n_alarms();
             status.drift_alarms = raised.map(|(watched, n)| (watched.word(), n)).collect();

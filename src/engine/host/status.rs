@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::engine::compute::histogram::Counts;
 use crate::engine::host::bounds::Bound;
 use crate::event::Alarm;
-use crate::learn::{Evidence, Incident, IncidentState};
+use crate::learn::{Confused, Evidence, Figure, Incident, IncidentState, Retraining};
 
 /// The readiness of a model to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,10 +61,16 @@ pub struct Status {
     pub retention: Option<f64>,
     /// The evidence about its weights; none under rules without a gate.
     pub gate: Option<GateStatus>,
+    /// The newest learner that began anew; none before the first, and where none is asked for.
+    pub retraining: Option<Retraining>,
     /// Alarms of drift, by the stream that raised them; empty where nothing is watched.
     pub drift_alarms: BTreeMap<&'static str, u64>,
     /// The newest alarms, the oldest of them first.
     pub newest_alarms: Vec<Alarm>,
+    /// The figures of its monitors; none under rules without them.
+    pub figures: Vec<Figure>,
+    /// How often each label had each answer, the commonest pairs first.
+    pub confusion: Vec<Confused>,
     /// How many of the newest answers have a steady error; none before there are any.
     pub steady_answers: Option<f64>,
     /// The members of a portfolio.

@@ -7,7 +7,7 @@
 //!
 //! Invariant: values are in [0, 1]; memory is logarithmic in the length of the window.
 
-use super::saved::{Reader, Writer};
+use crate::learn::records::saved::{Reader, Writer};
 use crate::model::weights::Error;
 
 /// Buckets of one size, at most.

@@ -6,8 +6,8 @@
 
 use super::bets::{N_TILTS, Stakes};
 use super::bins::{BINS, Bins, REFERENCE, STRIDE_MAX, draw, rank};
-use super::saved::{Reader, Writer};
 use crate::event::Change;
+use crate::learn::records::saved::{Reader, Writer};
 use crate::model::weights::Error;
 
 /// What kind of values a stream has, and which of their changes count.

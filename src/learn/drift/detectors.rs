@@ -2,15 +2,15 @@
 //!
 //! Invariant: what they take is of the journal alone, so they are the same wherever it is applied.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::adwin::Adwin;
 use super::alarms::{load_alarms, save_alarms};
 use super::bins::REFERENCE;
 use super::change_test::{ChangeTest, Finding, Values};
 use super::input_tests::{InputTests, hash};
-use super::saved::{Reader, Writer};
 use crate::event::{Alarm, Batch, Change, Outputs, Signal, Watched};
+use crate::learn::records::saved::{Reader, Writer, put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Spec, Task, argmax};
 
@@ -30,6 +30,10 @@ const CONFIDENCE: f64 = 0.1;
 const PREDICTION: f64 = 0.1;
 const LABEL: f64 = 0.15;
 const INPUTS: f64 = 0.4;
+/// The share of the slices, where any are declared: the others then share what is left. The rows of a
+/// key are in one slice of it each, so all slices of a key together take as many values as there are
+/// rows, and share one part.
+const SLICES: f64 = 0.2;
 
 /// The seeds of the draws that break ties; those of inputs follow.
 const INPUT_SEEDS: u64 = 100;
@@ -50,6 +54,10 @@ pub struct Detectors {
     prediction: ChangeTest,
     label: ChangeTest,
     inputs: Vec<InputTests>,
+    /// Inputs and tags that are declared to have slices.
+    n_slice_keys: usize,
+    /// By the name of the slice.
+    slices: BTreeMap<String, ChangeTest>,
     n_alarms: [u64; Watched::ALL.len()],
     alarms: VecDeque<Alarm>,
 }
@@ -78,6 +86,17 @@ pub enum Judged {
     Reward(f64),
 }
 
+impl Judged {
+    /// The error that is watched for its rise.
+    fn error(self) -> f64 {
+        match self {
+            Judged::Label { is_right, .. } => f64::from(u8::from(!is_right)),
+            Judged::Value(error) => error.min(HUGE),
+            Judged::Reward(reward) => (-reward).clamp(-HUGE, HUGE),
+        }
+    }
+}
+
 impl Detectors {
     /// Those of a description, which have seen nothing; so many false alarms are allowed in 100,000
     /// events.
@@ -102,6 +121,8 @@ impl Detectors {
             inputs: inputs
                 .map(|(input, seed)| InputTests::new(&input.kind, seed))
                 .collect(),
+            n_slice_keys: spec.monitor.n_keys(),
+            slices: BTreeMap::new(),
             n_alarms: [0; Watched::ALL.len()],
             alarms: VecDeque::new(),
         }
@@ -194,7 +215,7 @@ impl Detectors {
     /// Takes the judgement of a served answer.
     pub fn observe_judged(&mut self, judged: Judged, position: u64) -> Vec<Alarm> {
         let mut alarms = Vec::new();
-        let error = match judged {
+        match judged {
             Judged::Label {
                 is_right,
                 confidence,
@@ -207,18 +228,17 @@ impl Detectors {
                         .observe_number(right - confidence, threshold);
                     alarms = self.note_found(Watched::Calibration, found, position);
                 }
-                1.0 - right
             }
-            Judged::Value(error) => error.min(HUGE),
-            Judged::Reward(reward) => (-reward).clamp(-HUGE, HUGE),
-        };
+            Judged::Value(_) | Judged::Reward(_) => {}
+        }
+        let error = judged.error();
         let found = self.error.observe_number(error, self.threshold(ERROR));
         alarms.extend(self.note_found(Watched::Error, found, position));
         let share = match judged {
             Judged::Label { .. } => Some(error),
             _ => self.error_scale.share(error),
         };
-        let false_cuts = ERROR_WINDOW * self.rate;
+        let false_cuts = 1.0 / self.threshold(ERROR_WINDOW);
         let rise = share.and_then(|share| self.error_window.observe(share, false_cuts));
         let found = rise.map(|_| Finding {
             change: Change::Higher,
@@ -228,12 +248,27 @@ impl Detectors {
         alarms
     }
 
+    /// Takes the judgement of a served answer to a row of this slice.
+    pub fn observe_slice(&mut self, name: &str, judged: Judged, position: u64) -> Vec<Alarm> {
+        let threshold = self.n_slice_keys as f64 / (SLICES * self.rate);
+        if !self.slices.contains_key(name) {
+            let test = ChangeTest::new(Values::Rises, hash(name.as_bytes()));
+            self.slices.insert(name.to_owned(), test);
+        }
+        let test = self.slices.get_mut(name).expect("it is there by now");
+        match test.observe_number(judged.error(), threshold) {
+            Some(found) => self.note(vec![alarm(Watched::Slice, found, position, name)]),
+            None => Vec::new(),
+        }
+    }
+
     /// Other weights answer from here on: the tests of answers begin anew, those of the world go on.
     pub fn restore(&mut self) {
         let answers = [&mut self.error, &mut self.calibration, &mut self.confidence];
         answers
             .into_iter()
             .chain([&mut self.prediction])
+            .chain(self.slices.values_mut())
             .for_each(ChangeTest::begin_again);
         self.error_window = Adwin::default();
         self.error_scale = ErrorScale::default();
@@ -241,7 +276,11 @@ impl Detectors {
 
     /// The evidence from which on a test of this share alarms.
     fn threshold(&self, share: f64) -> f64 {
-        1.0 / (share * self.rate)
+        let left = match self.n_slice_keys {
+            0 => 1.0,
+            _ => 1.0 - SLICES,
+        };
+        1.0 / (share * left * self.rate)
     }
 
     fn note_found(
@@ -296,14 +335,20 @@ impl Detectors {
         out.numbers(&[n_errors, mean, spread]);
         self.inputs.iter().for_each(|input| input.save(&mut out));
         out.counts(self.n_alarms);
-        out.save(tensors);
+        self.slices.values().for_each(|test| test.save(&mut out));
+        out.save("drift", tensors);
+        if !self.slices.is_empty() {
+            let mut names = Tensors::default();
+            put_texts(&mut names, self.slices.keys().map(String::as_str));
+            tensors.nest("drift.slices", names);
+        }
         let alarms: Vec<Alarm> = self.alarms.iter().cloned().collect();
         save_alarms(&alarms, "drift.alarms", tensors);
     }
 
     /// None where they were not saved.
     pub fn load(spec: &Spec, tensors: &mut Tensors) -> Result<Option<Detectors>, Error> {
-        let Some(mut saved) = Reader::load(tensors)? else {
+        let Some(mut saved) = Reader::load("drift", tensors)? else {
             return Ok(None);
         };
         let mut new = Detectors::new(spec, 1.0);
@@ -331,6 +376,14 @@ impl Detectors {
             input.load(&mut saved)?;
         }
         new.n_alarms = saved.counts()?;
+        let mut names = tensors.unnest("drift.slices");
+        if !names.0.is_empty() {
+            for name in take_texts(&mut names)? {
+                let mut test = ChangeTest::new(Values::Rises, hash(name.as_bytes()));
+                test.load(&mut saved)?;
+                new.slices.insert(name, test);
+            }
+        }
         saved.end()?;
         new.alarms = load_alarms("drift.alarms", tensors)?.into();
         Ok(Some(new))

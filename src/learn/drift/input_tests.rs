@@ -4,9 +4,9 @@
 //! itself, whether it is a gap, a length, the share of new words, or a fixed random projection.
 
 use super::change_test::{ChangeTest, Finding, Values};
-use super::saved::{Reader, Writer};
 use super::vocabulary::Vocabulary;
 use crate::event::{Batch, Column, Watched};
+use crate::learn::records::saved::{Reader, Writer};
 use crate::model::InputKind;
 use crate::model::weights::Error;
 

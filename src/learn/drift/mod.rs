@@ -2,7 +2,8 @@
 //!
 //! Watched are the errors of served answers, their calibration, confidence and distribution, the
 //! labels, and every input that is not a time: numbers by their ranks, categories by their kinds, texts
-//! by their length, new words and fixed projections, vectors by their length and fixed projections.
+//! by their length, new words and fixed projections, vectors by their length and fixed projections. So are
+//! the errors of the rows of each declared slice.
 //!
 //! **Null hypothesis** of a test: the values of its stream since its reference window are
 //! exchangeable, as those of an unchanged source that draws each by itself are. **Filtration**: the
@@ -15,6 +16,8 @@
 //!
 //! **The bound.** All tests of a model share one bound on false alarms: each has a share of the alarms
 //! that a description allows in 100,000 events (`drift.false_alarms`), and its threshold follows.
+//! Slices have a fifth, where any are declared. A row is in one slice of a key at most, so all slices of a
+//! key take as many values as there are rows, and the threshold of each depends on the number of keys alone.
 //! The shares add up to one, so the bound holds for any dependence between streams. It is exact for all
 //! but ADWIN, which has a twentieth of it, and whose cuts are far rarer than its bound.
 //!
@@ -32,7 +35,6 @@ mod bins;
 mod change_test;
 mod detectors;
 mod input_tests;
-mod saved;
 mod vocabulary;
 
 pub(super) use alarms::{load_alarms, save_alarms};

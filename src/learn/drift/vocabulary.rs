@@ -3,7 +3,7 @@
 //! Invariant: fixed once the window is full.
 
 use super::bins::REFERENCE;
-use super::saved::{Reader, Writer};
+use crate::learn::records::saved::{Reader, Writer};
 use crate::model::weights::Error;
 
 /// Words of 64 bits: a few thousand different words leave most of the bits empty.

@@ -22,6 +22,7 @@ use super::incident::{
 use super::losses::{LossScale, Truth};
 use crate::event::Judgement;
 use crate::learn::algorithms::learned::answers::Answer;
+use crate::learn::records::saved::{put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Publish, PublishPolicy, Spec};
 
@@ -164,8 +165,14 @@ impl Gate {
         hash(spec.seed, self.n_labels).is_multiple_of(every) || self.is_suspicious()
     }
 
-    /// Takes the label of a row, of a source, as evidence.
-    pub(crate) fn observe(&mut self, spec: &Spec, truth: Truth, answers: &Answers, source: &str) {
+    /// Takes the label of a row, of a source, as evidence; gives the losses of candidate and champion.
+    pub(crate) fn observe(
+        &mut self,
+        spec: &Spec,
+        truth: Truth,
+        answers: &Answers,
+        source: &str,
+    ) -> Option<[f64; 2]> {
         let Answers {
             candidate,
             champion,
@@ -174,9 +181,7 @@ impl Gate {
         let sides = [candidate.as_ref(), champion.as_ref(), contender.as_ref()];
         let losses = self.scale.losses(spec, truth, sides);
         self.scale.observe(truth, champion.as_ref());
-        let Some([of_candidate, of_champion, of_contender]) = losses else {
-            return;
-        };
+        let [of_candidate, of_champion, of_contender] = losses?;
         self.decline.observe(of_candidate - of_champion);
         if self.contender.is_some() {
             let margin = spec.publish.margin;
@@ -187,6 +192,7 @@ impl Gate {
         if self.contender.is_some() {
             add_blame(&mut self.contender_blame, source, of_contender);
         }
+        Some([of_candidate, of_champion])
     }
 
     /// True if the evidence against the candidate is so strong that every example is scored.
@@ -289,7 +295,7 @@ impl Gate {
     }
 
     /// Begins all evidence against the same champion anew.
-    fn begin_again(&mut self) {
+    pub(crate) fn begin_again(&mut self) {
         self.contender = None;
         self.promotion = EProcess::default();
         self.decline = EProcess::default();

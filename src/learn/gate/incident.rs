@@ -3,6 +3,7 @@
 //! Invariant: bounded; an open incident leaves only where all are open, the oldest first.
 
 use super::evidence::Evidence;
+use crate::learn::records::saved::{put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 
 /// Incidents that are kept.
@@ -280,35 +281,6 @@ fn load(saved: &mut Tensors) -> Result<Incident, Error> {
         actor,
         note,
     })
-}
-
-/// U32 `lengths` and U8 `texts`.
-pub(super) fn put_texts<'a>(tensors: &mut Tensors, texts: impl Iterator<Item = &'a str>) {
-    let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
-    for text in texts {
-        lengths.push(text.len() as u32);
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    tensors.put_u32("lengths", &[lengths.len()], lengths);
-    tensors.put_u8("texts", &[bytes.len()], bytes);
-}
-
-/// As [`put_texts`] put them.
-pub(super) fn take_texts(tensors: &mut Tensors) -> Result<Vec<String>, Error> {
-    let lengths = tensors.take_u32("lengths", &[None])?;
-    let bytes = tensors.take_u8("texts", &[None])?;
-    let mut rest = bytes.as_slice();
-    let mut texts = Vec::new();
-    for length in lengths {
-        let split = rest.split_at_checked(length as usize);
-        let text = split.and_then(|(text, after)| {
-            rest = after;
-            str::from_utf8(text).ok()
-        });
-        let wrong = || Error::value("texts", "bytes that are no texts");
-        texts.push(text.ok_or_else(wrong)?.to_owned());
-    }
-    Ok(texts)
 }
 
 /// The beginning of a text that may be long.

@@ -13,7 +13,7 @@
 
 use crate::learn::algorithms::learned::answers::Answer;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Policy, Spec, Target, Task};
+use crate::model::{Spec, Target};
 
 /// Mean absolute errors of a value that count as a full loss.
 const FULL_ERRORS: f64 = 4.0;
@@ -36,14 +36,11 @@ pub(super) struct LossScale {
     rewards: Option<[f64; 2]>,
 }
 
-/// The smallest propensity of any action under a policy that explores all of them alike.
+/// The smallest propensity of any action; none where an action may have none, and where the deviations of
+/// a posterior decide, which are not asked here.
 fn propensity_floor(spec: &Spec) -> Option<f64> {
-    match (&spec.task, spec.policy) {
-        (Task::Bandit { actions }, Policy::Epsilon(epsilon)) if epsilon > 0.0 => {
-            Some(epsilon / actions.len() as f64)
-        }
-        _ => None,
-    }
+    let floor = spec.least_share();
+    (floor > 0.0 && !spec.policy.needs_posterior()).then_some(floor)
 }
 
 /// True if the examples of a model can be evidence: rewards are none where no action has a propensity floor.
@@ -226,5 +223,7 @@ mod tests {
         check(epsilon, Some(0.01), None);
         check(epsilon, None, None);
         check("kind = 'greedy'", Some(1.0), None);
+        let floored = "kind = 'greedy'\nfloor = 0.1";
+        check(floored, Some(0.1), Some([-0.45, -0.05]));
     }
 }

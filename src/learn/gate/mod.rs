@@ -28,7 +28,9 @@ mod evidence;
 pub(crate) mod frozen;
 pub(crate) mod incident;
 pub(crate) mod losses;
+mod trial;
 
 pub use e_process::EProcess;
 pub use evidence::{ChampionChange, ChampionScore, Evidence};
 pub use incident::{Incident, IncidentKind, IncidentState, Suspect};
+pub(crate) use trial::Trial;

@@ -1,5 +1,5 @@
-//! The accounts of a history: its predictions, the fates of its feedback, its sources, its scores and
-//! its tests for drift.
+//! The accounts of a history: its predictions, the fates of its feedback, its sources, its scores, its
+//! monitors and its tests for drift.
 //!
 //! Invariant: they follow from the entries of one history. A retraction derives them again with what
 //! is learned; a restore brings back the tallies of its version, and the rest goes on.
@@ -7,6 +7,7 @@
 use crate::learn::drift::Detectors;
 use crate::learn::gate::champion::Gate;
 use crate::learn::join::{HeldExamples, PendingPredictions};
+use crate::learn::monitors::Monitors;
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::ledger::Ledger;
 use crate::learn::records::sources::Sources;
@@ -14,7 +15,7 @@ use crate::learn::versions::tallies::Tallies;
 use crate::model::Spec;
 use crate::model::weights::{self, Tensors};
 
-/// Predictions that wait, fates, sources, scores and tests for drift.
+/// Predictions that wait, fates, sources, scores, monitors and tests for drift.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Accounts {
     pub pending: PendingPredictions,
@@ -25,6 +26,8 @@ pub(super) struct Accounts {
     pub gate: Option<Gate>,
     /// None before their first row, and where nothing is watched.
     pub detectors: Option<Detectors>,
+    /// None before their first entry, and under rules without monitors.
+    pub monitors: Option<Monitors>,
 }
 
 impl Accounts {
@@ -71,6 +74,9 @@ impl Accounts {
         self.evaluation.save(tensors);
         self.gate.iter().for_each(|gate| gate.save(tensors));
         self.detectors.iter().for_each(|tests| tests.save(tensors));
+        self.monitors
+            .iter()
+            .for_each(|monitors| monitors.save(tensors));
     }
 
     /// Those of a state at `position`.
@@ -88,6 +94,7 @@ impl Accounts {
             evaluation: Evaluation::load(tensors)?,
             gate: Gate::load(spec, tensors)?,
             detectors: Detectors::load(spec, tensors)?,
+            monitors: Monitors::load(spec, tensors)?,
         })
     }
 }

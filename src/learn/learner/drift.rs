@@ -8,6 +8,7 @@
 use super::{Error, History, Learner, Step};
 use crate::event::{Alarm, Batch, Outputs, Prediction, Signal};
 use crate::learn::drift::{Detectors, Judged};
+use crate::learn::monitors::Monitors;
 use crate::model::{Spec, answered_class};
 
 impl Learner {
@@ -36,8 +37,19 @@ impl Learner {
 
     /// The judgement of row `row` of what was served.
     pub(super) fn watch_judged(&mut self, prediction: &Prediction, row: usize, score: f64) {
+        let judged = Learner::judged(prediction, row, score);
+        self.watch(|detectors, _, position| detectors.observe_judged(judged, position));
+    }
+
+    /// The same of a row that is in a slice.
+    pub(super) fn watch_slice(&mut self, name: &str, judged: Judged) {
+        self.watch(|detectors, _, position| detectors.observe_slice(name, judged, position));
+    }
+
+    /// The judgement as the tests take it.
+    pub(super) fn judged(prediction: &Prediction, row: usize, score: f64) -> Judged {
         let n_rows = prediction.batch.n_rows;
-        let judged = match &prediction.outputs {
+        match &prediction.outputs {
             Outputs::Values(_) => Judged::Value(score),
             Outputs::Actions { .. } => Judged::Reward(score),
             outputs @ (Outputs::Probabilities(shares)
@@ -53,8 +65,7 @@ impl Learner {
                     confidence: f64::from(confidence),
                 }
             }
-        };
-        self.watch(|detectors, _, position| detectors.observe_judged(judged, position));
+        }
     }
 
     /// Lets the tests in force take something, and notes their alarms.
@@ -80,10 +91,17 @@ impl Learner {
             .collect()
     }
 
-    /// The tests of another description begin anew.
+    /// The tests of another description begin anew, and so do other slices.
     pub(super) fn watch_as(&mut self, earlier: &Spec) {
-        if self.spec.drift != earlier.drift {
+        let same_slices = self.spec.monitor.has_slices_of(&earlier.monitor);
+        if self.spec.drift != earlier.drift || !same_slices {
             self.accounts.detectors = None;
+        }
+        if !same_slices {
+            self.accounts
+                .monitors
+                .iter_mut()
+                .for_each(Monitors::begin_slices);
         }
     }
 

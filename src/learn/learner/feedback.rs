@@ -2,6 +2,8 @@
 //!
 //! Invariant: an event has one fate, and is learned once at most.
 
+use std::collections::BTreeMap;
+
 use super::super::join::Held;
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
@@ -21,6 +23,8 @@ pub(super) struct Example<'a> {
     pub row: usize,
     /// Who observed it; none of silence.
     pub source: Option<&'a str>,
+    /// The tags of the feedback about it; none of silence.
+    pub tags: Option<&'a BTreeMap<String, String>>,
     /// The prediction that it was asked by; none of a row that comes with its feedback.
     pub asked: Option<PredictionId>,
     /// The probability with which the action was chosen that earned a reward.
@@ -35,6 +39,7 @@ impl Example<'_> {
             batch,
             row,
             source: None,
+            tags: None,
             asked: None,
             propensity: None,
             is_past: false,
@@ -55,11 +60,13 @@ impl Learner {
         if self.excludes(feedback) {
             return Ok(self.end(Fate::Retracted));
         }
+        self.monitor_feedback();
         let (fate, contradicts) = match &feedback.subject {
             Subject::Inputs { batch, decision } => {
                 let target = self.target_of_row(&feedback.signal, decision.as_ref());
                 let example = Example {
                     source: Some(&feedback.source),
+                    tags: Some(&feedback.tags),
                     propensity: decision.as_ref().map(|decision| decision.propensity),
                     ..Example::new(batch, 0)
                 };
@@ -125,7 +132,7 @@ impl Learner {
         feedback: &Feedback,
         lookup: &mut dyn Lookup,
     ) -> Result<(Fate, Option<String>), Error> {
-        let (signal, source) = (&feedback.signal, &feedback.source);
+        let signal = &feedback.signal;
         self.close_if_due(id, lookup)?;
         let fate = match signal {
             Signal::PreferredOver(other) => {
@@ -133,7 +140,7 @@ impl Learner {
                 if let Err(fate) = self.waiting(id) {
                     return Ok((fate, None));
                 }
-                self.prefer([id, *other], source, lookup)?
+                self.prefer([id, *other], feedback, lookup)?
             }
             Signal::Label(_) | Signal::Value(_) => {
                 let waiting = match self.waiting(id) {
@@ -145,7 +152,7 @@ impl Learner {
                 }
                 self.label(id, waiting, feedback, lookup)?
             }
-            Signal::Reward(_) | Signal::Named { .. } => self.reward(id, signal, source, lookup)?,
+            Signal::Reward(_) | Signal::Named { .. } => self.reward(id, feedback, lookup)?,
         };
         Ok((fate, None))
     }

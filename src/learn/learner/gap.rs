@@ -57,12 +57,15 @@ impl Learner {
                 if command.order.erased().is_some() {
                     self.stream.erasures.push(entry.position);
                 }
+                self.note_retraining(&command.order);
                 match &command.order {
                     Order::Retract(retraction) => {
                         let gap = self.gap.as_mut().expect("the entry stands in it");
                         gap.first = gap.first.min(retraction.first_position);
                     }
-                    Order::Restore { .. } if lookup.refused(entry.position) => {
+                    Order::Restore { .. } | Order::Retrain { .. }
+                        if lookup.refused(entry.position) =>
+                    {
                         let position = entry.position;
                         self.stream.refusals.push(Refusal { position });
                     }

@@ -16,6 +16,7 @@ use crate::learn::gate::{
     ChampionChange, ChampionScore, Evidence, Incident, IncidentKind, IncidentState,
 };
 use crate::learn::lookup::Lookup;
+use crate::learn::monitors::Monitors;
 use crate::learn::records::sources::Sources;
 use crate::model::{Model, PublishPolicy, Target};
 
@@ -210,6 +211,10 @@ impl Learner {
             return;
         }
         let champion = self.frozen_state();
+        self.accounts
+            .monitors
+            .iter_mut()
+            .for_each(Monitors::begin_sides);
         match &mut self.accounts.gate {
             Some(gate) => gate.crown(champion),
             None => self.accounts.gate = Some(Gate::new(champion)),
@@ -259,7 +264,10 @@ impl Learner {
             target,
             propensity: example.propensity,
         };
-        gate.observe(spec, truth, &answers, example.source.unwrap_or_default());
+        let source = example.source.unwrap_or_default();
+        if let Some(losses) = gate.observe(spec, truth, &answers, source) {
+            self.monitor_sides(example, losses);
+        }
     }
 
     /// Decides by the evidence, and takes the next contender when it is due.
@@ -268,7 +276,14 @@ impl Learner {
             return;
         };
         let publish = self.spec.publish;
-        match gate.judgement(&publish) {
+        let judgement = gate.judgement(&publish);
+        if judgement.is_some_and(|one| one != Judgement::Rejected) {
+            self.accounts
+                .monitors
+                .iter_mut()
+                .for_each(Monitors::begin_sides);
+        }
+        match judgement {
             Some(Judgement::Rewound) => self.rewind(step),
             Some(judgement) => {
                 self.note(judgement, step);
@@ -380,6 +395,10 @@ impl Learner {
                 self.note(Judgement::Promoted, step);
                 let gate = self.accounts.gate.as_mut().expect("it was there");
                 gate.promote();
+                self.accounts
+                    .monitors
+                    .iter_mut()
+                    .for_each(Monitors::begin_sides);
                 step.changed = self.spec.publish.policy != PublishPolicy::Live;
                 None
             }

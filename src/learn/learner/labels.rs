@@ -3,8 +3,10 @@
 //! Invariant: a place means a label only within one history, up to the next order that brings
 //! other learning back. An answer is judged by its label, or not at all.
 
+use std::collections::BTreeMap;
+
 use super::{History, Learner};
-use crate::event::{Outputs, Prediction, Signal};
+use crate::event::{Feedback, Outputs, Prediction, Signal};
 use crate::model::{Spec, Target, Task, answered_class};
 
 /// From this revision on an answer without labels is judged by those of the state that gave it.
@@ -13,7 +15,13 @@ const BY_LABEL: u32 = 2;
 impl Learner {
     /// Judges row `row` of what was served; false where it cannot be judged, and of the first value:
     /// there is none before it to repeat either.
-    pub(super) fn judge(&mut self, prediction: &Prediction, row: usize, target: Target) -> bool {
+    pub(super) fn judge(
+        &mut self,
+        prediction: &Prediction,
+        row: usize,
+        target: Target,
+        tags: &BTreeMap<String, String>,
+    ) -> bool {
         if self.passes_first(target) && self.accounts.evaluation.is_before_first() {
             return false;
         }
@@ -21,6 +29,7 @@ impl Learner {
         if let Some(score) = score {
             self.accounts.evaluation.judge(score);
             self.watch_judged(prediction, row, score);
+            self.monitor_judged((prediction, row), target, score, tags);
         }
         score.is_some()
     }
@@ -36,15 +45,17 @@ impl Learner {
         &mut self,
         prediction: &Prediction,
         row: usize,
-        [before, now]: [&Signal; 2],
+        feedback: [&Feedback; 2],
     ) {
         let score = |signal: &Signal| match signal {
             Signal::Label(label) => self.score_by_name(prediction, row, label),
             Signal::Value(value) => self.score(prediction, row, Target::Value(*value)),
             _ => None,
         };
-        if let (Some(before), Some(now)) = (score(before), score(now)) {
+        let scores = feedback.map(|one| score(&one.signal));
+        if let [Some(before), Some(now)] = scores {
             self.accounts.evaluation.amend(now - before);
+            self.monitor_again((prediction, row), feedback, [before, now]);
         }
     }
 

@@ -65,6 +65,16 @@ impl LastWord {
         }
     }
 
+    /// True if the answer is judged by `next` from now on: a truth that is confirmed counts in the slices
+    /// of its newest tags.
+    fn judges_again(&self, verdict: Verdict, next: &Feedback) -> bool {
+        match verdict {
+            Verdict::Supersedes => true,
+            Verdict::Confirms => self.feedback.tags != next.tags,
+            Verdict::Repeats | Verdict::IsOlder | Verdict::Contradicts => false,
+        }
+    }
+
     /// Compares by the times of the events, where both have one; else by their positions. An event
     /// from before a correction was accepted is filled in later, and corrects nothing.
     fn is_older_than(&self, next: &Feedback) -> bool {
@@ -90,12 +100,15 @@ impl Learner {
             return Ok(Fate::Unmatched);
         };
         let row = waiting.row as usize;
-        let is_judged = waiting.credited.is_none() && self.judge(&prediction, row, target);
+        let is_judged =
+            waiting.credited.is_none() && self.judge(&prediction, row, target, &feedback.tags);
+        self.monitor_labelled((&prediction, row), &waiting);
         self.accounts.evaluation.follow(target);
         self.watch_label(&feedback.signal);
         let held = Held::new(index(target), self.learned.next_number());
         let example = Example {
             source: Some(&feedback.source),
+            tags: Some(&feedback.tags),
             asked: Some(id),
             ..Example::new(&prediction.batch, row)
         };
@@ -151,12 +164,12 @@ impl Learner {
         }
         let prediction = self.fetch(waiting.position, lookup)?;
         let row = waiting.row as usize;
-        if verdict == Verdict::Supersedes && waiting.is_judged_by_label {
-            let signals = [&last.feedback.signal, &feedback.signal];
-            self.judge_again(&prediction, row, signals);
+        if waiting.is_judged_by_label && last.judges_again(verdict, feedback) {
+            self.judge_again(&prediction, row, [&last.feedback, feedback]);
         }
         let example = Example {
             source: Some(&feedback.source),
+            tags: Some(&feedback.tags),
             asked: Some(id),
             ..Example::new(&prediction.batch, row)
         };

@@ -10,7 +10,7 @@ use super::super::lookup::Lookup;
 use super::super::rewards::{Reward, Windows};
 use super::feedback::Example;
 use super::{Error, Learner};
-use crate::event::{Decision, Outputs, Prediction, PredictionId, Signal};
+use crate::event::{Decision, Feedback, Outputs, Prediction, PredictionId, Signal};
 use crate::learn::algorithms::example::Amendment;
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
@@ -35,22 +35,22 @@ impl Learner {
     pub(super) fn reward(
         &mut self,
         id: PredictionId,
-        signal: &Signal,
-        source: &str,
+        feedback: &Feedback,
         lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
         let waiting = match self.waiting(id) {
             Ok(waiting) => waiting,
             Err(fate) => return Ok(fate),
         };
-        let Some(reward) = self.windows().reward(signal) else {
+        let Some(reward) = self.windows().reward(&feedback.signal) else {
             return Ok(Fate::Unmatched);
         };
         if let Some(fate) = self.windows().refuses(&waiting, reward) {
             return Ok(fate);
         }
+        self.monitor_reward(reward.amount());
         let prediction = self.fetch(waiting.position, lookup)?;
-        let fate = self.earn(id, waiting, reward, source, &prediction);
+        let fate = self.earn(id, waiting, reward, feedback, &prediction);
         Ok(of_reward(waiting, fate))
     }
 
@@ -58,7 +58,7 @@ impl Learner {
     pub(super) fn prefer(
         &mut self,
         ids: [PredictionId; 2],
-        source: &str,
+        feedback: &Feedback,
         lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
         let Task::Bandit { .. } = self.spec.task else {
@@ -80,7 +80,7 @@ impl Learner {
             match self.waiting(id) {
                 Ok(waiting) if self.windows().refuses(&waiting, reward).is_none() => {
                     let prediction = self.fetch(waiting.position, lookup)?;
-                    let fate = self.earn(id, waiting, reward, source, &prediction);
+                    let fate = self.earn(id, waiting, reward, feedback, &prediction);
                     fates.push((waiting, fate));
                 }
                 _ => {}
@@ -107,7 +107,7 @@ impl Learner {
         id: PredictionId,
         waiting: Waiting,
         reward: Reward,
-        source: &str,
+        feedback: &Feedback,
         prediction: &Prediction,
     ) -> Option<Fate> {
         let row = waiting.row as usize;
@@ -126,13 +126,18 @@ impl Learner {
         match waiting.credited {
             _ if waiting.has_truth => {}
             None => {
-                self.judge(prediction, row, target);
+                self.judge(prediction, row, target, &feedback.tags);
             }
             Some(before) if before == reward => {}
-            Some(before) => self.accounts.evaluation.amend(reward - before),
+            Some(before) => {
+                self.accounts.evaluation.amend(reward - before);
+                self.monitor_amended((prediction, row), [before, reward]);
+            }
         }
+        self.monitor_labelled((prediction, row), &waiting);
         let example = Example {
-            source: Some(source),
+            source: Some(&feedback.source),
+            tags: Some(&feedback.tags),
             propensity: Some(f64::from(propensities[row])),
             ..Example::new(&prediction.batch, row)
         };

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a restore and a retraction leave it as it is, but for the version that they make.
 
+use super::retrain::{self, Retraining};
 use crate::event::{Alarm, Judgement, Reason, Refusal, Time, Verdict, Version};
 use crate::learn::drift::{load_alarms, save_alarms};
 use crate::learn::records::feedback_ids::FeedbackIds;
@@ -35,6 +36,8 @@ pub(super) struct Stream {
     pub refusals: Vec<Refusal>,
     /// Orders to erase whose content is not known to be overwritten yet, by position.
     pub erasures: Vec<u64>,
+    /// None before a description asks for it, and before the first order.
+    pub retraining: Option<Retraining>,
     pub newest: Newest,
     /// Versions that hold feedback which was taken back since.
     pub tainted: Tainted,
@@ -63,6 +66,7 @@ impl Stream {
         if self.unknown_until > 0 {
             put_positions(tensors, "unknown_until", vec![self.unknown_until]);
         }
+        retrain::save(self.retraining, tensors);
         self.newest.save(tensors);
         self.tainted.save(tensors);
         self.revised_tallies.save(tensors);
@@ -89,6 +93,7 @@ impl Stream {
                 .first()
                 .copied()
                 .unwrap_or(0),
+            retraining: retrain::load(tensors)?,
             newest,
             tainted,
             revised_tallies,

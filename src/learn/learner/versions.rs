@@ -46,6 +46,11 @@ impl Learner {
             }
             Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
             Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, lookup),
+            Order::Retrain { from, .. } => self.retrain(&command.order, *from, lookup),
+            Order::BeginRetraining { .. } | Order::EndRetraining => {
+                self.note_retraining(&command.order);
+                Ok(Step::default())
+            }
             order if !recorded && order.is_of_gate() && lookup.refused(self.stream.position) => {
                 Ok(Step::default())
             }

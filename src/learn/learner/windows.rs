@@ -4,6 +4,7 @@
 //! So many windows close within an entry at most; feedback on a prediction whose window is due
 //! closes that one first, and silence that was rewarded before an order counts before it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::join::{Held, Waiting};
@@ -12,6 +13,7 @@ use super::super::rewards::Windows;
 use super::feedback::Example;
 use super::{Error, Learner, Step};
 use crate::event::{Outputs, Prediction, PredictionId, Time};
+use crate::learn::monitors::ScoredAnswer;
 use crate::learn::records::ledger::Fate;
 use crate::model::Target;
 
@@ -74,7 +76,7 @@ impl Learner {
         {
             let action = chosen[row];
             let target = Target::Reward { action, reward };
-            self.judge(&prediction, row, target);
+            self.judge(&prediction, row, target, &BTreeMap::new());
             let example = Example {
                 propensity: Some(f64::from(propensities[row])),
                 ..Example::new(&prediction.batch, row)
@@ -97,6 +99,9 @@ impl Learner {
         let joins = &mut self.accounts.pending;
         while let Some((id, _, reward)) = windows.next_due(joins) {
             self.accounts.evaluation.judge(reward);
+            if let Some(monitors) = &mut self.accounts.monitors {
+                monitors.judge(&ScoredAnswer::Reward(reward), &[], &self.spec.monitor);
+            }
             windows.close(joins, id, reward);
         }
     }
@@ -118,6 +123,7 @@ impl Learner {
         windows.open(&mut self.accounts.pending, prediction, self.stream.position);
         self.note_unlabelled(prediction);
         self.watch_prediction(prediction);
+        self.monitor_asked(prediction);
         self.learned.note_asked(prediction);
         Ok(Step {
             changed,

@@ -121,6 +121,10 @@ impl Ledger {
 
     /// Counts a restore to the state of `then`: the learning since then is undone, and learning
     /// that had been undone on the way to `then` counts as learned again.
+    ///
+    /// `then` may be of a learner that began anew, which has learned events that were not learned when
+    /// they came, since the model was frozen or their predictions had made room. Which of these fates an
+    /// event had is not known: where more are learned than came, they leave them in the order below.
     pub(crate) fn undo_since(&mut self, then: &Ledger) {
         let total = self.total();
         let superseded = &mut self.counts[Fate::Superseded as usize];
@@ -133,6 +137,14 @@ impl Ledger {
         *quarantined = *quarantined - then.n_contradictions + self.n_contradictions;
         self.counts[Fate::Undone as usize] = 0;
         self.counts[Fate::Undone as usize] = total.saturating_sub(self.total());
+        let mut excess = self.total().saturating_sub(total);
+        let left = [Fate::HeldOut, Fate::Expired, Fate::Late, Fate::Unmatched];
+        for fate in left.into_iter().chain(Fate::ALL) {
+            let count = &mut self.counts[fate as usize];
+            let leaves = excess.min(*count);
+            *count -= leaves;
+            excess -= leaves;
+        }
     }
 
     /// All that [`Ledger::undo_since`] reads of it as `then`.
@@ -192,6 +204,25 @@ mod tests {
 
     fn add(ledger: &mut Ledger, fate: Fate, n_events: usize) {
         (0..n_events).for_each(|_| ledger.add(fate));
+    }
+
+    #[test]
+    fn what_a_learner_that_began_anew_has_learned_counts_once() {
+        let mut ledger = Ledger::default();
+        add(&mut ledger, Fate::Applied, 5);
+        add(&mut ledger, Fate::HeldOut, 3);
+        let mut then = Ledger::default();
+        add(&mut then, Fate::Applied, 2);
+        let mut fewer = ledger.clone();
+        fewer.undo_since(&then);
+        let counts = |ledger: &Ledger| {
+            [Fate::Applied, Fate::Undone, Fate::HeldOut].map(|fate| ledger.count(fate))
+        };
+        assert_eq!(counts(&fewer), [2, 3, 3]);
+        // It has learned all three that were held out.
+        add(&mut then, Fate::Applied, 6);
+        ledger.undo_since(&then);
+        assert_eq!(counts(&ledger), [8, 0, 0]);
     }
 
     #[test]

@@ -4,4 +4,5 @@ pub(crate) mod evaluate;
 pub(crate) mod feedback_ids;
 pub(crate) mod ledger;
 pub(crate) mod places;
+pub(in crate::learn) mod saved;
 pub(crate) mod sources;

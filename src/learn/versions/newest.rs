@@ -26,6 +26,7 @@ impl Newest {
             Reason::Retract,
             Reason::Adopt,
             Reason::Rewind,
+            Reason::Retrain,
         ];
         let positions = brought.map(|reason| self.positions[reason as usize]);
         positions.into_iter().max().unwrap_or(0)
@@ -42,10 +43,10 @@ impl Newest {
 
     pub(crate) fn save(&self, tensors: &mut Tensors) {
         // A state that no newer reason made a version of is saved as earlier programs saved it.
-        let [.., contender, rewind, champion] = self.positions;
-        let n_newer = match (contender, rewind, champion) {
-            (0, 0, 0) => 3,
-            (_, _, 0) => 1,
+        let [.., contender, rewind, retrain, champion] = self.positions;
+        let n_newer = match (contender, rewind, retrain.max(champion)) {
+            (0, 0, 0) => 4,
+            (_, _, 0) => 2,
             _ => 0,
         };
         let n_reasons = self.positions.len() - n_newer;
@@ -122,6 +123,6 @@ mod tests {
         ];
         assert_eq!(Newest::of_tree(tree.as_flattened()), Ok(newest));
         assert!(Newest::of_tree(&[3, 3, 9, 0]).is_err(), "of itself");
-        assert!(Newest::of_tree(&[3, 2, 9, 8]).is_err(), "for no reason");
+        assert!(Newest::of_tree(&[3, 2, 9, 10]).is_err(), "for no reason");
     }
 }

@@ -8,9 +8,11 @@ use super::error::Error;
 use super::input::{Input, InputKind, LowRank, Pinned};
 use super::learning::{Costs, Gradient, LearnerKind, Memory};
 use super::limits::{Cadence, JournalLimits};
+use super::monitor::MonitorSettings;
 use super::output::Datatype;
 use super::policy::Policy;
 use super::publish::Publish;
+use super::retrain::RetrainSettings;
 use super::revision::RETAINS;
 use super::rewards::Rewards;
 use super::rows::RowFormat;
@@ -37,6 +39,8 @@ pub struct Spec {
     pub memory: Memory,
     /// How a bandit chooses.
     pub policy: Policy,
+    /// The least probability of every action, 0 to 1 over their number.
+    pub exposure_floor: f64,
     /// Its rewards.
     pub rewards: Rewards,
     /// Predictions that wait for feedback at a time; the oldest expires.
@@ -45,8 +49,12 @@ pub struct Spec {
     pub publish: Publish,
     /// When versions are made.
     pub cadence: Cadence,
+    /// When a learner is to begin anew.
+    pub retrain: RetrainSettings,
     /// What is watched for drift; none where nothing is.
     pub drift: Option<DriftSettings>,
+    /// What is scored beside the whole.
+    pub monitor: MonitorSettings,
     /// The device of encoders and served networks.
     pub device: Device,
     /// The bounds of its journal.
@@ -133,6 +141,11 @@ impl Spec {
     /// entries, where decisions fall, would show in what is learned.
     pub fn has_gate(&self) -> bool {
         self.revision >= RETAINS && self.rewards.default.is_none()
+    }
+
+    /// Whether scores of all kinds are kept: from the third revision of the rules on.
+    pub(crate) fn has_monitors(&self) -> bool {
+        self.revision >= RETAINS
     }
 
     /// Whether an input is filtered as an image.

@@ -48,19 +48,28 @@ impl Spec {
                         ) if one.digest != other.digest => {
                             format!("input {:?} has another encoder", input.name)
                         }
-                        _ if was == is => format!("input {:?} has other keys", input.name),
+                        _ if was == is => {
+                            let keys = known.keys_changed(input).join(", ");
+                            format!("of input {:?}, {keys}", input.name)
+                        }
                         _ => format!("input {:?} was a {was}, and is a {is}", input.name),
                     };
                     all.push(Difference { what, effect: None });
                 }
-                None if input.kind.has_gaps() => all.push(Difference {
+                None if input.has_gaps() => all.push(Difference {
                     what: format!("input {:?} is added", input.name),
                     effect: Some(format!("{:?} is a gap in the rows so far", input.name)),
                 }),
-                None => all.push(Difference {
-                    what: format!("input {:?} is added without missing = \"mean\"", input.name),
-                    effect: None,
-                }),
+                None => {
+                    let without = match input.missing_word() {
+                        Some(word) => format!(" without missing = {word:?}"),
+                        None => String::new(),
+                    };
+                    all.push(Difference {
+                        what: format!("input {:?} is added{without}", input.name),
+                        effect: None,
+                    });
+                }
             }
         }
         let is_left = |name: &str| next.inputs.iter().any(|input| input.name == name);
@@ -159,5 +168,34 @@ mod tests {
         ];
         let without = "name = 'z'\nkind = 'number'";
         check(&both, &spec("['a', 'b']", &[x, other, without]), &expected);
+        let may_be = "name = 'y'\nkind = 'category'\nmissing = 'empty'";
+        check(&both, &spec("['a', 'b']", &[x, may_be]), &[]);
+        let only = spec("['a', 'b']", &[x]);
+        check(
+            &only,
+            &both,
+            &["input \"y\" is added without missing = \"empty\""],
+        );
+        check(
+            &only,
+            &spec("['a', 'b']", &[x, may_be]),
+            &["input \"y\" is added"],
+        );
+        let gap_of_x = "name = 'x'\nkind = 'number'\nmissing = 'mean'";
+        check(
+            &only,
+            &spec("['a', 'b']", &[gap_of_x]),
+            &["of input \"x\", missing is \"mean\", and was not set"],
+        );
+        let time = "name = 't'\nkind = 'time'";
+        let keyed = "name = 't'\nkind = 'time'\nformat = '%d/%m/%Y'\nzone = '+02:00'";
+        check(
+            &spec("['a', 'b']", &[time]),
+            &spec("['a', 'b']", &[keyed]),
+            &[
+                "of input \"t\", format is \"%d/%m/%Y\", and was not set, zone is \"+02:00\", and was \
+                 \"UTC\"",
+            ],
+        );
     }
 }

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use super::time::TimeFormat;
+use super::time::{TimeFormat, rfc_3339_of, zone_text};
+use crate::event::Column;
 
 /// One described input.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Input {
     pub name: String,
     /// The kind of its values.
     pub kind: InputKind,
+    /// True of a category or a text that a row may be without: it is the empty text then.
+    pub may_be_empty: bool,
 }
 
 /// The kind of the values of an input.
@@ -121,8 +124,71 @@ impl Input {
                 InputKind::EmbeddedVector { encoder, .. },
                 InputKind::EmbeddedVector { encoder: next, .. },
             ) => self.name == other.name && encoder.digest == next.digest,
-            _ => self == other,
+            // An empty text is one like any other to what was learned.
+            _ => self.name == other.name && self.kind == other.kind,
         }
+    }
+
+    /// True if a row may be without a value for it.
+    pub fn has_gaps(&self) -> bool {
+        self.may_be_empty || self.kind.has_gaps()
+    }
+
+    /// What `missing` is for its kind; none where no row may be without it.
+    pub(crate) fn missing_word(&self) -> Option<&'static str> {
+        match self.kind {
+            InputKind::Number { .. } | InputKind::Time(_) => Some("mean"),
+            InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Some("empty"),
+            InputKind::Vector { .. } | InputKind::EmbeddedVector { .. } => None,
+        }
+    }
+
+    /// The keys in which an input of the same kind differs, as model.toml has them now and had them.
+    pub(super) fn keys_changed(&self, next: &Input) -> Vec<String> {
+        let keys = self.keys().into_iter().zip(next.keys());
+        let changed = keys.filter(|((_, was), (_, is))| was != is);
+        changed
+            .map(|((key, was), (_, is))| format!("{key} is {is}, and was {was}"))
+            .collect()
+    }
+
+    /// The keys of an input of its kind, with their values.
+    fn keys(&self) -> Vec<(&'static str, String)> {
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
+        let missing = self.missing_word().filter(|_| self.has_gaps());
+        let missing = ("missing", or_none(missing.map(|word| format!("{word:?}"))));
+        let others = match &self.kind {
+            InputKind::Time(times) => {
+                let format = Some(times.format.written()).filter(|format| !format.is_empty());
+                vec![
+                    (
+                        "format",
+                        or_none(format.map(|format| format!("{format:?}"))),
+                    ),
+                    ("zone", format!("{:?}", zone_text(times.zone_s))),
+                    ("origin", rfc_3339_of(times.origin_us)),
+                ]
+            }
+            InputKind::Vector {
+                length,
+                standardise,
+                shape,
+            } => vec![
+                ("length", length.to_string()),
+                ("standardise", standardise.to_string()),
+                ("shape", or_none(shape.map(|shape| format!("{shape:?}")))),
+            ],
+            InputKind::EmbeddedVector { n_values, .. } => vec![("length", n_values.to_string())],
+            InputKind::Embedded { adapters, .. } => {
+                let adapters = adapters.as_ref().map(|one| {
+                    let LowRank { rank, layers, .. } = one;
+                    format!("{{ rank = {rank}, layers = {layers} }}")
+                });
+                vec![("adapters", or_none(adapters))]
+            }
+            InputKind::Number { .. } | InputKind::Category | InputKind::Text => Vec::new(),
+        };
+        [vec![missing], others].concat()
     }
 }
 
@@ -144,6 +210,14 @@ impl InputKind {
             InputKind::Number { gaps } => *gaps,
             InputKind::Time(times) => times.gaps,
             _ => false,
+        }
+    }
+
+    /// The column of rows without a value for it.
+    pub(crate) fn gaps(&self, n_rows: usize) -> Column {
+        match self {
+            InputKind::Number { .. } => Column::Numbers(vec![f64::NAN; n_rows]),
+            _ => Column::Strings(vec![String::new(); n_rows]),
         }
     }
 

@@ -7,7 +7,9 @@
 mod drift;
 mod journal;
 mod key;
+mod monitor;
 mod publish;
+mod retrain;
 mod rows;
 mod table;
 #[cfg(test)]

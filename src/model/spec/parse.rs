@@ -5,12 +5,14 @@ mod drift;
 mod inputs;
 mod journal;
 mod learner;
+mod monitor;
 pub(super) mod named;
 mod ordered;
 mod output;
 mod pins;
 mod publish;
 mod raw;
+mod retrain;
 mod rewards;
 mod series;
 mod values;
@@ -25,7 +27,7 @@ use super::keys::NAMES_MAX;
 use super::learning::LearnerKind;
 use super::limits::{Cadence, OrderedLimits};
 use super::revision::REVISION;
-use super::rows::RowFormat;
+use super::rows::{RowFormat, encoding_named};
 use super::task::Task;
 use costs::costs;
 use inputs::inputs;
@@ -35,7 +37,7 @@ use named::{Named, device, named, pin};
 use ordered::{carry, order};
 use publish::publish;
 use raw::{Raw, raw};
-use rewards::{policy, rewards};
+use rewards::{exposure_floor, policy, rewards};
 use values::{count, count_or, not_here, refused, unknown, value};
 
 impl Spec {
@@ -110,8 +112,12 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         return Err(value("policy.kind", format!("{kind:?}"), needs));
     }
     let revision = count_or("rules.revision", raw.rules.revision, || absent.into())? as u32;
+    let drift = drift::drift(&raw.drift, revision)?;
     let (task, series) = (task(&raw)?, series::series(&raw.series, &inputs)?);
     series::check(&raw.series, &task, &learner, revision)?;
+    let retrain = retrain::retrain(&raw.retrain, &task, drift)?;
+    let monitor = monitor::monitor(&raw.monitor, &inputs, revision)?;
+    let exposure_floor = exposure_floor(&task, raw.policy.as_ref())?;
     Ok(Spec {
         datatype: output::datatype(&raw.output, &task, revision)?,
         task,
@@ -121,6 +127,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         costs: costs(&raw, revision)?,
         memory: memory(&raw.memory, &raw.learner)?,
         policy,
+        exposure_floor,
         rewards: rewards(&raw.task, &raw.feedback, revision)?,
         publish: publish(&raw.publish, revision, raw.feedback.default_reward)?,
         waiting_max: count("feedback.waiting_max", raw.feedback.waiting_max)? as usize,
@@ -128,7 +135,9 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
             examples: count("versions.every_examples", raw.versions.every_examples)?,
             keep: count("versions.keep", raw.versions.keep)? as usize,
         },
-        drift: drift::drift(&raw.drift, revision)?,
+        retrain,
+        drift,
+        monitor,
         device: device(&raw.backend)?,
         journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
         rows: rows(&raw.rows)?,
@@ -191,7 +200,7 @@ fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
     if let Some(separator) = rows.separator.as_deref()
         && separator.chars().count() != 1
     {
-        return Err(refused("rows.separator", format!("{separator:?}")));
+        return Err(unknown("rows.separator", separator));
     }
     for (key, written, words) in [
         ("rows.decimals", &rows.decimals, ["point", "comma"]),
@@ -200,6 +209,11 @@ fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
         if let Some(other) = written.as_deref().filter(|word| !words.contains(word)) {
             return Err(unknown(key, other));
         }
+    }
+    if let Some(encoding) = rows.encoding.as_deref()
+        && encoding_named(encoding).is_none()
+    {
+        return Err(unknown("rows.encoding", encoding));
     }
     let mut rows = rows.clone();
     // The defaults are the same as nothing.
@@ -279,7 +293,27 @@ mod tests {
         check("[learner]\nspeed = 1\n", "[learner] has no key \"speed\"");
         check(
             "missing = \"zero\"\n",
-            "input \"x\": missing = \"zero\": expected \"mean\"",
+            "input \"x\": missing = \"zero\": expected \"mean\" or \"empty\"",
+        );
+        check(
+            "missing = \"empty\"\n",
+            "input \"x\": missing = \"empty\": a number has missing = \"mean\"",
+        );
+        check(
+            "[[input]]\nname = \"y\"\nkind = \"category\"\nmissing = \"mean\"\n",
+            "input \"y\": missing = \"mean\": a category has missing = \"empty\"",
+        );
+        check(
+            "[[input]]\nname = \"y\"\nkind = \"vector\"\nlength = 2\nmissing = \"mean\"\n",
+            "input \"y\": missing = \"mean\": a vector has no missing",
+        );
+        check(
+            "[rows]\nencoding = \"klingon\"\n",
+            "rows.encoding = \"klingon\": expected ",
+        );
+        check(
+            "[rows]\nseparator = \";;\"\n",
+            "rows.separator = \";;\": expected a text in quotes: one character",
         );
         check("length = 4\n", "only a vector has a length");
         check(
@@ -338,12 +372,16 @@ mod tests {
             "[feedback]\nwindow_s = 0\n",
             "feedback.window_s = 0: expected a whole number of seconds from 1 to",
         );
-        check("[journal]\nbytes_max = \"1MB\"\n", "at least 16MiB");
+        check(
+            "[journal]\nbytes_max = \"1MB\"\n",
+            "journal.bytes_max = \"1MB\": ",
+        );
+        check("[journal]\nbytes_max = \"1MiB\"\n", "at least 16MiB");
         check("[journal]\nreserve = \"11GiB\"\n", "at most half of");
         check("[journal]\nage_max = \"1y\"\n", "as in \"90d\"");
         check(
             "[journal]\nretract_within = \"99999d\"\n",
-            "journal.retract_within = 99999d: expected a time of at most 36500d",
+            "journal.retract_within = \"99999d\": expected a time of at most 36500d",
         );
         let gradient = "[learner]\nkind = \"gradient\"\n";
         let check = |extra: &str, message: &str| check(&format!("{gradient}{extra}"), message);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
 /// How the rows of files are read.
@@ -37,4 +38,13 @@ pub struct RowFormat {
     /// Other spellings of labels, each with the label that it means.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// The encoding of this name, as it may be written in several ways.
+pub fn encoding_named(name: &str) -> Option<&'static Encoding> {
+    let plain: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
+    let dashed = plain.to_ascii_lowercase().replace("utf", "utf-");
+    [name, &plain, &dashed]
+        .into_iter()
+        .find_map(|name| Encoding::for_label(name.as_bytes()))
 }

@@ -36,14 +36,14 @@ const WEEKDAYS: [&str; 7] = [
 ];
 
 /// The format of times: RFC 3339, or the author's own.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimeFormat {
     /// As written; empty for RFC 3339.
     written: String,
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     /// `%Y`, four digits.
     Year,
@@ -131,6 +131,11 @@ impl TimeFormat {
             written: format.to_owned(),
             parts,
         })
+    }
+
+    /// The format as it was written; empty for RFC 3339.
+    pub fn written(&self) -> &str {
+        &self.written
     }
 
     /// Microseconds since 1970 in UTC, of a text in this format or in RFC 3339; without an offset it is
@@ -462,6 +467,15 @@ pub fn rfc_3339_of(microseconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
+/// A zone of so many seconds east of UTC, as it may be written.
+pub(super) fn zone_text(zone_s: i64) -> String {
+    let (sign, s) = (if zone_s < 0 { '-' } else { '+' }, zone_s.abs());
+    match zone_s {
+        0 => "UTC".to_owned(),
+        _ => format!("{sign}{:02}:{:02}", s / 3600, s / 60 % 60),
+    }
+}
+
 /// The seconds east of UTC of a zone like `+02:00` or `UTC`.
 pub(super) fn zone(text: &str) -> Option<i64> {
     let mut fields = Fields::default();
@@ -549,6 +563,9 @@ mod tests {
         let before = at("1969-12-31T23:00:00Z", 0);
         assert_eq!((before.hour, before.weekday, before.month), (23.0, 2, 11));
         assert_eq!(zone("+02:00"), Some(7200));
+        for text in ["UTC", "+02:00", "-03:30"] {
+            assert_eq!(zone_text(zone(text).expect(text)), text);
+        }
         assert_eq!(zone("-0330"), Some(-12_600));
         assert_eq!((zone("UTC"), zone("CET")), (Some(0), None));
         let local = TimeFormat::default().read("2024-02-29 12:30", 7200);

@@ -73,7 +73,7 @@ fn input(input: &Input) -> TensorMetadata {
 /// the keys of the description.
 fn properties(spec: &Spec, names: &[String]) -> HashMap<String, String> {
     let mut properties = HashMap::from([("task".to_owned(), spec.task.word().to_owned())]);
-    let gaps = spec.inputs.iter().filter(|input| input.kind.has_gaps());
+    let gaps = spec.inputs.iter().filter(|input| input.has_gaps());
     let gaps: Vec<&str> = gaps.map(|input| input.name.as_str()).collect();
     if !gaps.is_empty() {
         properties.insert(
@@ -89,6 +89,11 @@ fn properties(spec: &Spec, names: &[String]) -> HashMap<String, String> {
             "times".to_owned(),
             serde_json::Value::from(times).to_string(),
         );
+    }
+    let formats = time_formats(spec);
+    if !formats.is_empty() {
+        let formats = serde_json::Value::Object(formats);
+        properties.insert("time_formats".to_owned(), formats.to_string());
     }
     if spec.rows != RowFormat::default() {
         let rows = serde_json::to_string(&spec.rows).expect("texts in tables are JSON");
@@ -113,6 +118,21 @@ fn properties(spec: &Spec, names: &[String]) -> HashMap<String, String> {
     properties
 }
 
+/// The format and the zone, in seconds east of UTC, of times that have others than RFC 3339 in UTC.
+fn time_formats(spec: &Spec) -> serde_json::Map<String, serde_json::Value> {
+    let mut formats = serde_json::Map::new();
+    for input in &spec.inputs {
+        if let InputKind::Time(times) = &input.kind {
+            let format = times.format.written();
+            if !format.is_empty() || times.zone_s != 0 {
+                let read = serde_json::json!({ "format": format, "zone_s": times.zone_s });
+                formats.insert(input.name.clone(), read);
+            }
+        }
+    }
+    formats
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +151,12 @@ mod tests {
             ("BYTES", "[\"t\"]")
         );
         assert!(!properties.contains_key("missing"));
+        assert!(!properties.contains_key("time_formats"));
+        let (_, properties) = described("format = '%d/%m/%Y'\nzone = '+02:00'\n");
+        assert_eq!(
+            properties["time_formats"],
+            "{\"t\":{\"format\":\"%d/%m/%Y\",\"zone_s\":7200}}"
+        );
         let (_, properties) = described("missing = 'mean'\n");
         assert_eq!(properties["times"], "[\"t\"]");
         assert_eq!(properties["missing"], "[\"t\"]");

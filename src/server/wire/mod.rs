@@ -29,7 +29,7 @@ pub(super) use metadata::{model_metadata, server_metadata};
 pub(super) use outputs::{Selection, response};
 pub(super) use parameters::Parameters;
 pub use records::version;
-pub(super) use records::{incident, limits, model_status};
+pub(super) use records::{incident, limits, model_status, retrained};
 pub(super) use refusal::Refusal;
 pub use tensors::{RefusedRow, check_row};
 pub(super) use tensors::{Tensors, batch};

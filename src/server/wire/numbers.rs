@@ -33,7 +33,13 @@ pub(super) fn finite(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(values),
         Some(row) => {
-            let what = format!("row {row} is {}, expected a finite number", values[row]);
+            let value = values[row];
+            let or_gap = if value.is_nan() {
+                "; an input with missing = \"mean\" takes a gap"
+            } else {
+                ""
+            };
+            let what = format!("row {row} is {value}, expected a finite number{or_gap}");
             Err(tensor.refuse(what))
         }
     }

@@ -7,8 +7,8 @@ use prost_types::Timestamp;
 use crate::engine::{self, Manifest, State};
 use crate::event::{Alarm, Time};
 use crate::proto::perennial::v1::{
-    BoundStatus, DriftAlarm, Evidence, GateStatus, Incident, Limits, MemberStatus, ModelStatus,
-    Suspect, Version,
+    BoundStatus, Confusion, DriftAlarm, Evidence, Figure, GateStatus, Incident, Limits,
+    MemberStatus, ModelStatus, Retrained, Retraining, Suspect, Version,
 };
 
 /// One version; `damage` says why it cannot be restored, `served` is the version that answers.
@@ -90,9 +90,17 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         retention: status.retention,
         drift_alarms: alarms.map(|(watched, n)| (watched.to_owned(), n)).collect(),
         newest_alarms: status.newest_alarms.into_iter().map(alarm).collect(),
+        figures: status.figures.into_iter().map(figure).collect(),
+        confusion: status.confusion.into_iter().map(confusion).collect(),
         steady_answers: status.steady_answers,
         members: status.members.into_iter().map(member).collect(),
         gate: status.gate.map(gate),
+        retraining: status.retraining.map(|newest| Retraining {
+            begun: newest.begun,
+            time: Some(timestamp(newest.time)),
+            newest: newest.newest,
+            is_open: newest.is_open,
+        }),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         contradictions: status.contradictions,
         waiting: status.waiting,
@@ -102,6 +110,25 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
             .digest
             .map_or_else(String::new, |digest| blake3::Hash::from(digest).to_string()),
         profile: status.profile,
+    }
+}
+
+fn figure(figure: engine::Figure) -> Figure {
+    Figure {
+        name: figure.name.to_owned(),
+        of: figure.of,
+        slice: figure.slice,
+        all: figure.all,
+        window: figure.window,
+        recent: figure.recent,
+    }
+}
+
+fn confusion(pair: engine::Confused) -> Confusion {
+    Confusion {
+        label: pair.truth,
+        answer: pair.answer,
+        count: pair.n,
     }
 }
 
@@ -151,6 +178,16 @@ fn evidence(evidence: engine::Evidence) -> Evidence {
         wealth: evidence.wealth,
         needed: evidence.needed,
         difference: evidence.difference,
+    }
+}
+
+pub(in crate::server) fn retrained(done: engine::Retrained) -> Retrained {
+    Retrained {
+        version: done.version,
+        position: done.position,
+        from: done.from,
+        examples: done.examples,
+        evidence: done.evidence.map(evidence),
     }
 }
 

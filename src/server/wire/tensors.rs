@@ -1,8 +1,9 @@
 //! From tensors to rows: the inputs of a request, checked against the description.
 //!
 //! Invariant: a [`Batch`] made here has one column for each described input, every column with
-//! the same one to `rows_max` rows, and every value is one that the description allows. Vectors
-//! that came raw are slices of the message, not copies.
+//! the same one to `rows_max` rows, and every value is one that the description allows. An input that
+//! a row may be without may be left out, and is a gap in every row. Vectors that came raw are slices
+//! of the message, not copies.
 
 use bytes::Bytes;
 
@@ -30,18 +31,13 @@ pub(in crate::server) fn batch(
     rows_max: usize,
 ) -> Result<Batch, Refusal> {
     let described = arrange(spec, pair(tensors)?)?;
-    let mut n_rows = None;
+    let n_rows = n_rows(spec, &described, rows_max)?;
     let mut columns = Vec::with_capacity(described.len());
-    for (input, (tensor, values)) in spec.inputs.iter().zip(described) {
-        let rows = n_rows_of(input, &tensor, rows_max)?;
-        let expected = *n_rows.get_or_insert(rows);
-        if rows != expected {
-            let first = &spec.inputs[0].name;
-            return Err(refuse(
-                &input.name,
-                format!("{rows} rows, expected {expected}, as \"{first}\" has"),
-            ));
-        }
+    for (input, given) in spec.inputs.iter().zip(described) {
+        let Some((tensor, values)) = given else {
+            columns.push(input.kind.gaps(n_rows));
+            continue;
+        };
         let width = width(&input.kind);
         columns.push(column(
             &input.kind,
@@ -49,13 +45,32 @@ pub(in crate::server) fn batch(
                 name: tensor.name,
                 datatype: tensor.datatype,
                 // Too large to count is too large for any buffer: the sizes then differ.
-                n_values: rows.saturating_mul(width),
+                n_values: n_rows.saturating_mul(width),
                 values,
             },
         )?);
     }
-    let n_rows = n_rows.ok_or_else(|| Refusal::invalid("inputs", "no inputs"))?;
     Ok(Batch { n_rows, columns })
+}
+
+/// The rows that all tensors have.
+fn n_rows(spec: &Spec, described: &[Option<Paired>], rows_max: usize) -> Result<usize, Refusal> {
+    let mut first: Option<(&str, usize)> = None;
+    for (input, given) in spec.inputs.iter().zip(described) {
+        let Some((tensor, _)) = given else {
+            continue;
+        };
+        let rows = n_rows_of(input, tensor, rows_max)?;
+        let (name, expected) = *first.get_or_insert((&input.name, rows));
+        if rows != expected {
+            return Err(refuse(
+                &input.name,
+                format!("{rows} rows, expected {expected}, as \"{name}\" has"),
+            ));
+        }
+    }
+    let first = first.ok_or_else(|| Refusal::invalid("inputs", "no inputs"))?;
+    Ok(first.1)
 }
 
 /// A row that a server refuses; it prints as the sentence that a client reads.
@@ -110,8 +125,8 @@ fn pair(tensors: Tensors) -> Result<Vec<Paired>, Refusal> {
         .collect())
 }
 
-/// The tensors in the order of the description, each exactly once.
-fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Paired>, Refusal> {
+/// The tensors in the order of the description, each once; none of an input that a row may be without.
+fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Option<Paired>>, Refusal> {
     let mut places: Vec<Option<Paired>> = spec.inputs.iter().map(|_| None).collect();
     for (index, (tensor, values)) in paired.into_iter().enumerate() {
         let is_named = |input: &Input| input.name == tensor.name;
@@ -129,10 +144,11 @@ fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Paired>, Refusal> {
     }
     let missing =
         |input: &Input| refuse(&input.name, format!("missing, expected a {}", input.kind));
-    let given = spec.inputs.iter().zip(places);
-    given
-        .map(|(input, place)| place.ok_or_else(|| missing(input)))
-        .collect()
+    let mut given = spec.inputs.iter().zip(&places);
+    match given.find(|(input, place)| place.is_none() && !input.has_gaps()) {
+        Some((input, _)) => Err(missing(input)),
+        None => Ok(places),
+    }
 }
 
 /// How many floats a row of a vector comes with.

@@ -13,7 +13,7 @@ use crate::store::error::Malformed;
 /// `frozen_at`, and each is written where those are 0.
 const FORMAT: u32 = 3;
 
-const REASONS: [&str; 11] = [
+const REASONS: [&str; 12] = [
     "initial",
     "checkpoint",
     "cadence",
@@ -22,6 +22,7 @@ const REASONS: [&str; 11] = [
     "adopt",
     "contender",
     "rewind",
+    "retrain",
     "champion",
     STOP,
     RETAIN,

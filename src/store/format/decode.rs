@@ -306,6 +306,14 @@ fn command(rest: &mut Rest, format: u8) -> Result<Command, Malformed> {
         12 if format >= 2 => Order::Close {
             incident: rest.u64()?,
         },
+        13 if format >= 3 => Order::BeginRetraining {
+            newest: rest.u64()?,
+        },
+        14 if format >= 3 => Order::Retrain {
+            from: rest.u64()?,
+            description: description(rest)?,
+        },
+        15 if format >= 3 => Order::EndRetraining,
         tag => return Err(unknown("order", tag)),
     };
     Ok(Command {
@@ -351,6 +359,7 @@ fn version(rest: &mut Rest, format: u8) -> Result<Version, Malformed> {
             6 => Reason::Adopt,
             7 if format >= 3 => Reason::Contender,
             8 if format >= 3 => Reason::Rewind,
+            9 if format >= 4 => Reason::Retrain,
             10 if format >= 4 => Reason::Champion,
             tag => return Err(unknown("reason", tag)),
         },

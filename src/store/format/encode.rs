@@ -64,6 +64,7 @@ fn put_alarm(out: &mut Vec<u8>, alarm: &Alarm) -> Result<(), Malformed> {
         Watched::InputLength => 9,
         Watched::InputWords => 10,
         Watched::InputProjection => 11,
+        Watched::Slice => 12,
     };
     let change = match alarm.change {
         Change::Higher => 1,
@@ -300,6 +301,16 @@ fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
             out.push(12);
             put_u64(out, *incident);
         }
+        Order::BeginRetraining { newest } => {
+            out.push(13);
+            put_u64(out, *newest);
+        }
+        Order::Retrain { from, description } => {
+            out.push(14);
+            put_u64(out, *from);
+            put_description(out, description)?;
+        }
+        Order::EndRetraining => out.push(15),
     }
     put_text(out, &command.actor)?;
     put_text(out, &command.note)
@@ -347,6 +358,7 @@ fn put_version(out: &mut Vec<u8>, version: &Version) {
         Reason::Adopt => 6,
         Reason::Contender => 7,
         Reason::Rewind => 8,
+        Reason::Retrain => 9,
         Reason::Champion => 10,
     });
     out.extend_from_slice(&version.digest);

@@ -2,13 +2,13 @@
 //!
 //! Invariant: a number that a released version wrote is never given to another kind.
 
-use crate::event::{Event, Kind, Outputs, Prediction, Reason, Version, is_single};
+use crate::event::{Event, Kind, Order, Outputs, Prediction, Reason, Version, is_single};
 
 /// The newest format version of a kind.
 pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
         2 | 16 => 4,
-        5 => 2,
+        5 => 3,
         _ => 1,
     }
 }
@@ -17,7 +17,7 @@ pub(super) fn newest_format(kind: u8) -> u8 {
 pub(in crate::store) fn format(event: &Event) -> u8 {
     match event {
         Event::Prediction(prediction) => format_of_prediction(prediction),
-        Event::Command(command) if command.order.is_of_gate() => 2,
+        Event::Command(command) => format_of_order(&command.order),
         Event::Version(version) => format_of_version(version),
         _ => 1,
     }
@@ -39,10 +39,21 @@ pub(super) fn are_single(values: &[f64]) -> bool {
     values.iter().all(|value| is_single(*value))
 }
 
-/// The same of a version: 2 has the digest of its tallies, 3 may be made by the gate, 4 as a champion.
+/// The same of a command: 2 may be of the gate, 3 of retraining.
+fn format_of_order(order: &Order) -> u8 {
+    match order {
+        Order::Retrain { .. } => 3,
+        _ if order.is_note_of_retraining() => 3,
+        _ if order.is_of_gate() => 2,
+        _ => 1,
+    }
+}
+
+/// The same of a version: 2 has the digest of its tallies, 3 may be made by the gate, 4 by retraining or as a
+/// champion.
 pub(super) fn format_of_version(version: &Version) -> u8 {
     match version.reason {
-        Reason::Champion => 4,
+        Reason::Retrain | Reason::Champion => 4,
         Reason::Contender | Reason::Rewind => 3,
         _ if version.tallies.is_some() => 2,
         _ => 1,

@@ -1,6 +1,7 @@
 //! Small events with their bytes, and arbitrary ones: for the tests of this room.
 
 mod drawn;
+mod orders;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use proptest::prelude::*;
 
 use crate::event::*;
 use drawn::{alarms, verdicts, versions};
+use orders::{retractions, retrainings};
 
 /// An event, and the bytes of its payload in hexadecimal digits.
 type Sample = (Event, &'static str);
@@ -20,6 +22,7 @@ pub(in crate::store) fn samples() -> Vec<Sample> {
         feedback_by_subject(),
         orders(),
         retractions(),
+        retrainings(),
         records(),
     ]
     .concat()
@@ -248,42 +251,6 @@ fn orders() -> Vec<Sample> {
     ]
 }
 
-/// Retractions by every kind of selector.
-fn retractions() -> Vec<Sample> {
-    vec![
-        (
-            retract(Selector::Source("s".into()), Disposal::Keep),
-            "03 01 01000000 73 0500000000000000 00000000 00000000",
-        ),
-        (
-            retract(Selector::Source("s".into()), Disposal::Erase),
-            "06 01 01000000 73 0500000000000000 00000000 00000000",
-        ),
-        (
-            retract(Selector::FeedbackId("f".into()), Disposal::Keep),
-            "03 02 01000000 66 0500000000000000 00000000 00000000",
-        ),
-        (
-            retract(Selector::SourceHash([0xab; 16]), Disposal::Erase),
-            "06 04 abababababababababababababababab 0500000000000000 00000000 00000000",
-        ),
-        (
-            retract(Selector::FeedbackIdHash([0xcd; 16]), Disposal::Erase),
-            "06 05 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 0500000000000000 00000000 00000000",
-        ),
-        (
-            retract(
-                Selector::Accepted {
-                    since: Time(1),
-                    until: Time(-1),
-                },
-                Disposal::Keep,
-            ),
-            "03 03 0100000000000000 ffffffffffffffff 0500000000000000 00000000 00000000",
-        ),
-    ]
-}
-
 /// Descriptions, duplicates, ticks, and records of what orders made.
 fn records() -> Vec<Sample> {
     vec![
@@ -346,6 +313,18 @@ fn records() -> Vec<Sample> {
                 version: 2,
                 parent: 1,
                 position: 9,
+                reason: Reason::Retrain,
+                digest: [0xab; 32],
+                tallies: None,
+            }),
+            "0200000000000000 0100000000000000 0900000000000000 09 \
+             abababababababababababababababab abababababababababababababababab 00",
+        ),
+        (
+            Event::Version(Version {
+                version: 2,
+                parent: 1,
+                position: 9,
                 reason: Reason::Champion,
                 digest: [0xab; 32],
                 tallies: Some([0xcd; 32]),
@@ -388,18 +367,6 @@ fn records() -> Vec<Sample> {
             "0201000000000000 0300000000000000",
         ),
     ]
-}
-
-fn retract(selector: Selector, disposal: Disposal) -> Event {
-    Event::Command(Command {
-        order: Order::Retract(Retraction {
-            selector,
-            first_position: 5,
-            disposal,
-        }),
-        actor: String::new(),
-        note: String::new(),
-    })
 }
 
 /// Events of every kind, with any bits in their floats.
@@ -451,6 +418,16 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         Just(Order::Resume),
         any::<u64>().prop_map(|incident| Order::Acknowledge { incident }),
         any::<u64>().prop_map(|incident| Order::Close { incident }),
+        any::<u64>().prop_map(|newest| Order::BeginRetraining { newest }),
+        Just(Order::EndRetraining),
+        (any::<u64>(), texts()).prop_map(|(from, (toml, build, profile))| Order::Retrain {
+            from,
+            description: Description {
+                toml,
+                build,
+                profile,
+            },
+        }),
         texts().prop_map(|(toml, build, profile)| {
             Order::Adopt(Description {
                 toml,

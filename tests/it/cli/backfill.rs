@@ -83,6 +83,24 @@ fn p1_a_file_of_a_backfill_is_learned_once_over_runs_a_kill_and_a_restart() {
 }
 
 #[test]
+fn event_times_are_read_in_the_format_of_the_input_of_that_name() {
+    let toml = format!(
+        "{AUTO}[[input]]\nname = \"at\"\nkind = \"time\"\nformat = \"%d/%m/%Y\"\nzone = \"+02:00\"\n"
+    );
+    let workspace = Workspace::new(&[("m", &toml)]);
+    let file = export(&workspace);
+    let server = Server::of(&workspace);
+    let args = ["stream", "m", text(&file), "--target", "target"];
+    let report = server.json(&[&args[..], &["--backfill", "may", "--time", "at"]].concat());
+    assert_eq!(
+        (&report["examples"], &report["unusable_rows"]),
+        (&40.into(), &Value::Null),
+        "{report}"
+    );
+    server.stop();
+}
+
+#[test]
 fn a_file_is_learned_once_within_a_day_where_that_is_asked_for() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let file = export(&workspace);

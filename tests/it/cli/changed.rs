@@ -73,6 +73,66 @@ fn a_changed_model_names_the_command_that_adopts_it_and_that_command_does() {
 }
 
 #[test]
+fn a_category_and_a_text_are_adopted_as_empty_and_may_be_left_out() {
+    let x = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+        [[input]]\nname = \"x\"\nkind = \"number\"\n";
+    let workspace = Workspace::new(&[("m", x)]);
+    let class = |n: usize| if n % 7 < 3 { "a" } else { "b" };
+    let row = |n: usize| format!("{},{}", n % 7, class(n));
+    let rows = file(&workspace, "rows.csv", "x,target", row);
+    let stream = ["stream", "m", text(&rows), "--target", "target"];
+    let server = Server::of(&workspace);
+    server.json(&stream);
+    server.stop();
+    let later = |missing: &str| {
+        let input = |name: &str, kind: &str| {
+            format!("[[input]]\nname = \"{name}\"\nkind = \"{kind}\"\n{missing}")
+        };
+        format!("{x}{}{}", input("shop", "category"), input("note", "text"))
+    };
+    workspace.describe("m", &later(""));
+    let why = reason(&workspace);
+    assert!(
+        why.contains("input \"shop\" is added without missing = \"empty\""),
+        "{why}"
+    );
+    workspace.describe("m", &later("missing = \"empty\"\n"));
+    let reason = reason(&workspace);
+    let command = named_command(&reason);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let (_, said) = run(&command, 0);
+    assert!(!said.contains("copy "), "it is there already: {said}");
+    let server = Server::of(&workspace);
+    let status = server.json(&["status", "m"]);
+    assert_eq!(
+        (&status["state"], &status["examples"]),
+        (&"READY".into(), &60.into())
+    );
+    let label = |set: &[&str]| {
+        let set = set.iter().flat_map(|one| ["--set", one]);
+        let args: Vec<&str> = ["predict", "m"].into_iter().chain(set).collect();
+        server.json(&args)["label"].clone()
+    };
+    assert_eq!(label(&["x=1"]), "a", "both are left out");
+    assert_eq!(label(&["x=6", "shop=north"]), "b");
+    // A file of before is read, and says what it lacks.
+    let learned = server.json(&stream);
+    let accuracy = learned["progressive_accuracy"].as_f64().expect("a share");
+    assert!(accuracy > 0.9, "{learned}");
+    let address = ["--server", &server.address];
+    let (_, said) = run(&[&stream[..], &address].concat(), 0);
+    assert!(
+        said.contains("no columns \"shop\", \"note\": gaps in every row"),
+        "{said}"
+    );
+    server.refuses(
+        &["predict", "m", "--set", "shop=north"],
+        "input \"x\" is not given; use --set",
+    );
+    server.stop();
+}
+
+#[test]
 fn another_zone_is_other_moments_and_is_refused() {
     let toml = |zone: &str| {
         format!(
@@ -97,7 +157,8 @@ fn another_zone_is_other_moments_and_is_refused() {
     workspace.describe("m", &toml("+02:00"));
     let reason = reason(&workspace);
     assert!(
-        reason.contains("input \"at\" has other keys; it cannot be adopted"),
+        reason
+            .contains("of input \"at\", zone is \"+02:00\", and was \"UTC\"; it cannot be adopted"),
         "{reason}"
     );
 }

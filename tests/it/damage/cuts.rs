@@ -82,7 +82,7 @@ impl Written {
         let segments = segments(folder.path()).unwrap();
         let segments: Vec<_> = segments.into_iter().map(read).collect();
         assert!(segments.len() > 2, "{}", segments.len());
-        assert_eq!(kinds(folder.path()), N_KINDS);
+        assert!(kinds(folder.path()) >= N_KINDS);
         Written {
             folder,
             segment_bytes,
@@ -205,7 +205,7 @@ impl Written {
     }
 }
 
-/// Kinds of entries, where each kind of command is one.
+/// Kinds of entries at least, where each kind of command is one.
 const N_KINDS: usize = 10;
 
 fn kinds(journal: &Path) -> usize {

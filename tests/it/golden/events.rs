@@ -77,6 +77,9 @@ names!(order, ORDERS, Order, {
     Order::Resume => "resume",
     Order::Acknowledge { .. } => "acknowledge",
     Order::Close { .. } => "close",
+    Order::BeginRetraining { .. } => "begin retraining",
+    Order::Retrain { .. } => "retrain",
+    Order::EndRetraining => "end retraining",
 });
 names!(reason, REASONS, Reason, {
     Reason::Initial => "initial",
@@ -88,6 +91,7 @@ names!(reason, REASONS, Reason, {
     Reason::Contender => "by contender",
     Reason::Rewind => "by rewind",
     Reason::Champion => "by champion",
+    Reason::Retrain => "by retrain",
 });
 
 names!(judgement, JUDGEMENTS, Judgement, {
@@ -296,17 +300,6 @@ pub(super) fn championed() -> Event {
     version(Reason::Champion)
 }
 
-/// An alarm of drift.
-pub(super) fn drift() -> Event {
-    Event::Drift(Alarm {
-        position: 258,
-        watched: Watched::InputProjection,
-        input: "größe".to_owned(),
-        change: Change::Mix,
-        evidence: 1.5e6,
-    })
-}
-
 /// Orders that name nobody.
 pub(super) fn hashed() -> [Event; 2] {
     let selectors = [
@@ -435,7 +428,7 @@ fn orders() -> [Order; 6] {
     ]
 }
 
-fn version(reason: Reason) -> Event {
+pub(super) fn version(reason: Reason) -> Event {
     Event::Version(Version {
         version: 2,
         parent: 1,

@@ -34,10 +34,12 @@ pub(super) enum Asks {
     Adopt,
     /// Of the contender, where one is tested.
     Promote,
+    /// From the first entry behind the version in the middle.
+    Retrain,
 }
 
 impl Asks {
-    pub(super) const ALL: [Asks; 7] = [
+    pub(super) const ALL: [Asks; 8] = [
         Asks::Checkpoint,
         Asks::Restore,
         Asks::Retract,
@@ -45,6 +47,7 @@ impl Asks {
         Asks::Erase,
         Asks::Adopt,
         Asks::Promote,
+        Asks::Retrain,
     ];
 
     /// Whether this is what it asks for.
@@ -54,7 +57,8 @@ impl Asks {
             | (Asks::Restore, Order::Restore { .. })
             | (Asks::Erase, Order::Erase(_))
             | (Asks::Adopt, Order::Adopt(_))
-            | (Asks::Promote, Order::Promote { .. }) => true,
+            | (Asks::Promote, Order::Promote { .. })
+            | (Asks::Retrain, Order::Retrain { .. }) => true,
             (Asks::Retract, Order::Retract(it)) => it.disposal == Disposal::Keep,
             (Asks::RetractAndErase, Order::Retract(it)) => it.disposal == Disposal::Erase,
             _ => false,
@@ -223,6 +227,10 @@ fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
         Asks::Checkpoint => Order::Checkpoint,
         Asks::Restore => Order::Restore { version: MIDDLE },
         Asks::Adopt => Order::Adopt(adopted()),
+        Asks::Retrain => Order::Retrain {
+            from: made_in_the_middle(&model) + 1,
+            description: described_as(0),
+        },
         Asks::Promote => {
             return Box::pin(
                 async move { model.promote(None, Default::default()).await.map(drop) },
@@ -252,8 +260,19 @@ async fn poll_once(asked: &mut Asked) -> Option<Result<(), Error>> {
     .await
 }
 
+/// The position of the version that restores bring back.
+fn made_in_the_middle(model: &ServedModel) -> u64 {
+    let versions = model.versions().expect("they are listed").into_iter();
+    let mut positions = versions.filter(|(one, _)| one.version == MIDDLE);
+    positions.next().expect("it was made").0.position
+}
+
 fn adopted() -> Description {
-    let workspace = Workspace::new(&[("m", &described()[1])]);
+    described_as(1)
+}
+
+fn described_as(which: usize) -> Description {
+    let workspace = Workspace::new(&[("m", &described()[which])]);
     let described = describe(&workspace.models().join("m/model.toml"));
     described.expect("a description").description
 }

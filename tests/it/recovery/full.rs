@@ -180,7 +180,7 @@ async fn p12_orders_are_taken_by_a_full_journal_and_give_it_room() {
     };
     let error = model.change_limits(&small).await.unwrap_err().to_string();
     assert!(
-        error.contains("journal.bytes_max = 1MB: expected a size of at least 16MiB"),
+        error.contains("journal.bytes_max = \"1MB\": expected a size of at least 16MiB"),
         "{error}"
     );
 

@@ -35,6 +35,7 @@ pub(crate) fn descriptions() -> Vec<String> {
     let device = "[backend]\ndevice = \"candle\"\n";
     let explores = "[policy]\nkind = \"epsilon\"\nepsilon = 0.5\n";
     let versions = "[versions]\nevery_examples = 16\n";
+    let slices = "[monitor]\ninputs = [\"c\"]\ntags = [\"team\"]\nvalues_max = 2\n";
     vec![
         format!("{classes}{inputs}{versions}{short}"),
         format!("{classes}{inputs}{versions}{network}"),
@@ -43,10 +44,13 @@ pub(crate) fn descriptions() -> Vec<String> {
         format!("{classes}{inputs}{versions}{network}{device}"),
         format!("{VALUES}{inputs}{versions}[series]\nkey = \"c\"\nkeys_max = 2\n"),
         format!("{classes}{inputs}{versions}{analytic}{}", gate("live")),
-        format!("{classes}{inputs}{versions}{network}{}", gate("gated")),
-        format!("{VALUES}{inputs}{versions}{}", gate("gated")),
         format!(
-            "{actions}{inputs}{versions}{analytic}{explores}{}",
+            "{classes}{inputs}{versions}{network}{slices}{}",
+            gate("gated")
+        ),
+        format!("{VALUES}{inputs}{versions}{slices}{}", gate("gated")),
+        format!(
+            "{actions}{inputs}{versions}{analytic}{explores}{slices}{}",
             gate("gated")
         ),
         format!("{classes}{inputs}{versions}{analytic}{}", gate("manual")),
@@ -103,7 +107,8 @@ impl History {
             82..88 => self.pass(),
             88..92 => drop(self.room.append(command(Order::Checkpoint))),
             92..95 => self.restore(),
-            95..98 => self.retract(),
+            95..97 => self.retract(),
+            97 => self.retrain(),
             _ => self.room.reload(),
         }
     }
@@ -175,10 +180,12 @@ impl History {
     fn append(&mut self, subject: Subject, signal: Signal) {
         self.n_submitted += 1;
         let source = SOURCES.choose(&mut self.rng).expect("there are three");
+        let team = format!("team {}", self.n_submitted % 4);
         self.room.append(Event::Feedback(Feedback {
             subject,
             signal,
             source: (*source).to_owned(),
+            tags: [("team".to_owned(), team)].into(),
             ..label(PredictionId(0), &format!("said-{}", self.n_submitted), "")
         }));
     }
@@ -218,6 +225,20 @@ impl History {
             self.room
                 .append(command(Order::Restore { version: *version }));
         }
+    }
+
+    /// A learner that begins anew, mostly behind the last order that moved what is learned.
+    fn retrain(&mut self) {
+        let learner = &self.room.learner;
+        let moved = learner.newest().of(Reason::Restore).unwrap_or(0);
+        let first = match self.rng.random_range(0..4) {
+            0 => 1,
+            _ => moved + 1,
+        };
+        let from = self.rng.random_range(first..=learner.position().max(first));
+        let description = learner.description().clone();
+        self.room
+            .append(command(Order::Retrain { from, description }));
     }
 
     fn retract(&mut self) {
@@ -288,8 +309,9 @@ pub(crate) fn refused(journal: &[Entry]) -> BTreeSet<u64> {
 pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     let (excluded, refused) = (retracted(journal), refused(journal));
     let mut room = LearnerHarness::before(journal);
-    // The twin's versions by the position of the first one's command.
-    let mut made = BTreeMap::new();
+    // The twin's versions by the position of the first one's command, and where its entries stand that
+    // follow those of the first one.
+    let (mut made, mut places) = (BTreeMap::new(), BTreeMap::new());
     let mut champions = BTreeMap::new();
     let record_of = |version: u64| {
         journal.iter().find_map(|entry| match &entry.event {
@@ -298,6 +320,7 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
         })
     };
     for entry in journal {
+        places.insert(entry.position, room.learner.position() + 1);
         let event = match &entry.event {
             Event::Feedback(_) if excluded.contains(&entry.position) => continue,
             Event::Version(_)
@@ -318,6 +341,12 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                     };
                     Order::Restore {
                         version: versions[&record.position],
+                    }
+                }
+                Order::Retrain { from, .. } if !refused.contains(&entry.position) => {
+                    Order::Retrain {
+                        from: places[from],
+                        description: room.learner.description().clone(),
                     }
                 }
                 // An approval is of these weights, whatever their version is called here.
@@ -377,6 +406,8 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     );
     let sources = [learner, &twin.learner].map(|learner| learner.sources());
     assert_eq!(sources[0], sources[1], "seed {seed}: {toml}");
+    let figures = [learner, &twin.learner].map(|learner| (learner.figures(), learner.confusion()));
+    assert_eq!(figures[0], figures[1], "seed {seed}: {toml}");
     let n_retracted = retracted(journal).len() as u64;
     assert_eq!(
         learner.ledger().count(Fate::Retracted),

@@ -8,13 +8,13 @@ pub(crate) mod crash;
 pub(crate) mod disk;
 pub(crate) mod histories;
 pub(crate) mod layout;
+mod lookup;
 pub(crate) mod onnx;
 pub(crate) mod passed_over;
 pub(crate) mod served;
 pub(crate) mod server;
 pub(crate) mod special;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -28,14 +28,13 @@ use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time, Version,
 };
-use perennial::learn::{
-    Comparison, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Lookup,
-    LookupError, Step,
-};
+use perennial::learn::{Comparison, Error, Exclusion, Learner, Step};
 use perennial::model::{Choice, REVISION, Spec, weights::Tensors};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::store::Disk;
+
+use lookup::JournalLookup;
 
 /// Two classes from two numbers and a category.
 pub(crate) const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
@@ -232,101 +231,6 @@ pub(crate) struct LearnerHarness {
     comparison: Comparison,
 }
 
-/// The lookups of a learner: the journal so far, the versions, and other histories from the start.
-struct JournalLookup<'a> {
-    journal: &'a [Entry],
-    versions: &'a BTreeMap<u64, (Tensors, Tensors)>,
-    exclusions: &'a [Exclusion],
-    refused: &'a BTreeSet<u64>,
-}
-
-fn absent(what: String) -> LookupError {
-    LookupError::NotRetained(what)
-}
-
-impl Lookup for JournalLookup<'_> {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
-        match &self.journal[position as usize - 1].event {
-            Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
-            other => Err(absent(format!("no prediction at {position}: {other:?}"))),
-        }
-    }
-
-    fn feedback(&mut self, position: u64) -> Result<(Time, Feedback), LookupError> {
-        let entry = &self.journal[position as usize - 1];
-        match &entry.event {
-            Event::Feedback(feedback) => Ok((entry.time, feedback.clone())),
-            other => Err(absent(format!("no feedback at {position}: {other:?}"))),
-        }
-    }
-
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
-        let found = self.versions.get(&version).cloned();
-        found.ok_or_else(|| absent(format!("no version {version}")))
-    }
-
-    fn refused(&mut self, position: u64) -> bool {
-        self.refused.contains(&position)
-    }
-}
-
-impl CounterfactualLookup for JournalLookup<'_> {
-    fn counterfactual(
-        &mut self,
-        order: &Order,
-        position: u64,
-        refused: &[u64],
-        _: Option<u64>,
-    ) -> Result<Counterfactual, LookupError> {
-        let Order::Retract(retraction) = order else {
-            return Err(absent("only retractions are derived here".to_owned()));
-        };
-        let journal = &self.journal[..position as usize - 1];
-        let mut exclusions = self.exclusions.to_vec();
-        let mut refused: BTreeSet<u64> = refused.iter().copied().collect();
-        for entry in journal {
-            match &entry.event {
-                Event::Command(Command {
-                    order: Order::Retract(earlier),
-                    ..
-                }) => exclusions.push(Exclusion {
-                    selector: earlier.selector.clone(),
-                    before: entry.position,
-                }),
-                Event::Refusal(refusal) => drop(refused.insert(refusal.position)),
-                _ => {}
-            }
-        }
-        let chosen = |exclusion: &Exclusion, entry: &Entry| match &entry.event {
-            Event::Feedback(feedback) => {
-                entry.position < exclusion.before
-                    && exclusion.selector.chooses(feedback, entry.time)
-            }
-            _ => false,
-        };
-        let ours = Exclusion {
-            selector: retraction.selector.clone(),
-            before: position,
-        };
-        let new = |entry: &&Entry| {
-            chosen(&ours, entry) && !exclusions.iter().any(|earlier| chosen(earlier, entry))
-        };
-        let excluded: Vec<u64> = journal
-            .iter()
-            .filter(new)
-            .map(|entry| entry.position)
-            .collect();
-        exclusions.push(ours);
-        let first = excluded.first().copied();
-        let other = LearnerHarness::compare(journal, exclusions, refused, first);
-        Ok(Counterfactual {
-            learner: other.learner,
-            excluded,
-            comparison: other.comparison,
-        })
-    }
-}
-
 impl LearnerHarness {
     /// The state of this journal without some of its feedback, where these orders were refused.
     pub(crate) fn derive(
@@ -367,6 +271,25 @@ impl LearnerHarness {
                 room.versions.insert(version.version, saved);
             }
         }
+        room
+    }
+
+    /// The state of a learner that applied the entries of this journal from a position on alone.
+    fn begin_anew(
+        journal: &[Entry],
+        (from, description): (u64, &Description),
+        exclusions: Vec<Exclusion>,
+        refused: BTreeSet<u64>,
+    ) -> LearnerHarness {
+        let mut room = LearnerHarness::empty(&description.toml);
+        let learner = room.learner.rederive(exclusions.clone());
+        room.learner = learner.begin_behind(from - 1, description.clone());
+        (room.exclusions, room.refused) = (exclusions, refused);
+        let (before, behind) = journal.split_at(from as usize - 1);
+        room.journal.extend_from_slice(before);
+        behind
+            .iter()
+            .for_each(|entry| drop(room.apply(entry.clone())));
         room
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: a decision enters the estimates before it is learned.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -63,6 +64,8 @@ pub(super) struct OffPolicyReport {
     estimates: OffPolicy,
     n_without_reward: u64,
     unusable: UnusableRows,
+    /// Decisions that were read, whether their rewards are known or not.
+    n_read: u64,
     /// The number of decisions that a frozen model may have learned.
     pub n_learned_before: Option<u64>,
     seconds: f64,
@@ -85,7 +88,7 @@ impl OffPolicyEvaluation {
         } = self;
         let started = Instant::now();
         let mut estimates = OffPolicy::default();
-        let mut n_without_reward = 0;
+        let (mut n_without_reward, mut n_read) = (0, 0);
         let mut waiting = VecDeque::new();
         let described = model.described.clone();
         let decisions = Prefetch::new(decisions, described.as_ref(), |one: &mut LoggedRow| {
@@ -96,6 +99,7 @@ impl OffPolicyEvaluation {
             let Some(mut logged) = unusable.sort(logged)? else {
                 continue;
             };
+            n_read += 1;
             model.embed(&mut logged.batch)?;
             let Some(reward) = logged.reward else {
                 n_without_reward += 1;
@@ -124,6 +128,7 @@ impl OffPolicyEvaluation {
             estimates,
             n_without_reward,
             unusable,
+            n_read,
             n_learned_before: None,
             seconds: started.elapsed().as_secs_f64(),
             cpu_seconds: clock.seconds(),
@@ -162,6 +167,11 @@ pub(super) fn logged(decided: LoggedDecision, task: &Task) -> anyhow::Result<Log
 }
 
 impl OffPolicyReport {
+    /// Refuses a file of which no decision was used.
+    pub(super) fn ensure_used(&self, file: &Path) -> anyhow::Result<()> {
+        self.unusable.ensure_used(file, self.n_read)
+    }
+
     /// The estimates with their names: of the logging policy, and of the model's policy.
     fn named(&self) -> [(&'static str, &'static str, Option<Estimate>); 4] {
         let of = &self.estimates;

@@ -25,6 +25,7 @@ use crate::cli::rows::signature::ModelSignature;
 use crate::cli::rows::target::Target;
 use crate::cli::run::curve::Curve;
 use crate::cli::run::local_model::{LocalModel, answer};
+use crate::cli::run::monitored::Monitored;
 use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
@@ -36,6 +37,7 @@ pub(super) struct PrequentialEvaluation<'a> {
     model: LocalModel,
     signature: ModelSignature,
     rows: LabelledRows,
+    file: &'a Path,
     run: PrequentialRun<u64>,
     target: &'a str,
     run_args: &'a RunArgs,
@@ -49,7 +51,7 @@ impl<'a> PrequentialEvaluation<'a> {
     /// The model is not sound, or the rows lack its inputs or the target.
     pub(super) fn open(
         folder: &Path,
-        rows: &Path,
+        file: &'a Path,
         target: &'a str,
         run_args: &'a RunArgs,
         progress: RunProgress,
@@ -57,11 +59,12 @@ impl<'a> PrequentialEvaluation<'a> {
         let model = LocalModel::new(folder)?;
         let signature = ModelSignature::of(model.spec());
         let out = run_args.out.as_deref();
-        let out = out.map(|out| AnswersFile::create(out, rows)).transpose()?;
-        let rows = LabelledRows::open(rows, target, &signature, &options(&model, run_args));
+        let out = out.map(|out| AnswersFile::create(out, file)).transpose()?;
+        let rows = LabelledRows::open(file, target, &signature, &options(&model, run_args));
         let rows = rows.with_context(|| folder.display().to_string())?;
         Ok(PrequentialEvaluation {
             rows: rows.checked(check(&model, &signature)),
+            file,
             run: PrequentialRun::new(&signature.task, run_args, progress)?,
             model,
             signature,
@@ -85,6 +88,9 @@ impl<'a> PrequentialEvaluation<'a> {
     ) -> anyhow::Result<RunReport> {
         let mut unusable = UnusableRows::new(self.run_args.strict);
         self.learn(&mut unusable, interrupt)?;
+        if self.run_args.limit != Some(0) && !interrupt.is_set() {
+            unusable.ensure_used(self.file, self.run.n_answered())?;
+        }
         let PrequentialEvaluation {
             mut model,
             mut signature,
@@ -122,6 +128,7 @@ impl<'a> PrequentialEvaluation<'a> {
             seconds,
             cpu_seconds: clock.seconds(),
             retention: model.learner.learned().retention(),
+            monitored: Monitored::of_learner(model.learner.figures()),
             drift_alarms: drift_alarms(&model.learner),
             members: members(&model.learner),
             classes: signature.task.names().to_vec(),

@@ -176,7 +176,8 @@ fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refu
         let is_of = |rest: String| rest.is_empty() || rest.starts_with('[');
         names.iter().filter_map(rest).any(is_of)
     };
-    if let Some(missing) = inputs.iter().find(|input| !is_there(input)) {
+    let is_missing = |input: &&Input| !input.gaps && !is_there(input);
+    if let Some(missing) = inputs.iter().find(is_missing) {
         return Err(refuse(
             "inputs",
             format_args!("{:?} is missing", missing.name),

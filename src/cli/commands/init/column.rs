@@ -100,16 +100,25 @@ pub(super) fn kind(column: &ColumnStats) -> DraftKind {
     }
 }
 
-/// True for numbers that are names: digits with leading zeros, or whole numbers that the header
-/// calls ids or codes.
+/// True for numbers that are names: digits with leading zeros, whole numbers of more digits than a
+/// number keeps, or those that the header calls ids or codes.
 fn is_code(column: &ColumnStats) -> bool {
     let n_values = column.n_numbers + column.n_texts;
+    if has_long(column) {
+        return true;
+    }
     if n_values == 0 || column.n_texts > 0 && !column.is_digits {
         return false;
     }
     let has_zeros = column.is_digits && column.n_zero_first * 100 >= n_values;
     let is_named = column.is_whole && column.n_numbers == n_values && is_id(&column.name);
     has_zeros || is_named
+}
+
+/// True where whole numbers lose digits, but for one in a hundred.
+fn has_long(column: &ColumnStats) -> bool {
+    let n_values = column.n_numbers + column.n_texts;
+    column.n_inexact > 0 && column.n_inexact * 100 >= n_values
 }
 
 /// True if a header says that its values are names: `id`, `userId`, `PULocationID`, `zip code`.
@@ -148,8 +157,9 @@ fn has_strays(column: &ColumnStats) -> bool {
 pub(super) fn input(column: &ColumnStats) -> DraftInput {
     let kind = kind(column);
     let n_values = column.n_numbers + column.n_texts;
-    let n_strays = match kind {
+    let n_strays = match &kind {
         DraftKind::Number => column.n_texts,
+        DraftKind::Time(format) => column.times.strays(format).0,
         _ => 0,
     };
     let reason = match (&kind, &column.first_text, column.distinct.count()) {
@@ -188,7 +198,7 @@ pub(super) fn input(column: &ColumnStats) -> DraftInput {
 }
 
 /// Sentences about the values of a column.
-fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
+pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
     let mut remarks = Vec::new();
     if *kind == DraftKind::Number && column.n_texts > 0 {
         let tokens = column.tokens.iter();
@@ -200,8 +210,34 @@ fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
             "{n} cells are no numbers and are taken as gaps: {tokens}"
         ));
     }
+    if *kind == DraftKind::Category && has_long(column) {
+        remarks.push(format!(
+            "whole numbers of more digits than a number keeps are read as codes; --as \"{}=number\" if \
+             they are amounts",
+            column.name
+        ));
+    }
+    if let DraftKind::Time(format) = kind
+        && let (n @ 1.., cells) = column.times.strays(format)
+    {
+        remarks.push(format!(
+            "{n} cells are no dates and are taken as gaps: {cells}"
+        ));
+    }
+    if matches!(kind, DraftKind::Category | DraftKind::Text) && column.times.are_unread() {
+        remarks.push(format!(
+            "dates of no format that is known here? --as \"{}=date:FORMAT\" names it, as in date:%d/%m/%Y",
+            column.name
+        ));
+    }
     if *kind == DraftKind::Number && column.n_percent > 0 {
-        remarks.push("percentages, read as points: 12% is 12".to_owned());
+        let others = match column.n_numbers - column.n_percent {
+            0 => String::new(),
+            n => format!("; {n} numbers have no percent sign and are read as they stand"),
+        };
+        remarks.push(format!(
+            "percentages, read as points: 12% is 12, and 0.12 under [rows] percent = \"fraction\"{others}"
+        ));
     }
     if let Some(share) = column.give_away.of_classes() {
         remarks.push(format!(
@@ -285,6 +321,14 @@ mod tests {
         check(&["2", "3", "4"], "Number, 2 .. 4, 0 gaps");
         check(&["0", "1", "", "3"], "Number, 0 .. 3, 1 gaps");
         check(&["0", "1", "3"], "Number, 0 .. 3, 0 gaps");
+        check(
+            &["9007199254740993", "9007199254740992", "9007199254740993"],
+            "Category, 2 distinct codes, names and not numbers, 0 gaps",
+        );
+        check(
+            &["9007199254740992", "1e30", "100000000000000000000"],
+            "Number, 9007199254740992 .. 1e30, 0 gaps",
+        );
     }
 
     #[test]
@@ -294,6 +338,11 @@ mod tests {
         };
         let id = "a row id (every value is distinct)";
         check(20, &|row| format!("id-{row}"), id);
+        check(
+            20,
+            &|row| format!("{}", 1_234_567_890_123_456_789 + 7 * row),
+            id,
+        );
         check(30_000, &|row| format!("id-{row}"), id);
         check(
             19,

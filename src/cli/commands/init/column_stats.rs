@@ -8,9 +8,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::choice::{Choice, ChosenKind};
 use super::extremes::Extremes;
 use super::give_away::GiveAway;
+use super::hashed::Hashed;
+use super::marks::Marks;
 use super::target::Label;
 use super::times::TimeCandidates;
-use crate::cli::rows::number::{Decimals, finite, is_ambiguous, is_percent, number};
+use crate::cli::rows::number::{Decimals, is_percent, loses_digits, number};
 use crate::cli::rows::{Cell, quoted};
 
 /// Distinct values are counted one by one up to here, and on a sample beyond.
@@ -41,18 +43,14 @@ pub(super) struct ColumnStats {
     pub is_whole: bool,
     /// Percentages among the numbers.
     pub n_percent: u64,
-    /// Numbers with a currency, or with their digits in groups.
-    pub n_money: u64,
     /// Values of digits alone that begin with a zero.
     pub n_zero_first: u64,
     /// True while every value is of digits alone.
     pub is_digits: bool,
-    /// Numbers that are one thing by a decimal point and another by a comma.
-    pub n_ambiguous: u64,
-    /// Cells that are numbers by the decimal mark in use and not by the other one.
-    pub n_only_here: u64,
-    /// Cells that are numbers by the other decimal mark alone.
-    pub n_only_there: u64,
+    /// Whole numbers that lose digits as a number.
+    pub n_inexact: u64,
+    /// What the numbers tell of their decimal mark.
+    pub marks: Marks,
     /// The texts that are no numbers, while there are few.
     pub tokens: Vec<(String, u64)>,
     /// The formats of times that the values may have.
@@ -88,12 +86,10 @@ impl ColumnStats {
             extremes: Extremes::default(),
             is_whole: true,
             n_percent: 0,
-            n_money: 0,
             n_zero_first: 0,
             is_digits: true,
-            n_ambiguous: 0,
-            n_only_here: 0,
-            n_only_there: 0,
+            n_inexact: 0,
+            marks: Marks::default(),
             tokens: Vec::new(),
             times: TimeCandidates::new(name),
             examples: Vec::new(),
@@ -130,8 +126,16 @@ impl ColumnStats {
             Some(number) => self.add_number(number, text),
             None => self.add_text(text),
         }
-        if number.is_none_or(|number| !number.is_nan()) {
-            self.add_value(text);
+        match number {
+            Some(number) if number.is_nan() => {}
+            Some(_) => {
+                self.n_words += 1;
+                self.add_value(text);
+            }
+            None => {
+                self.n_words += text.split_whitespace().count() as u64;
+                self.add_value(text);
+            }
         }
         if row_index == 0 {
             self.counts_from = [0, 1].into_iter().find(|&n| number == Some(n as f64));
@@ -152,24 +156,14 @@ impl ColumnStats {
         self.range = Some((min.min(number), max.max(number)));
         self.extremes.add(number);
         self.is_whole &= number.fract() == 0.0;
-        if text.contains(['.', ',']) {
-            let is_open = is_ambiguous(text);
-            self.n_ambiguous += u64::from(is_open);
-            self.n_only_here +=
-                u64::from(!is_open && finite(text, self.decimals.other()).is_none());
-        }
-        let is_plain = |byte: u8| byte.is_ascii_digit() || byte == b'.' || byte == b'-';
-        if text.bytes().all(is_plain) {
-            return;
-        }
+        self.n_inexact += u64::from(loses_digits(text, number));
+        self.marks.add(text, number, self.decimals);
         self.n_percent += u64::from(is_percent(text));
-        let is_money = |c: char| !c.is_ascii() || matches!(c, '$' | ',' | ' ' | '\'');
-        self.n_money += u64::from(text.trim().contains(is_money));
     }
 
     fn add_text(&mut self, text: &str) {
         self.n_texts += 1;
-        self.n_only_there += u64::from(finite(text, self.decimals.other()).is_some());
+        self.marks.add_text(text, self.decimals);
         self.first_text.get_or_insert_with(|| quoted(text));
         let known = self
             .tokens
@@ -187,7 +181,6 @@ impl ColumnStats {
 
     /// Adds what every value tells that is no gap.
     fn add_value(&mut self, text: &str) {
-        self.n_words += text.split_whitespace().count() as u64;
         let trimmed = text.trim();
         let is_digits = trimmed.bytes().all(|byte| byte.is_ascii_digit());
         self.is_digits &= is_digits;
@@ -195,9 +188,10 @@ impl ColumnStats {
         self.n_zero_first += u64::from(is_code);
         self.times.add(text);
         if self.examples.len() < EXAMPLES {
-            let shown: String = trimmed.chars().take(EXAMPLE_CHARS).collect();
-            if !self.examples.contains(&shown) {
-                self.examples.push(shown);
+            let end = trimmed.char_indices().nth(EXAMPLE_CHARS);
+            let shown = end.map_or(trimmed, |(end, _)| &trimmed[..end]);
+            if self.examples.iter().all(|known| known != shown) {
+                self.examples.push(shown.to_owned());
             }
         }
     }
@@ -218,7 +212,7 @@ impl ColumnStats {
 /// The sample keeps or drops a value in every row alike, so it shows repetition at any distance.
 #[derive(Default)]
 pub(super) struct DistinctValues {
-    hashes: HashSet<u64>,
+    hashes: HashSet<u64, Hashed>,
     n_zeros: u32,
     has_repeated: bool,
 }
@@ -254,7 +248,7 @@ pub(super) struct TargetCopy {
     is_renaming: bool,
     /// The value beside each class.
     value_of_class: Vec<u64>,
-    values: HashSet<u64>,
+    values: HashSet<u64, Hashed>,
 }
 
 impl Default for TargetCopy {
@@ -264,7 +258,7 @@ impl Default for TargetCopy {
             is_equal: true,
             is_renaming: true,
             value_of_class: Vec::new(),
-            values: HashSet::new(),
+            values: HashSet::default(),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use super::hashed::Hashed;
+
 /// Distinct values that are followed.
 const VALUES_MAX: usize = 200;
 /// Numbers that are kept to look for a threshold.
@@ -19,14 +21,14 @@ const COMMONEST_MAX: f64 = 0.97;
 #[derive(Default)]
 pub(super) struct GiveAway {
     /// Rows of each class by value; none once there were too many values.
-    by_value: HashMap<u64, HashMap<usize, u32>>,
+    by_value: HashMap<u64, Vec<u32>, Hashed>,
     is_full: bool,
     sample: Vec<(f64, usize)>,
     /// Sums of x, y, x*x, y*y, x*y, after the first pair was taken off.
     sums: [f64; 5],
     first: Option<(f64, f64)>,
     n_pairs: f64,
-    n_classes: HashMap<usize, u32>,
+    n_classes: Vec<u32>,
 }
 
 impl GiveAway {
@@ -47,7 +49,7 @@ impl GiveAway {
             }
         }
         let Some(class) = class else { return };
-        *self.n_classes.entry(class).or_default() += 1;
+        count(&mut self.n_classes, class);
         if let Some(x) = number.filter(|x| x.is_finite())
             && self.sample.len() < SAMPLE_MAX
         {
@@ -56,12 +58,7 @@ impl GiveAway {
         if self.is_full {
             return;
         }
-        *self
-            .by_value
-            .entry(hash)
-            .or_default()
-            .entry(class)
-            .or_default() += 1;
+        count(self.by_value.entry(hash).or_default(), class);
         if self.by_value.len() > VALUES_MAX {
             self.is_full = true;
             self.by_value.clear();
@@ -70,13 +67,13 @@ impl GiveAway {
 
     /// The share of rows whose class the column alone tells, if it is nearly all.
     pub(super) fn of_classes(&self) -> Option<f64> {
-        let n: u32 = self.n_classes.values().sum();
-        let most = self.n_classes.values().max().copied().unwrap_or(0);
+        let n: u32 = self.n_classes.iter().sum();
+        let most = self.n_classes.iter().max().copied().unwrap_or(0);
         let n = f64::from(n);
         if n < ROWS_MIN as f64 || f64::from(most) > COMMONEST_MAX * n {
             return None;
         }
-        let commonest = self.by_value.values().map(|classes| classes.values().max());
+        let commonest = self.by_value.values().map(|classes| classes.iter().max());
         let commonest: u32 = commonest.flatten().sum();
         let is_few = !self.is_full && self.by_value.len() as f64 * 5.0 <= n;
         let by_value = if is_few {
@@ -127,6 +124,14 @@ impl GiveAway {
         let r = (xy - x * y / n) / (vx * vy).sqrt();
         (r.abs() >= 0.9995).then_some(r)
     }
+}
+
+/// Counts a row of a class.
+fn count(n_rows: &mut Vec<u32>, class: usize) {
+    if n_rows.len() <= class {
+        n_rows.resize(class + 1, 0);
+    }
+    n_rows[class] += 1;
 }
 
 #[cfg(test)]

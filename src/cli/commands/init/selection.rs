@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{bail, ensure};
 
 use super::choice::{Choice, ChosenKind};
-use super::column::{constant, exclusion_reason, input};
+use super::column::{constant, exclusion_reason, input, remarks};
 use super::column_stats::ColumnStats;
 use super::description::{shown, shown_range};
 use super::draft::{DraftInput, DraftKind, ExcludedColumn, Task};
@@ -51,14 +51,20 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
             reason,
             examples: column.examples.clone(),
         };
-        if let Some(choice) = chosen {
-            match choice.kind {
-                ChosenKind::Out => selection
-                    .excluded
-                    .push(exclude("left out by --as".to_owned())),
-                _ => selection.inputs.push(chosen_input(column, &choice.kind)?),
+        let sentinels = known.sentinels.get(&index).map_or(&[][..], Vec::as_slice);
+        match chosen.map(|choice| &choice.kind) {
+            None => {}
+            Some(ChosenKind::Out) => {
+                let reason = "left out by --as".to_owned();
+                selection.excluded.push(exclude(reason));
+                continue;
             }
-            continue;
+            Some(kind) => {
+                let mut input = chosen_input(column, kind)?;
+                add_sentinels(&mut input, column, sentinels);
+                selection.inputs.push(input);
+                continue;
+            }
         }
         match vectors.get(&index) {
             Some(Some(vector)) => selection.inputs.push(vector.clone()),
@@ -73,8 +79,7 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
                 Some(reason) => selection.excluded.push(exclude(reason)),
                 None => {
                     let mut input = input(column);
-                    let sentinels = known.sentinels.get(&index);
-                    add_sentinels(&mut input, column, sentinels.map_or(&[], Vec::as_slice));
+                    add_sentinels(&mut input, column, sentinels);
                     selection.inputs.push(input);
                 }
             },
@@ -124,8 +129,12 @@ fn chosen_input(column: &ColumnStats, kind: &ChosenKind) -> anyhow::Result<Draft
         "--as: column {} holds no number",
         quoted(&column.name)
     );
+    let n_strays = match &input.kind {
+        DraftKind::Time(format) => column.times.strays(format).0,
+        _ => column.n_texts,
+    };
     if let ChosenKind::Time(Some(format)) = kind {
-        let n_read = column.times.n_read(format);
+        let n_read = n_values - n_strays;
         ensure!(
             n_read * 100 >= n_values * 99,
             "--as: the format {format} reads {n_read} of the {n_values} values of column {}",
@@ -133,10 +142,10 @@ fn chosen_input(column: &ColumnStats, kind: &ChosenKind) -> anyhow::Result<Draft
         );
     }
     input.n_gaps = match input.kind {
-        DraftKind::Number => column.n_gaps + column.n_texts,
-        DraftKind::Time(_) => column.n_gaps,
+        DraftKind::Number | DraftKind::Time(_) => column.n_gaps + n_strays,
         _ => 0,
     };
+    input.remarks = remarks(column, &input.kind);
     input.reason = format!("given; {n_values} values");
     Ok(input)
 }
@@ -151,17 +160,12 @@ fn add_sentinels(input: &mut DraftInput, column: &ColumnStats, sentinels: &[(f64
     };
     match input.kind {
         DraftKind::Number => {
-            let mut range = column.range;
             for (value, n) in sentinels {
                 take(shown(*value), *n);
-                let ends = column.extremes;
-                range = range.map(|(min, max)| match (ends.low, ends.high) {
-                    (Some((low, _, Some(next))), _) if low == *value => (next, max),
-                    (_, Some((high, _, Some(next)))) if high == *value => (min, next),
-                    _ => (min, max),
-                });
             }
-            input.reason = shown_range(range);
+            if !sentinels.is_empty() {
+                input.reason = shown_range(column.extremes.range_without(sentinels));
+            }
         }
         DraftKind::Time(_) => {
             if let Some((text, n)) = column.times.sentinel() {

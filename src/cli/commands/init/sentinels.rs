@@ -10,65 +10,60 @@ use super::extremes::Extremes;
 /// Rows that make a number repeat.
 const REPEATS_MIN: u64 = 3;
 
-/// An end of a column.
-#[derive(Clone, Copy)]
+/// Numbers of an end that may stand for none.
+const OF_AN_END_MAX: usize = 2;
+
+/// The sentinels of columns, by the keys of these, with how often each comes.
+pub(super) fn sentinels(columns: &[(usize, &Extremes, u64)]) -> BTreeMap<usize, Vec<(f64, u64)>> {
+    let of = |known: &BTreeSet<u64>| -> BTreeMap<usize, Vec<(f64, u64)>> {
+        let found = columns.iter().map(|(key, extremes, n_values)| {
+            let found = of_column(extremes, *n_values, known);
+            (*key, found)
+        });
+        found.filter(|(_, values)| !values.is_empty()).collect()
+    };
+    let alone = of(&BTreeSet::new());
+    let known = alone.values().flatten().map(|(value, _)| value.to_bits());
+    of(&known.collect())
+}
+
+/// The sentinels of a column: the most of its ends that stand apart from the rest of it, so that two
+/// of them do not hide each other.
+fn of_column(extremes: &Extremes, n_values: u64, known: &BTreeSet<u64>) -> Vec<(f64, u64)> {
+    let (low, high) = (&extremes.low, &extremes.high);
+    let mut choices: Vec<(usize, usize)> = (0..=OF_AN_END_MAX)
+        .flat_map(|n_low| (0..=OF_AN_END_MAX).map(move |n_high| (n_low, n_high)))
+        .collect();
+    choices.sort_by_key(|(n_low, n_high)| std::cmp::Reverse(n_low + n_high));
+    for (n_low, n_high) in choices {
+        let (Some(first), Some(last)) = (low.get(n_low), high.get(n_high)) else {
+            continue;
+        };
+        let spread = last.0 - first.0;
+        let below = low[..n_low].iter().map(|end| (end, first.0));
+        let above = high[..n_high].iter().map(|end| (end, last.0));
+        let mut ends = below.chain(above).map(|(&(value, n), next)| End {
+            value,
+            n,
+            next,
+            spread,
+        });
+        if spread > 0.0 && ends.all(|end| end.is_sentinel(n_values) || end.is_known(known)) {
+            let found = low[..n_low].iter().chain(&high[..n_high]);
+            return found.copied().collect();
+        }
+    }
+    Vec::new()
+}
+
+/// A number at an end of a column.
 struct End {
     value: f64,
     n: u64,
+    /// The nearest number that stands for itself.
     next: f64,
-    /// The distance of the other end from `next`.
+    /// The distance between the numbers that stand for themselves.
     spread: f64,
-}
-
-/// The sentinels of columns, by the keys of these, with how often each comes.
-pub(super) fn sentinels(columns: &[(usize, Extremes, u64)]) -> BTreeMap<usize, Vec<(f64, u64)>> {
-    let mut found: BTreeMap<usize, Vec<(f64, u64)>> = BTreeMap::new();
-    let mut known = BTreeSet::new();
-    for (key, extremes, n_values) in columns {
-        for end in ends(extremes) {
-            if end.is_sentinel(*n_values) {
-                known.insert(end.value.to_bits());
-                found.entry(*key).or_default().push((end.value, end.n));
-            }
-        }
-    }
-    for (key, extremes, _) in columns {
-        for end in ends(extremes) {
-            let of_column = found.entry(*key).or_default();
-            if known.contains(&end.value.to_bits())
-                && end.n >= REPEATS_MIN
-                && end.distance() > 0.05 * end.spread
-                && of_column.iter().all(|(value, _)| *value != end.value)
-            {
-                of_column.push((end.value, end.n));
-            }
-        }
-    }
-    found.retain(|_, values| !values.is_empty());
-    found
-}
-
-/// The ends of a column, where there is more than one value.
-fn ends(extremes: &Extremes) -> Vec<End> {
-    let (Some((low, n_low, Some(second))), Some((high, n_high, Some(last)))) =
-        (extremes.low, extremes.high)
-    else {
-        return Vec::new();
-    };
-    vec![
-        End {
-            value: low,
-            n: n_low,
-            next: second,
-            spread: high - second,
-        },
-        End {
-            value: high,
-            n: n_high,
-            next: last,
-            spread: last - low,
-        },
-    ]
 }
 
 impl End {
@@ -76,9 +71,15 @@ impl End {
         (self.value - self.next).abs()
     }
 
+    /// True if it repeats, and stands for none in another column.
+    fn is_known(&self, known: &BTreeSet<u64>) -> bool {
+        let is_apart = self.distance() > 0.05 * self.spread;
+        self.n >= REPEATS_MIN && is_apart && known.contains(&self.value.to_bits())
+    }
+
     fn is_sentinel(&self, n_values: u64) -> bool {
         let repeats = self.n >= REPEATS_MIN && self.n * 1000 >= n_values;
-        if !repeats || self.spread <= 0.0 {
+        if !repeats {
             return false;
         }
         let is_alone = self.value < 0.0 && self.next >= 0.0;
@@ -120,7 +121,11 @@ mod tests {
                 (key, extremes, n)
             })
             .collect();
-        let found = sentinels(&columns);
+        let shared: Vec<_> = columns
+            .iter()
+            .map(|(key, ends, n)| (*key, ends, *n))
+            .collect();
+        let found = sentinels(&shared);
         let of = |key: &usize| {
             found
                 .get(key)
@@ -139,6 +144,19 @@ mod tests {
         assert_eq!(found(&[&with(999_999.0)]), [[999_999.0]]);
         assert_eq!(found(&[&with(9.0)]), [Vec::<f64>::new()]);
         assert_eq!(found(&[&wave]), [Vec::<f64>::new()]);
+        let two = |one: f64, other: f64| {
+            move |row: u32| match row % 50 {
+                3 => one,
+                17 => other,
+                _ => wave(row),
+            }
+        };
+        assert_eq!(
+            found(&[&two(-9999.0, 999_999.0)]),
+            [[-9999.0, 999_999.0]],
+            "they do not hide each other"
+        );
+        assert_eq!(found(&[&two(-999.0, -9999.0)]), [[-9999.0, -999.0]]);
         let once = |row: u32| if row == 3 { -9999.0 } else { wave(row) };
         assert_eq!(found(&[&once]), [Vec::<f64>::new()]);
         let days = |row: u32| f64::from(row % 100) * 10.0 - 1.0;

@@ -7,9 +7,12 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::choice::{Choice, ChosenKind};
+use super::column::kind;
 use super::column_stats::ColumnStats;
+use super::draft::DraftKind;
 use super::goal::Goal;
 use super::logged_columns::{LoggedColumn, logged_columns};
+use super::marks::Marks;
 use super::target::TargetStats;
 use crate::cli::rows::lines::shown;
 use crate::cli::rows::number::Decimals;
@@ -98,14 +101,25 @@ impl Survey {
         })
     }
 
+    /// The marks of each column and of the target.
+    fn marks(&self) -> impl Iterator<Item = &Marks> {
+        let columns = self.stats.iter().map(|column| &column.marks);
+        columns.chain([&self.target.marks])
+    }
+
+    /// True if numbers of a column or of the target have a percent sign.
+    pub(super) fn has_percent(&self) -> bool {
+        let columns = self.stats.iter();
+        let mut numbers = columns.filter(|column| kind(column) == DraftKind::Number);
+        let of_target = self.target.is_of_numbers() && self.target.n_percent > 0;
+        numbers.any(|column| column.n_percent > 0) || of_target
+    }
+
     /// The decimal mark that the numbers have, where they were read by the other one.
     pub(super) fn contradicted(&self) -> Option<Decimals> {
         let other = self.form.decimals.other();
-        let count = |of: fn(&ColumnStats) -> u64| self.stats.iter().map(of).sum::<u64>();
-        let (n_here, n_there) = (
-            count(|column| column.n_only_here),
-            count(|column| column.n_only_there),
-        );
+        let n_here: u64 = self.marks().map(|marks| marks.n_only_here).sum();
+        let n_there: u64 = self.marks().map(|marks| marks.n_only_there).sum();
         (n_there > n_here && n_here == 0).then_some(other)
     }
 
@@ -124,22 +138,31 @@ impl Survey {
                 quoted(&choice.column)
             );
         }
-        let is_told = given.is_some() || self.stats.iter().any(|column| column.n_only_here > 0);
-        if self.form.separator.is_none_or(|separator| separator == ',') || is_told {
+        if given.is_some() || self.marks().any(|marks| marks.n_only_here > 0) {
             return Ok(());
         }
-        for column in self.stats.iter().filter(|column| column.n_ambiguous > 0) {
-            let chosen = choices.iter().find(|choice| choice.column == column.name);
-            if chosen.is_some_and(|choice| choice.kind != ChosenKind::Number) {
-                continue;
+        let is_of_commas = self.form.separator.is_none_or(|separator| separator == ',');
+        let is_chosen_otherwise = |name: &str| {
+            let mut choices = choices.iter();
+            let chosen = choices.find(|choice| choice.column == name);
+            chosen.is_some_and(|choice| choice.kind != ChosenKind::Number)
+        };
+        let columns = self.stats.iter();
+        let columns = columns.filter(|column| {
+            kind(column) == DraftKind::Number && !is_chosen_otherwise(&column.name)
+        });
+        let columns = columns.map(|column| (column.name.as_str(), &column.marks));
+        let target = self.target.is_of_numbers().then_some(&self.target);
+        let target = target.map(|target| (target.header(), &target.marks));
+        for (name, marks) in columns.chain(target) {
+            if let Some(open) = marks.open(is_of_commas, self.form.decimals) {
+                bail!(
+                    "column {}: {} may be thousands or a fraction, and no number of the file tells; \
+                     say --decimals point or --decimals comma",
+                    quoted(name),
+                    quoted(open)
+                );
             }
-            let name = quoted(&column.name);
-            let example = column.examples.first().map_or("", String::as_str);
-            bail!(
-                "column {name}: {} may be thousands or a fraction, and no number of the file tells; \
-                 say --decimals point or --decimals comma",
-                quoted(example)
-            );
         }
         Ok(())
     }

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{bail, ensure};
 
+use super::amounts::{Meaning, meaning};
 use super::description::shown_range;
 use super::draft::Task;
 use super::extremes::Extremes;
-use crate::cli::rows::number::{Decimals, finite, is_gap, number};
+use super::marks::Marks;
+use crate::cli::rows::number::{Decimals, finite, is_gap, is_percent, loses_digits, number};
 use crate::cli::rows::quoted;
 
 /// The most classes or actions that a draft may have.
@@ -18,12 +20,6 @@ const N_LABELS_MAX: usize = 1000;
 const LABEL_BYTES_MAX: usize = 1024;
 /// Up to this many distinct integers are the names of classes.
 const N_INTEGER_CLASSES_MAX: usize = 20;
-
-/// Words in a header that say that whole numbers are names.
-const NAMING: [&str; 16] = [
-    "label", "class", "categ", "type", "species", "digit", "cluster", "group", "kind", "code",
-    "genre", "topic", "segment", "survived", "churn", "default",
-];
 
 /// The target of one row.
 pub(super) struct Label<'a> {
@@ -53,12 +49,17 @@ pub(super) struct TargetStats {
     newest: u64,
     /// The ends of the numbers.
     pub extremes: Extremes,
+    /// What the numbers tell of their decimal mark.
+    pub marks: Marks,
     /// The reason that the values cannot be classes.
     excess: Option<String>,
+    /// Percentages among the numbers.
+    pub n_percent: u64,
+    /// Whole numbers that lose digits as a number.
+    n_inexact: u64,
     /// The first value that is not a number, and its line.
     first_text: Option<(String, u64)>,
     is_whole: bool,
-    range: Option<(f64, f64)>,
     decimals: Decimals,
 }
 
@@ -89,10 +90,12 @@ impl TargetStats {
             folded: HashMap::new(),
             newest: 0,
             extremes: Extremes::default(),
+            marks: Marks::default(),
             excess: None,
+            n_percent: 0,
+            n_inexact: 0,
             first_text: None,
             is_whole: true,
-            range: None,
         }
     }
 
@@ -102,13 +105,15 @@ impl TargetStats {
         let number = number(text, self.decimals).filter(|number| !number.is_nan());
         match number {
             Some(number) => {
-                let (min, max) = self.range.unwrap_or((number, number));
-                self.range = Some((min.min(number), max.max(number)));
                 self.is_whole &= number.fract() == 0.0;
+                self.n_percent += u64::from(is_percent(text));
+                self.n_inexact += u64::from(loses_digits(text, number));
                 self.extremes.add(number);
+                self.marks.add(text, number, self.decimals);
             }
             None => {
                 self.n_texts += 1;
+                self.marks.add_text(text, self.decimals);
                 self.n_gaps += u64::from(is_gap(text));
                 self.first_text.get_or_insert_with(|| (quoted(text), line));
             }
@@ -124,6 +129,9 @@ impl TargetStats {
         if let Some(&(class, spelling)) = self.class_of.get(text) {
             self.labels[class][spelling].1 += 1;
             return Some(class);
+        }
+        if self.excess.is_some() {
+            return None;
         }
         let folded = folded(text);
         let known = self.folded.get(&folded).copied();
@@ -150,11 +158,25 @@ impl TargetStats {
         Some(class)
     }
 
+    /// The header of its column.
+    pub(super) fn header(&self) -> &str {
+        &self.header
+    }
+
+    /// True for numbers but for a few values.
+    pub(super) fn is_of_numbers(&self) -> bool {
+        self.n_texts == 0 || self.has_strays()
+    }
+
     /// The given task, or else the one that the values suggest.
     ///
     /// # Errors
     /// The values leave nothing to learn, or do not suit the task.
-    pub(super) fn choose(self, asked: Option<Task>) -> anyhow::Result<TaskChoice> {
+    pub(super) fn choose(
+        self,
+        asked: Option<Task>,
+        sentinels: &[(f64, u64)],
+    ) -> anyhow::Result<TaskChoice> {
         let name = &self.name;
         ensure!(self.n_rows > 0, "target {name} has no value in any row");
         let n_labels = self.labels.len();
@@ -168,16 +190,19 @@ impl TargetStats {
         let task = asked.unwrap_or(suggested);
         self.ensure_learnable(task)?;
         let seen = match (task, &self.first_text) {
-            (Task::Regression, _) => format!("numbers, {}", shown_range(self.range)),
+            (Task::Regression, _) => {
+                let range = self.extremes.range_without(sentinels);
+                format!("numbers, {}", shown_range(range))
+            }
             (_, Some(_)) => format!("{n_labels} distinct values, not numeric"),
             (_, None) if self.is_whole => format!("{n_labels} distinct integers"),
             (_, None) => format!("{n_labels} distinct numbers"),
         };
         let reason = match asked {
             Some(_) => format!("given; target {name}: {seen}"),
-            None => format!("target {name}: {seen}"),
+            None => format!("target {name}: {seen}{}", self.alternative(task)),
         };
-        let remarks = self.remarks(task, asked);
+        let remarks = self.remarks(task);
         let (labels, spellings) = match task {
             Task::Regression => (Vec::new(), BTreeMap::new()),
             Task::Classification | Task::Bandit => self.spelled(),
@@ -193,14 +218,45 @@ impl TargetStats {
 
     /// The task that the values suggest.
     fn suggested(&self) -> Task {
-        let are_numbers = self.n_texts == 0 || self.has_strays();
-        let is_few_integers =
-            self.is_whole && self.excess.is_none() && self.labels.len() <= N_INTEGER_CLASSES_MAX;
-        if are_numbers && (!is_few_integers || self.is_quantity()) {
+        // Whole numbers of more digits than a number keeps are codes.
+        let are_long = self.n_inexact > 0 && self.n_inexact * 100 >= self.n_rows;
+        let is_few = self.is_few_integers();
+        if self.is_of_numbers()
+            && !are_long
+            && (!is_few || self.meaning() == Meaning::PerhapsAmounts)
+        {
             Task::Regression
         } else {
             Task::Classification
         }
+    }
+
+    fn is_few_integers(&self) -> bool {
+        self.is_whole && self.excess.is_none() && self.labels.len() <= N_INTEGER_CLASSES_MAX
+    }
+
+    /// How to have the other task, where a few whole numbers leave it open.
+    fn alternative(&self, task: Task) -> &'static str {
+        if self.are_mostly_numbers() && !self.is_of_numbers() && task == Task::Classification {
+            return ", most of them numbers; --task regression leaves out the others";
+        }
+        if !self.is_few_integers() || !self.is_of_numbers() {
+            return "";
+        }
+        match (task, self.meaning()) {
+            (Task::Regression, _) => {
+                ", few and whole, as amounts are; --task classification if they are names"
+            }
+            (Task::Classification, Meaning::PerhapsNames) => {
+                ", taken as names; --task regression if they are amounts"
+            }
+            _ => "",
+        }
+    }
+
+    /// True for numbers but for a tenth of the rows, which a regression leaves out if it is asked for.
+    fn are_mostly_numbers(&self) -> bool {
+        self.n_texts * 10 <= self.n_rows
     }
 
     /// True for numbers but for gaps, half of the rows at most, and one other value in a hundred.
@@ -209,39 +265,13 @@ impl TargetStats {
         self.n_texts > 0 && n_others * 100 <= self.n_rows && 2 * self.n_texts <= self.n_rows
     }
 
-    /// True for a few whole numbers that measure and do not name: their counts rise to a middle one
-    /// and fall again, or they are many and some far commoner than others.
-    fn is_quantity(&self) -> bool {
-        let header = self.header.to_lowercase();
-        let is_named = NAMING.iter().any(|word| header.contains(word));
-        let mut counts: Vec<(f64, u64)> = Vec::new();
-        for spellings in &self.labels {
-            let n = spellings.iter().map(|(_, n)| n).sum();
-            match finite(&spellings[0].0, self.decimals) {
-                Some(value) => counts.push((value, n)),
-                None if self.has_strays() => {}
-                None => return false,
-            }
-        }
-        let n_values = counts.len();
-        if is_named || n_values < 5 || self.n_rows < 5 * n_values as u64 {
-            return false;
-        }
-        counts.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let counts: Vec<f64> = counts.into_iter().map(|(_, n)| n as f64).collect();
-        let most = counts.iter().copied().fold(0.0, f64::max);
-        if n_values > 10 {
-            return most * n_values as f64 > 1.5 * counts.iter().sum::<f64>();
-        }
-        let peak = counts.iter().position(|n| *n == most).unwrap_or(0);
-        let slack = 0.1 * most;
-        let rises = counts[..=peak]
-            .windows(2)
-            .all(|pair| pair[0] <= pair[1] + slack);
-        let falls = counts[peak..]
-            .windows(2)
-            .all(|pair| pair[1] <= pair[0] + slack);
-        rises && falls && peak > 0 && peak + 1 < n_values
+    /// What the few whole numbers are.
+    fn meaning(&self) -> Meaning {
+        let counts = self.labels.iter().filter_map(|spellings| {
+            let value = finite(&spellings[0].0, self.decimals)?;
+            Some((value, spellings.iter().map(|(_, n)| n).sum()))
+        });
+        meaning(&self.header, counts.collect())
     }
 
     /// The commonest spelling of each class, and the others.
@@ -263,7 +293,7 @@ impl TargetStats {
     }
 
     /// Sentences about the target.
-    fn remarks(&self, task: Task, asked: Option<Task>) -> Vec<String> {
+    fn remarks(&self, task: Task) -> Vec<String> {
         let mut remarks = Vec::new();
         if task != Task::Regression {
             for spellings in self.labels.iter().filter(|spellings| spellings.len() > 1) {
@@ -289,13 +319,6 @@ impl TargetStats {
                     .to_owned(),
             );
         }
-        let is_few = self.is_whole && self.labels.len() <= N_INTEGER_CLASSES_MAX;
-        if task == Task::Regression && asked.is_none() && is_few && self.excess.is_none() {
-            let n = self.labels.len();
-            remarks.push(format!(
-                "{n} distinct integers that look like amounts; --task classification if they are names"
-            ));
-        }
         if task == Task::Classification && self.n_rows >= 20 && 2 * self.newest > self.n_rows {
             remarks.push(
                 "a label came first in the second half of the rows: classes_max leaves room for more"
@@ -308,7 +331,9 @@ impl TargetStats {
     fn ensure_learnable(&self, task: Task) -> anyhow::Result<()> {
         let name = &self.name;
         match (task, &self.first_text, &self.excess) {
-            (Task::Regression, Some((text, line)), _) if !self.has_strays() => {
+            (Task::Regression, Some((text, line)), _)
+                if !self.has_strays() && !self.are_mostly_numbers() =>
+            {
                 bail!("target {name}: a regression needs numbers, and line {line} has {text}")
             }
             (Task::Classification, None, Some(excess)) => {
@@ -339,6 +364,7 @@ fn folded(text: &str) -> String {
     let is_code = trimmed.len() > 1 && trimmed.starts_with('0') && !trimmed.starts_with("0.");
     if let (Ok(value), false) = (trimmed.parse::<f64>(), is_code)
         && value.is_finite()
+        && !loses_digits(trimmed, value)
     {
         return value.to_string();
     }
@@ -390,7 +416,34 @@ mod tests {
         check(
             &numbered("", 20),
             None,
-            "Classification, target \"y\": 20 distinct integers",
+            "Classification, target \"y\": 20 distinct integers, taken as names; --task regression if \
+             they are amounts",
+        );
+        let sales = [15, 8, 4, 2, 1, 1].into_iter().zip(0..);
+        let sales = sales.flat_map(|(n, value)| vec![format!("{value}"); 4 * n]);
+        check(
+            &sales.collect::<Vec<_>>(),
+            None,
+            "Regression, target \"y\": numbers, 0 .. 5, few and whole, as amounts are; --task \
+             classification if they are names",
+        );
+        check(
+            &texts(&["9007199254740993", "9007199254740992"]),
+            None,
+            "Classification, target \"y\": 2 distinct integers",
+        );
+        let mut most = numbered("", 30);
+        most.extend(texts(&["?1", "?2"]));
+        check(
+            &most,
+            None,
+            "Classification, target \"y\": 32 distinct values, not numeric, most of them numbers; --task \
+             regression leaves out the others",
+        );
+        check(
+            &most,
+            Some(Task::Regression),
+            "Regression, given; target \"y\": numbers, 0 .. 29",
         );
         check(
             &numbered("", 21),

@@ -5,6 +5,8 @@
 
 use perennial::model::TimeFormat;
 
+use crate::cli::rows::quoted;
+
 /// Formats of a date, the likelier first; the empty one is RFC 3339.
 const DATES: [&str; 27] = [
     "%d/%m/%Y",
@@ -48,12 +50,20 @@ const CLOCKS: [&str; 10] = [
     "T%H:%M",
     " %H:%M:%S %z",
 ];
+/// Formats of mails and of web servers.
+const LOGGED: [&str; 3] = [
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d/%b/%Y:%H:%M:%S %z",
+    "[%d/%b/%Y:%H:%M:%S %z]",
+];
 /// Formats of a time of day, and of columns whose name says that they hold dates.
 const ALONE: [&str; 5] = ["", "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M %p"];
 /// Formats of plain digits, for columns of such a name.
 const DIGITS: [&str; 3] = ["%Y%m%d", "%s", "%Q"];
 /// Formats that are followed at a time.
 const FORMATS_MAX: usize = 8;
+/// Distinct cells of a format that it does not read, at most, that are kept.
+const STRAYS_MAX: usize = 5;
 /// Values among which a new format may turn up.
 const SEEDING: u64 = 50;
 /// Dates that stand for no date.
@@ -73,8 +83,50 @@ pub(super) struct TimeCandidates {
     candidates: Vec<Candidate>,
     n_values: u64,
     is_named_date: bool,
+    /// The first values, while there is no format.
+    unread: Strays,
     /// A sentinel with its number.
     sentinel: Option<(String, u64)>,
+}
+
+/// Distinct cells, each with how often it comes; those beyond [`STRAYS_MAX`] are not kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Strays {
+    cells: Vec<(String, u64)>,
+}
+
+impl Strays {
+    fn add(&mut self, text: &str) {
+        let known = self.cells.iter().position(|(known, _)| known == text);
+        match known {
+            Some(place) => self.cells[place].1 += 1,
+            None if self.cells.len() < STRAYS_MAX => {
+                let shown: String = text.chars().take(40).collect();
+                self.cells.push((shown, 1));
+            }
+            None => {}
+        }
+    }
+
+    /// True if so many of the values are one in a hundred, or one or two words in a tenth of them.
+    fn are_few(&self, n: u64, n_values: u64) -> bool {
+        let n_named: u64 = self.cells.iter().map(|(_, n)| n).sum();
+        let is_word = |word: &str| !word.contains(|c: char| c.is_ascii_digit());
+        let are_words = self.cells.len() <= 2
+            && n_named == n
+            && n >= 3
+            && self.cells.iter().all(|(word, _)| is_word(word));
+        n * 100 <= n_values || are_words && n * 10 <= n_values
+    }
+
+    /// The cells with their numbers, for a message.
+    fn shown(&self) -> String {
+        let cells = self.cells.iter();
+        let cells: Vec<String> = cells
+            .map(|(cell, n)| format!("{} ({n})", quoted(cell)))
+            .collect();
+        cells.join(", ")
+    }
 }
 
 struct Candidate {
@@ -85,6 +137,8 @@ struct Candidate {
     range: Option<(i64, i64)>,
     /// A hash of all moments, in their order.
     moments: u64,
+    /// The cells that it does not read.
+    strays: Strays,
 }
 
 /// What the values of a column say.
@@ -117,13 +171,6 @@ impl TimeCandidates {
         self
     }
 
-    /// How many of the values this format reads.
-    pub(super) fn n_read(&self, written: &str) -> u64 {
-        let mut candidates = self.candidates.iter();
-        let found = candidates.find(|candidate| candidate.written == written);
-        found.map_or(0, |candidate| candidate.n)
-    }
-
     /// Adds the next value that is no gap.
     pub(super) fn add(&mut self, text: &str) {
         self.n_values += 1;
@@ -141,13 +188,19 @@ impl TimeCandidates {
         }
         let mut is_read = false;
         for candidate in &mut self.candidates {
-            if let Some(time) = candidate.format.read_as_written(text, 0) {
-                is_read = true;
-                candidate.add(time);
+            match candidate.format.read_as_written(text, 0) {
+                Some(time) => {
+                    is_read = true;
+                    candidate.add(time);
+                }
+                None => candidate.strays.add(text),
             }
         }
-        if !is_read && self.n_values <= SEEDING && may_be_time(text) {
-            self.seed(text);
+        if !is_read && self.n_values <= SEEDING {
+            if may_be_time(text) {
+                self.seed(text);
+            }
+            self.unread.add(text);
         }
     }
 
@@ -158,11 +211,12 @@ impl TimeCandidates {
         let dated = DATES
             .iter()
             .flat_map(|date| CLOCKS.iter().map(move |clock| format!("{date}{clock}")));
+        let logged = LOGGED.iter().map(|format| (*format).to_owned());
         let digits = DIGITS.iter().map(|format| (*format).to_owned());
         let formats: Vec<String> = match (is_digits, self.is_named_date) {
             (true, true) => digits.collect(),
             (true, false) => Vec::new(),
-            _ => alone.chain(dated).collect(),
+            _ => alone.chain(logged).chain(dated).collect(),
         };
         for written in formats {
             let format = match written.as_str() {
@@ -177,6 +231,7 @@ impl TimeCandidates {
                 && !is_known
             {
                 let mut candidate = Candidate::new(format, written);
+                candidate.strays = self.unread.clone();
                 candidate.add(time);
                 self.candidates.push(candidate);
             }
@@ -186,13 +241,14 @@ impl TimeCandidates {
     /// The format of the column.
     pub(super) fn found(&self) -> TimesFound {
         let most = self.candidates.iter().map(|candidate| candidate.n).max();
-        let Some(most) = most.filter(|most| most * 100 >= self.n_values * 99) else {
+        let Some(most) = most else {
             return TimesFound::None;
         };
-        let mut best = self
-            .candidates
-            .iter()
-            .filter(|candidate| candidate.n == most);
+        let n_strays = self.n_values - most;
+        let is_best = |candidate: &&Candidate| {
+            candidate.n == most && candidate.strays.are_few(n_strays, self.n_values)
+        };
+        let mut best = self.candidates.iter().filter(is_best);
         let Some(first) = best.next() else {
             return TimesFound::None;
         };
@@ -200,6 +256,24 @@ impl TimeCandidates {
             return TimesFound::Ambiguous(first.written.clone(), second.written.clone());
         }
         TimesFound::Format(first.written.clone(), first.shown_range())
+    }
+
+    /// The number of cells that a format does not read, and some of them for a message.
+    pub(super) fn strays(&self, written: &str) -> (u64, String) {
+        let mut candidates = self.candidates.iter();
+        let found = candidates.find(|candidate| candidate.written == written);
+        found.map_or((0, String::new()), |candidate| {
+            (self.n_values - candidate.n, candidate.strays.shown())
+        })
+    }
+
+    /// True where a name says dates, and the values have digits that no format reads.
+    pub(super) fn are_unread(&self) -> bool {
+        let has_digit = |(cell, _): &(String, u64)| cell.contains(|c: char| c.is_ascii_digit());
+        self.is_named_date
+            && self.candidates.is_empty()
+            && !self.unread.cells.is_empty()
+            && self.unread.cells.iter().all(has_digit)
     }
 
     /// A date that stands for none: it repeats, far from all others.
@@ -228,6 +302,7 @@ impl Candidate {
             n: 0,
             range: None,
             moments: 0,
+            strays: Strays::default(),
         }
     }
 
@@ -288,6 +363,17 @@ mod tests {
         check(&["Jan 2008", "Feb 2008"], "%b %Y");
         check(&["20240131", "20240201"], "%Y%m%d");
         check(&["881250949", "891717742"], "%s");
+        check(
+            &["10/Oct/2000:13:55:36 -0700", "11/Oct/2000:00:00:01 +0000"],
+            "%d/%b/%Y:%H:%M:%S %z",
+        );
+        check(
+            &[
+                "Tue, 1 Jul 2003 10:52:37 +0200",
+                "Fri, 11 Jul 2003 10:52:37 GMT",
+            ],
+            "%a, %d %b %Y %H:%M:%S %z",
+        );
     }
 
     #[test]
@@ -303,6 +389,44 @@ mod tests {
             found("date", &["01/01/2004", "02/02/2004"]),
             TimesFound::Format(..)
         ));
+    }
+
+    #[test]
+    fn stray_cells_among_dates_are_few() {
+        let with = |strays: &[&str], n_dates: usize| {
+            let mut candidates = TimeCandidates::new("due");
+            strays.iter().for_each(|cell| candidates.add(cell));
+            (0..n_dates).for_each(|n| candidates.add(&format!("2024-01-{:02}", 1 + n % 28)));
+            candidates
+        };
+        let one = with(&["tba"], 99);
+        assert!(matches!(one.found(), TimesFound::Format(..)));
+        assert_eq!(one.strays(""), (1, "\"tba\" (1)".to_owned()));
+        let check = |strays: &[&str], n_dates, expected: bool| {
+            let found = with(strays, n_dates).found();
+            assert_eq!(
+                matches!(found, TimesFound::Format(..)),
+                expected,
+                "{strays:?}"
+            );
+        };
+        check(&["tba"], 98, false);
+        check(&["open", "open", "open"], 27, true);
+        check(&["open", "later", "never"], 27, false);
+        check(&["week 3", "week 3", "week 3"], 27, false);
+    }
+
+    #[test]
+    fn dates_of_no_known_format_are_noticed_where_the_name_says_dates() {
+        let check = |name: &str, cells: &[&str], expected: bool| {
+            let mut candidates = TimeCandidates::new(name);
+            cells.iter().for_each(|cell| candidates.add(cell));
+            assert_eq!(candidates.are_unread(), expected, "{name} {cells:?}");
+        };
+        check("date", &["KW 3 2020", "KW 4 2020"], true);
+        check("week", &["KW 3 2020", "KW 4 2020"], false);
+        check("day", &["monday", "tuesday"], false);
+        check("date", &["2020-01-01", "2020-01-02"], false);
     }
 
     #[test]

@@ -6,17 +6,19 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::FeedbackReply;
 use perennial::proto::perennial::v1::feedback_reply::Status;
 use tokio::task::JoinHandle;
+use tonic::Code;
 
 use super::stream_run::StreamRun;
 use crate::cli::client::{Answer, Client, FeedbackStream, IN_FLIGHT_MAX};
-use crate::cli::output::print::{counted, were};
+use crate::cli::rows::Unusable;
 use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::run::latency::Latencies;
+use crate::cli::run::usable::UnusableRows;
 
 impl StreamRun {
     /// Keeps many rows and events in flight; answers are still scored in the order of the rows.
@@ -29,8 +31,7 @@ impl StreamRun {
             acknowledged: 0,
             n_known: 0,
             n_retracted: 0,
-            n_refused: 0,
-            refusal: None,
+            refused: self.unusable.of_another_part(),
         };
         let mut feedback =
             FeedbackStream::open(self.client.learning.clone(), none, FeedbackReplies::take);
@@ -51,16 +52,9 @@ impl StreamRun {
         for asked in asked {
             self.settle(asked, &mut feedback).await?;
         }
-        while let Some(due) = self.run.due(u64::MAX) {
-            let event = self.feedback(due);
-            feedback.send(Instant::now(), event).await?;
-        }
+        self.send_due(u64::MAX, &mut feedback).await?;
         let replies = feedback.finish().await?;
-        if let Some(why) = replies.refusal {
-            let n = replies.n_refused;
-            let (events, were) = (counted(n, "feedback event"), were(n));
-            bail!("{events} {were} refused: {why}");
-        }
+        self.unusable.add(replies.refused);
         self.acknowledgements = replies.latencies;
         self.acknowledged = replies.acknowledged;
         self.n_known += replies.n_known;
@@ -81,11 +75,19 @@ impl StreamRun {
             return Ok(());
         };
         self.judge(&asked.row, answer, took)?;
-        while let Some(due) = self.run.due(asked.row.index) {
-            let event = self.feedback(due);
-            feedback.send(Instant::now(), event).await?;
-        }
+        self.send_due(asked.row.index, feedback).await?;
         self.last = Some(asked.row.batch);
+        Ok(())
+    }
+
+    /// Sends the feedback that is due after a row.
+    async fn send_due(&mut self, row: u64, feedback: &mut Feedback) -> anyhow::Result<()> {
+        while let Some(due) = self.run.due(row) {
+            let line = due.key.line().to_owned();
+            let event = self.feedback(due);
+            let sent = Instant::now();
+            feedback.send(SentEvent { line, sent }, event).await?;
+        }
         Ok(())
     }
 }
@@ -107,8 +109,14 @@ fn ask(
     })
 }
 
-/// Feedback in flight, each event with the time of its sending.
-type Feedback = FeedbackStream<Instant, FeedbackReplies>;
+/// Feedback in flight.
+type Feedback = FeedbackStream<SentEvent, FeedbackReplies>;
+
+/// An event in flight: the line of its row, and the time of its sending.
+struct SentEvent {
+    line: String,
+    sent: Instant,
+}
 
 /// The replies to feedback.
 struct FeedbackReplies {
@@ -118,19 +126,24 @@ struct FeedbackReplies {
     n_known: u64,
     /// Those of them that were retracted since.
     n_retracted: u64,
-    n_refused: u64,
-    /// The reason of the first refusal.
-    refusal: Option<String>,
+    /// Events that the server refused.
+    refused: UnusableRows,
 }
 
 impl FeedbackReplies {
-    fn take(&mut self, sent: Instant, reply: FeedbackReply) {
-        self.latencies.add(sent.elapsed());
-        self.acknowledged = self.acknowledged.max(reply.position);
+    /// Takes a reply; the events after one that was refused are sent all the same.
+    fn take(&mut self, event: SentEvent, reply: FeedbackReply) -> anyhow::Result<()> {
         match reply.status() {
             Status::Refused => {
-                self.n_refused += 1;
-                self.refusal.get_or_insert(reply.message);
+                let refused = match Code::from(reply.code) {
+                    Code::InvalidArgument => Unusable::refused(&reply.message).into(),
+                    _ => anyhow!(reply.message),
+                };
+                let refused: anyhow::Result<()> = Err(refused);
+                let line = event.line;
+                let refused = refused.with_context(|| format!("feedback for line {line}"));
+                self.refused.sort(refused)?;
+                return Ok(());
             }
             Status::Duplicate => self.n_known += 1,
             Status::Retracted => {
@@ -139,5 +152,8 @@ impl FeedbackReplies {
             }
             Status::Accepted | Status::Unspecified => {}
         }
+        self.latencies.add(event.sent.elapsed());
+        self.acknowledged = self.acknowledged.max(reply.position);
+        Ok(())
     }
 }

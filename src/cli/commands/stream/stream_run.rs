@@ -22,6 +22,7 @@ use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::latency::Latencies;
+use crate::cli::run::monitored::Monitored;
 use crate::cli::run::prequential_run::{DueFeedback, PrequentialRun};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
@@ -90,6 +91,9 @@ impl StreamRun {
     ) -> anyhow::Result<()> {
         self.predictions.add(took);
         let target = answer.target(self.run.task())?;
+        if !answer.probabilities.is_empty() {
+            self.run.judge_probabilities(row, &answer.probabilities);
+        }
         if let Some(out) = &mut self.out {
             let label = (!row.label.is_empty()).then_some(row.label.as_str());
             out.write(&answer.row(row.line, self.run.task().names(), label))?;
@@ -193,6 +197,14 @@ impl StreamRun {
         self.client.predict(request).await.map(drop)
     }
 
+    /// Refuses a file of which no row was used.
+    pub(super) fn ensure_used(&self, file: &Path) -> anyhow::Result<()> {
+        if self.interrupt.is_set() {
+            return Ok(());
+        }
+        self.unusable.ensure_used(file, self.run.n_answered())
+    }
+
     /// The mean score on rows that are not learned.
     pub(super) async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();
@@ -244,6 +256,7 @@ impl StreamRun {
             seconds,
             cpu_seconds: CpuClock::of_process().seconds(),
             retention: after.retention,
+            monitored: Monitored::of_status(&after.figures),
             drift_alarms: alarms_since(&before, &after),
             members: scores_since(&before.members, &after.members),
             test,

@@ -110,8 +110,8 @@ fn check_unpacked(
         Compression::ZSTD(_) => {
             io::copy(&mut zstd::Decoder::new(bytes)?.take(limit), &mut io::sink())
         }
-        Compression::SNAPPY | Compression::UNCOMPRESSED => return Ok(()),
-        other => bail!("pages packed by {other}; write them with snappy, gzip or zstd"),
+        Compression::SNAPPY | Compression::LZ4_RAW | Compression::UNCOMPRESSED => return Ok(()),
+        other => bail!("pages packed by {other}; write them with snappy, gzip, zstd or LZ4_RAW"),
     };
     ensure!(n? < limit, "a page unpacks to more than its header says");
     Ok(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::super::super::lookup::LookupError;
 use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
+use super::super::retrain::Retraining;
 use super::*;
 use crate::event::{
     Alarm, Batch, Change, Column, Description, Disposal, Entry, Event, Feedback, Judgement,
@@ -167,6 +168,13 @@ fn full() -> Story {
     stream.refusals.push(Refusal { position: 7 });
     stream.erasures.push(8);
     stream.unknown_until = 1;
+    stream.retraining = Some(Retraining {
+        begun: 5,
+        time: Time(5),
+        n_events: 2,
+        newest: 40,
+        is_open: true,
+    });
     stream.verdicts.push(Verdict {
         position: 6,
         judgement: Judgement::Rejected,
@@ -191,6 +199,7 @@ fn assert_full(learner: &Learner) {
         evaluation,
         gate,
         detectors,
+        monitors,
     } = &learner.accounts;
     let none = Accounts::default();
     assert_ne!(*pending, none.pending);
@@ -199,6 +208,7 @@ fn assert_full(learner: &Learner) {
     assert_ne!(*evaluation, none.evaluation);
     assert_ne!(*gate, none.gate);
     assert_ne!(*detectors, none.detectors);
+    assert_ne!(*monitors, none.monitors);
     let Stream {
         position,
         time,
@@ -213,6 +223,7 @@ fn assert_full(learner: &Learner) {
         alarms,
         refusals,
         erasures,
+        retraining,
         newest,
         tainted,
         revised_tallies,
@@ -221,7 +232,7 @@ fn assert_full(learner: &Learner) {
     assert!(*position > 0 && *time > none.time && *version > 0 && *newest_version > 0);
     assert!(*n_events > 0 && !unrecorded.is_empty() && !refusals.is_empty());
     assert!(!erasures.is_empty() && !verdicts.is_empty() && *unknown_until > 0);
-    assert!(!alarms.is_empty());
+    assert!(!alarms.is_empty() && *retraining != none.retraining);
     assert_ne!(*feedback_ids, none.feedback_ids);
     assert_ne!(*places, none.places);
     assert_ne!(*newest, none.newest);
@@ -332,6 +343,7 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
         evaluation,
         gate,
         detectors,
+        monitors,
     } = &kept.accounts;
     assert_eq!(
         (ledger, sources),
@@ -340,6 +352,7 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
     assert_eq!(*evaluation, Default::default());
     assert_eq!(*gate, None);
     assert_eq!(*detectors, None);
+    assert_eq!(*monitors, None);
     assert_eq!(kept.tallies(), learner.tallies());
     let ids = learner.accounts.pending.len();
     assert!(

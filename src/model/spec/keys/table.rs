@@ -12,7 +12,9 @@
 use super::drift;
 use super::journal;
 use super::key::{Key, Values};
+use super::monitor;
 use super::publish;
+use super::retrain;
 use super::rows;
 
 use crate::model::spec::revision::REVISION;
@@ -26,9 +28,22 @@ const LENGTH_MAX: u64 = 65_536;
 pub const KEYS: &[Key] = &joined();
 
 /// The parts of the table, each in the order of its keys.
-const PARTS: [&[Key]; 5] = [MODEL, publish::KEYS, drift::KEYS, journal::KEYS, rows::KEYS];
-const N_KEYS: usize =
-    MODEL.len() + publish::KEYS.len() + drift::KEYS.len() + journal::KEYS.len() + rows::KEYS.len();
+const PARTS: [&[Key]; 7] = [
+    MODEL,
+    publish::KEYS,
+    drift::KEYS,
+    retrain::KEYS,
+    monitor::KEYS,
+    journal::KEYS,
+    rows::KEYS,
+];
+const N_KEYS: usize = MODEL.len()
+    + publish::KEYS.len()
+    + drift::KEYS.len()
+    + retrain::KEYS.len()
+    + monitor::KEYS.len()
+    + journal::KEYS.len()
+    + rows::KEYS.len();
 
 const fn joined() -> [Key; N_KEYS] {
     let mut keys = [MODEL[0]; N_KEYS];
@@ -99,11 +114,12 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.missing",
-        values: Values::Words(&["mean"]),
+        values: Values::Words(&["mean", "empty"]),
         default: "not set: a gap is refused",
         unit: "",
-        meaning: "For a number or a time: a gap counts as the running mean, with an indicator beside \
-                  it.",
+        meaning: "\"mean\" for a number or a time: a gap counts as the running mean, with an indicator \
+                  beside it. \"empty\" for a category or a text: a row may be without it, and has the \
+                  empty text then.",
     },
     Key {
         name: "input.format",
@@ -386,6 +402,14 @@ const MODEL: &[Key] = &[
         default: "1",
         unit: "",
         meaning: "For policy.kind = \"linucb\": the width of the confidence bound.",
+    },
+    Key {
+        name: "policy.floor",
+        values: Values::Between(0.0, 0.5),
+        default: "0",
+        unit: "",
+        meaning: "For a bandit: the least probability of every action, whatever the policy; at most 1 \
+                  over the number of actions. What is left is shared as by the policy alone.",
     },
     Key {
         name: "backend.device",

@@ -60,14 +60,34 @@ pub(super) fn inputs(written: &[RawInput], pins: &Pins) -> Result<Vec<Input>, Er
     for input in written {
         let of_input = |error: Error| error.renamed("input.", &format!("input {:?}: ", input.name));
         if input.name.is_empty() || input.name.len() > 200 || !names.insert(&input.name) {
-            return Err(of_input(refused("input.name", &input.name)));
+            return Err(of_input(unknown("input.name", &input.name)));
         }
-        inputs.push(Input {
+        let described = Input {
             name: input.name.clone(),
             kind: kind(input, pins).map_err(of_input)?,
-        });
+            may_be_empty: input.missing.as_deref() == Some("empty"),
+        };
+        check_missing(input.missing.as_deref(), &described).map_err(of_input)?;
+        inputs.push(described);
     }
     Ok(inputs)
+}
+
+/// Refuses a word for what is missing that the kind does not have.
+fn check_missing(written: Option<&str>, input: &Input) -> Result<(), Error> {
+    let Some(written) = written else {
+        return Ok(());
+    };
+    if !is_word("input.missing", written) {
+        return Err(unknown("input.missing", written));
+    }
+    let kind = &input.kind;
+    let allowed = match input.missing_word() {
+        Some(word) if word == written => return Ok(()),
+        Some(word) => format!("a {kind} has missing = {word:?}"),
+        None => format!("a {kind} has no missing"),
+    };
+    Err(value("input.missing", format!("{written:?}"), allowed))
 }
 
 /// The kind of an input; an error has its key as the table names it.
@@ -82,15 +102,7 @@ fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
         let allowed = "only a text with an encoder has them";
         return Err(value("input.adapters", "{ .. }", allowed));
     }
-    let gaps = match input.missing.as_deref() {
-        None => false,
-        Some("mean") if matches!(input.kind.as_str(), "number" | "time") => true,
-        Some("mean") => {
-            let allowed = "only a number or a time has it";
-            return Err(value("input.missing", "\"mean\"", allowed));
-        }
-        Some(other) => return Err(unknown("input.missing", other)),
-    };
+    let gaps = input.missing.as_deref() == Some("mean");
     if input.kind != "time" {
         not_here("input.format", &input.format, "a time")?;
         not_here("input.zone", &input.zone, "a time")?;
@@ -131,19 +143,19 @@ fn times(input: &RawInput, gaps: bool) -> Result<Times, Error> {
         Some(written) => TimeFormat::parse(written),
     };
     let format = format.ok_or_else(|| {
-        refused(
+        unknown(
             "input.format",
             word("input.format", input.format.as_deref()),
         )
     })?;
     let zone = word("input.zone", input.zone.as_deref());
-    let zone_s = zone_s(zone).ok_or_else(|| refused("input.zone", zone))?;
+    let zone_s = zone_s(zone).ok_or_else(|| unknown("input.zone", zone))?;
     let origin = word("input.origin", input.origin.as_deref());
     let origin_us = TimeFormat::default().read(origin, zone_s);
     Ok(Times {
         format,
         zone_s,
-        origin_us: origin_us.ok_or_else(|| refused("input.origin", origin))?,
+        origin_us: origin_us.ok_or_else(|| unknown("input.origin", origin))?,
         gaps,
     })
 }

@@ -112,8 +112,11 @@ mod tests {
             let error = Spec::parse(&toml).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         };
-        check(limits(Some("1MB"), None), "journal.bytes_max = 1MB");
-        check(limits(None, Some("soon")), "journal.retract_within = soon");
+        check(limits(Some("1MB"), None), "journal.bytes_max = \"1MB\"");
+        check(
+            limits(None, Some("soon")),
+            "journal.retract_within = \"soon\"",
+        );
         check(limits(Some("\"\n[x]"), None), "at least 16MiB");
         let written = order(TOML, &limits(Some("1GiB"), None)).unwrap();
         let error = Spec::named(&written).unwrap_err().to_string();

@@ -8,8 +8,10 @@ use super::drift::RawDrift;
 use super::inputs::RawInput;
 use super::journal::RawJournal;
 use super::learner::{RawLearner, RawMemory, RawNetwork};
+use super::monitor::RawMonitor;
 use super::output::RawOutput;
 use super::pins::Pins;
+use super::retrain::RawRetrain;
 use super::rewards::{RawFeedback, RawPolicy};
 use super::series::RawSeries;
 use super::written::{first_fault, missing as missing_key, single_brackets};
@@ -42,6 +44,10 @@ pub(super) struct Raw {
     pub(super) output: RawOutput,
     #[serde(default)]
     pub(super) drift: RawDrift,
+    #[serde(default)]
+    pub(super) retrain: RawRetrain,
+    #[serde(default)]
+    pub(super) monitor: RawMonitor,
     #[serde(default)]
     pub(super) series: RawSeries,
     #[serde(default)]

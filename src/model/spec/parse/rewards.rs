@@ -8,6 +8,7 @@ use super::values::{count, not_here, number, number_or, unknown, value, word};
 use crate::model::spec::error::Error;
 use crate::model::spec::policy::Policy;
 use crate::model::spec::rewards::{Aggregate, ImplicitSignal, Rewards};
+use crate::model::spec::task::Task;
 
 /// Signals that a prediction can tell apart.
 const SIGNALS_MAX: usize = 62;
@@ -22,6 +23,7 @@ pub(super) struct RawPolicy {
     temperature: Option<f64>,
     scale: Option<f64>,
     width: Option<f64>,
+    floor: Option<f64>,
 }
 
 impl RawPolicy {
@@ -33,6 +35,7 @@ impl RawPolicy {
             temperature: None,
             scale: None,
             width: None,
+            floor: None,
         }
     }
 
@@ -95,6 +98,17 @@ pub(super) fn policy(task: &str, policy: Option<&RawPolicy>) -> Result<Policy, E
         "linucb" => number("policy.width", policy.width).map(Policy::LinUcb),
         other => Err(unknown("policy.kind", other)),
     }
+}
+
+/// The least probability of every action.
+pub(super) fn exposure_floor(task: &Task, policy: Option<&RawPolicy>) -> Result<f64, Error> {
+    let floor = number("policy.floor", policy.and_then(|policy| policy.floor))?;
+    let even = 1.0 / task.names().len().max(1) as f64;
+    if floor > even {
+        let allowed = format!("expected at most 1 over the number of actions, {even}");
+        return Err(value("policy.floor", floor, allowed));
+    }
+    Ok(floor)
 }
 
 /// The widest range that can be described: squares of what lies in it are finite as 32-bit floats.

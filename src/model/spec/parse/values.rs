@@ -120,7 +120,7 @@ pub(super) fn size(key: &str, written: Option<&str>) -> Result<u64, Error> {
         unreachable!("{} is a size in the table", key.name);
     };
     let bytes = bytes(written).filter(|bytes| *bytes >= min_mib << 20);
-    bytes.ok_or_else(|| refused(key.name, written))
+    bytes.ok_or_else(|| unknown(key.name, written))
 }
 
 /// Bytes, from a size with its unit: `KiB`, `MiB`, `GiB` or `TiB`.
@@ -143,5 +143,5 @@ pub(super) fn time(key: &str, written: Option<&str>) -> Result<u64, Error> {
     let seconds = number.and_then(|(count, unit)| count.parse::<u64>().ok()?.checked_mul(unit));
     seconds
         .filter(|seconds| *seconds <= CENTURY_S)
-        .ok_or_else(|| refused(key, written))
+        .ok_or_else(|| unknown(key, written))
 }

@@ -167,7 +167,7 @@ fn p9_a_raw_number_of_the_wrong_kind_is_refused_by_name() {
     check(
         0,
         n("FP64", &[2], row),
-        "\"n\": row 1 is NaN, expected a finite number",
+        "\"n\": row 1 is NaN, expected a finite number; an input with missing = \"mean\" takes a gap",
     );
     let row = floats(&[f64::INFINITY, 1.0]);
     let expected = "\"gap\": row 0 is inf, expected a finite number or NaN";
@@ -253,6 +253,10 @@ fn p9_tensors_must_be_complete_and_all_of_one_form() {
     check(
         |t| drop((t.inputs.pop(), t.raw.pop())),
         "input \"v\": missing, expected a vector",
+    );
+    check(
+        |t| (t.inputs, t.raw) = (Vec::new(), Vec::new()),
+        "input \"n\": missing, expected a number",
     );
     check(
         |t| drop(t.raw.pop()),
@@ -343,4 +347,29 @@ fn p9_typed_numbers_are_read_from_the_field_of_their_datatype() {
         c.int_contents.push(1);
     };
     check("FP32", both, Err(beside));
+}
+
+#[test]
+fn an_input_that_a_row_may_be_without_may_be_left_out() {
+    let kinds = [
+        ("a", "number", "mean"),
+        ("b", "time", "mean"),
+        ("c", "category", "empty"),
+    ];
+    let input = |(name, kind, missing): &(&str, &str, &str)| {
+        format!("[[input]]\nname = '{name}'\nkind = '{kind}'\nmissing = '{missing}'\n")
+    };
+    let inputs: String = kinds.iter().map(input).collect();
+    let toml = format!("task = 'regression'\n[[input]]\nname = 'n'\nkind = 'number'\n{inputs}");
+    let spec = Spec::parse(&toml).expect("a description");
+    let given = raw(vec![("n", "FP64", vec![2], floats(&[1.0, 2.0]))]);
+    let batch = batch(&spec, given, 4).expect("two rows");
+    assert_eq!(batch.n_rows, 2);
+    assert!(matches!(&batch.columns[1], Column::Numbers(a) if a.iter().all(|a| a.is_nan())));
+    for column in &batch.columns[2..] {
+        assert_eq!(*column, Column::Strings(vec![String::new(); 2]));
+    }
+    let alone = raw(vec![("c", "BYTES", vec![1], b"\x01\0\0\0a".to_vec())]);
+    let refused = super::batch(&spec, alone, 4).expect_err("n is not there");
+    assert_eq!(refused.message, "input \"n\": missing, expected a number");
 }

@@ -1,0 +1,51 @@
+//! `[rows]` of a model.toml against the columns of a file.
+//!
+//! Invariant: what it says of a column that is nowhere is refused, and not passed over.
+
+use anyhow::bail;
+
+use super::file::Rows;
+use super::layout::Input;
+use super::row::quoted;
+
+/// Refuses `[rows]` that speaks of a column which neither the file nor the model has, nor is one of the
+/// others that the command names.
+///
+/// # Errors
+/// Names the column, and the nearest one that there is.
+pub(super) fn check_described(
+    rows: &mut Rows,
+    inputs: &[Input],
+    others: &[&str],
+) -> anyhow::Result<()> {
+    let is_input = |name: &str| inputs.iter().any(|input| input.name == name);
+    let names = || inputs.iter().map(|input| input.name.as_str());
+    let sentinels: Vec<String> = rows.options().sentinels.keys().cloned().collect();
+    for name in sentinels {
+        if is_input(&name) || others.contains(&name.as_str()) || rows.column(&name).is_ok() {
+            continue;
+        }
+        let columns = rows.columns().iter().map(String::as_str);
+        let known = names().chain(others.iter().copied()).chain(columns);
+        let (name, nearest) = (quoted(&name), nearest(known, &name));
+        bail!(
+            "[rows] of model.toml has sentinels of {name}, and there is no such column; the nearest is \
+             {nearest}"
+        );
+    }
+    let mut constants = rows.options().constants.keys();
+    if let Some(name) = constants.find(|name| !is_input(name)) {
+        let (name, nearest) = (quoted(name), nearest(names(), name));
+        bail!(
+            "[rows] of model.toml has a constant for {name}, and the model has no such input; the nearest \
+             is {nearest}"
+        );
+    }
+    Ok(())
+}
+
+/// The name that differs the least.
+fn nearest<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> String {
+    let nearest = known.min_by_key(|known| strsim::levenshtein(known, name));
+    quoted(nearest.unwrap_or_default())
+}

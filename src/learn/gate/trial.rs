@@ -1,0 +1,108 @@
+//! A trial: the evidence that one set of answers is not worse than another by a margin, on the same
+//! rows.
+//!
+//! Invariant: both answers to a row were given before its label came.
+
+use super::e_process::EProcess;
+use super::evidence::Evidence;
+use super::losses::{LossScale, Truth};
+use crate::learn::algorithms::learned::answers::Answer;
+use crate::model::{Publish, Spec, Target};
+
+/// The evidence so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Trial {
+    scale: LossScale,
+    not_worse: EProcess,
+}
+
+impl Trial {
+    /// Takes the truth about a row, and the answers that are tried and that were served.
+    pub(crate) fn observe(&mut self, spec: &Spec, target: Target, [tried, served]: [Vec<f64>; 2]) {
+        let truth = Truth {
+            target,
+            propensity: None,
+        };
+        let [tried, served] = [tried, served].map(|outputs| Answer { outputs });
+        let losses = self
+            .scale
+            .losses(spec, truth, [Some(&tried), Some(&served)]);
+        self.scale.observe(truth, Some(&served));
+        if let Some(losses) = losses {
+            self.take(spec, losses);
+        }
+    }
+
+    /// The same where only is known whether each answer is right.
+    pub(crate) fn observe_right(&mut self, spec: &Spec, right: [bool; 2]) {
+        self.take(spec, right.map(|right| f64::from(u8::from(!right))));
+    }
+
+    fn take(&mut self, spec: &Spec, [tried, served]: [f64; 2]) {
+        let margin = spec.publish.margin;
+        let in_favour = served - tried + margin;
+        self.not_worse.observe(in_favour / (1.0 + margin));
+    }
+
+    /// The evidence that the answers which are tried are not worse by the margin.
+    pub(crate) fn evidence(&self, publish: &Publish) -> Evidence {
+        let margin = publish.margin;
+        Evidence {
+            labels: self.not_worse.n(),
+            wealth: self.not_worse.wealth(),
+            needed: 1.0 / publish.alpha,
+            difference: margin - self.not_worse.mean() * (1.0 + margin),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOML: &str = "task = 'classification'\nclasses = ['a', 'b']\n\
+                        [[input]]\nname = 'x'\nkind = 'number'\n[publish]\nalpha = 0.05\n";
+
+    /// The evidence after 400 rows, of which the answer that is tried is right in `tried` of ten, and
+    /// the one that was served in `served`.
+    fn evidence([tried, served]: [usize; 2]) -> Evidence {
+        let spec = Spec::parse(TOML).unwrap();
+        let mut trial = Trial::default();
+        for row in 0..400_usize {
+            let sure = |right: bool| {
+                if right {
+                    vec![0.9, 0.1]
+                } else {
+                    vec![0.1, 0.9]
+                }
+            };
+            // Sevens walk through the ten, so that right and wrong alternate.
+            let turn = row * 7 % 10;
+            let answers = [sure(turn < tried), sure(turn < served)];
+            trial.observe(&spec, Target::Class(0), answers);
+        }
+        trial.evidence(&spec.publish)
+    }
+
+    #[test]
+    fn better_answers_pass_and_worse_ones_do_not() {
+        let better = evidence([9, 7]);
+        assert!(better.wealth > better.needed, "{better:?}");
+        // Half the Brier score is 0.01 where the answer is right and 0.81 where it is wrong.
+        assert!((better.difference + 0.2 * 0.8).abs() < 1e-9, "{better:?}");
+        let worse = evidence([7, 9]);
+        assert!(worse.wealth < 1.0, "{worse:?}");
+        assert!((worse.difference - 0.2 * 0.8).abs() < 1e-9, "{worse:?}");
+        assert_eq!((better.labels, better.needed), (400, 20.0));
+    }
+
+    #[test]
+    fn answers_without_places_are_right_or_wrong() {
+        let spec = Spec::parse(TOML).unwrap();
+        let mut trial = Trial::default();
+        (0..200).for_each(|row| trial.observe_right(&spec, [true, row % 2 == 0]));
+        let evidence = trial.evidence(&spec.publish);
+        assert!((evidence.difference + 0.5).abs() < 1e-9, "{evidence:?}");
+        assert!(evidence.wealth > 20.0, "{evidence:?}");
+    }
+}

@@ -1,0 +1,29 @@
+//! A monitor's figure as it is shown.
+
+/// One number of a model, over each span that it is known for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figure {
+    /// Its name, the same everywhere.
+    pub name: &'static str,
+    /// The class or action that it is of, or the longest delay; empty where it is of all.
+    pub of: String,
+    /// The slice that it is of, as in `country=BR`; empty where it is of all.
+    pub slice: String,
+    /// Over everything.
+    pub all: Option<f64>,
+    /// Over a window of the newest.
+    pub window: Option<f64>,
+    /// As a fading mean.
+    pub recent: Option<f64>,
+}
+
+/// How often a label had an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confused {
+    /// The label.
+    pub truth: String,
+    /// The label that was answered.
+    pub answer: String,
+    /// How often, over everything.
+    pub n: f64,
+}

@@ -1,0 +1,41 @@
+//! The keys of `[monitor]`: what is scored beside the whole.
+//!
+//! Invariant: in the order of the table.
+
+use super::key::{Key, Values};
+
+/// In the order of the table.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "monitor.inputs",
+        values: Values::List(
+            "at most 8 names of inputs that are a category or a number, none twice",
+        ),
+        default: "no slices",
+        unit: "",
+        meaning: "Inputs by whose values answers are also scored apart, as slices: each against its own \
+                  past and against the champion.",
+    },
+    Key {
+        name: "monitor.tags",
+        values: Values::List("at most 8 names of 1 to 128 bytes, none twice"),
+        default: "no slices",
+        unit: "",
+        meaning: "Tags of feedback by whose values answers are also scored apart.",
+    },
+    Key {
+        name: "monitor.values_max",
+        values: Values::Count(1, 1000),
+        default: "20",
+        unit: "values",
+        meaning: "Values of each input and tag that are slices, those that come first; all others are \
+                  one slice together.",
+    },
+    Key {
+        name: "monitor.window",
+        values: Values::Count(8, 10_000_000),
+        default: "2000",
+        unit: "answers",
+        meaning: "Judged answers that the window of every score is of.",
+    },
+];

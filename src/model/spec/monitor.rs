@@ -1,0 +1,32 @@
+//! What is scored of a model's answers beside the whole, as described.
+//!
+//! Invariant: settings are data; `learn` gives them their meaning.
+
+/// Settings of `[monitor]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitorSettings {
+    /// The places of the inputs by whose values answers are scored apart.
+    pub inputs: Vec<usize>,
+    /// The tags of feedback by whose values they are.
+    pub tags: Vec<String>,
+    /// Values of each input and tag that have scores of their own; further ones count together.
+    pub values_max: usize,
+    /// Judged answers that the window of every score is of.
+    pub window: u64,
+}
+
+impl MonitorSettings {
+    /// The inputs and tags that are declared.
+    pub fn n_keys(&self) -> usize {
+        self.inputs.len() + self.tags.len()
+    }
+
+    /// Whether slices are the same under other settings.
+    pub(crate) fn has_slices_of(&self, other: &MonitorSettings) -> bool {
+        let windowless = MonitorSettings {
+            window: other.window,
+            ..self.clone()
+        };
+        windowless == *other
+    }
+}

@@ -1,0 +1,33 @@
+//! When a learner is to begin anew, as described.
+//!
+//! Invariant: settings are data; `learn` gives them their meaning.
+
+/// Settings of `[retrain]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RetrainSettings {
+    /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
+    pub newest: u64,
+    /// Once so many feedback events have come.
+    pub after_events: Option<u64>,
+    /// Once so many seconds have passed.
+    pub every_s: Option<u64>,
+    /// Once the error of the answers has drifted.
+    pub on_drift: bool,
+    /// Once the share of right answers is below this one.
+    pub below_accuracy: Option<f64>,
+    /// Feedback events between two that drift or accuracy ask for.
+    pub cooldown_events: u64,
+}
+
+impl RetrainSettings {
+    /// True if anything but an order asks for it.
+    pub fn is_asked_for(&self) -> bool {
+        let asked = [
+            self.after_events.is_some(),
+            self.every_s.is_some(),
+            self.on_drift,
+            self.below_accuracy.is_some(),
+        ];
+        asked.contains(&true)
+    }
+}
