@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use crate::support::layout::{Header, groups};
 use crate::support::{LearnerHarness, Workspace, copy};
 use events::{
-    ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, hashed, judged,
-    labelled, later, names, samples, samples_read, short_history, start, trained, wide,
+    ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, hashed,
+    judged, labelled, later, names, samples, samples_read, short_history, start, trained, wide,
 };
 use newest::{drift, retrained};
 use perennial::engine::State;

@@ -153,7 +153,7 @@ impl ModelRuntime {
         }
         match &entry.event {
             Event::Feedback(feedback) => {
-                self.announce_contradiction(entry.position, feedback, &step)
+                self.announce_contradiction(entry.position, feedback, &step);
             }
             Event::Command(command) => self.note_promotion(follower, command, &step),
             _ => {}

@@ -367,10 +367,9 @@ impl Versions {
         entry: &Entry,
         chain: [u8; 32],
     ) -> Result<(), store::Error> {
-        let frozen = match learner.version() == version.version {
-            true => None,
-            false => learner.frozen_part(version.version),
-        };
+        let is_frozen = learner.version() != version.version;
+        let frozen = is_frozen.then(|| learner.frozen_part(version.version));
+        let frozen = frozen.flatten();
         let (learner, frozen_at) = match &frozen {
             Some((part, position)) => (part, *position),
             None => (learner, 0),

@@ -16,8 +16,7 @@ use super::e_process::EProcess;
 use super::evidence::{ChampionScore, Evidence};
 use super::frozen::FrozenState;
 use super::incident::{
-    Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX, Suspect, clipped, put_texts,
-    take_texts,
+    Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX, Suspect, clipped,
 };
 use super::losses::{LossScale, Truth};
 use crate::event::Judgement;

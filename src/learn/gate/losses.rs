@@ -13,7 +13,7 @@
 
 use crate::learn::algorithms::learned::answers::Answer;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Spec, Target};
+use crate::model::{Spec, Target, Task};
 
 /// Mean absolute errors of a value that count as a full loss.
 const FULL_ERRORS: f64 = 4.0;
