@@ -54,6 +54,8 @@ pub struct Comparison {
     since: Option<u64>,
     /// The states of the other history at orders whose versions have no record yet.
     moments: BTreeMap<u64, Moment>,
+    /// Those of its champions at orders that brought the recorded history another one.
+    champions: BTreeMap<u64, Moment>,
     /// True if the other history learns under rules by which this is bounded.
     bounded: bool,
     /// The first version that was compared.
@@ -86,8 +88,18 @@ impl Comparison {
                 _ => {}
             },
             Event::Version(version) => self.judge(version),
-            Event::Refusal(refusal) => drop(self.moments.remove(&refusal.position)),
+            Event::Refusal(refusal) => {
+                self.moments.remove(&refusal.position);
+                self.champions.remove(&refusal.position);
+            }
             _ => {}
+        }
+    }
+
+    /// Takes note of the champion at an order that brought the recorded history another one.
+    pub(super) fn note_champion(&mut self, position: u64, champion: Option<Moment>) {
+        if self.since.is_some_and(|since| since <= position) {
+            self.champions.extend(champion.map(|one| (position, one)));
         }
     }
 
@@ -101,13 +113,14 @@ impl Comparison {
         self.first.get_or_insert(number);
         // Records come in the order of positions: an earlier moment has made no version.
         self.moments = self.moments.split_off(&version.position);
-        let ordered = !matches!(
-            version.reason,
-            Reason::Cadence | Reason::Contender | Reason::Rewind | Reason::Champion
-        );
-        let moment = ordered.then(|| self.moments.remove(&version.position));
+        self.champions = self.champions.split_off(&version.position);
+        let moment = match version.reason {
+            Reason::Cadence | Reason::Contender | Reason::Rewind => None,
+            Reason::Champion => self.champions.remove(&version.position),
+            _ => self.moments.remove(&version.position),
+        };
         let same = |moment: &Moment| moment.digest == version.digest;
-        match moment.flatten().filter(same) {
+        match moment.filter(same) {
             Some(moment) if version.tallies == Some(moment.counted) => {}
             // The tallies of an older program's version are taken from its checkpoint.
             Some(moment) if moment.whole || version.tallies.is_none() => {

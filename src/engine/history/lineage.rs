@@ -49,7 +49,10 @@ impl Lineage {
             // A version that was brought back holds nothing that came since.
             if !matches!(origin.reason, Reason::Restore | Reason::Rewind) {
                 let parent = self.position(origin.parent).unwrap_or(0);
-                spans.push(parent + 1..=origin.position);
+                // Of an order that brought another history both may be.
+                if parent < origin.position {
+                    spans.push(parent + 1..=origin.position);
+                }
             }
             version = origin.parent;
         }

@@ -5,8 +5,9 @@
 //! order makes a learner ask for one.
 
 use super::Learner;
-use crate::event::{Entry, Order};
+use crate::event::{Entry, Event, Order};
 use crate::learn::comparison::{Comparison, Moment};
+use crate::learn::gate::champion::Gate;
 use crate::learn::join::HeldExamples;
 use crate::learn::lookup::{Lookup, LookupError};
 use crate::learn::versions::revised_tallies::BYTES_MAX;
@@ -60,6 +61,13 @@ impl Comparison {
     /// Takes note of an entry that the other history has just applied.
     pub fn observe(&mut self, entry: &Entry, other: &Learner) {
         self.note(entry, other.spec.revision, || other.moment());
+        if let Event::Command(command) = &entry.event
+            && matches!(command.order, Order::Retract(_) | Order::Adopt(_))
+        {
+            let champion = other.accounts.gate.as_ref().map(Gate::champion);
+            let champion = champion.map(|state| other.part_of(state).moment());
+            self.note_champion(entry.position, champion);
+        }
     }
 }
 

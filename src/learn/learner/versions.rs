@@ -213,7 +213,7 @@ impl Learner {
             if state.learned.digest() == candidate.digest {
                 return candidate.version;
             }
-            let version = self.version_of(&state, reason);
+            let version = self.version_of(&state, (reason, candidate.parent));
             let number = version.version;
             made.push(version);
             number
@@ -224,13 +224,13 @@ impl Learner {
     }
 
     /// Makes a version of a frozen state, from which the candidate need not descend.
-    fn version_of(&mut self, state: &FrozenState, reason: Reason) -> Version {
+    fn version_of(&mut self, state: &FrozenState, (reason, parent): (Reason, u64)) -> Version {
         let part = self.part_of(state);
         let stream = &mut self.stream;
         stream.newest_version += 1;
         let version = Version {
             version: stream.newest_version,
-            parent: stream.version,
+            parent,
             position: stream.position,
             reason,
             digest: part.learned.digest(),
@@ -262,7 +262,7 @@ impl Learner {
         state.map(|state| self.part_of(state))
     }
 
-    fn part_of(&self, state: &FrozenState) -> Learner {
+    pub(super) fn part_of(&self, state: &FrozenState) -> Learner {
         let part = self.restorable_part(Some(state.tallies.clone()));
         Learner {
             learned: state.learned.clone(),

@@ -170,7 +170,8 @@ impl Meeting {
     /// what is no longer there to be taken back.
     fn plausible(self, outcome: Result<(), Error>) {
         match outcome {
-            Ok(()) | Err(Error::Refused { .. } | Error::NoVersion { .. }) => {}
+            Ok(())
+            | Err(Error::Refused { .. } | Error::NotNow { .. } | Error::NoVersion { .. }) => {}
             Err(error) => panic!("{self:?}: {error}"),
         }
     }

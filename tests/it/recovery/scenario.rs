@@ -35,7 +35,7 @@ pub(super) struct Acknowledged {
 enum AcknowledgedEvent {
     Feedback { event: Box<Feedback>, position: u64 },
     Version(u64),
-    Erased(Certificate),
+    Erased(Box<Certificate>),
 }
 
 /// The answers to a few rows, by the state at a position.
@@ -233,7 +233,7 @@ impl Scenario {
             Ok(certificate) => {
                 self.acknowledge(AcknowledgedEvent::Version(certificate.version));
                 if disposal == Disposal::Erase {
-                    self.acknowledge(AcknowledgedEvent::Erased(certificate));
+                    self.acknowledge(AcknowledgedEvent::Erased(Box::new(certificate)));
                 }
             }
             Err(error) => self.give_way(model, &error),

@@ -152,9 +152,10 @@ impl StreamRun {
             inputs: &self.described.inputs,
             batch,
             version: "",
-            min_position: match self.serves_champion {
-                true => 0,
-                false => self.acknowledged,
+            min_position: if self.serves_champion {
+                0
+            } else {
+                self.acknowledged
             },
             is_journaled: !self.identity.is_once(),
         }
