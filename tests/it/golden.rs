@@ -306,40 +306,24 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
         assert_eq!(entry.event, event);
     }
     assert!(reader.next(SAMPLES.0).unwrap().is_none());
-    let mut reader = Reader::open(&golden_later().join("later/journal"), 1, 0).unwrap();
-    for event in later() {
-        assert_eq!(reader.next(1).unwrap().unwrap().event, event);
-    }
-    let mut reader = Reader::open(&golden_labelled().join("labelled/journal"), 1, 0).unwrap();
-    assert_eq!(reader.next(1).unwrap().unwrap().event, labelled());
-    let mut reader = Reader::open(&golden_decided().join("decided/journal"), 1, 0).unwrap();
-    assert_eq!(reader.next(1).unwrap().unwrap().event, decided());
-    let mut reader = Reader::open(&golden_wide().join("wide/journal"), 1, 0).unwrap();
-    assert_eq!(reader.next(1).unwrap().unwrap().event, wide());
-    let mut reader = Reader::open(&golden_judged().join("judged/journal"), 1, 0).unwrap();
-    for event in judged() {
-        assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
-    }
-    let mut reader = Reader::open(&golden_drift().join("drift/journal"), 1, 0).unwrap();
-    assert_eq!(reader.next(1).unwrap().unwrap().event, drift());
-    let journal = golden_championed().join("championed/journal");
-    let mut reader = Reader::open(&journal, 1, 0).unwrap();
-    assert_eq!(reader.next(1).unwrap().unwrap().event, championed());
-    let mut reader = Reader::open(&golden_retrained().join("retrained/journal"), 1, 0).unwrap();
-    for event in retrained() {
-        assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
-    }
-    let journal = golden_answered().join("answered/journal");
-    let mut reader = Reader::open(&journal, 1, 0).unwrap();
-    for event in answered() {
-        assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
-    }
-    let mut reader = Reader::open(&golden_hashed().join("hashed/journal"), 1, 0).unwrap();
-    for event in hashed() {
-        assert_eq!(reader.next(2).unwrap().unwrap().event, event);
-    }
-    let mut reader = Reader::open(&golden_counted().join("counted/journal"), 1, 0).unwrap();
-    assert_eq!(reader.next(1).unwrap().unwrap().event, counted());
+    let holds = |data: PathBuf, model: &str, events: Vec<Event>| {
+        let journal = data.join(model).join("journal");
+        let mut reader = Reader::open(&journal, 1, 0).unwrap();
+        for event in events {
+            assert_eq!(reader.next(u64::MAX).unwrap().unwrap().event, event);
+        }
+    };
+    holds(golden_later(), "later", later());
+    holds(golden_labelled(), "labelled", vec![labelled()]);
+    holds(golden_decided(), "decided", vec![decided()]);
+    holds(golden_wide(), "wide", vec![wide()]);
+    holds(golden_judged(), "judged", judged());
+    holds(golden_drift(), "drift", vec![drift()]);
+    holds(golden_championed(), "championed", vec![championed()]);
+    holds(golden_retrained(), "retrained", retrained());
+    holds(golden_answered(), "answered", answered());
+    holds(golden_hashed(), "hashed", hashed().into());
+    holds(golden_counted(), "counted", vec![counted()]);
     let journal = golden().join("lived/journal");
     let mut reader = Reader::open(&journal, 1, LIVED_ENTRIES.0).unwrap();
     let mut read = Vec::new();

@@ -101,18 +101,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         options,
     };
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
-    let rows = file
-        .by_ref()
-        .take(limit)
-        .take_while(|_| !interrupt.is_set());
+    let rows = file.by_ref().take(limit);
+    let rows = rows.take_while(|_| !interrupt.is_set());
     if args.open {
         stream.open(rows).await?;
     } else {
         stream.closed(rows).await?;
     }
-    if limit > 0 {
-        stream.ensure_used(&args.rows)?;
-    }
+    stream.ensure_used(limit, &args.rows)?;
     stream.catch_up().await?;
     let seconds = stream.run.seconds();
     let test = match &args.run.test {

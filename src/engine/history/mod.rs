@@ -3,6 +3,7 @@
 //! Invariant: the past is read from the journal and the checkpoints alone, and
 //! nothing is changed but what an erasure removes.
 
+mod bases;
 pub(crate) mod erased;
 pub(crate) mod error;
 pub(crate) mod facts;

@@ -9,19 +9,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::engine::history::bases::{beginning, check_waiting, older, reaches_back};
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::lookup::JournalLookup;
 use crate::engine::history::orders::{Known, RecordedOrders, exclusions};
-use crate::engine::history::pass::{first_description, first_position};
 use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::history::trial::RetrainTrial;
 use crate::engine::versions::kept::Kept;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Entry, Event, Feedback, Order, Prediction, Time};
 use crate::learn::{
-    Comparison, Counterfactual, CounterfactualLookup, Evidence, Exclusion, Learner, Lookup,
-    LookupError,
+    Comparison, Counterfactual, CounterfactualLookup, Evidence, Learner, Lookup, LookupError,
 };
 use crate::model::weights::Tensors;
 use crate::model::{Device, Pinned, Spec, TextEncoder, profile};
@@ -370,72 +369,6 @@ impl Rebuild {
         }
         self.finish(last)
     }
-}
-
-/// The state behind `base` of the history that an order asks for.
-fn beginning(
-    versions: &Versions,
-    order: Option<&Order>,
-    exclusions: &[Exclusion],
-    base: u64,
-) -> Result<Learner, Error> {
-    let first = || Ok::<_, Error>(versions.beginning(first_spec(versions, order)?)?);
-    match (order, base) {
-        (Some(Order::Retrain { description, .. }), _) => {
-            let learner = first()?.rederive(exclusions.to_vec());
-            Ok(learner.begin_behind(base, description.clone()))
-        }
-        (Some(_), 0) => Ok(first()?.rederive(exclusions.to_vec())),
-        (Some(_), _) => Ok(versions.base_at(base)?.rederive(exclusions.to_vec())),
-        (None, 0) => first(),
-        (None, _) => Ok(versions.base_at(base)?),
-    }
-}
-
-/// Refuses a state whose waiting predictions the journal no longer holds.
-fn check_waiting(learner: &Learner, base: u64, first: u64) -> Result<(), Error> {
-    match learner.joins().oldest_position().filter(|at| *at < first) {
-        None => Ok(()),
-        Some(oldest) => Err(Error::NotRetained(format!(
-            "predictions from position {oldest} on wait in the state at {base}, but the \
-             journal was shortened and starts at {first} now"
-        ))),
-    }
-}
-
-/// The first position of the journal, if what follows the state at `base` is still there.
-fn reaches_back(versions: &Versions, base: u64) -> Result<u64, Error> {
-    let first = first_position(versions)?;
-    if base + 1 >= first {
-        Ok(first)
-    } else {
-        Err(Error::NotRetained(format!(
-            "the journal no longer reaches back far enough: it was shortened and starts at \
-         position {first} now, behind position {}",
-            base + 1
-        )))
-    }
-}
-
-/// The positions before `first` that have a checkpoint, the newest first.
-fn older(versions: &Versions, first: u64) -> Result<Vec<u64>, Error> {
-    let positions = versions.retry.run(|| versions.positions())?;
-    let older = positions.into_iter().rev();
-    Ok(older.filter(|position| *position < first).collect())
-}
-
-/// The description that a history starts with.
-fn first_spec(versions: &Versions, order: Option<&Order>) -> Result<Arc<Spec>, Error> {
-    let toml = match order {
-        Some(Order::Adopt(description) | Order::Retrain { description, .. }) => {
-            description.toml.clone()
-        }
-        _ => first_description(versions)?.ok_or_else(|| {
-            let what = "its journal does not start with a description";
-            Error::NotRetained(what.to_owned())
-        })?,
-    };
-    Ok(Arc::new(Spec::journaled(&toml)?))
 }
 
 impl JournalLookup {

@@ -148,7 +148,7 @@ async fn p9_a_checkpoint_of_a_newer_program() {
     let case = Case::new();
     let manifest = case.checkpoints().pop().unwrap().join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
-    let newer = text.replace("\"format\": 1", "\"format\": 3");
+    let newer = text.replace("\"format\": 1", "\"format\": 4");
     let sealed = &newer[..newer.rfind("  \"checksum\"").unwrap()];
     let checksum = blake3::hash(sealed.as_bytes()).to_hex();
     fs::write(
@@ -158,7 +158,7 @@ async fn p9_a_checkpoint_of_a_newer_program() {
     .unwrap();
     let log = case.comes_back().await;
     let words = [
-        "manifest format 3, expected",
+        "manifest format 4, expected",
         "a newer version of the program wrote it",
     ];
     words

@@ -64,7 +64,8 @@ fn served(page: &str) -> Metrics {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_lists_the_metrics_that_are_served() {
-    let mut server = Served::start(&[("m", AUTO)]).await;
+    let sliced = format!("{AUTO}[monitor]\ninputs = [\"c\"]\n");
+    let mut server = Served::start(&[("m", &sliced)]).await;
     // From then on there is a score, a fate, and a share of each member.
     server.client.teach_rows("m", 3, 0.0, "row").await;
     let answer = server.get("/metrics");

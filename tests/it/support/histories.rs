@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use perennial::event::{
     Command, Disposal, Duplicate, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
-    Reason, Retraction, Selector, Signal, Subject, Time,
+    Reason, Retraction, Selector, Signal, Subject, Time, Version,
 };
 use perennial::learn::Fate;
 use rand::seq::IndexedRandom;
@@ -303,6 +303,14 @@ pub(crate) fn refused(journal: &[Entry]) -> BTreeSet<u64> {
     refused.collect()
 }
 
+fn record_of(journal: &[Entry], version: u64) -> &Version {
+    let found = journal.iter().find_map(|entry| match &entry.event {
+        Event::Version(record) if record.version == version => Some(record),
+        _ => None,
+    });
+    found.expect("it was recorded")
+}
+
 /// A second learner, fed live from the start with what was retracted left out before it was
 /// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
 /// it was refused a restore, it makes one as well, and restores nothing.
@@ -313,12 +321,6 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     // follow those of the first one.
     let (mut made, mut places) = (BTreeMap::new(), BTreeMap::new());
     let mut champions = BTreeMap::new();
-    let record_of = |version: u64| {
-        journal.iter().find_map(|entry| match &entry.event {
-            Event::Version(record) if record.version == version => Some(record),
-            _ => None,
-        })
-    };
     for entry in journal {
         places.insert(entry.position, room.learner.position() + 1);
         let event = match &entry.event {
@@ -334,7 +336,7 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                 Order::Restore { version } | Order::EarlierRestore { version }
                     if !refused.contains(&entry.position) =>
                 {
-                    let record = record_of(*version).expect("it was recorded");
+                    let record = record_of(journal, *version);
                     let versions = match record.reason {
                         Reason::Champion => &champions,
                         _ => &made,

@@ -88,9 +88,6 @@ impl<'a> PrequentialEvaluation<'a> {
     ) -> anyhow::Result<RunReport> {
         let mut unusable = UnusableRows::new(self.run_args.strict);
         self.learn(&mut unusable, interrupt)?;
-        if self.run_args.limit != Some(0) && !interrupt.is_set() {
-            unusable.ensure_used(self.file, self.run.n_answered())?;
-        }
         let PrequentialEvaluation {
             mut model,
             mut signature,
@@ -269,7 +266,11 @@ impl PrequentialEvaluation<'_> {
         while let Some(due) = run.due(u64::MAX) {
             model.learn(due.row, due.key, due.signal)?;
         }
-        out.map_or(Ok(()), AnswersFile::finish)
+        out.map_or(Ok(()), AnswersFile::finish)?;
+        if limit == 0 || interrupt.is_set() {
+            return Ok(());
+        }
+        unusable.ensure_used(self.file, run.n_answered())
     }
 }
 

@@ -199,8 +199,8 @@ impl StreamRun {
     }
 
     /// Refuses a file of which no row was used.
-    pub(super) fn ensure_used(&self, file: &Path) -> anyhow::Result<()> {
-        if self.interrupt.is_set() {
+    pub(super) fn ensure_used(&self, limit: usize, file: &Path) -> anyhow::Result<()> {
+        if limit == 0 || self.interrupt.is_set() {
             return Ok(());
         }
         self.unusable.ensure_used(file, self.run.n_answered())
