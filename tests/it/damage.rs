@@ -16,7 +16,7 @@ mod special;
 
 #[test]
 fn p1_a_journal_cut_at_any_byte_loses_nothing_that_was_known_synced() {
-    let journal = cuts::Written::new(7, 1200, 80 << 10);
+    let journal = cuts::Written::new(7, 1200, 70 << 10);
     let found = journal.cut_each(97);
     println!("{found:?}");
     assert!(found.refused > 1000 && found.torn > 500, "{found:?}");

@@ -319,8 +319,8 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     let mut room = LearnerHarness::before(journal);
     // The twin's versions by the position of the first one's command, and where its entries stand that
     // follow those of the first one.
-    let (mut made, mut places) = (BTreeMap::new(), BTreeMap::new());
-    let mut champions = BTreeMap::new();
+    let (mut made, mut champions, mut places) =
+        <(BTreeMap<_, _>, BTreeMap<_, _>, BTreeMap<_, _>)>::default();
     for entry in journal {
         places.insert(entry.position, room.learner.position() + 1);
         let event = match &entry.event {
