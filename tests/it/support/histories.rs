@@ -329,9 +329,7 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
             | Event::Verdict(_)
             | Event::Drift(_)
             | Event::Refusal(_)
-            | Event::Erasure(_) => {
-                continue;
-            }
+            | Event::Erasure(_) => continue,
             Event::Command(Command { order, .. }) => command(match order {
                 Order::Restore { version } | Order::EarlierRestore { version }
                     if !refused.contains(&entry.position) =>
