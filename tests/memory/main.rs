@@ -133,7 +133,8 @@ async fn made() {
     let [with, state] = narrow(3000, 1).await;
     println!("state {state}, replay {without} without versions, {with} with 3000");
     // The tree of them all would take 96 bytes of each, 288 kilobytes; the first rows, which the champion
-    // and a contender have as well, and the tests for drift take some forty.
-    assert!(state < 60_000, "{state}");
+    // and a contender have as well, and the tests for drift take some forty, and the window of the
+    // monitors as many again.
+    assert!(state < 110_000, "{state}");
     assert!(with < without + 2 * state, "{without} {with}, of {state}");
 }
