@@ -104,7 +104,7 @@ fn champion(change: &ChampionChange) -> anyhow::Result<()> {
     })
 }
 
-/// What the gate did under the other description, where it did anything.
+/// The decisions of the gate under the other description, if there were any.
 fn gate_lines(other: &Replayed) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(champion) = other.champion.filter(|champion| champion.position > 1) {

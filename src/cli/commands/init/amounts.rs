@@ -67,7 +67,7 @@ const ROWS_MIN: f64 = 5.0;
 /// Places from the smallest to the largest value, those that never come included.
 const PLACES_MAX: usize = 200;
 
-/// What the few whole numbers of a target are.
+/// The kind of the few whole numbers of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Names, as their number or the header says.

@@ -49,7 +49,7 @@ pub(super) struct ColumnStats {
     pub is_digits: bool,
     /// Whole numbers that lose digits as a number.
     pub n_inexact: u64,
-    /// What the numbers tell of their decimal mark.
+    /// The decimal mark, as far as the numbers tell it.
     pub marks: Marks,
     /// The texts that are no numbers, while there are few.
     pub tokens: Vec<(String, u64)>,

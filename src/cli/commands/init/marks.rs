@@ -7,7 +7,7 @@ use crate::cli::rows::number::{Decimals, finite, is_ambiguous};
 /// Whole numbers of three digits without a mark that show that a mark parts thousands.
 const HUNDREDS_MIN: u64 = 3;
 
-/// What the numbers of a column tell of their decimal mark.
+/// The decimal mark of a column, as far as its numbers tell it.
 #[derive(Default)]
 pub(super) struct Marks {
     /// The first open number with a point, and with a comma.

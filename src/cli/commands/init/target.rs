@@ -49,7 +49,7 @@ pub(super) struct TargetStats {
     newest: u64,
     /// The ends of the numbers.
     pub extremes: Extremes,
-    /// What the numbers tell of their decimal mark.
+    /// The decimal mark, as far as the numbers tell it.
     pub marks: Marks,
     /// The reason that the values cannot be classes.
     excess: Option<String>,
@@ -265,7 +265,7 @@ impl TargetStats {
         self.n_texts > 0 && n_others * 100 <= self.n_rows && 2 * self.n_texts <= self.n_rows
     }
 
-    /// What the few whole numbers are.
+    /// The kind of the few whole numbers.
     fn meaning(&self) -> Meaning {
         let counts = self.labels.iter().filter_map(|spellings| {
             let value = finite(&spellings[0].0, self.decimals)?;

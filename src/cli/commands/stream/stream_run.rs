@@ -268,7 +268,7 @@ impl StreamRun {
         })
     }
 
-    /// What became of the rows that were fed back, where that is not that all were learned.
+    /// The fates of the rows that were fed back, where not all were learned.
     fn outcomes(&self, before: &ModelStatus, after: &ModelStatus) -> Vec<String> {
         let (n_known, n_retracted) = (self.n_known, self.n_retracted);
         let mut warnings = Vec::new();
