@@ -4,7 +4,7 @@
 //! one with a single thread.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
 use std::thread::{JoinHandle, Thread};
 
@@ -19,6 +19,37 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHan
     builder
         .spawn(work)
         .expect("the system has a thread to give")
+}
+
+/// The newest thread of one purpose, which an engine that stops waits for.
+#[derive(Debug)]
+pub(crate) struct NewestThread {
+    name: &'static str,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl NewestThread {
+    /// None yet; those to come have this name.
+    pub(crate) fn named(name: &'static str) -> NewestThread {
+        NewestThread {
+            name,
+            handle: Mutex::new(None),
+        }
+    }
+
+    /// Runs work on a thread of its own.
+    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name(self.name.to_owned());
+        let handle = thread.spawn(work)?;
+        *self.handle.lock().expect("nothing panics under it") = Some(handle);
+        Ok(())
+    }
+
+    /// Waits until the newest one has ended.
+    pub(crate) fn join(&self) {
+        let handle = self.handle.lock().expect("nothing panics under it").take();
+        let _ = handle.map(JoinHandle::join);
+    }
 }
 
 /// Runs work that blocks on a thread of its own, where it goes on to its end also when the caller

@@ -5,6 +5,7 @@
 //! derives the same state again. The start of a derivation is journaled with its cause, so a server
 //! that was killed goes on with it. A retraction, which a person waits for, goes first.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -141,7 +142,13 @@ impl ModelRuntime {
         let runtime = self.clone();
         let spawned = self.retraining.run(move || {
             stand_back();
-            let outcome = runtime.begin_anew(&request, is_new, asked.as_ref());
+            let derive = || runtime.begin_anew(&request, is_new, asked.as_ref());
+            let outcome = catch_unwind(AssertUnwindSafe(derive)).unwrap_or_else(|_| {
+                let why = "the thread that derived it has panicked";
+                // Nothing goes on with it at the next turn.
+                let _ = runtime.note_order(Order::EndRetraining, &request.actor, why);
+                Err(runtime.unavailable(why))
+            });
             match &outcome {
                 Ok(done) => tracing::info!(
                     model = runtime.name,

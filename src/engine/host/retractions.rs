@@ -5,10 +5,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::engine::compute::threads::NewestThread;
 use crate::engine::history::following::Prepared;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::host::retracted::Retracted;
@@ -24,7 +24,7 @@ pub(crate) struct Retractions {
     /// True while a retraction has its turn.
     under_way: AtomicBool,
     /// The thread of the newest one.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: NewestThread,
     /// The rebuild beside the learner, on its way to it.
     prepared: Prepared,
     /// Versions that hold what was retracted.
@@ -54,7 +54,7 @@ impl Retractions {
             turn: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(TURNS_MAX)),
             under_way: AtomicBool::new(false),
-            thread: Mutex::new(None),
+            thread: NewestThread::named("retract"),
             prepared,
             tainted: Mutex::new(tainted),
             retracted,
@@ -85,18 +85,12 @@ impl Retractions {
 
     /// Runs a retraction on a thread of its own, which ends before the engine does.
     pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let thread = std::thread::Builder::new().name("retract".to_owned());
-        let handle = thread.spawn(work)?;
-        *self.thread.lock().expect("nothing panics under it") = Some(handle);
-        Ok(())
+        self.thread.run(work)
     }
 
     /// Waits until the thread of the newest one has ended.
     pub(crate) fn join(&self) {
-        let mut thread = self.thread.lock().expect("nothing panics under it");
-        let handle = thread.take();
-        drop(thread);
-        let _ = handle.map(JoinHandle::join);
+        self.thread.join();
     }
 
     /// Hands a rebuild over to the learner, until the turn ends.

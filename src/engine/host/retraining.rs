@@ -2,15 +2,24 @@
 //!
 //! Invariant: an engine that stops waits for the thread, which ends soon by itself then.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
-use std::thread::JoinHandle;
+
+use crate::engine::compute::threads::NewestThread;
 
 /// Whether one is derived, and where.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Retraining {
     runs: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: NewestThread,
+}
+
+impl Default for Retraining {
+    fn default() -> Retraining {
+        Retraining {
+            runs: AtomicBool::new(false),
+            thread: NewestThread::named("retrain"),
+        }
+    }
 }
 
 impl Retraining {
@@ -31,17 +40,11 @@ impl Retraining {
 
     /// Runs what derives it on a thread of its own.
     pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let thread = std::thread::Builder::new().name("retrain".to_owned());
-        let handle = thread.spawn(work)?;
-        *self.thread.lock().expect("nothing panics under it") = Some(handle);
-        Ok(())
+        self.thread.run(work)
     }
 
     /// Waits until the thread has ended.
     pub(crate) fn join(&self) {
-        let mut thread = self.thread.lock().expect("nothing panics under it");
-        let handle = thread.take();
-        drop(thread);
-        let _ = handle.map(JoinHandle::join);
+        self.thread.join();
     }
 }
