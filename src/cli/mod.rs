@@ -6,6 +6,9 @@ mod client;
 mod commands;
 pub(crate) mod interrupt;
 pub(crate) mod output;
+#[cfg(test)]
+#[path = "../../tests/it/support/passed_over.rs"]
+mod passed_over;
 pub(crate) mod process;
 mod rows;
 mod run;

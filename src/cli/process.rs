@@ -2,7 +2,7 @@
 //!
 //! Invariant: a refusal of the system is ignored; the program runs without the setting.
 
-use super::rows::parquet_rows;
+use super::rows::columnar;
 
 /// Sets the process up; to be called first, while it has one thread.
 pub(crate) fn set_up() {
@@ -10,7 +10,7 @@ pub(crate) fn set_up() {
     // A panic there means that a file is damaged, and the command says so.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().name() != Some(parquet_rows::THREAD) {
+        if std::thread::current().name() != Some(columnar::THREAD) {
             report(panic);
         }
     }));

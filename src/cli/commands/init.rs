@@ -298,10 +298,6 @@ pub(crate) fn write(models: &Path, name: &ModelName, draft: &Draft) -> anyhow::R
 }
 
 #[cfg(test)]
-#[path = "../../../tests/it/support/passed_over.rs"]
-mod passed_over;
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::rows::number::Decimals;
@@ -449,7 +445,10 @@ mod tests {
         let folder = folder.map_or("../shared/data".into(), PathBuf::from);
         let path = folder.join(name);
         if !path.exists() {
-            return passed_over::pass_over(&format!("no {}; set PERENNIAL_DATA", path.display()));
+            return crate::cli::passed_over::pass_over(&format!(
+                "no {}; set PERENNIAL_DATA",
+                path.display()
+            ));
         }
         let draft = draft(
             &path,

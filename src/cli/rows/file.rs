@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::columnar::Columnar;
 use super::encoding::Given;
 use super::json_lines::Objects;
 use super::lines::{Found, Lines, shown};
 use super::number::Decimals;
 use super::options::ReadOptions;
-use super::parquet_rows::ParquetRows;
 use super::row::{Cell, Row, Unusable, find_column, quoted};
 use super::source::{Opened, is_stdin, open};
 use super::table::Table;
@@ -40,7 +40,7 @@ pub(crate) struct Rows {
 enum Body {
     Table(Box<Table>),
     Json(Objects),
-    Parquet(ParquetRows),
+    Columnar(Columnar),
 }
 
 /// How a file turned out to be written.
@@ -71,7 +71,7 @@ impl Rows {
         };
         let columns = match &rows.body {
             Body::Table(table) => table.columns.clone(),
-            Body::Parquet(parquet) => parquet.columns().to_vec(),
+            Body::Columnar(columnar) => columnar.columns().to_vec(),
             Body::Json(_) => {
                 let first = rows.read()?;
                 rows.has_ended = first.is_none();
@@ -135,7 +135,7 @@ impl Rows {
                 decimals: Decimals::Point,
                 encoding: objects.lines.found(),
             },
-            Body::Parquet(_) => Form {
+            Body::Columnar(_) => Form {
                 separator: None,
                 decimals: Decimals::Point,
                 encoding: Found::Utf8,
@@ -148,7 +148,7 @@ impl Rows {
         let (lines, mut notes) = match &self.body {
             Body::Table(table) => (&table.lines, table.notes.clone()),
             Body::Json(objects) => (&objects.lines, Vec::new()),
-            Body::Parquet(_) => return Vec::new(),
+            Body::Columnar(_) => return Vec::new(),
         };
         notes.extend(lines.note().map(str::to_owned));
         notes
@@ -159,7 +159,7 @@ impl Rows {
         let (lines, mut notes) = match &self.body {
             Body::Table(table) => (&table.lines, table.closing_notes()),
             Body::Json(objects) => (&objects.lines, Vec::new()),
-            Body::Parquet(_) => return Vec::new(),
+            Body::Columnar(_) => return Vec::new(),
         };
         notes.extend(lines.closing_note());
         notes
@@ -168,7 +168,7 @@ impl Rows {
     fn read(&mut self) -> anyhow::Result<Option<Row>> {
         match &mut self.body {
             Body::Table(table) => table.next(),
-            Body::Parquet(parquet) => parquet.next(),
+            Body::Columnar(columnar) => columnar.next(),
             Body::Json(objects) => match objects.next()? {
                 Some((line, fields)) => self.object(line, fields).map(Some),
                 None => Ok(None),
@@ -250,10 +250,7 @@ fn body(path: &Path, options: &ReadOptions) -> anyhow::Result<Body> {
     let opened = open(path).with_context(|| shown(path))?;
     let source = match opened {
         Opened::Text(source) => source,
-        Opened::Parquet(path) => {
-            let rows = ParquetRows::open(&path);
-            return Ok(Body::Parquet(rows.with_context(|| shown(&path))?));
-        }
+        Opened::Columnar(rows) => return Ok(Body::Columnar(rows)),
     };
     let given = options.encoding.map(|encoding| Given {
         encoding,

@@ -55,7 +55,9 @@ impl Lines {
         let opened = open(path).with_context(|| shown(path))?;
         match opened {
             Opened::Text(source) => Lines::new(path, source, None),
-            Opened::Parquet(_) => bail!("{}: a Parquet file, expected text", shown(path)),
+            Opened::Columnar(rows) => {
+                bail!("{}: {} rows, expected text", shown(path), rows.format())
+            }
         }
     }
 

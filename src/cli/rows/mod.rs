@@ -1,12 +1,16 @@
-//! The rows of a file: CSV, JSON or Parquet, packed or not, recognised by the bytes.
+//! The rows of a file: CSV, JSON, Parquet or Arrow, packed or not, recognised by the bytes.
 //!
 //! Invariant: a row has one cell for each column, and memory does not grow with the file.
 //!
 //! In reading order: `source` (bytes, unpacked), `encoding` and `lines` (text), `dialect`, `preamble`,
-//! `delimited` and `table` (CSV), `json_lines`, `parquet_rows`, `file` (rows of any of them); `number`
+//! `delimited` and `table` (CSV), `json_lines`, `columnar` (`parquet_rows`,
+//! `arrow_rows`), `file` (rows of any of them); `number`
 //! and `row` (cells), `event_times`, `layout` (rows to features), `described`, `labelled` and
 //! `decisions` (rows with what they teach).
 
+#[cfg(feature = "arrow")]
+mod arrow_rows;
+pub(super) mod columnar;
 pub(super) mod decisions;
 mod delimited;
 mod described;
@@ -21,7 +25,7 @@ pub(super) mod lines;
 mod names;
 pub(super) mod number;
 pub(super) mod options;
-pub(super) mod parquet_rows;
+mod parquet_rows;
 mod preamble;
 mod recognised;
 mod row;
@@ -76,6 +80,14 @@ mod tests {
         }
         assert!(rows.next().is_none(), "rows stay at their end");
         Ok(shown)
+    }
+
+    #[cfg(not(feature = "arrow"))]
+    #[test]
+    fn an_arrow_file_is_named_where_it_is_not_read() {
+        let refusal = error(read(b"ARROW1\0\0"));
+        assert!(refusal.contains("save it as Parquet"), "{refusal}");
+        crate::cli::passed_over::pass_over("the feature arrow, of rows in Arrow files");
     }
 
     #[test]

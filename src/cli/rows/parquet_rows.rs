@@ -9,98 +9,26 @@ mod pages;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::Context;
 use parquet::basic::{LogicalType, TimeUnit};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Row as Record;
 use parquet::record::reader::RowIter;
 
-use super::lines::ROW_BYTES_MAX;
+use super::columnar::{Columnar, Handed, Opened};
 use super::names::names;
-use super::row::{Cell, Row};
-use super::source::check_ratio;
+use super::row::Row;
 use cells::{Form, cell};
 use columns::Columns;
 
-/// Rows are handed over when they come to so many bytes.
-const BATCH_BYTES: usize = 1 << 18;
-/// Batches that wait to be taken.
-const BATCHES_MAX: usize = 4;
-/// The name of the thread whose panics are errors of the file.
-pub(crate) const THREAD: &str = "parquet";
+/// The name of the format in messages.
+const FORMAT: &str = "Parquet";
 
-type Batch = anyhow::Result<Vec<Row>>;
-
-/// The rows of a Parquet file, read by a thread of their own.
-pub(super) struct ParquetRows {
-    columns: Vec<String>,
-    batches: Receiver<Batch>,
-    ready: std::vec::IntoIter<Row>,
-    reader: Option<thread::JoinHandle<()>>,
-}
-
-impl ParquetRows {
-    /// Opens a file and reads its footer.
-    pub(super) fn open(path: &Path) -> anyhow::Result<ParquetRows> {
-        let path = path.to_owned();
-        let (headers, first) = sync_channel(1);
-        let (batches, taken) = sync_channel(BATCHES_MAX);
-        let reader = move || match start(&path) {
-            Err(error) => _ = headers.send(Err(error)),
-            Ok(opened) => {
-                let sent = headers.send(Ok(opened.columns.clone()));
-                if sent.is_ok()
-                    && let Err(error) = opened.send_rows(&batches)
-                {
-                    _ = batches.send(Err(error));
-                }
-            }
-        };
-        let reader = thread::Builder::new()
-            .name(THREAD.to_owned())
-            .spawn(reader)?;
-        let columns = match first.recv() {
-            Ok(columns) => columns?,
-            Err(_) => bail!("a damaged Parquet file"),
-        };
-        Ok(ParquetRows {
-            columns,
-            batches: taken,
-            ready: Vec::new().into_iter(),
-            reader: Some(reader),
-        })
-    }
-
-    pub(super) fn columns(&self) -> &[String] {
-        &self.columns
-    }
-
-    /// The next row; its line is its number, from 1.
-    pub(super) fn next(&mut self) -> anyhow::Result<Option<Row>> {
-        loop {
-            if let Some(row) = self.ready.next() {
-                return Ok(Some(row));
-            }
-            match self.batches.recv() {
-                Ok(batch) => self.ready = batch?.into_iter(),
-                Err(_) => {
-                    let ended = self.reader.take().map(thread::JoinHandle::join);
-                    ensure!(!matches!(ended, Some(Err(_))), "a damaged Parquet file");
-                    return Ok(None);
-                }
-            }
-        }
-    }
-}
-
-struct Opened {
-    columns: Vec<String>,
-    forms: Vec<Form>,
-    reader: SerializedFileReader<File>,
-    n_packed: u64,
+/// Opens a file, reads its footer and checks its pages.
+pub(super) fn open(path: &Path) -> anyhow::Result<Columnar> {
+    let path = path.to_owned();
+    Columnar::open(FORMAT, move || start(&path))
 }
 
 fn start(path: &Path) -> anyhow::Result<Opened> {
@@ -117,95 +45,42 @@ fn start(path: &Path) -> anyhow::Result<Opened> {
             Some(LogicalType::Timestamp(time)) if time.unit == TimeUnit::NANOS => Form::Nanoseconds,
             _ => Form::Plain,
         });
+    let forms: Vec<Form> = forms.collect();
     Ok(Opened {
         columns,
-        forms: forms.collect(),
-        reader,
         n_packed,
+        hand_over: Box::new(move |handed| hand_over(reader, &forms, handed)),
     })
 }
 
-impl Opened {
-    fn send_rows(self, batches: &SyncSender<Batch>) -> anyhow::Result<()> {
-        let mut sender = Sender {
-            batches,
-            batch: Vec::new(),
-            n_bytes: 0,
-            n_all: 0,
-            n_packed: self.n_packed,
-        };
-        let (reader, forms) = (self.reader, &self.forms);
-        if !columns::is_flat(reader.metadata().file_metadata().schema_descr()) {
-            for (line, record) in (1..).zip(RowIter::from_file_into(Box::new(reader))) {
-                let record = record.with_context(|| format!("row {line}"))?;
-                if !sender.take(row(line, record, forms)?)? {
-                    return Ok(());
-                }
-            }
-            return sender.finish();
-        }
-        let mut line = 0;
-        for place in 0..reader.num_row_groups() {
-            let group = reader.get_row_group(place)?;
-            let n_rows = group.metadata().num_rows();
-            let mut columns = Columns::new(&*group, forms)?;
-            for _ in 0..n_rows {
-                line += 1;
-                let row = columns.row(line).with_context(|| format!("row {line}"))?;
-                if !sender.take(row)? {
-                    return Ok(());
-                }
+fn hand_over(
+    reader: SerializedFileReader<File>,
+    forms: &[Form],
+    handed: &mut Handed,
+) -> anyhow::Result<()> {
+    if !columns::is_flat(reader.metadata().file_metadata().schema_descr()) {
+        for (line, record) in (1..).zip(RowIter::from_file_into(Box::new(reader))) {
+            let record = record.with_context(|| format!("row {line}"))?;
+            if !handed.take(row(line, record, forms)?)? {
+                break;
             }
         }
-        sender.finish()
+        return Ok(());
     }
-}
-
-/// The rows that are handed over, in batches.
-struct Sender<'a> {
-    batches: &'a SyncSender<Batch>,
-    batch: Vec<Row>,
-    /// Bytes of the batch, and of all rows.
-    n_bytes: usize,
-    n_all: u64,
-    n_packed: u64,
-}
-
-impl Sender<'_> {
-    /// Takes a row; false once nobody takes batches any more.
-    fn take(&mut self, row: Row) -> anyhow::Result<bool> {
-        let size: usize = row.cells.iter().map(size).sum();
-        ensure!(
-            size <= ROW_BYTES_MAX,
-            "row {} is longer than {} MiB",
-            row.line,
-            ROW_BYTES_MAX >> 20
-        );
-        self.n_all += size as u64;
-        check_ratio(self.n_all, self.n_packed).map_err(|why| anyhow!(why))?;
-        self.n_bytes += size;
-        self.batch.push(row);
-        if self.n_bytes < BATCH_BYTES {
-            return Ok(true);
+    let mut line = 0;
+    for place in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(place)?;
+        let n_rows = group.metadata().num_rows();
+        let mut columns = Columns::new(&*group, forms)?;
+        for _ in 0..n_rows {
+            line += 1;
+            let row = columns.row(line).with_context(|| format!("row {line}"))?;
+            if !handed.take(row)? {
+                return Ok(());
+            }
         }
-        self.n_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        Ok(self.batches.send(Ok(batch)).is_ok())
     }
-
-    fn finish(self) -> anyhow::Result<()> {
-        // Nobody may take it any more.
-        _ = self.batches.send(Ok(self.batch));
-        Ok(())
-    }
-}
-
-/// The bytes that a cell takes.
-fn size(cell: &Cell) -> usize {
-    1 + match cell {
-        Cell::Text(text) => text.len(),
-        Cell::List(values) => values.len() * size_of::<f64>(),
-    }
+    Ok(())
 }
 
 fn row(line: u64, record: Record, forms: &[Form]) -> anyhow::Result<Row> {
@@ -362,13 +237,13 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[place] ^= 0x55;
             let file = crate::cli::rows::tests::temporary(&damaged);
-            if let Ok(mut rows) = ParquetRows::open(file.path()) {
+            if let Ok(mut rows) = open(file.path()) {
                 while let Ok(Some(_)) = rows.next() {}
             }
         }
         for length in 4..bytes.len() {
             let file = crate::cli::rows::tests::temporary(&bytes[..length]);
-            assert!(ParquetRows::open(file.path()).is_err(), "{length}");
+            assert!(open(file.path()).is_err(), "{length}");
         }
     }
 }

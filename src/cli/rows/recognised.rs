@@ -11,22 +11,26 @@ pub(super) enum Recognised {
     Bzip2,
     Zip,
     Parquet,
+    /// An Arrow file or stream.
+    Arrow,
     /// The sentence.
     Unreadable(&'static str),
 }
 
 /// The first bytes of formats that are read.
-const PACKED: [(&[u8], Recognised); 6] = [
+const PACKED: [(&[u8], Recognised); 8] = [
     (&[0x1f, 0x8b], Recognised::Gzip),
     (&[0x28, 0xb5, 0x2f, 0xfd], Recognised::Zstd),
     (b"BZh", Recognised::Bzip2),
     (b"PK\x03\x04", Recognised::Zip),
     (b"PAR1", Recognised::Parquet),
+    (b"ARROW1", Recognised::Arrow),
+    (b"\xff\xff\xff\xff", Recognised::Arrow),
     (b"PARE", Recognised::Unreadable("an encrypted Parquet file")),
 ];
 
 /// The first bytes of formats that are not read, with what to do instead.
-const OTHERS: [(&[u8], &str); 21] = [
+const OTHERS: [(&[u8], &str); 19] = [
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\xfd7zXZ\0", "packed by xz: unpack it with `xz -d`"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
@@ -45,9 +49,10 @@ const OTHERS: [(&[u8], &str); 21] = [
     ),
     (b"\x89HDF", "an HDF5 file: export a table as CSV or Parquet"),
     (b"\x93NUMPY", "a NumPy array: save it as CSV or Parquet"),
-    (b"ARROW1", "an Arrow or Feather file: save it as Parquet"),
-    (b"\xff\xff\xff\xff", "an Arrow stream: save it as Parquet"),
-    (b"FEA1", "a Feather file: save it as Parquet"),
+    (
+        b"FEA1",
+        "a Feather file of its first version: save it as Parquet",
+    ),
     (b"ORC", "an ORC file: save it as Parquet"),
     (b"Obj\x01", "an Avro file: save it as Parquet"),
     (b"RDX", "data of R: save it as CSV or Parquet"),
@@ -135,14 +140,6 @@ mod tests {
         };
         check(b"\xd0\xcf\x11\xe0\xa1", "Excel");
         check(b"SQLite format 3\0", "SQLite");
-        check(
-            b"ARROW1\0\0\xff\xff\xff\xff",
-            "an Arrow or Feather file: save it as Parquet",
-        );
-        check(
-            b"\xff\xff\xff\xff\xa8\0\0\0",
-            "an Arrow stream: save it as Parquet",
-        );
         check(b"\n<!DOCTYPE HTML><html>", "HTML");
         check(b"<html>", "HTML");
         check(b"a\0b\0\0\0c", "binary");
@@ -160,5 +157,8 @@ mod tests {
             assert_eq!(recognise(text), Recognised::Text, "{text:?}");
         }
         assert_eq!(recognise(b"PAR1...."), Recognised::Parquet);
+        for arrow in [&b"ARROW1\0\0"[..], b"\xff\xff\xff\xff\xa8\0\0\0"] {
+            assert_eq!(recognise(arrow), Recognised::Arrow);
+        }
     }
 }

@@ -5,13 +5,15 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{bail, ensure};
 use flate2::read::{DeflateDecoder, MultiGzDecoder};
 
+use super::columnar::Columnar;
+use super::parquet_rows;
 use super::recognised::{Recognised, recognise};
 use super::zip::{self, Method};
 
@@ -42,8 +44,8 @@ pub(super) struct Source {
 pub(super) enum Opened {
     /// Bytes of text, it is hoped.
     Text(Source),
-    /// A Parquet file.
-    Parquet(PathBuf),
+    /// The rows of a file that holds its columns one after the other.
+    Columnar(Columnar),
 }
 
 /// True if a path stands for standard input.
@@ -74,8 +76,16 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Opened> {
         Recognised::Zstd => Box::new(zstd::Decoder::new(bytes)?),
         Recognised::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
         Recognised::Zip => unzipped(path, packed.clone())?,
-        Recognised::Parquet if is_live => bail!("Parquet on standard input: give its path"),
-        Recognised::Parquet => return Ok(Opened::Parquet(path.to_owned())),
+        Recognised::Parquet | Recognised::Arrow if is_live => {
+            bail!("Parquet or Arrow on standard input: give its path")
+        }
+        Recognised::Parquet => return parquet_rows::open(path).map(Opened::Columnar),
+        #[cfg(feature = "arrow")]
+        Recognised::Arrow => return super::arrow_rows::open(path).map(Opened::Columnar),
+        #[cfg(not(feature = "arrow"))]
+        Recognised::Arrow => {
+            bail!("an Arrow or Feather file: save it as Parquet, or build with `--features arrow`")
+        }
         Recognised::Unreadable(what) => bail!("{what}"),
         Recognised::Text => return text(bytes, is_live).map(Opened::Text),
     };
@@ -88,7 +98,7 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Opened> {
     match recognise(&source.head) {
         Recognised::Text => Ok(Opened::Text(source)),
         Recognised::Unreadable(what) => bail!("packed in it: {what}"),
-        _ => bail!("it is packed twice, or holds Parquet: unpack it once"),
+        _ => bail!("it is packed twice, or holds Parquet or Arrow: unpack it once"),
     }
 }
 

@@ -2,13 +2,10 @@
 //!
 //! Invariant: a time is a text in RFC 3339, and a number a text that reads as the same number.
 
-use std::fmt::{Display, LowerExp};
-
-use anyhow::{Context, bail};
-use jiff::civil::date;
-use jiff::{Span, Timestamp};
+use anyhow::bail;
 use parquet::record::Field;
 
+use super::super::columnar::values::{day, time, written};
 use super::super::row::Cell;
 
 /// How the values of a column are to be read beside their type.
@@ -48,15 +45,6 @@ pub(super) fn cell(field: Field, form: Form) -> anyhow::Result<Cell> {
     }))
 }
 
-/// A number as a text that reads as the same number, with an exponent where it is far from one.
-fn written(number: impl Display + LowerExp, size: f64) -> String {
-    if size == 0.0 || (1e-5..1e16).contains(&size.abs()) {
-        number.to_string()
-    } else {
-        format!("{number:e}")
-    }
-}
-
 fn number(field: &Field) -> Option<f64> {
     match field {
         Field::Float(value) => Some(f64::from(*value)),
@@ -71,17 +59,4 @@ fn number(field: &Field) -> Option<f64> {
         Field::ULong(value) => Some(*value as f64),
         _ => None,
     }
-}
-
-/// Microseconds since 1970 in RFC 3339.
-fn time(microseconds: i64) -> anyhow::Result<String> {
-    let time = Timestamp::from_microsecond(microseconds);
-    Ok(time.ok().context("a time out of range")?.to_string())
-}
-
-/// Days since 1970 as a date.
-fn day(days: i32) -> anyhow::Result<String> {
-    let span = Span::new().try_days(days);
-    let day = span.and_then(|span| date(1970, 1, 1).checked_add(span));
-    Ok(day.ok().context("a date out of range")?.to_string())
 }
