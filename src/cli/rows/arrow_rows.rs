@@ -20,17 +20,15 @@ use arrow_schema::SchemaRef;
 
 use super::columnar::{Columnar, Handed, Opened};
 use super::names::names;
+use super::recognised::Format;
 use super::row::Row;
 use cells::Column;
 use messages::Messages;
 
-/// The name of the format in messages.
-const FORMAT: &str = "Arrow";
-
 /// Opens a file and reads its schema.
 pub(super) fn open(path: &Path) -> anyhow::Result<Columnar> {
     let path = path.to_owned();
-    Columnar::open(FORMAT, move || start(&path))
+    Columnar::open(Format::Arrow, move || start(&path))
 }
 
 fn start(path: &Path) -> anyhow::Result<Opened> {

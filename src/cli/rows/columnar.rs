@@ -11,6 +11,7 @@ use std::thread;
 use anyhow::{anyhow, bail, ensure};
 
 use super::lines::ROW_BYTES_MAX;
+use super::recognised::Format;
 use super::row::{Cell, Row};
 use super::source::check_ratio;
 
@@ -26,7 +27,7 @@ type HandOver = Box<dyn FnOnce(&mut Handed) -> anyhow::Result<()>>;
 
 /// The rows of a file, one after the other.
 pub(super) struct Columnar {
-    format: &'static str,
+    format: Format,
     columns: Vec<String>,
     batches: Receiver<Batch>,
     ready: std::vec::IntoIter<Row>,
@@ -46,7 +47,7 @@ pub(super) struct Opened {
 impl Columnar {
     /// Opens a file of a format by what runs on the reading thread.
     pub(super) fn open(
-        format: &'static str,
+        format: Format,
         start: impl FnOnce() -> anyhow::Result<Opened> + Send + 'static,
     ) -> anyhow::Result<Columnar> {
         let (headers, first) = sync_channel(1);
@@ -67,7 +68,7 @@ impl Columnar {
             .spawn(reader)?;
         let columns = match first.recv() {
             Ok(columns) => columns?,
-            Err(_) => bail!("a damaged {format} file"),
+            Err(_) => bail!("a damaged {} file", format.name()),
         };
         Ok(Columnar {
             format,
@@ -76,11 +77,6 @@ impl Columnar {
             ready: Vec::new().into_iter(),
             reader: Some(reader),
         })
-    }
-
-    /// The name of the format.
-    pub(super) fn format(&self) -> &'static str {
-        self.format
     }
 
     pub(super) fn columns(&self) -> &[String] {
@@ -98,7 +94,7 @@ impl Columnar {
                 Err(_) => {
                     let ended = self.reader.take().map(thread::JoinHandle::join);
                     let has_panicked = matches!(ended, Some(Err(_)));
-                    ensure!(!has_panicked, "a damaged {} file", self.format);
+                    ensure!(!has_panicked, "a damaged {} file", self.format.name());
                     return Ok(None);
                 }
             }

@@ -14,6 +14,8 @@ use super::json_lines::Objects;
 use super::lines::{Found, Lines, shown};
 use super::number::Decimals;
 use super::options::ReadOptions;
+use super::parquet_rows;
+use super::recognised::Format;
 use super::row::{Cell, Row, Unusable, find_column, quoted};
 use super::source::{Opened, is_stdin, open};
 use super::table::Table;
@@ -250,7 +252,18 @@ fn body(path: &Path, options: &ReadOptions) -> anyhow::Result<Body> {
     let opened = open(path).with_context(|| shown(path))?;
     let source = match opened {
         Opened::Text(source) => source,
-        Opened::Columnar(rows) => return Ok(Body::Columnar(rows)),
+        Opened::Columnar(format, path) => {
+            let rows = match format {
+                Format::Parquet => parquet_rows::open(&path),
+                #[cfg(feature = "arrow")]
+                Format::Arrow => super::arrow_rows::open(&path),
+                #[cfg(not(feature = "arrow"))]
+                Format::Arrow => Err(anyhow::anyhow!(
+                    "an Arrow or Feather file: save it as Parquet, or build with `--features arrow`"
+                )),
+            };
+            return Ok(Body::Columnar(rows.with_context(|| shown(&path))?));
+        }
     };
     let given = options.encoding.map(|encoding| Given {
         encoding,

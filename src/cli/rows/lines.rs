@@ -55,8 +55,8 @@ impl Lines {
         let opened = open(path).with_context(|| shown(path))?;
         match opened {
             Opened::Text(source) => Lines::new(path, source, None),
-            Opened::Columnar(rows) => {
-                bail!("{}: {} rows, expected text", shown(path), rows.format())
+            Opened::Columnar(format, _) => {
+                bail!("{}: {} rows, expected text", shown(path), format.name())
             }
         }
     }

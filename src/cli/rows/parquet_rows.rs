@@ -18,17 +18,15 @@ use parquet::record::reader::RowIter;
 
 use super::columnar::{Columnar, Handed, Opened};
 use super::names::names;
+use super::recognised::Format;
 use super::row::Row;
 use cells::{Form, cell};
 use columns::Columns;
 
-/// The name of the format in messages.
-const FORMAT: &str = "Parquet";
-
 /// Opens a file, reads its footer and checks its pages.
 pub(super) fn open(path: &Path) -> anyhow::Result<Columnar> {
     let path = path.to_owned();
-    Columnar::open(FORMAT, move || start(&path))
+    Columnar::open(Format::Parquet, move || start(&path))
 }
 
 fn start(path: &Path) -> anyhow::Result<Opened> {

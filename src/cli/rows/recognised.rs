@@ -10,11 +10,26 @@ pub(super) enum Recognised {
     Zstd,
     Bzip2,
     Zip,
-    Parquet,
-    /// An Arrow file or stream.
-    Arrow,
+    Columnar(Format),
     /// The sentence.
     Unreadable(&'static str),
+}
+
+/// The formats of files that hold their columns one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Parquet,
+    Arrow,
+}
+
+impl Format {
+    /// Its name in messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Format::Parquet => "Parquet",
+            Format::Arrow => "Arrow",
+        }
+    }
 }
 
 /// The first bytes of formats that are read.
@@ -23,9 +38,9 @@ const PACKED: [(&[u8], Recognised); 8] = [
     (&[0x28, 0xb5, 0x2f, 0xfd], Recognised::Zstd),
     (b"BZh", Recognised::Bzip2),
     (b"PK\x03\x04", Recognised::Zip),
-    (b"PAR1", Recognised::Parquet),
-    (b"ARROW1", Recognised::Arrow),
-    (b"\xff\xff\xff\xff", Recognised::Arrow),
+    (b"PAR1", Recognised::Columnar(Format::Parquet)),
+    (b"ARROW1", Recognised::Columnar(Format::Arrow)),
+    (b"\xff\xff\xff\xff", Recognised::Columnar(Format::Arrow)),
     (b"PARE", Recognised::Unreadable("an encrypted Parquet file")),
 ];
 
@@ -156,9 +171,12 @@ mod tests {
         ] {
             assert_eq!(recognise(text), Recognised::Text, "{text:?}");
         }
-        assert_eq!(recognise(b"PAR1...."), Recognised::Parquet);
+        assert_eq!(
+            recognise(b"PAR1...."),
+            Recognised::Columnar(Format::Parquet)
+        );
         for arrow in [&b"ARROW1\0\0"[..], b"\xff\xff\xff\xff\xa8\0\0\0"] {
-            assert_eq!(recognise(arrow), Recognised::Arrow);
+            assert_eq!(recognise(arrow), Recognised::Columnar(Format::Arrow));
         }
     }
 }

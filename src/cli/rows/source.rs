@@ -5,16 +5,14 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{bail, ensure};
 use flate2::read::{DeflateDecoder, MultiGzDecoder};
 
-use super::columnar::Columnar;
-use super::parquet_rows;
-use super::recognised::{Recognised, recognise};
+use super::recognised::{Format, Recognised, recognise};
 use super::zip::{self, Method};
 
 /// Unpacked bytes for each packed one, at most.
@@ -44,8 +42,8 @@ pub(super) struct Source {
 pub(super) enum Opened {
     /// Bytes of text, it is hoped.
     Text(Source),
-    /// The rows of a file that holds its columns one after the other.
-    Columnar(Columnar),
+    /// A file that holds its columns one after the other.
+    Columnar(Format, PathBuf),
 }
 
 /// True if a path stands for standard input.
@@ -76,16 +74,10 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Opened> {
         Recognised::Zstd => Box::new(zstd::Decoder::new(bytes)?),
         Recognised::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
         Recognised::Zip => unzipped(path, packed.clone())?,
-        Recognised::Parquet | Recognised::Arrow if is_live => {
-            bail!("Parquet or Arrow on standard input: give its path")
+        Recognised::Columnar(format) if is_live => {
+            bail!("{} on standard input: give its path", format.name())
         }
-        Recognised::Parquet => return parquet_rows::open(path).map(Opened::Columnar),
-        #[cfg(feature = "arrow")]
-        Recognised::Arrow => return super::arrow_rows::open(path).map(Opened::Columnar),
-        #[cfg(not(feature = "arrow"))]
-        Recognised::Arrow => {
-            bail!("an Arrow or Feather file: save it as Parquet, or build with `--features arrow`")
-        }
+        Recognised::Columnar(format) => return Ok(Opened::Columnar(format, path.to_owned())),
         Recognised::Unreadable(what) => bail!("{what}"),
         Recognised::Text => return text(bytes, is_live).map(Opened::Text),
     };

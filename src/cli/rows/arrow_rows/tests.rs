@@ -1,3 +1,5 @@
+//! Arrow files and streams: every kind of value, what unpacks without end, damage.
+
 use arrow_array::builder::{ListBuilder, StringDictionaryBuilder};
 use arrow_array::types::Int8Type;
 use arrow_array::{
