@@ -43,6 +43,8 @@ const ROWS: usize = 64;
 const ROWS_TEXT: usize = 512;
 /// A row with more hashed features than these has a text in it.
 const HASHED_MAX: usize = 64;
+/// Distances that are looked at together.
+const LANES: usize = 16;
 /// How far the reference scale may be behind. Features that are converted lose nothing within the
 /// first; projections stand in the reference scale.
 const REACH: Reach = Reach {
@@ -324,9 +326,10 @@ impl Neighbours {
         } else {
             k
         };
+        let mut smallest = Smallest::default();
         let near = windows.iter().map(|window| {
-            let seen = &distances[..(*window).min(distances.len())];
-            let mut near = self.neighbours(smallest(seen, n_candidates));
+            smallest.look(&distances, (*window).min(distances.len()), n_candidates);
+            let mut near = self.neighbours(&smallest.found);
             if is_wide {
                 for (neighbour, block, place) in &mut near {
                     neighbour.squared = block.measure(*place, &query);
@@ -358,8 +361,8 @@ impl Neighbours {
     }
 
     /// The rows of these ages, with where they stand.
-    fn neighbours(&self, near: Vec<(f32, u32)>) -> Vec<(Neighbour, &Block, usize)> {
-        let found = near.into_iter().map(|(squared, age)| {
+    fn neighbours(&self, near: &[(f32, u32)]) -> Vec<(Neighbour, &Block, usize)> {
+        let found = near.iter().map(|&(squared, age)| {
             let (block, place) = self.place(age as usize);
             let block = &self.blocks[block];
             let target = block.target(place);
@@ -374,18 +377,46 @@ impl Neighbours {
     }
 }
 
-/// The `k` smallest values with their indexes, rising; the first of equals first.
-fn smallest(values: &[f32], k: usize) -> Vec<(f32, u32)> {
-    let mut best: Vec<(f32, u32)> = Vec::with_capacity(k + 1);
-    for (index, value) in values.iter().enumerate() {
-        if best.len() == k && best.last().is_some_and(|last| *value >= last.0) {
-            continue;
+/// The values with their indexes among the `k` smallest, rising; the first of equals first.
+#[derive(Default)]
+struct Smallest {
+    found: Vec<(f32, u32)>,
+    /// Values that were looked at.
+    n_seen: usize,
+}
+
+impl Smallest {
+    /// Goes on to the value with this index, if it is not there yet.
+    fn look(&mut self, values: &[f32], end: usize, k: usize) {
+        if end < self.n_seen {
+            *self = Smallest::default();
         }
-        let place = best.partition_point(|one| one.0 <= *value);
-        best.insert(place, (*value, index as u32));
-        best.truncate(k);
+        let start = self.n_seen;
+        self.n_seen = end;
+        let Smallest { found, .. } = self;
+        let mut limit = found.get(k - 1).map_or(f32::INFINITY, |last| last.0);
+        for (turn, lanes) in values[start..end].chunks(LANES).enumerate() {
+            // Most of them hold nothing near: one look without a branch for each value.
+            let is_far = |value: &f32| *value >= limit;
+            if found.len() == k && lanes.iter().fold(true, |far, value| far & is_far(value)) {
+                continue;
+            }
+            for (place, value) in lanes.iter().enumerate() {
+                if found.len() < k {
+                    found.push((*value, 0));
+                } else if *value >= limit {
+                    continue;
+                }
+                let mut rank = found.len() - 1;
+                while rank > 0 && found[rank - 1].0 > *value {
+                    found[rank] = found[rank - 1];
+                    rank -= 1;
+                }
+                found[rank] = (*value, (start + turn * LANES + place) as u32);
+                limit = found.get(k - 1).map_or(f32::INFINITY, |last| last.0);
+            }
+        }
     }
-    best
 }
 
 #[cfg(test)]

@@ -313,3 +313,18 @@ fn rows_that_were_stored_encoded_stay_until_they_age_out() {
             .all(|(row, _)| matches!(row, StoredRow::Raw(_)))
     );
 }
+
+#[test]
+fn the_smallest_are_those_that_sorting_gives() {
+    // Few values, so that many are equal.
+    let value = |place: usize| (place * 7919 % 31) as f32 / 4.0;
+    let values: Vec<f32> = (0..1001).map(value).collect();
+    let mut smallest = Smallest::default();
+    for end in [0, 3, 10, 16, 17, 100, 1001, 50] {
+        let mut sorted: Vec<(f32, u32)> = values[..end].iter().copied().zip(0..).collect();
+        sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
+        sorted.truncate(10);
+        smallest.look(&values, end, 10);
+        assert_eq!(smallest.found, sorted, "{end}");
+    }
+}
