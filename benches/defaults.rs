@@ -8,6 +8,8 @@
 
 #[path = "learn/data.rs"]
 mod data;
+#[path = "defaults/made.rs"]
+mod made;
 #[path = "forgetting/task_sequence.rs"]
 mod task_sequence;
 
@@ -51,6 +53,9 @@ const FILES: [&str; 8] = [
 const LATE_ROWS: usize = 20_000;
 const DELAYS: [usize; 2] = [500, 2_000];
 
+/// Rows of the streams that are made on the spot.
+const MADE: usize = 20_000;
+
 /// Files of values to be predicted.
 const VALUES: [&str; 4] = ["sftemps", "air", "nyse", "diamonds"];
 
@@ -83,6 +88,7 @@ fn main() -> Result<()> {
     bench.images()?;
     bench.texts()?;
     bench.files()?;
+    bench.made()?;
     bench.late_labels()?;
     bench.values()
 }
@@ -180,6 +186,15 @@ impl Bench {
                 rows
             };
             self.report(name, &rows, None)?;
+        }
+        Ok(())
+    }
+
+    /// Streams whose rules are known.
+    fn made(&self) -> Result<()> {
+        let n_rows = if self.quick { QUICK } else { MADE };
+        for name in made::NAMES.iter().filter(|name| self.wants(name)) {
+            self.report(name, &made::rows(name, n_rows), None)?;
         }
         Ok(())
     }

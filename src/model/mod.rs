@@ -34,8 +34,10 @@ pub use crate::device::{Device, Error as DeviceError, profile};
 pub use answer::{Choice, Model, answered_class};
 pub(crate) use answer::{Function, OutputForm, finish};
 pub use encoders::error::Error as EncoderError;
+pub(crate) use encoders::features::{
+    Conversion, Encoder, Reach, Rescale, Scale, floats, n_buckets,
+};
 pub use encoders::features::{Encoded, Filters, RawRow, Scales, StoredRow};
-pub(crate) use encoders::features::{Encoder, Rescale, Scale, floats, n_buckets};
 pub use encoders::past::Past;
 pub(crate) use encoders::past::{PERIODS, RECENT};
 pub use encoders::text::{Adapters, TextEncoder};
@@ -45,6 +47,7 @@ pub use linear_algebra::matrix;
 pub(crate) use linear_algebra::sparse::SparseTable;
 pub use loss::{Target, argmax, softmax};
 pub use policy::Estimates;
+pub(crate) use predictors::forest::{Forest, Split, Test, Tree, load_tests, save_tests};
 pub(crate) use predictors::neighbours::{BaseRates, Nearest, Remembered, Voters};
 pub use predictors::neighbours::{Neighbours, Window};
 pub(crate) use predictors::network::layers::WEIGHT_MAX;

@@ -5,6 +5,7 @@
 mod amend;
 mod answers;
 mod error_scale;
+mod forest;
 mod kept;
 mod late;
 mod linear_members;
@@ -29,6 +30,7 @@ use crate::model::{
 };
 use answers::{Answers, answer};
 use error_scale::ErrorScale;
+use forest::ForestLearner;
 use kept::Evidence;
 use late::LateLabels;
 use log_ridge::LogLearner;
@@ -67,6 +69,8 @@ pub(crate) struct AutoLearner {
     log_ridge: Option<Box<LogLearner>>,
     /// What the members learn that see the past of the target.
     past: Option<Box<PastLearner>>,
+    /// Beside what the trees answer.
+    forest: Option<Box<ForestLearner>>,
     /// Of the learning rules.
     revision: u32,
     /// Rows of a bandit, for amending a reward; none under the first revision.
@@ -113,6 +117,10 @@ impl AutoLearner {
             error_scale: ErrorScale::new(portfolio.pool.weights.len()),
             log_ridge: (portfolio.log_ridge.is_some())
                 .then(|| Box::new(LogLearner::new(recursion(1.0, 1).settings()))),
+            forest: portfolio
+                .forest
+                .as_ref()
+                .map(|forest| Box::new(ForestLearner::new(forest, spec.seed))),
             past: portfolio
                 .series
                 .as_ref()
@@ -151,6 +159,9 @@ impl AutoLearner {
     /// Standardises raw rows in memories by these scales from now on.
     pub(crate) fn stand_in(&mut self, scales: &Arc<Scales>) {
         self.portfolio.memory.stand_in(scales);
+        if let (Some(learner), Some(forest)) = (&mut self.forest, &mut self.portfolio.forest) {
+            learner.stand_in(forest, scales);
+        }
         if let Some(network) = &mut self.network {
             let portfolio = &self.portfolio;
             let scales = scales.times(portfolio.plan.network_scale);
@@ -209,6 +220,9 @@ impl AutoLearner {
         self.learn_linear_members(row, &member_outputs.scores, target, scale);
         self.learn_ridges(member_outputs, target, scale);
         self.learn_network(row, known, scale);
+        if let (Some(learner), Some(forest)) = (&mut self.forest, &mut self.portfolio.forest) {
+            learner.observe(forest, row, known);
+        }
         if let Target::Value(value) = target {
             let wanted = self.portfolio.wanted(value, scale);
             let answered = member_outputs.outputs.iter().chain(&mixed);

@@ -61,6 +61,8 @@ pub(crate) struct Amendment {
     pub after: Target,
     /// Examples that have been learned since; within a kind, those that told of the same output.
     pub n_since: u64,
+    /// Whether its row is an anchor of the retention set.
+    pub is_anchor: bool,
 }
 
 /// The effect of an example on its learner.

@@ -437,12 +437,12 @@ impl Learned {
         if let Kind::Auto(learner) = &self.kind {
             encoded.past = learner.past_of_example(batch, row, amendment.example);
         }
-        if let Some(retention) = &mut self.retention {
-            retention.amend(amendment.example, amendment.after);
-        }
+        let retention = self.retention.as_mut();
+        let is_anchor = retention.is_some_and(|all| all.amend(amendment.example, amendment.after));
         let scale = &self.target;
         let since = |counts: &OutputCounts| counts.since(amendment.before, amendment.n_since);
         let amendment = &Amendment {
+            is_anchor,
             n_since: self.counts.as_ref().map_or(amendment.n_since, since),
             ..amendment
         };

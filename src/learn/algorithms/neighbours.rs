@@ -67,6 +67,7 @@ impl NeighboursLearner {
             before,
             after,
             n_since,
+            ..
         } = *amendment;
         self.nearest.memory.amend(example, after);
         self.nearest.base_rates.amend(before, after, n_since);

@@ -115,10 +115,11 @@ impl Retention {
         &self.scores
     }
 
-    /// An example is of another class than it was learned as.
-    pub(crate) fn amend(&mut self, example: u64, after: Target) {
-        if let Target::Class(class) = after {
-            self.anchors.amend(example, class);
+    /// An example is of another class than it was learned as; true if it is an anchor.
+    pub(crate) fn amend(&mut self, example: u64, after: Target) -> bool {
+        match after {
+            Target::Class(class) => self.anchors.amend(example, class),
+            _ => false,
         }
     }
 

@@ -207,6 +207,7 @@ impl Learner {
                     before: at_index(target, held.value),
                     after: target,
                     n_since: self.n_since(held),
+                    is_anchor: false,
                 };
                 (self.amend(example, amendment), Held { value, ..held })
             }

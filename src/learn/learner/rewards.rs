@@ -174,6 +174,7 @@ impl Learner {
                     before,
                     after: target,
                     n_since: self.n_since(held),
+                    is_anchor: false,
                 };
                 let now = Held {
                     value: reward,

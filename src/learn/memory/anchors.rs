@@ -108,17 +108,19 @@ impl Anchors {
         self.rows.get(place as usize)
     }
 
-    /// An example is of another class than it was learned as.
-    pub(crate) fn amend(&mut self, example: u64, class: u32) {
+    /// An example is of another class than it was learned as; true if it is an anchor.
+    pub(crate) fn amend(&mut self, example: u64, class: u32) -> bool {
         let found = self
             .rows
             .iter_mut()
             .find(|one| one.example == Some(example));
-        if let Some(anchor) = found {
-            self.n_anchors[anchor.target.stratum() as usize] -= 1;
-            self.n_anchors[class as usize] += 1;
-            anchor.target = Target::Class(class);
-        }
+        let Some(anchor) = found else {
+            return false;
+        };
+        self.n_anchors[anchor.target.stratum() as usize] -= 1;
+        self.n_anchors[class as usize] += 1;
+        anchor.target = Target::Class(class);
+        true
     }
 
     /// Forgets the anchors of examples after this number, which were not learned after all.

@@ -1,5 +1,6 @@
 //! Predictors: from encoded features to outputs, one module a kind.
 
+pub(crate) mod forest;
 pub(crate) mod linear;
 pub(crate) mod neighbours;
 pub(crate) mod network;

@@ -14,6 +14,7 @@ mod range;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::forest::Forest;
 use super::linear::{LinearForm, LinearMembers};
 use super::neighbours::{BaseRates, Neighbours, Voters, Window};
 use super::ridge::{LogRidge, RandomFeatures, RidgeWeights};
@@ -23,6 +24,7 @@ use crate::model::loss::softmax;
 use crate::model::predictors::network::Network;
 use crate::model::spec::{Keep, LearnerKind, Spec, Task};
 pub(crate) use kept::{Kept, KeptAnswers};
+use plan::TREES;
 pub(crate) use plan::{Member, Plan};
 pub(crate) use pool::Pool;
 pub(crate) use pool::log;
@@ -51,6 +53,8 @@ pub struct Portfolio {
     pub ridges: Vec<RidgeWeights>,
     /// The regression of the logarithm of a value.
     pub log_ridge: Option<LogRidge>,
+    /// The trees.
+    pub(crate) forest: Option<Forest>,
     /// The newest examples, which two members see more or less of.
     pub memory: Neighbours,
     /// The base rates of the outputs.
@@ -137,6 +141,7 @@ impl Portfolio {
                 .map(|features| LogRidge::new(features.n_features())),
             features,
             filters: Filters::new(spec).map(Arc::new),
+            forest: (plan.has(Member::Forest)).then(|| Forest::new(TREES, n_outputs)),
             memory: Neighbours::new(window),
             base_rates: BaseRates::new(n_outputs),
             no_change: plan.repeats_newest().then(NoChange::default),
@@ -332,6 +337,10 @@ impl Portfolio {
                     let outputs = network.forward(std::slice::from_ref(of_network));
                     scores.extend(outputs.expect("a member is computed on the processor"));
                 }
+                Member::Forest => {
+                    let p = self.forest.iter().flat_map(|forest| forest.outputs(row));
+                    self.extend(&mut scores, p.collect());
+                }
                 Member::LastLabel | Member::LastValue => {
                     let mut newest = self.no_change.unwrap_or_default();
                     newest.target = self::newest(&newest, row);
@@ -470,13 +479,13 @@ mod tests {
             CLASSES,
             NUMBER,
             "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
-             analytic analytic-0.999 neighbours-200 neighbours-1000 last-label stack",
+             analytic analytic-0.999 neighbours-200 neighbours-1000 forest last-label stack",
         );
         check(
             CLASSES,
             TEXT,
             "linear-1.25 linear-2.5 linear-5 linear-10 \
-             neighbours-200 neighbours-1000 network last-label stack",
+             neighbours-200 neighbours-1000 network forest last-label stack",
         );
         check(
             &format!("{CLASSES}[rules]\nrevision = 2\n"),

@@ -28,6 +28,7 @@ impl AutoLearner {
             before,
             after,
             n_since,
+            ..
         } = *amendment;
         let network = self.network();
         let member_outputs = self.portfolio.member_outputs(row, scale, network.as_ref());
@@ -45,6 +46,9 @@ impl AutoLearner {
                 ..self.portfolio.for_network(row).into_owned()
             };
             network.amend(row.into(), amendment, output_loss(&self.portfolio, scale));
+        }
+        if let (Some(learner), Some(forest)) = (&mut self.forest, &mut self.portfolio.forest) {
+            learner.amend(forest, row, amendment);
         }
         let portfolio = &mut self.portfolio;
         portfolio.memory.amend(example, after);

@@ -39,6 +39,9 @@ impl AutoLearner {
         if let Some(network) = &self.network {
             tensors.nest("network", network.weights());
         }
+        if let Some(forest) = &portfolio.forest {
+            tensors.nest("forest", forest.save());
+        }
         if let (Some(learner), Some(served)) = (&self.log_ridge, &portfolio.log_ridge) {
             tensors.nest("log_ridge", learner.weights(served));
         }
@@ -66,6 +69,9 @@ impl AutoLearner {
         }
         if let Some(network) = &self.network {
             tensors.nest("network", network.state());
+        }
+        if let Some(learner) = &self.forest {
+            tensors.nest("forest", learner.save());
         }
         if let Some(learner) = &self.log_ridge {
             tensors.nest("log_ridge", learner.state());
@@ -141,14 +147,23 @@ impl AutoLearner {
             self.n_chosen = state.take_u64("n_chosen", &[Some(spec.task.n_outputs())])?;
         }
         portfolio.no_change = load_no_change(portfolio, weights)?;
-        self.load_values(weights, state)?;
+        self.load_others(form.n_dense, weights, state)?;
         self.serve_ridges();
         Ok(())
     }
 
-    /// The members that only a regression has.
-    fn load_values(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
+    /// The members of classes alone, and those of values alone.
+    fn load_others(
+        &mut self,
+        n_dense: usize,
+        weights: &mut Tensors,
+        state: &mut Tensors,
+    ) -> Result<(), Error> {
         let portfolio = &mut self.portfolio;
+        if let (Some(learner), Some(forest)) = (&mut self.forest, &mut portfolio.forest) {
+            let (mut weights, mut state) = (weights.unnest("forest"), state.unnest("forest"));
+            learner.load(forest, n_dense, (&mut weights, &mut state))?;
+        }
         if let (Some(learner), Some(served)) = (&mut self.log_ridge, &mut portfolio.log_ridge) {
             let (mut weights, mut state) = (weights.unnest("log_ridge"), state.unnest("log_ridge"));
             learner.load(served, &mut weights, &mut state)?;

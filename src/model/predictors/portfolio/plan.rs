@@ -42,6 +42,10 @@ const WIDE: usize = 64;
 /// them a logistic member explores too little (banking77 as 77 arms, rewards alone: mean reward
 /// 0.16 to 0.25 with them, 0.27 to 0.29 without).
 const MANY_ACTIONS: usize = 32;
+/// Trees of the forest, which rows with few dense inputs get, of so many classes at most: a leaf counts
+/// each of them.
+pub(super) const TREES: usize = 6;
+const FOREST_CLASSES_MAX: usize = 64;
 /// The step size of the network: that of a kept one is smaller, since a step moves what it gives as
 /// far as its rows are long (MNIST in five pairs of digits, the network alone with cls-er: 0.927 on the
 /// way and 0.933 afterwards at 0.02, 0.906 and 0.934 at 0.008; er at 0.05: 0.966 and 0.801). Of hashed
@@ -74,6 +78,8 @@ pub enum Member {
     Neighbours(usize),
     /// A small network.
     Network,
+    /// A forest of small trees.
+    Forest,
     /// The newest label again.
     LastLabel,
     /// The newest value again.
@@ -137,6 +143,7 @@ impl Member {
             Member::Exclusive => "analytic-exclusive".to_owned(),
             Member::Neighbours(window) => format!("neighbours-{window}"),
             Member::Network => "network".to_owned(),
+            Member::Forest => "forest".to_owned(),
             Member::LastLabel => "last-label".to_owned(),
             Member::LastValue => "last-value".to_owned(),
             Member::Past(member) => member.name().to_owned(),
@@ -197,8 +204,7 @@ impl Plan {
         let many = bandit && spec.task.n_outputs() > MANY_ACTIONS;
         let regression = matches!(spec.task, Task::Regression);
         let wide = n_dense >= WIDE;
-        let embedded = has(|kind| matches!(kind, InputKind::Embedded { .. }));
-        let n_features = match (embedded, wide) {
+        let n_features = match (has(is_embedded), wide) {
             (true, _) => RIDGE_EMBEDDED,
             (false, true) if spec.retains() => RIDGE_WIDE_KEPT,
             (false, true) => RIDGE_WIDE,
@@ -235,6 +241,7 @@ impl Plan {
             wide,
             has_ridge: ridge.is_some(),
             has_network: network.is_some(),
+            has_forest: kept && !wide && spec.task.n_outputs() <= FOREST_CLASSES_MAX,
             sees_past: spec.sees_past(),
         };
         Plan {
@@ -321,6 +328,10 @@ impl Plan {
     }
 }
 
+fn is_embedded(kind: &InputKind) -> bool {
+    matches!(kind, InputKind::Embedded { .. })
+}
+
 /// The traits of a description that decide which members it gets.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -331,6 +342,7 @@ struct Shape {
     wide: bool,
     has_ridge: bool,
     has_network: bool,
+    has_forest: bool,
     sees_past: bool,
 }
 
@@ -343,6 +355,7 @@ fn members(task: &Task, shape: Shape) -> Vec<Member> {
         wide,
         has_ridge,
         has_network,
+        has_forest,
         sees_past,
     } = shape;
     let bandit = matches!(task, Task::Bandit { .. });
@@ -371,6 +384,7 @@ fn members(task: &Task, shape: Shape) -> Vec<Member> {
     members.extend((sees_past && has_ridge).then_some(Member::AnalyticLog));
     members.extend(windows.iter().map(|window| Member::Neighbours(*window)));
     members.extend(has_network.then_some(Member::Network));
+    members.extend(has_forest.then_some(Member::Forest));
     let past: &[PastMember] = if sees_past { &PAST_MEMBERS } else { &[] };
     members.extend(past.iter().map(|member| Member::Past(*member)));
     members.extend(match task {
