@@ -181,5 +181,7 @@ fn correction(id: PredictionId, n: u64, rng: &mut SmallRng) -> Feedback {
         event_time: None,
         tags: Default::default(),
         actor: String::new(),
+        weight: 1.0,
+        comment: String::new(),
     }
 }

@@ -41,6 +41,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
             event_time: None,
             tags: Default::default(),
             actor: String::new(),
+            weight: 1.0,
+            comment: String::new(),
         })?;
         // On disk from here on, whatever happens to this process.
         let Accepted::Accepted { position } = receipt.wait().await? else {

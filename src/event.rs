@@ -9,6 +9,7 @@ mod records;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
@@ -210,7 +211,14 @@ pub struct Feedback {
     pub tags: BTreeMap<String, String>,
     /// The sender: while nobody is authenticated, the address of the client.
     pub actor: String,
+    /// How much its example counts beside one of weight 1: one of [`WEIGHTS`].
+    pub weight: f64,
+    /// The sender's own words, which nothing reads; may be empty.
+    pub comment: String,
 }
+
+/// The weights that an event can have; a description may allow less.
+pub const WEIGHTS: RangeInclusive<f64> = 0.001..=1000.0;
 
 /// The tag that holds the name of the backfill which an event belongs to.
 pub const BACKFILL_TAG: &str = "backfill";

@@ -58,6 +58,8 @@ fn on(index: usize, columns: Vec<Column>, decision: Option<Decision>, signal: Si
         event_time: None,
         tags: Default::default(),
         actor: String::new(),
+        weight: 1.0,
+        comment: String::new(),
     };
     entry(index as u64 + 2, Event::Feedback(feedback))
 }

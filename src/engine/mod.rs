@@ -33,6 +33,8 @@
 //!     event_time: None,
 //!     tags: Default::default(),
 //!     actor: String::new(),
+//!     weight: 1.0,
+//!     comment: String::new(),
 //! })?;
 //! let accepted = runtime.block_on(receipt.wait())?;
 //! assert!(matches!(accepted, Accepted::Accepted { .. }), "it is on disk");
@@ -87,7 +89,7 @@ pub use host::bounds::{Bound, Level};
 pub(crate) use host::new_labels::check_place;
 use host::runtime::{LearnerTask, ModelRuntime, Queues, RecoveredModel};
 pub use host::served_model::ServedModel;
-pub use host::status::{GateStatus, MemberStatus, State, Status};
+pub use host::status::{GateStatus, MemberStatus, SourceBudget, State, Status};
 pub use host::work::Accepted;
 use host::work::Work;
 use host::write_queue::WriteQueue;

@@ -41,6 +41,8 @@ pub struct Waiting {
     pub is_relabelled: bool,
     /// True if the answer was judged by its label, not by its reward.
     pub is_judged_by_label: bool,
+    /// True if its newest truth was beyond the budget of its source: any other takes its place.
+    pub is_throttled: bool,
     /// The learned part of its reward: a restore brings back that of its version.
     pub held_reward: Option<Held>,
     /// The same of its truth: the index of a class or action, or a value.
@@ -54,13 +56,19 @@ pub struct Held {
     pub value: f64,
     /// The number of the example: as many were learned by then, itself counted.
     pub number: NonZeroU64,
+    /// Its weight: that of the event which taught it first.
+    pub weight: f32,
 }
 
 impl Held {
     /// The example of this number, which is at least 1.
-    pub fn new(value: f64, number: u64) -> Held {
+    pub fn new(value: f64, number: u64, weight: f32) -> Held {
         let number = NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN);
-        Held { value, number }
+        Held {
+            value,
+            number,
+            weight,
+        }
     }
 }
 
@@ -153,6 +161,7 @@ impl PendingPredictions {
                 label: None,
                 is_relabelled: false,
                 is_judged_by_label: false,
+                is_throttled: false,
                 held_reward: None,
                 held_label: None,
             };
@@ -286,7 +295,9 @@ impl PendingPredictions {
     /// tell the two apart.
     pub(super) fn hold_credited(&mut self, n_examples: u64) {
         for waiting in self.waiting.values_mut() {
-            let held = waiting.credited.map(|value| Held::new(value, n_examples));
+            let held = waiting
+                .credited
+                .map(|value| Held::new(value, n_examples, 1.0));
             waiting.held_reward = held;
         }
     }

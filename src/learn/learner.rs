@@ -4,6 +4,7 @@
 //! order of their positions, and its result depends on nothing but state and entry.
 
 mod accounts;
+mod budget;
 mod counterfactual;
 mod drift;
 mod feedback;
@@ -404,6 +405,7 @@ impl Learner {
         // The order that ends a gap brings the windows that are open.
         let closed = self.gap.is_none() && self.close_windows(self.windows_max, lookup)?;
         self.expire();
+        self.forget_spent();
         let mut step = match &entry.event {
             Event::Description(description) => self.describe(description, lookup)?,
             Event::Prediction(prediction) => self.wait(prediction, lookup)?,
@@ -482,6 +484,7 @@ impl Learner {
         self.description = description.clone();
         self.note_revised(&earlier);
         self.watch_as(&earlier);
+        self.budget_as(&earlier);
         self.await_retraining();
         let first = self.stream.newest_version == 0;
         let version = first.then(|| self.make(Reason::Initial)).flatten();

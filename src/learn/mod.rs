@@ -25,6 +25,8 @@
 //!     event_time: None,
 //!     tags: Default::default(),
 //!     actor: String::new(),
+//!     weight: 1.0,
+//!     comment: String::new(),
 //! };
 //! let entry = Entry { position: 1, time: Time(0), event: Event::Feedback(feedback) };
 //! let mut twin = learner.clone();

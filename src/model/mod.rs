@@ -69,7 +69,7 @@ pub(crate) use spec::{
     Optimizer, Rewards, Strategy,
 };
 pub use spec::{
-    Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
+    Budget, Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
     LearnerKind, LowRank, MonitorSettings, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION,
     RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times, encoding_named, rfc_3339_of,
 };

@@ -11,6 +11,7 @@ mod policies;
 mod relabelled;
 mod restored;
 mod rewards;
+mod weights;
 mod wide;
 
 use crate::support::cases::{Case, LONG_TERM, SEED, SHORT_TERM, cases};

@@ -302,6 +302,8 @@ fn wide_summaries() -> Vec<String> {
                 event_time: None,
                 tags: Default::default(),
                 actor: String::new(),
+                weight: 1.0,
+                comment: String::new(),
             };
             let entry = Entry {
                 position,

@@ -26,6 +26,7 @@ mod readme;
 mod recovery;
 mod retraction;
 mod retrain;
+mod sources;
 mod support;
 mod undo;
 mod versions;

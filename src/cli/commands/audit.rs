@@ -144,8 +144,18 @@ pub(super) fn feedback_line(feedback: &AuditedFeedback) -> String {
         position,
         source,
         signal,
+        weight,
+        comment,
         ..
     } = feedback;
+    let weight = match *weight {
+        1.0 => String::new(),
+        weight => format!(", weight {weight}"),
+    };
+    let comment = match comment.as_str() {
+        "" => String::new(),
+        comment => format!(", {comment:?}"),
+    };
     let fate = match feedback.fate.as_str() {
         "" => String::new(),
         fate => format!(", {fate}"),
@@ -155,7 +165,7 @@ pub(super) fn feedback_line(feedback: &AuditedFeedback) -> String {
     } else {
         ""
     };
-    format!("{signal} from {source:?} at {position}{fate}{retracted}")
+    format!("{signal} from {source:?} at {position}{weight}{fate}{retracted}{comment}")
 }
 
 /// The examples that the answering state had learned, by source.
@@ -237,6 +247,8 @@ pub(super) fn feedback_object(event: &AuditedFeedback) -> Value {
         "signal": event.signal,
         "retracted": event.retracted,
         "fate": event.fate,
+        "weight": event.weight,
+        "comment": event.comment,
     })
 }
 

@@ -6,6 +6,7 @@ mod figures;
 
 use perennial::proto::perennial::v1::{
     Confusion, DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus, Retraining,
+    SourceBudget,
 };
 use serde_json::{Map, Value, json};
 
@@ -86,6 +87,9 @@ fn block(status: &ModelStatus) -> Vec<String> {
     let predictions = format!("{waiting} waiting, {unjournaled} unjournaled");
     put("predictions", predictions);
     put("feedback", fates(status));
+    for budget in &status.budgets {
+        put("budget", budget_line(budget));
+    }
     for member in &status.members {
         put("member", member_line(member));
     }
@@ -279,8 +283,23 @@ fn fates(status: &ModelStatus) -> String {
     fates
 }
 
+/// How much of its budget a source has spent.
+fn budget_line(one: &SourceBudget) -> String {
+    let SourceBudget { spent, budget, .. } = one;
+    let source = match one.source.as_str() {
+        "" => "all other sources".to_owned(),
+        source => format!("{source:?}"),
+    };
+    let spent = (spent * 1e3).round() / 1e3;
+    format!("{source} spent {spent} of {budget}")
+}
+
 fn mean(member: &MemberStatus) -> Option<f64> {
     (member.examples > 0).then(|| member.sum / member.examples as f64)
+}
+
+fn budget_object(one: &SourceBudget) -> Value {
+    json!({ "source": one.source, "spent": one.spent, "budget": one.budget })
 }
 
 fn object(status: &ModelStatus) -> Value {
@@ -328,6 +347,7 @@ fn object(status: &ModelStatus) -> Value {
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
         "contradictions": status.contradictions,
+        "budgets": status.budgets.iter().map(budget_object).collect::<Vec<_>>(),
         "waiting": status.waiting,
         "unjournaled": status.unjournaled,
         "remembered": status.remembered,

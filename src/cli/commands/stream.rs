@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// COLUMN=FORMAT, as in day=%d/%m/%Y
     #[arg(long, value_name = "COLUMN", value_parser = event_times)]
     time: Option<EventTimes>,
+    /// How much each row counts beside one of weight 1
+    #[arg(long, value_name = "WEIGHT")]
+    weight: Option<f64>,
     /// Send rows and feedback without waiting until earlier feedback was learned
     #[arg(long)]
     open: bool,
@@ -73,6 +76,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         source: args.source,
         is_once: args.once,
         backfill: args.backfill,
+        weight: args.weight,
         task: &described.task,
     })?;
     let file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;

@@ -256,6 +256,8 @@ fn feedback(row: u64, subject: Subject, signal: Signal) -> Feedback {
         event_time: None,
         tags: BTreeMap::new(),
         actor: String::new(),
+        weight: 1.0,
+        comment: String::new(),
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
     pub evicted: Arc<Evicted>,
+    /// How much of its budget the source has spent that has spent the most, as a fraction.
+    pub budget_used: f64,
 }
 
 /// The slot of one model, and the position it has reached.

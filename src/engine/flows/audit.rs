@@ -101,6 +101,10 @@ pub struct PredictionFeedback {
     pub feedback_id: String,
     /// The signal.
     pub signal: Signal,
+    /// How much its example counts beside one of weight 1.
+    pub weight: f64,
+    /// The sender's own words.
+    pub comment: String,
     /// Its fate when it came; none where that cannot be derived again.
     pub fate: Option<Fate>,
     /// True if the feedback was retracted since.
@@ -330,6 +334,8 @@ fn without_fate(
         source: feedback.source,
         feedback_id: feedback.feedback_id,
         signal: feedback.signal,
+        weight: feedback.weight,
+        comment: feedback.comment,
     }
 }
 

@@ -384,6 +384,8 @@ mod tests {
             event_time: None,
             tags: Default::default(),
             actor: String::new(),
+            weight: 1.0,
+            comment: String::new(),
         }
     }
 

@@ -66,10 +66,12 @@ pub(crate) enum Kind {
     Clock,
     /// Descriptors that the learner reads with.
     Descriptors,
+    /// The budget of the source that has spent the most of its own.
+    SourceBudget,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 9] = [
+    pub(crate) const ALL: [Kind; 10] = [
         Kind::PredictionBytes,
         Kind::FeedbackBytes,
         Kind::FeedbackIds,
@@ -79,6 +81,7 @@ impl Kind {
         Kind::WriteQueue,
         Kind::Clock,
         Kind::Descriptors,
+        Kind::SourceBudget,
     ];
 
     pub(crate) fn word(self) -> &'static str {
@@ -92,6 +95,7 @@ impl Kind {
             Kind::WriteQueue => "write_queue",
             Kind::Clock => "clock",
             Kind::Descriptors => "descriptors",
+            Kind::SourceBudget => "source_budget",
         }
     }
 
@@ -110,7 +114,7 @@ impl Kind {
         match self {
             Kind::PredictionBytes | Kind::FeedbackBytes => 0.97,
             Kind::FeedbackIds => 0.4,
-            Kind::WaitingPredictions | Kind::BackfillIds => 0.9,
+            Kind::WaitingPredictions | Kind::BackfillIds | Kind::SourceBudget => 0.9,
             Kind::Lag | Kind::WriteQueue | Kind::Clock | Kind::Descriptors => 0.5,
         }
     }

@@ -84,6 +84,7 @@ impl Follower {
             unserved: learner.unserved(),
             model: model.clone(),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
+            budget_used: learner.budget_used(),
         }
     }
 
@@ -99,6 +100,7 @@ impl Follower {
             unserved: None,
             model: Arc::new(learner.unserved_model()?),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
+            budget_used: learner.budget_used(),
         })
     }
 

@@ -85,6 +85,7 @@ impl ModelRuntime {
                 let waits = self.health.is_starved() || self.retry.is_waiting();
                 f64::from(u8::from(waits))
             }
+            Kind::SourceBudget => served.budget_used,
         }
     }
 
@@ -135,6 +136,12 @@ impl ModelRuntime {
                  journal with, and goes on by itself once there is one: close connections, or \
                  raise the limit (ulimit -n)"
                 .to_owned(),
+            Kind::SourceBudget => {
+                "a source has spent its budget: what else it sends is scored and not \
+                 learned until others have taught more, or sources.within has passed; raise \
+                 sources.budget in model.toml, or vouch for the source under sources.vouched"
+                    .to_owned()
+            }
         }
     }
 

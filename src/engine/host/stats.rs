@@ -10,7 +10,7 @@ use crate::engine::error::Error;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
-use crate::engine::host::status::{GateStatus, MemberStatus, State, Status};
+use crate::engine::host::status::{GateStatus, MemberStatus, SourceBudget, State, Status};
 use crate::event::Time;
 use crate::learn::{Fate, Figure, Learner};
 use crate::model::{Device, REVISION, Task, profile};
@@ -178,11 +178,29 @@ impl Follower {
         status.members = shares.enumerate().map(member).collect();
         let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
         status.fates = Fate::ALL.map(count).into();
+        status.budgets = budgets(learner);
         status.contradictions = learner.ledger().n_contradictions();
         status.waiting = learner.joins().n_silent() as u64;
         status.remembered = learner.learned().n_remembered() as u64;
         status.digest = digest.then(|| learner.learned().digest());
     }
+}
+
+/// What sources have spent, those that have spent the most first, in the order of their names.
+fn budgets(learner: &Learner) -> Vec<SourceBudget> {
+    const SHOWN_MAX: usize = 20;
+    let Some(budget) = &learner.spec().budget else {
+        return Vec::new();
+    };
+    let one = |(source, spent): (&str, f64)| SourceBudget {
+        source: source.to_owned(),
+        spent,
+        budget: budget.weight,
+    };
+    let mut all: Vec<SourceBudget> = learner.spent().map(one).collect();
+    all.sort_by(|a, b| b.spent.total_cmp(&a.spent).then(a.source.cmp(&b.source)));
+    all.truncate(SHOWN_MAX);
+    all
 }
 
 /// The evidence about the weights of a learner.

@@ -77,6 +77,9 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.
     pub fates: BTreeMap<&'static str, u64>,
+    /// What sources have spent of their budgets, those that have spent the most first; none where there
+    /// are no budgets.
+    pub budgets: Vec<SourceBudget>,
     /// Of the quarantined: events that contradict the label of another source.
     pub contradictions: u64,
     /// Predictions without feedback so far.
@@ -130,6 +133,17 @@ impl GateStatus {
         let open = |one: &&Incident| one.state != IncidentState::Closed;
         self.incidents.iter().filter(open).count()
     }
+}
+
+/// What a source has spent of its budget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceBudget {
+    /// Its name; empty for all together that nobody vouches for.
+    pub source: String,
+    /// The weights of the examples that it has taught and that still count.
+    pub spent: f64,
+    /// The most that it may teach.
+    pub budget: f64,
 }
 
 /// One member of a portfolio.

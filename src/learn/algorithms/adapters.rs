@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::analytic::{Recursion, Settings};
-use super::example::{Amendment, Known};
+use super::example::{Amendment, Known, weighted};
 use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
@@ -109,7 +109,9 @@ impl AdapterLearner {
         }
         let phi = features(vector);
         let wanted = wanted(target, scale, self.guide.scores(&phi));
-        self.guide.observe(&phi, &wanted);
+        let weight = known.weight;
+        self.guide
+            .observe(&weighted(&phi, weight), &weighted(&wanted, weight));
         tokens.truncate(TOKENS_KEPT);
         let stored = Arc::new(StoredExample {
             row: StoredRow::Encoded(Encoded {
@@ -119,6 +121,7 @@ impl AdapterLearner {
             }),
             target,
             example,
+            weight: known.weight,
             is_anchor: false,
             outputs: Vec::new(),
         });
@@ -142,7 +145,10 @@ impl AdapterLearner {
         let [before, after] =
             [amendment.before, amendment.after].map(|target| wanted(target, scale, scores.clone()));
         let left = FORGETTING.powf(amendment.n_since as f64);
-        self.guide.amend(&phi, [&before, &after], left);
+        let weight = amendment.weight;
+        let both = [&before, &after].map(|wanted| weighted(wanted, weight));
+        let phi = weighted(&phi, weight);
+        self.guide.amend(&phi, [&both[0], &both[1]], left);
         self.memory
             .amend(amendment.example, amendment.after, |_| {});
     }
@@ -196,6 +202,7 @@ impl AdapterLearner {
         for (drawn, (vector, gradient)) in drawn.iter().zip(rows) {
             let scores = self.guide.scores(&features(vector));
             let wanted = wanted(drawn.stored.target, scale, scores.clone());
+            let factor = factor * drawn.stored.weight;
             let errors = scores
                 .iter()
                 .zip(&wanted)

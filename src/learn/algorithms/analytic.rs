@@ -12,7 +12,7 @@ mod recursion;
 
 use std::ops::Range;
 
-use super::example::{Amendment, Known, Outcome};
+use super::example::{Amendment, Known, Outcome, weighted};
 use super::retention::Asked;
 use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
@@ -147,6 +147,7 @@ impl AnalyticLearner {
             row: row.into(),
             target,
             example,
+            weight: known.weight,
             is_anchor: false,
             outputs: Vec::new(),
         });
@@ -166,15 +167,18 @@ impl AnalyticLearner {
         if let Some(inverse_temperature) = &mut self.inverse_temperature {
             for (stored, phi) in examples.iter().zip(phi.chunks_exact(n_features)) {
                 if let Target::Class(class) = stored.target {
-                    inverse_temperature.observe(&self.recursions[0].scores(phi), class as usize);
+                    let scores = self.recursions[0].scores(phi);
+                    inverse_temperature.observe(&scores, class as usize, stored.weight);
                 }
             }
         }
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let (mut rows, mut wanted) = (Vec::new(), Vec::new());
             for (stored, phi) in examples.iter().zip(phi.chunks_exact(n_features)) {
-                if push_targets(stored.target, index, self.n_outputs, scale, &mut wanted) {
-                    rows.extend_from_slice(phi);
+                let (mut targets, weight) = (Vec::new(), stored.weight);
+                if push_targets(stored.target, index, self.n_outputs, scale, &mut targets) {
+                    rows.extend_from_slice(&weighted(phi, weight));
+                    wanted.extend_from_slice(&weighted(&targets, weight));
                 }
             }
             recursion.observe(&rows, &wanted);
@@ -190,15 +194,16 @@ impl AnalyticLearner {
             stored.target = amendment.after;
             return Outcome::Waits;
         }
-        let phi = self.features.phi(row);
+        let (phi, weight) = (self.features.phi(row), amendment.weight);
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let wanted = |target| {
                 let mut wanted = Vec::new();
-                push_targets(target, index, self.n_outputs, scale, &mut wanted).then_some(wanted)
+                let has_some = push_targets(target, index, self.n_outputs, scale, &mut wanted);
+                has_some.then(|| weighted(&wanted, weight).into_owned())
             };
             let left = recursion.left_after(amendment.n_since);
             if let (Some(before), Some(after)) = (wanted(amendment.before), wanted(amendment.after))
-                && !recursion.amend(&phi, [&before, &after], left)
+                && !recursion.amend(&weighted(&phi, weight), [&before, &after], left)
             {
                 return Outcome::Rejected(0);
             }
@@ -207,7 +212,8 @@ impl AnalyticLearner {
             (&mut self.inverse_temperature, amendment.after)
         {
             // What it learned from the example depended on the estimates of then.
-            inverse_temperature.observe(&self.recursions[0].scores(&phi), class as usize);
+            let scores = self.recursions[0].scores(&phi);
+            inverse_temperature.observe(&scores, class as usize, weight);
         }
         Outcome::Updated(0)
     }

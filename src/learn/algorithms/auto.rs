@@ -18,7 +18,7 @@ mod weighing;
 use std::sync::Arc;
 
 use super::analytic::{Recursion, Settings};
-use super::example::{Known, amends_rewards};
+use super::example::{Known, amends_rewards, weighted};
 use super::gradient::GradientLearner;
 use super::output_loss::OutputLoss;
 use super::retention::Asked;
@@ -217,8 +217,9 @@ impl AutoLearner {
         if let Some(likeness) = &mut self.likeness {
             likeness.observe(&self.portfolio.with_newest(row, scale));
         }
-        self.learn_linear_members(row, &member_outputs.scores, target, scale);
-        self.learn_ridges(member_outputs, target, scale);
+        let taught = (target, known.weight);
+        self.learn_linear_members(row, &member_outputs.scores, taught, scale);
+        self.learn_ridges(member_outputs, taught, scale);
         self.learn_network(row, known, scale);
         if let (Some(learner), Some(forest)) = (&mut self.forest, &mut self.portfolio.forest) {
             learner.observe(forest, row, known);
@@ -245,7 +246,7 @@ impl AutoLearner {
         if let (Some(past), Some(series)) = (&mut self.past, &mut portfolio.series) {
             past.observe(series, row, known);
         }
-        portfolio.base_rates.observe(known.target);
+        portfolio.base_rates.observe(known.target, known.weight);
         if let Some(last) = &mut portfolio.no_change {
             learn_no_change(last, known.target);
         }
@@ -350,9 +351,10 @@ impl AutoLearner {
         pool::amend(&mut portfolio.pool.weights, &more);
         portfolio.range.observe(reward);
         portfolio.memory.correct(row, target);
-        portfolio.base_rates.observe(target);
-        self.learn_linear_members(row, &member_outputs.scores, target, scale);
-        self.learn_ridges(member_outputs, target, scale);
+        portfolio.base_rates.observe(target, 1.0);
+        let taught = (target, 1.0);
+        self.learn_linear_members(row, &member_outputs.scores, taught, scale);
+        self.learn_ridges(member_outputs, taught, scale);
         self.learn_network(row, target.into(), scale);
     }
 
@@ -396,10 +398,20 @@ impl AutoLearner {
         }
     }
 
-    fn learn_ridges(&mut self, member_outputs: &MemberOutputs, target: Target, scale: &Scale) {
+    /// Learns a target of this weight.
+    fn learn_ridges(
+        &mut self,
+        member_outputs: &MemberOutputs,
+        (target, weight): (Target, f32),
+        scale: &Scale,
+    ) {
         let n_outputs = self.portfolio.n_outputs();
         let earned = |best: u32, action| f64::from(u8::from(best as usize == action));
-        let (phi, n_each) = (&member_outputs.phi, self.n_recursions_each());
+        let (unweighted, n_each) = (&member_outputs.phi, self.n_recursions_each());
+        let phi = &*weighted(unweighted, weight);
+        let learn = |recursion: &mut Recursion, targets: &[f32]| {
+            recursion.observe(phi, &weighted(targets, weight));
+        };
         let analytic = |member: &Member| matches!(member, Member::Analytic(_));
         let first = self.portfolio.plan.places(analytic).start;
         for (index, recursions) in self.recursions.chunks_exact_mut(n_each).enumerate() {
@@ -407,21 +419,22 @@ impl AutoLearner {
                 Target::Class(class) => {
                     let mut targets = vec![0.0; n_outputs];
                     targets[class as usize] = 1.0;
-                    recursions[0].observe(phi, &targets);
+                    learn(&mut recursions[0], &targets);
                 }
                 Target::Value(value) => {
                     let member = first + index;
                     let answered = member_outputs.outputs[member];
                     let wanted = self.portfolio.wanted(value, scale);
                     let error = self.error_scale.held(member, answered - wanted);
-                    recursions[0].observe(phi, &[answered - error]);
+                    learn(&mut recursions[0], &[answered - error]);
                 }
                 Target::Reward { action, reward } => {
-                    recursions[action as usize].observe(phi, &[scale.standardise(reward)]);
+                    let wanted = scale.standardise(reward);
+                    learn(&mut recursions[action as usize], &[wanted]);
                 }
                 Target::BestAction(best) => {
                     for (action, recursion) in recursions.iter_mut().enumerate() {
-                        recursion.observe(phi, &[scale.standardise(earned(best, action))]);
+                        learn(recursion, &[scale.standardise(earned(best, action))]);
                     }
                 }
                 Target::Correction { action, by, .. } => {
@@ -434,19 +447,20 @@ impl AutoLearner {
         }
         let log_ridge = (&mut self.log_ridge, &mut self.portfolio.log_ridge);
         if let ((Some(learner), Some(served)), Target::Value(value)) = (log_ridge, target) {
-            learner.observe(served, phi, value);
+            learner.observe(served, unweighted, (value, weight));
         }
-        self.learn_exclusive(member_outputs, target);
+        self.learn_exclusive(member_outputs, (target, weight));
         self.serve_ridges();
     }
 
-    fn learn_exclusive(&mut self, member_outputs: &MemberOutputs, target: Target) {
+    fn learn_exclusive(&mut self, member_outputs: &MemberOutputs, (target, weight): (Target, f32)) {
         let wanted = self.shares_of(member_outputs, target);
         let Some(recursion) = &mut self.exclusive else {
             return;
         };
         if let Some(wanted) = wanted {
-            recursion.observe(&member_outputs.phi, &wanted);
+            let phi = weighted(&member_outputs.phi, weight);
+            recursion.observe(&phi, &weighted(&wanted, weight));
         }
         if let Target::Correction { action, by, .. } = target {
             let by = self.portfolio.range.part(by);

@@ -1,7 +1,20 @@
 //! An example as every algorithm takes it: its truth, its amendment, its effect.
 
+use std::borrow::Cow;
+
 use crate::event::PredictionId;
 use crate::model::{Encoded, RawRow, Remembered, Spec, StoredRow, Target, Task};
+
+/// An example that comes to be learned: the truth of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct NewExample {
+    /// The truth.
+    pub target: Target,
+    /// How much it counts beside an example of weight 1.
+    pub weight: f32,
+    /// The prediction that its row was asked by, where it was asked.
+    pub asked: Option<PredictionId>,
+}
 
 /// The truth of a row that is learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,6 +23,8 @@ pub(crate) struct Known<'a> {
     pub target: Target,
     /// The number of the example; none under the first revision.
     pub example: Option<u64>,
+    /// How much it counts beside an example of weight 1.
+    pub weight: f32,
     /// Whether its row is an anchor of the retention set: no memory stores it.
     pub is_anchor: bool,
     /// The row as memories store it; none under earlier revisions than the third, where they store it
@@ -27,6 +42,7 @@ impl From<Target> for Known<'_> {
         Known {
             target,
             example: None,
+            weight: 1.0,
             is_anchor: false,
             raw: None,
             asked: None,
@@ -46,6 +62,7 @@ impl Known<'_> {
         Remembered {
             target: self.target,
             number: self.example,
+            weight: self.weight,
         }
     }
 }
@@ -55,6 +72,8 @@ impl Known<'_> {
 pub(crate) struct Amendment {
     /// The number of the example: see [`super::learned::Learned::next_number`].
     pub example: u64,
+    /// The weight that it was learned with, and keeps.
+    pub weight: f32,
     /// The target that it was learned with.
     pub before: Target,
     /// The right target.
@@ -77,6 +96,16 @@ pub(crate) enum Outcome {
     /// The device that was to learn it failed, as this sentence says; the learning since the last
     /// checkpoint stands in the journal alone.
     Failed(String),
+}
+
+/// Features and targets of an example, by the root of its weight: a regression learns such a row as it
+/// learns the example itself as often as the weight says (weighted least squares).
+pub(crate) fn weighted(values: &[f32], weight: f32) -> Cow<'_, [f32]> {
+    if weight == 1.0 {
+        return Cow::Borrowed(values);
+    }
+    let root = weight.sqrt();
+    values.iter().map(|value| value * root).collect()
 }
 
 /// True if the learners of this description keep the past updates that amending rewards needs.

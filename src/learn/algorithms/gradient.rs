@@ -212,6 +212,7 @@ impl GradientLearner {
             row: known.stored(row),
             target,
             example,
+            weight: known.weight,
             is_anchor,
             outputs: Vec::new(),
         });
@@ -314,9 +315,11 @@ impl GradientLearner {
         }
         self.offset_logits(new, logit_offsets);
         let losses = self.gradient((new, amended), (drawn, logit_offsets), output_loss);
+        let new_share = self.new_share(new.len(), amended);
+        let drawn_share = 1.0 / drawn.len().max(1) as f32;
         shares.clear();
-        shares.resize(new.len(), self.new_share(new.len(), amended));
-        shares.resize(rows.len(), 1.0 / drawn.len().max(1) as f32);
+        shares.extend(new.iter().map(|stored| stored.weight * new_share));
+        shares.extend(drawn.iter().map(|one| one.stored.weight * drawn_share));
         if !(losses.new.is_finite() && self.network.step(&self.settings, &rows, shares)?) {
             // Weights that answer a finite row without end would do so for ever.
             if rows.iter().all(|row| row.is_finite()) {

@@ -3,6 +3,7 @@
 //! Invariant: nothing here knows positions, times or versions, and of predictions only what was known
 //! when the newest of them were asked.
 
+mod amend;
 pub(crate) mod answers;
 mod rows;
 mod saved;
@@ -12,12 +13,12 @@ use std::sync::Arc;
 use super::adapters::AdapterLearner;
 use super::analytic::AnalyticLearner;
 use super::auto::AutoLearner;
-use super::example::{Amendment, Known, Outcome, amends_rewards};
+use super::example::{Known, NewExample, Outcome, amends_rewards};
 use super::gradient::GradientLearner;
 use super::neighbours::NeighboursLearner;
 use super::output_loss::OutputLoss;
 use super::retention::Retention;
-use crate::event::{Batch, Column, Prediction, PredictionId};
+use crate::event::{Batch, Column, Prediction};
 use crate::learn::memory::class_shares::ClassShares;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
@@ -335,21 +336,19 @@ impl Learned {
         }
     }
 
-    /// Learns row `row` of `batch`, of the prediction `asked` where it was asked; `scores` receives
-    /// what each member earned before it learned.
+    /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
     ///
     /// `encoders` are those whose adapters learn, by the place of their input: an example of a text
     /// is its vector by the encoder as it is now, whatever the vector was when the text came.
     pub(crate) fn observe(
         &mut self,
-        batch: &Batch,
-        row: usize,
-        (target, asked): (Target, Option<PredictionId>),
+        (batch, row): (&Batch, usize),
+        new: NewExample,
         encoders: &[Option<Arc<TextEncoder>>],
         scores: &mut Vec<f64>,
     ) -> Outcome {
         if encoders.is_empty() {
-            return self.learn(batch, row, (target, asked), scores);
+            return self.learn(batch, row, new, scores);
         }
         let adapters: Vec<_> = self.adapters().collect();
         let batch = match embed_again(batch.row(row), encoders, &adapters) {
@@ -357,44 +356,19 @@ impl Learned {
             Err(error) => return not_encoded(&error, 1),
         };
         let example = self.next_known();
-        let mut outcome = self.learn(&batch, 0, (target, asked), scores);
+        let mut outcome = self.learn(&batch, 0, new, scores);
         if !matches!(outcome, Outcome::Rejected(_)) {
             let scale = self.target;
             let known = Known {
                 example,
-                ..target.into()
+                weight: new.weight,
+                ..new.target.into()
             };
             self.each_adapted(&batch, encoders, |learner, encoder, text, vector| {
                 let observed = learner.observe(encoder, (text, vector), known, &scale);
                 if let Err(error) = observed {
                     outcome = Outcome::Failed(error.to_string());
                 }
-            });
-        }
-        outcome
-    }
-
-    /// Makes good what was learned of an example that is another by now; no example is counted.
-    pub(crate) fn amend(
-        &mut self,
-        batch: &Batch,
-        row: usize,
-        amendment: Amendment,
-        encoders: &[Option<Arc<TextEncoder>>],
-    ) -> Outcome {
-        if encoders.is_empty() {
-            return self.amend_row(batch, row, amendment);
-        }
-        let adapters: Vec<_> = self.adapters().collect();
-        let batch = match embed_again(batch.row(row), encoders, &adapters) {
-            Ok(batch) => batch,
-            Err(error) => return not_encoded(&error, 0),
-        };
-        let outcome = self.amend_row(&batch, 0, amendment);
-        if !matches!(outcome, Outcome::Rejected(_)) {
-            let scale = self.target;
-            self.each_adapted(&batch, encoders, |learner, _, _, vector| {
-                learner.amend(vector, &amendment, &scale);
             });
         }
         outcome
@@ -416,43 +390,6 @@ impl Learned {
                 let vector: Vec<f32> = model::floats(vectors, 0, width).collect();
                 pass(learner, encoder, &texts[0], &vector);
             }
-        }
-    }
-
-    fn amend_row(&mut self, batch: &Batch, row: usize, amendment: Amendment) -> Outcome {
-        let (before, after) = (amendment.before, amendment.after);
-        if let (Some(before), Some(after)) = (before.number(), after.number()) {
-            let newest = self.newest.as_mut().unwrap_or(&mut self.target);
-            newest.amend(before, after);
-            self.rescale();
-        }
-        if let Some(shares) = &mut self.class_shares {
-            shares.amend(before, after, amendment.n_since);
-        }
-        let first_rows = self.first_rows.as_ref();
-        let mut encoded = match first_rows.and_then(|rows| rows.row(amendment.example)) {
-            Some(row) => row.clone(),
-            None => self.encoder.encode(batch, row),
-        };
-        if let Kind::Auto(learner) = &self.kind {
-            encoded.past = learner.past_of_example(batch, row, amendment.example);
-        }
-        let retention = self.retention.as_mut();
-        let is_anchor = retention.is_some_and(|all| all.amend(amendment.example, amendment.after));
-        let scale = &self.target;
-        let since = |counts: &OutputCounts| counts.since(amendment.before, amendment.n_since);
-        let amendment = &Amendment {
-            is_anchor,
-            n_since: self.counts.as_ref().map_or(amendment.n_since, since),
-            ..amendment
-        };
-        match &mut self.kind {
-            Kind::Gradient(learner) => {
-                learner.amend(encoded.into(), amendment, OutputLoss::Plain(scale))
-            }
-            Kind::Analytic(learner) => learner.amend(&encoded, amendment, scale),
-            Kind::Auto(learner) => amended(learner.amend(&encoded, amendment, scale)),
-            Kind::Neighbours(learner) => amended(learner.amend(amendment)),
         }
     }
 
@@ -485,11 +422,15 @@ impl Learned {
         &mut self,
         batch: &Batch,
         row: usize,
-        (target, asked): (Target, Option<PredictionId>),
+        new: NewExample,
         scores: &mut Vec<f64>,
     ) -> Outcome {
-        let new = !matches!(target, Target::Correction { .. });
-        if new {
+        let NewExample {
+            target,
+            weight,
+            asked,
+        } = new;
+        if !matches!(target, Target::Correction { .. }) {
             self.encoder.observe(batch, row);
         }
         target.observe(self.newest.as_mut().unwrap_or(&mut self.target));
@@ -502,7 +443,9 @@ impl Learned {
         let (mut row, raw) = self.encode(batch, place);
         let example = self.next_known();
         self.ask_anchors();
-        let is_anchor = row.is_finite() && self.is_anchor((batch, place), target, example);
+        // An anchor is asked as if its row had been learned once.
+        let may_be = row.is_finite() && weight == 1.0;
+        let is_anchor = may_be && self.is_anchor((batch, place), target, example);
         if let (Some(first_rows), Some(example)) = (&mut self.first_rows, example) {
             first_rows.observe(example, &row);
         }
@@ -511,6 +454,7 @@ impl Learned {
         let known = Known {
             target,
             example,
+            weight,
             is_anchor,
             raw: raw.as_ref(),
             asked,
@@ -527,12 +471,12 @@ impl Learned {
         {
             learner.forget_asked(id);
         }
-        self.count(target, &outcome);
+        self.count((target, weight), &outcome);
         outcome
     }
 
     /// Counts an example, or forgets what was rejected.
-    fn count(&mut self, target: Target, outcome: &Outcome) {
+    fn count(&mut self, (target, weight): (Target, f32), outcome: &Outcome) {
         match *outcome {
             Outcome::Rejected(n_examples) => {
                 // What waited with it is not learned either.
@@ -549,7 +493,7 @@ impl Learned {
         if !matches!(outcome, Outcome::Rejected(_)) {
             self.counts.iter_mut().for_each(|all| all.observe(target));
             let shares = self.class_shares.iter_mut();
-            shares.for_each(|all| all.observe(target));
+            shares.for_each(|all| all.observe(target, weight));
         }
     }
 }
@@ -561,15 +505,6 @@ fn not_encoded(error: &EncoderError, n_rejected: u64) -> Outcome {
         Outcome::Failed(error.to_string())
     } else {
         Outcome::Rejected(n_rejected)
-    }
-}
-
-/// The outcome of an example that is amended at once, or not at all.
-fn amended(amended: bool) -> Outcome {
-    if amended {
-        Outcome::Updated(0)
-    } else {
-        Outcome::Rejected(0)
     }
 }
 

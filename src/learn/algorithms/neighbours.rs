@@ -56,7 +56,7 @@ impl NeighboursLearner {
                 None => self.nearest.memory.push(row, known.remembered()),
             },
         }
-        self.nearest.base_rates.observe(target);
+        self.nearest.base_rates.observe(target, known.weight);
         true
     }
 
@@ -67,10 +67,12 @@ impl NeighboursLearner {
             before,
             after,
             n_since,
+            weight,
             ..
         } = *amendment;
         self.nearest.memory.amend(example, after);
-        self.nearest.base_rates.amend(before, after, n_since);
+        let both = [before, after];
+        self.nearest.base_rates.amend(both, weight, n_since);
         true
     }
 
@@ -101,6 +103,7 @@ pub(crate) fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
             row,
             target: example.target,
             example: example.number,
+            weight: example.weight,
             is_anchor: false,
             outputs: Vec::new(),
         })
@@ -134,6 +137,7 @@ pub(crate) fn load(
         let example = Remembered {
             target: stored.target,
             number: stored.example,
+            weight: stored.weight,
         };
         match &stored.row {
             StoredRow::Encoded(row) if row.is_finite() => memory.push(row, example),

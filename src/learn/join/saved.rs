@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 
 use super::{Held, PendingPredictions, Waiting};
 use crate::event::{PredictionId, Time};
+use crate::learn::memory::is_weight;
 use crate::model::weights::{Error, Tensors};
 
 /// Kinds of the rows of `waiting.held`: the learned reward of a prediction, and its learned label.
@@ -25,6 +26,7 @@ impl PendingPredictions {
     pub(in crate::learn) fn save(&self, tensors: &mut Tensors) {
         let (mut columns, mut rewards) = (Vec::with_capacity(7 * self.len()), Vec::new());
         let (mut labels, mut held, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        let mut weights = Vec::new();
         let all = self.order.iter();
         let all = all.filter_map(|id| self.waiting.get_key_value(id));
         for (index, (id, waiting)) in all.enumerate() {
@@ -37,6 +39,7 @@ impl PendingPredictions {
             for (kind, one) in [(REWARD, waiting.held_reward), (LABEL, waiting.held_label)] {
                 held.extend(one.iter().flat_map(|one| [index, kind, one.number.get()]));
                 values.extend(one.map(|one| one.value));
+                weights.extend(one.map(|one| one.weight));
             }
         }
         tensors.put_u64("waiting", &[self.len(), 7], columns);
@@ -47,6 +50,7 @@ impl PendingPredictions {
         if !held.is_empty() {
             tensors.put_u64("waiting.held", &[values.len(), 3], held);
             tensors.put_f64("waiting.held.values", &[values.len()], values);
+            put_weights("waiting.held.weights", weights, tensors);
         }
         let expired = [(self.expired >> 64) as u64, self.expired as u64];
         let numbers = vec![expired[0], expired[1], self.n_closed as u64];
@@ -137,6 +141,9 @@ impl HeldExamples {
                     hash.update(&kind.to_le_bytes());
                     hash.update(&one.number.get().to_le_bytes());
                     hash.update(&one.value.to_bits().to_le_bytes());
+                    if one.weight != 1.0 {
+                        hash.update(&one.weight.to_bits().to_le_bytes());
+                    }
                 }
             }
         }
@@ -152,6 +159,7 @@ impl HeldExamples {
                 label: None,
                 is_relabelled: false,
                 is_judged_by_label: false,
+                is_throttled: false,
                 held_reward: *reward,
                 held_label: *label,
                 ..*waiting
@@ -167,17 +175,19 @@ impl HeldExamples {
     }
 
     pub(in crate::learn) fn save(&self, tensors: &mut Tensors) {
-        let (mut columns, mut values) = (Vec::new(), Vec::new());
+        let (mut columns, mut values, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for (id, reward, label) in &self.0 {
             for (kind, one) in [(REWARD, reward), (LABEL, label)] {
                 let halves = [(id.0 >> 64) as u64, id.0 as u64];
                 let row = one.map(|one| [halves[0], halves[1], kind, one.number.get()]);
                 columns.extend(row.into_iter().flatten());
                 values.extend(one.map(|one| one.value));
+                weights.extend(one.map(|one| one.weight));
             }
         }
         tensors.put_u64("held", &[values.len(), 4], columns);
         tensors.put_f64("held.values", &[values.len()], values);
+        put_weights("held.weights", weights, tensors);
     }
 
     /// As it was saved; none where nothing was.
@@ -187,15 +197,20 @@ impl HeldExamples {
         }
         let columns = tensors.take_u64("held", &[None, Some(4)])?;
         let values = tensors.take_f64("held.values", &[Some(columns.len() / 4)])?;
+        let weights = take_weights("held.weights", values.len(), tensors)?;
         let mut all: Vec<HeldPair> = Vec::new();
-        for (row, value) in columns.chunks_exact(4).zip(values) {
+        for ((row, value), weight) in columns.chunks_exact(4).zip(values).zip(weights) {
             let id = PredictionId(id(row));
             if all.last().is_none_or(|(last, _, _)| *last != id) {
                 all.push((id, None, None));
             }
             let (_, reward, label) = all.last_mut().expect("there is one");
             let number = NonZeroU64::new(row[3]);
-            let held = number.map(|number| Held { value, number });
+            let held = number.map(|number| Held {
+                value,
+                number,
+                weight,
+            });
             match row[2] {
                 REWARD => *reward = held,
                 LABEL => *label = held,
@@ -215,7 +230,7 @@ impl HeldExamples {
         let all = take_waiting(tensors)?.into_iter();
         let held = |(id, waiting): (u128, Waiting)| {
             let credited = waiting.credited.filter(|_| revision < 2);
-            let credited = credited.map(|value| Held::new(value, n_examples));
+            let credited = credited.map(|value| Held::new(value, n_examples, 1.0));
             let reward = waiting.held_reward.or(credited);
             (PredictionId(id), reward, waiting.held_label)
         };
@@ -223,6 +238,25 @@ impl HeldExamples {
             reward.is_some() || label.is_some()
         };
         Ok(HeldExamples(all.map(held).filter(some).collect()))
+    }
+}
+
+/// Saves F32 weights `[n]`; nothing where each is 1.
+fn put_weights(name: &str, weights: Vec<f32>, tensors: &mut Tensors) {
+    if weights.iter().any(|weight| *weight != 1.0) {
+        tensors.put_f32(name, &[weights.len()], weights);
+    }
+}
+
+/// As [`put_weights`] saved them.
+fn take_weights(name: &str, n: usize, tensors: &mut Tensors) -> Result<Vec<f32>, Error> {
+    if !tensors.0.contains_key(name) {
+        return Ok(vec![1.0; n]);
+    }
+    let weights = tensors.take_f32(name, &[Some(n)])?;
+    match weights.iter().find(|weight| !is_weight(**weight)) {
+        Some(weight) => Err(Error::value(name, format!("a weight of {weight}"))),
+        None => Ok(weights),
     }
 }
 
@@ -237,6 +271,7 @@ fn flags(waiting: &Waiting) -> u64 {
         waiting.credited.is_some(),
         waiting.is_relabelled,
         waiting.is_judged_by_label,
+        waiting.is_throttled,
     ];
     let flags = flags.iter().rev();
     flags.fold(0, |bits, flag| bits << 1 | u64::from(*flag))
@@ -261,6 +296,7 @@ fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, Waiting)>, Error> {
                 label: None,
                 is_relabelled: flag(3),
                 is_judged_by_label: flag(4),
+                is_throttled: flag(5),
                 held_reward: None,
                 held_label: None,
             };
@@ -278,10 +314,15 @@ fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, Waiting)>, Error> {
     if tensors.0.contains_key("waiting.held") {
         let held = tensors.take_u64("waiting.held", &[None, Some(3)])?;
         let values = tensors.take_f64("waiting.held.values", &[Some(held.len() / 3)])?;
-        for (row, value) in held.chunks_exact(3).zip(values) {
+        let weights = take_weights("waiting.held.weights", values.len(), tensors)?;
+        for ((row, value), weight) in held.chunks_exact(3).zip(values).zip(weights) {
             let (_, one) = all.get_mut(row[0] as usize).ok_or_else(|| wrong(row[0]))?;
             let number = NonZeroU64::new(row[2]);
-            let held = number.map(|number| Held { value, number });
+            let held = number.map(|number| Held {
+                value,
+                number,
+                weight,
+            });
             match row[1] {
                 REWARD => one.held_reward = held,
                 LABEL => one.held_label = held,
@@ -310,10 +351,10 @@ mod tests {
         };
         let mut joins = PendingPredictions::default();
         joins.wait(&prediction, 3, Time(50));
-        joins.update(ids[1], |one| one.held_reward = Some(Held::new(0.5, 9)));
+        joins.update(ids[1], |one| one.held_reward = Some(Held::new(0.5, 9, 1.0)));
         joins.update(ids[2], |one| {
-            one.held_reward = Some(Held::new(-1.5, 4));
-            one.held_label = Some(Held::new(2.0, 5));
+            one.held_reward = Some(Held::new(-1.5, 4, 2.5));
+            one.held_label = Some(Held::new(2.0, 5, 1.0));
             one.credited = Some(17.0);
         });
         joins
@@ -336,7 +377,7 @@ mod tests {
         let mut tensors = Tensors::default();
         held.save(&mut tensors);
         let n_bytes: usize = tensors.0.values().map(|one| one.data.n_bytes()).sum();
-        assert_eq!(n_bytes, 3 * 40);
+        assert_eq!(n_bytes, 3 * (40 + 4), "one has a weight of its own");
         assert_eq!(HeldExamples::take(&mut tensors), Ok(Some(held)));
         assert_eq!(
             HeldExamples::take(&mut tensors),
@@ -366,7 +407,7 @@ mod tests {
         joins.update(PredictionId(4), |one| one.credited = Some(3.0));
         assert_eq!(hash(&joins), before);
         joins.update(PredictionId(4), |one| {
-            one.held_label = Some(Held::new(3.0, 2));
+            one.held_label = Some(Held::new(3.0, 2, 1.0));
         });
         assert_ne!(hash(&joins), before);
     }

@@ -1,5 +1,5 @@
-//! The accounts of a history: its predictions, the fates of its feedback, its sources, its scores, its
-//! monitors and its tests for drift.
+//! The accounts of a history: its predictions, the fates of its feedback, its sources and their budgets,
+//! its scores, its monitors and its tests for drift.
 //!
 //! Invariant: they follow from the entries of one history. A retraction derives them again with what
 //! is learned; a restore brings back the tallies of its version, and the rest goes on.
@@ -8,6 +8,7 @@ use crate::learn::drift::Detectors;
 use crate::learn::gate::champion::Gate;
 use crate::learn::join::{HeldExamples, PendingPredictions};
 use crate::learn::monitors::Monitors;
+use crate::learn::records::budgets::Budgets;
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::ledger::Ledger;
 use crate::learn::records::sources::Sources;
@@ -15,12 +16,14 @@ use crate::learn::versions::tallies::Tallies;
 use crate::model::Spec;
 use crate::model::weights::{self, Tensors};
 
-/// Predictions that wait, fates, sources, scores, monitors and tests for drift.
+/// Predictions that wait, fates, sources, budgets, scores, monitors and tests for drift.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Accounts {
     pub pending: PendingPredictions,
     pub ledger: Ledger,
     pub sources: Sources,
+    /// What sources have spent, where they have budgets.
+    pub budgets: Budgets,
     pub evaluation: Evaluation,
     /// None under rules without a gate.
     pub gate: Option<Gate>,
@@ -71,6 +74,7 @@ impl Accounts {
         self.pending.save(tensors);
         self.ledger.save(tensors);
         self.sources.save(tensors);
+        self.budgets.save(tensors);
         self.evaluation.save(tensors);
         self.gate.iter().for_each(|gate| gate.save(tensors));
         self.detectors.iter().for_each(|tests| tests.save(tensors));
@@ -91,6 +95,7 @@ impl Accounts {
             pending,
             ledger: Ledger::load(tensors)?,
             sources: Sources::load(tensors, position)?,
+            budgets: Budgets::load(spec.budget.as_ref(), tensors)?,
             evaluation: Evaluation::load(tensors)?,
             gate: Gate::load(spec, tensors)?,
             detectors: Detectors::load(spec, tensors)?,

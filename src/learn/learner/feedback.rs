@@ -8,7 +8,7 @@ use super::super::join::Held;
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
-use crate::learn::algorithms::example::{Amendment, Outcome};
+use crate::learn::algorithms::example::{Amendment, NewExample, Outcome};
 use crate::learn::records::ledger::Fate;
 use crate::model::{Target, Task};
 
@@ -27,6 +27,10 @@ pub(super) struct Example<'a> {
     pub tags: Option<&'a BTreeMap<String, String>>,
     /// The prediction that it was asked by; none of a row that comes with its feedback.
     pub asked: Option<PredictionId>,
+    /// How much it counts beside an example of weight 1.
+    pub weight: f32,
+    /// How much of its source's budget it takes: nothing where it replaces an example of that source.
+    pub cost: f64,
     /// The probability with which the action was chosen that earned a reward.
     pub propensity: Option<f64>,
     /// True if it is of a time long before its feedback: no evidence about the present.
@@ -41,6 +45,8 @@ impl Example<'_> {
             source: None,
             tags: None,
             asked: None,
+            weight: 1.0,
+            cost: 0.0,
             propensity: None,
             is_past: false,
         }
@@ -67,6 +73,8 @@ impl Learner {
                 let example = Example {
                     source: Some(&feedback.source),
                     tags: Some(&feedback.tags),
+                    weight: feedback.weight as f32,
+                    cost: feedback.weight,
                     propensity: decision.as_ref().map(|decision| decision.propensity),
                     ..Example::new(batch, 0)
                 };
@@ -94,6 +102,7 @@ impl Learner {
                     | Fate::Unmatched
                     | Fate::Expired
                     | Fate::HeldOut
+                    | Fate::Throttled
             );
         Ok(step)
     }
@@ -185,12 +194,20 @@ impl Learner {
         if self.is_frozen() {
             return Fate::HeldOut;
         }
+        if self.is_beyond_budget(&example) {
+            return Fate::Throttled;
+        }
         let Example { batch, row, .. } = example;
         let mut scores = Vec::new();
         let encoders = &self.encoders.0;
-        let outcome =
-            self.learned
-                .observe(batch, row, (target, example.asked), encoders, &mut scores);
+        let new = NewExample {
+            target,
+            weight: example.weight,
+            asked: example.asked,
+        };
+        let outcome = self
+            .learned
+            .observe((batch, row), new, encoders, &mut scores);
         let names = || {
             self.learned
                 .member_weights()
@@ -202,7 +219,9 @@ impl Learner {
         if !(passes_first && evaluation.is_at_first()) {
             evaluation.score_members(|| names().collect(), &scores);
         }
-        self.settle(outcome, example.source)
+        let fate = self.settle(outcome, example.source);
+        self.spend(&example, fate);
+        fate
     }
 
     /// How many examples have been learned since one that is held.
@@ -216,9 +235,12 @@ impl Learner {
         if self.is_frozen() {
             return Fate::HeldOut;
         }
+        if self.is_beyond_budget(&example) {
+            return Fate::Throttled;
+        }
         let Example { batch, row, .. } = example;
         let outcome = self.learned.amend(batch, row, amendment, &self.encoders.0);
-        match (outcome, example.source) {
+        let fate = match (outcome, example.source) {
             (Outcome::Updated(0), source) => {
                 let sources = &mut self.accounts.sources;
                 source.iter().for_each(|source| sources.add(source));
@@ -226,7 +248,9 @@ impl Learner {
             }
             (Outcome::Rejected(0), _) => Fate::Quarantined,
             (outcome, source) => self.settle(outcome, source),
-        }
+        };
+        self.spend(&example, fate);
+        fate
     }
 
     fn settle(&mut self, outcome: Outcome, source: Option<&str>) -> Fate {

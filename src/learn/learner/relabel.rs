@@ -36,6 +36,8 @@ struct LastWord {
     accepted: Time,
     /// True if it superseded another.
     is_correction: bool,
+    /// True if it was beyond the budget of its source: it keeps no other truth away.
+    is_throttled: bool,
 }
 
 /// True if a sender may supersede the labels of other sources. Nobody is authenticated yet, and
@@ -48,6 +50,12 @@ impl LastWord {
     /// The effect of `next`, which was accepted later.
     fn verdict(&self, next: &Feedback) -> Verdict {
         let last = &self.feedback;
+        if self.is_throttled {
+            return match last.signal == next.signal {
+                true => Verdict::Confirms,
+                false => Verdict::Supersedes,
+            };
+        }
         let is_newer = self.is_older_than(next);
         if last.signal == next.signal {
             return if is_newer {
@@ -105,17 +113,24 @@ impl Learner {
         self.monitor_labelled((&prediction, row), &waiting);
         self.accounts.evaluation.follow(target);
         self.watch_label(&feedback.signal);
-        let held = Held::new(index(target), self.learned.next_number());
+        let held = Held::new(
+            index(target),
+            self.learned.next_number(),
+            feedback.weight as f32,
+        );
         let example = Example {
             source: Some(&feedback.source),
             tags: Some(&feedback.tags),
             asked: Some(id),
+            weight: feedback.weight as f32,
+            cost: feedback.weight,
             ..Example::new(&prediction.batch, row)
         };
         let fate = self.learn(example, target);
         let (position, revision) = (self.stream.position, self.spec.revision);
         self.accounts.pending.update(id, |waiting| {
             waiting.has_truth = true;
+            waiting.is_throttled = fate == Fate::Throttled;
             if revision >= 2 {
                 waiting.label = NonZeroU64::new(position);
                 waiting.is_judged_by_label = is_judged;
@@ -142,6 +157,7 @@ impl Learner {
             feedback: last,
             accepted,
             is_correction: waiting.is_relabelled,
+            is_throttled: waiting.is_throttled,
         };
         let verdict = last.verdict(feedback);
         match verdict {
@@ -171,12 +187,20 @@ impl Learner {
             source: Some(&feedback.source),
             tags: Some(&feedback.tags),
             asked: Some(id),
+            weight: feedback.weight as f32,
+            cost: self.cost_in_place_of(waiting.held_label, &last.feedback, feedback),
             ..Example::new(&prediction.batch, row)
         };
         let fate = match self.learn_label(id, waiting.held_label, example, target) {
             None if verdict != Verdict::Supersedes => Fate::Duplicate,
             fate => fate.unwrap_or(Fate::Applied),
         };
+        if verdict != Verdict::Repeats {
+            let is_throttled = fate == Fate::Throttled;
+            self.accounts
+                .pending
+                .update(id, |waiting| waiting.is_throttled = is_throttled);
+        }
         if let Some(held) = waiting.held_label
             && fate != Fate::Duplicate
             && Learner::is_held(fate)
@@ -184,6 +208,19 @@ impl Learner {
             self.replace(held, &last.feedback);
         }
         Ok((fate, None))
+    }
+
+    /// What it costs a source to teach `next`: nothing where what is held is its own, of the same weight.
+    fn cost_in_place_of(&self, held: Option<Held>, last: &Feedback, next: &Feedback) -> f64 {
+        let is_own = |held: Held| {
+            last.source == next.source
+                && self.known_truth(&last.signal).map(index) == Some(held.value)
+        };
+        if held.is_some_and(is_own) {
+            0.0
+        } else {
+            next.weight
+        }
     }
 
     /// Learns the truth that counts, as far as it is not held; none where it is.
@@ -197,13 +234,14 @@ impl Learner {
         let value = index(target);
         let (fate, now) = match held {
             None => {
-                let held = Held::new(value, self.learned.next_number());
+                let held = Held::new(value, self.learned.next_number(), example.weight);
                 (self.learn(example, target), held)
             }
             Some(held) if held.value == value => return None,
             Some(held) => {
                 let amendment = Amendment {
                     example: held.number.get(),
+                    weight: held.weight,
                     before: at_index(target, held.value),
                     after: target,
                     n_since: self.n_since(held),

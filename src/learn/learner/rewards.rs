@@ -48,8 +48,12 @@ impl Learner {
         if let Some(fate) = self.windows().refuses(&waiting, reward) {
             return Ok(fate);
         }
-        self.monitor_reward(reward.amount());
         let prediction = self.fetch(waiting.position, lookup)?;
+        if self.is_over_budget(&feedback.source, feedback.weight) {
+            self.score_throttled(waiting, reward, feedback, &prediction);
+            return Ok(Fate::Throttled);
+        }
+        self.monitor_reward(reward.amount());
         let fate = self.earn(id, waiting, reward, feedback, &prediction);
         Ok(of_reward(waiting, fate))
     }
@@ -73,6 +77,9 @@ impl Learner {
             if let Some(fate) = refused {
                 return Ok(fate);
             }
+        }
+        if self.is_over_budget(&feedback.source, feedback.weight) {
+            return Ok(Fate::Throttled);
         }
         let mut fates = Vec::with_capacity(2);
         for (id, reward) in ids.into_iter().zip(rewards) {
@@ -138,6 +145,8 @@ impl Learner {
         let example = Example {
             source: Some(&feedback.source),
             tags: Some(&feedback.tags),
+            weight: feedback.weight as f32,
+            cost: cost(feedback),
             propensity: Some(f64::from(propensities[row])),
             ..Example::new(&prediction.batch, row)
         };
@@ -145,6 +154,39 @@ impl Learner {
             return self.earn_more(example, waiting.credited, target);
         }
         self.teach(id, waiting.held_reward, example, target)
+    }
+
+    /// A reward beyond the budget of its source earns its prediction nothing, so that no other source
+    /// teaches it later: champion and candidate are scored on it.
+    fn score_throttled(
+        &mut self,
+        waiting: Waiting,
+        reward: Reward,
+        feedback: &Feedback,
+        prediction: &Prediction,
+    ) {
+        let row = waiting.row as usize;
+        let Outputs::Actions {
+            chosen,
+            propensities,
+            ..
+        } = &prediction.outputs
+        else {
+            return;
+        };
+        let target = Target::Reward {
+            action: chosen[row],
+            reward: reward.amount(),
+        };
+        let example = Example {
+            source: Some(&feedback.source),
+            tags: Some(&feedback.tags),
+            propensity: Some(f64::from(propensities[row])),
+            ..Example::new(&prediction.batch, row)
+        };
+        if waiting.credited.is_none() {
+            self.score_sides(example, target);
+        }
     }
 
     /// Learns what a prediction has earned, as far as it is not held; none where it is.
@@ -160,7 +202,7 @@ impl Learner {
         };
         let (fate, now) = match held {
             None => {
-                let held = Held::new(reward, self.learned.next_number());
+                let held = Held::new(reward, self.learned.next_number(), example.weight);
                 (self.learn(example, target), held)
             }
             Some(held) if held.value == reward => return None,
@@ -171,6 +213,7 @@ impl Learner {
                 };
                 let amendment = Amendment {
                     example: held.number.get(),
+                    weight: held.weight,
                     before,
                     after: target,
                     n_since: self.n_since(held),
@@ -205,6 +248,14 @@ impl Learner {
             (Some(_), _) => None,
             (None, _) => Some(self.learn(example, target)),
         }
+    }
+}
+
+/// What each example of an event costs its source: a preference teaches two.
+fn cost(feedback: &Feedback) -> f64 {
+    match feedback.signal {
+        Signal::PreferredOver(_) => feedback.weight / 2.0,
+        _ => feedback.weight,
     }
 }
 

@@ -66,7 +66,7 @@ impl Learner {
     ) -> Result<(), Error> {
         let row = waiting.row as usize;
         let prediction = self.fetch(waiting.position, lookup)?;
-        let held = Held::new(reward, self.learned.next_number());
+        let held = Held::new(reward, self.learned.next_number(), 1.0);
         let mut fate = None;
         if let Outputs::Actions {
             chosen,

@@ -69,6 +69,7 @@ impl Anchors {
             row: row.into(),
             target: Target::Class(class),
             example: Some(example),
+            weight: 1.0,
             is_anchor: false,
             outputs: Vec::new(),
         });

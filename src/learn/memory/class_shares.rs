@@ -31,13 +31,14 @@ impl ClassShares {
         }
     }
 
-    /// Takes an example in.
-    pub(crate) fn observe(&mut self, target: Target) {
+    /// Takes an example of this weight in.
+    pub(crate) fn observe(&mut self, target: Target, weight: f32) {
         let Target::Class(class) = target else {
             return;
         };
-        self.counts[class as usize] += self.unit;
-        self.total += self.unit;
+        let counted = self.unit * f64::from(weight);
+        self.counts[class as usize] += counted;
+        self.total += counted;
         self.unit *= 1.0 + 1.0 / HORIZON;
         if self.unit > UNIT_MAX {
             let unit = self.unit;
@@ -47,11 +48,13 @@ impl ClassShares {
         }
     }
 
-    /// An example, after which so many others have come, is of another class than it was learned as.
-    pub(crate) fn amend(&mut self, before: Target, after: Target, n_since: u64) {
+    /// An example of this weight, after which so many others have come, is of another class than it was
+    /// learned as.
+    pub(crate) fn amend(&mut self, [before, after]: [Target; 2], weight: f32, n_since: u64) {
         if let (Target::Class(before), Target::Class(after)) = (before, after) {
-            let weight = self.unit * (1.0 + 1.0 / HORIZON).powf(-1.0 - n_since as f64);
-            let moved = weight.min(self.counts[before as usize]);
+            let faded = self.unit * (1.0 + 1.0 / HORIZON).powf(-1.0 - n_since as f64);
+            let counted = f64::from(weight) * faded;
+            let moved = counted.min(self.counts[before as usize]);
             self.counts[before as usize] -= moved;
             self.counts[after as usize] += moved;
         }
@@ -96,12 +99,12 @@ mod tests {
     fn a_rare_class_costs_as_much_as_it_is_rare_and_recent_shares_count() {
         let mut shares = ClassShares::new(3);
         for index in 0..20_000u32 {
-            shares.observe(Target::Class(u32::from(index % 100 == 0)));
+            shares.observe(Target::Class(u32::from(index % 100 == 0)), 1.0);
         }
         let costs = shares.costs(3);
         assert!((costs[1] / costs[0] - 99.0).abs() < 5.0, "{costs:?}");
         assert!(costs[2] > 1000.0 && costs[2].is_finite());
-        (0..4_000_000).for_each(|_| shares.observe(Target::Class(1)));
+        (0..4_000_000).for_each(|_| shares.observe(Target::Class(1), 1.0));
         let costs = shares.costs(2);
         assert!(
             (costs[1] - 1.0).abs() < 1e-3 && costs[0] > 1000.0,
@@ -120,10 +123,10 @@ mod tests {
         let class = |index: u32| Target::Class(index % 2);
         let (mut amended, mut right) = (ClassShares::new(2), ClassShares::new(2));
         for index in 0..50 {
-            amended.observe(class(index));
-            right.observe(if index == 30 { class(1) } else { class(index) });
+            amended.observe(class(index), 1.0);
+            right.observe(if index == 30 { class(1) } else { class(index) }, 1.0);
         }
-        amended.amend(class(0), class(1), 19);
+        amended.amend([class(0), class(1)], 1.0, 19);
         let pairs = amended.costs(2).into_iter().zip(right.costs(2));
         assert!(
             pairs

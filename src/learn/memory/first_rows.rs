@@ -42,6 +42,7 @@ impl FirstRows {
             row: row.clone().into(),
             target: Target::Value(0.0),
             example: Some(*number),
+            weight: 1.0,
             is_anchor: false,
             outputs: Vec::new(),
         });

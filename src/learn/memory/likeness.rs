@@ -52,6 +52,7 @@ impl Likeness {
             row: row.clone().into(),
             target: Target::Value(0.0),
             example: None,
+            weight: 1.0,
             is_anchor: false,
             outputs: Vec::new(),
         });

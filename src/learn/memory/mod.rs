@@ -11,4 +11,4 @@ mod reservoir;
 mod stored_example;
 
 pub(crate) use replay::{Drawn, Memory, Room};
-pub(crate) use stored_example::{Form, StoredExample, load_examples, save_examples};
+pub(crate) use stored_example::{Form, StoredExample, is_weight, load_examples, save_examples};

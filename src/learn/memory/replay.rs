@@ -190,6 +190,7 @@ mod tests {
                 }),
                 target: Target::Class(index % 2),
                 example: Some(u64::from(index) + 1),
+                weight: 1.0,
                 is_anchor: false,
                 outputs: vec![],
             };

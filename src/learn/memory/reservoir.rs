@@ -251,6 +251,7 @@ mod tests {
             }),
             target,
             example: None,
+            weight: 1.0,
             is_anchor: false,
             outputs: vec![value, -value, 0.0],
         })

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a loaded example has the form of its model: one that cannot be is refused.
 
+use crate::event::WEIGHTS;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, InputKind, RawRow, Spec, StoredRow, Target};
 
@@ -14,6 +15,8 @@ pub(crate) struct StoredExample {
     pub target: Target,
     /// The number of its example; none under the first revision.
     pub example: Option<u64>,
+    /// How much it counts beside an example of weight 1.
+    pub weight: f32,
     /// Whether it is an anchor of the retention set, which waits for its update here and is not
     /// remembered.
     pub is_anchor: bool,
@@ -31,9 +34,11 @@ pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + C
     let mut corrected = Vec::new();
     let mut examples = Vec::new();
     let mut anchors = Vec::new();
+    let mut weights = Vec::new();
     for stored in all {
         examples.push(stored.example.unwrap_or(0));
         anchors.push(u8::from(stored.is_anchor));
+        weights.push(stored.weight);
         rows.push(&stored.row);
         buckets.extend(stored.row.sparse().iter().map(|(bucket, _)| *bucket));
         values.extend(stored.row.sparse().iter().map(|(_, value)| *value));
@@ -70,7 +75,30 @@ pub(crate) fn save_examples<'a>(all: impl Iterator<Item = &'a StoredExample> + C
     if anchors.contains(&1) {
         tensors.put_u8("anchors", &[n], anchors);
     }
+    if weights.iter().any(|weight| *weight != 1.0) {
+        tensors.put_f32("example.weights", &[n], weights);
+    }
     tensors
+}
+
+/// True of the weight that an example can have.
+pub(crate) fn is_weight(weight: f32) -> bool {
+    // Rounding to 32 bits may leave a little less than the least.
+    weight >= *WEIGHTS.start() as f32 && weight <= *WEIGHTS.end() as f32
+}
+
+fn load_weights(n: usize, tensors: &mut Tensors) -> Result<Vec<f32>, Error> {
+    if !tensors.0.contains_key("example.weights") {
+        return Ok(vec![1.0; n]);
+    }
+    let weights = tensors.take_f32("example.weights", &[Some(n)])?;
+    match weights.iter().find(|weight| !is_weight(**weight)) {
+        Some(weight) => Err(Error::value(
+            "example.weights",
+            format!("a weight of {weight}"),
+        )),
+        None => Ok(weights),
+    }
 }
 
 /// The dense inputs of stored rows, in two tables: of those that are stored as they were encoded, and
@@ -343,6 +371,7 @@ pub(crate) fn load_examples(
     let targets = load_targets(&kinds, tensors)?;
     let outputs = tensors.take_f32("outputs", &[n, None])?;
     let examples = load_numbers(kinds.len(), tensors)?;
+    let weights = load_weights(kinds.len(), tensors)?;
     let anchors = if tensors.0.contains_key("anchors") {
         tensors.take_u8("anchors", &[n])?
     } else {
@@ -367,6 +396,7 @@ pub(crate) fn load_examples(
             row,
             target: targets[at],
             example: examples[at],
+            weight: weights[at],
             is_anchor: anchors[at] == 1,
             outputs: part(&outputs, at),
         };
@@ -394,6 +424,7 @@ mod tests {
                 reward,
             },
             example: None,
+            weight: 1.0,
             is_anchor: false,
             outputs: Vec::new(),
         };
@@ -416,6 +447,7 @@ mod tests {
             row,
             target: Target::Class(0),
             example: None,
+            weight: 1.0,
             is_anchor: false,
             outputs: Vec::new(),
         };

@@ -32,11 +32,13 @@ pub enum Fate {
     Retracted,
     /// Scored and not learned, while the model was frozen.
     HeldOut,
+    /// Scored and not learned, since its source had spent its budget.
+    Throttled,
 }
 
 impl Fate {
     /// Every fate, in the order in which they are counted.
-    pub const ALL: [Fate; 11] = [
+    pub const ALL: [Fate; 12] = [
         Fate::Applied,
         Fate::Pending,
         Fate::Duplicate,
@@ -48,6 +50,7 @@ impl Fate {
         Fate::Undone,
         Fate::Retracted,
         Fate::HeldOut,
+        Fate::Throttled,
     ];
 
     /// The word for it.
@@ -64,6 +67,7 @@ impl Fate {
             Fate::Undone => "undone",
             Fate::Retracted => "retracted",
             Fate::HeldOut => "held_out",
+            Fate::Throttled => "throttled",
         }
     }
 }
@@ -123,7 +127,8 @@ impl Ledger {
     /// that had been undone on the way to `then` counts as learned again.
     ///
     /// `then` may be of a learner that began anew, which has learned events that were not learned when
-    /// they came, since the model was frozen or their predictions had made room. Which of these fates an
+    /// they came, since the model was frozen, their predictions had made room or their sources had spent
+    /// their budgets. Which of these fates an
     /// event had is not known: where more are learned than came, they leave them in the order below.
     pub(crate) fn undo_since(&mut self, then: &Ledger) {
         let total = self.total();
@@ -138,7 +143,13 @@ impl Ledger {
         self.counts[Fate::Undone as usize] = 0;
         self.counts[Fate::Undone as usize] = total.saturating_sub(self.total());
         let mut excess = self.total().saturating_sub(total);
-        let left = [Fate::HeldOut, Fate::Expired, Fate::Late, Fate::Unmatched];
+        let left = [
+            Fate::HeldOut,
+            Fate::Throttled,
+            Fate::Expired,
+            Fate::Late,
+            Fate::Unmatched,
+        ];
         for fate in left.into_iter().chain(Fate::ALL) {
             let count = &mut self.counts[fate as usize];
             let leaves = excess.min(*count);
@@ -155,11 +166,11 @@ impl Ledger {
     }
 
     pub(crate) fn save(&self, tensors: &mut Tensors) {
-        // A state without the newest fate is saved as earlier programs saved it.
-        let n_fates = match self.count(Fate::HeldOut) {
-            0 => self.counts.len() - 1,
-            _ => self.counts.len(),
-        };
+        // A state without the newest fates is saved as earlier programs saved it.
+        let is_newer = |fate: &&Fate| **fate > Fate::Retracted;
+        let newer = Fate::ALL.iter().rev().take_while(is_newer);
+        let n_absent = newer.take_while(|fate| self.count(**fate) == 0).count();
+        let n_fates = self.counts.len() - n_absent;
         tensors.put_u64("fates", &[n_fates], self.counts[..n_fates].to_vec());
         let parts = vec![self.n_replaced, self.n_contradictions];
         if parts != [0, 0] {

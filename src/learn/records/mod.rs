@@ -1,5 +1,6 @@
 //! Counts and ids of the stream: fates, sources, feedback ids, scores and older labels.
 
+pub(crate) mod budgets;
 pub(crate) mod evaluate;
 pub(crate) mod feedback_ids;
 pub(crate) mod ledger;

@@ -365,11 +365,12 @@ impl Neighbours {
         let found = near.iter().map(|&(squared, age)| {
             let (block, place) = self.place(age as usize);
             let block = &self.blocks[block];
-            let target = block.target(place);
+            let (target, weight) = (block.target(place), block.weight(place));
             let neighbour = Neighbour {
                 squared,
                 age,
                 target,
+                weight,
             };
             (neighbour, &**block, place)
         });

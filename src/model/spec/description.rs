@@ -3,6 +3,7 @@
 //! Invariant: what a state learned under one description goes on under another only where
 //! [`Spec::check_change`] takes it.
 
+use super::budget::Budget;
 use super::drift::DriftSettings;
 use super::error::Error;
 use super::input::{Input, InputKind, LowRank, Pinned};
@@ -45,6 +46,10 @@ pub struct Spec {
     pub rewards: Rewards,
     /// Predictions that wait for feedback at a time; the oldest expires.
     pub waiting_max: usize,
+    /// The largest weight of an event, 1 to 1000.
+    pub weight_max: f64,
+    /// How much each source may teach; none where nothing bounds it.
+    pub budget: Option<Budget>,
     /// Which weights serve.
     pub publish: Publish,
     /// When versions are made.
@@ -129,6 +134,12 @@ impl Spec {
     /// of the rules on, where inputs are standardised.
     pub(crate) fn judges_first_values(&self) -> bool {
         self.revision >= RETAINS && self.weights().is_none()
+    }
+
+    /// Whether events may have weights other than 1, and sources budgets: from the third revision of the
+    /// rules on.
+    pub fn has_weights(&self) -> bool {
+        self.revision >= RETAINS
     }
 
     /// Whether memories store rows raw: from the third revision of the rules on.

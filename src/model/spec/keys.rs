@@ -11,6 +11,7 @@ mod monitor;
 mod publish;
 mod retrain;
 mod rows;
+mod sources;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! Invariant: a [`Spec`] is possible. Every key was known, every value in its range, and what
 //! this build does not offer yet was refused with that word.
 
+mod budget;
 mod description;
 mod difference;
 mod drift;
@@ -24,6 +25,7 @@ mod series;
 mod task;
 mod time;
 
+pub use budget::Budget;
 pub use description::Spec;
 pub use drift::DriftSettings;
 pub use error::Error;

@@ -15,6 +15,7 @@ mod raw;
 mod retrain;
 mod rewards;
 mod series;
+mod sources;
 mod values;
 mod written;
 
@@ -118,6 +119,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let retrain = retrain::retrain(&raw.retrain, &task, drift)?;
     let monitor = monitor::monitor(&raw.monitor, &inputs, revision)?;
     let exposure_floor = exposure_floor(&task, raw.policy.as_ref())?;
+    let budget = sources::budget(&raw.sources, revision)?;
     Ok(Spec {
         datatype: output::datatype(&raw.output, &task, revision)?,
         task,
@@ -130,6 +132,8 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         exposure_floor,
         rewards: rewards(&raw.task, &raw.feedback, revision)?,
         publish: publish(&raw.publish, revision, raw.feedback.default_reward)?,
+        weight_max: sources::weight_max(raw.feedback.weight_max, budget.as_ref(), revision)?,
+        budget,
         waiting_max: count("feedback.waiting_max", raw.feedback.waiting_max)? as usize,
         cadence: Cadence {
             examples: count("versions.every_examples", raw.versions.every_examples)?,

@@ -230,6 +230,8 @@ fn audited(feedback: PredictionFeedback) -> AuditedFeedback {
         fate: feedback
             .fate
             .map_or_else(String::new, |fate| fate.word().to_owned()),
+        weight: feedback.weight,
+        comment: feedback.comment,
     }
 }
 

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::signals::{signal, unknown};
 use super::tensors::{Tensors, batch};
 use crate::engine::Accepted;
-use crate::event::{BACKFILL_TAG, Decision, Feedback, Subject, Time};
+use crate::event::{BACKFILL_TAG, Decision, Feedback, Subject, Time, WEIGHTS};
 use crate::model::{Spec, Task};
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::perennial::v1::feedback_reply::Status;
@@ -19,6 +19,7 @@ use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest, Tensor};
 
 const FEEDBACK_ID_BYTES_MAX: usize = 128;
 const SOURCE_BYTES_MAX: usize = 256;
+const COMMENT_BYTES_MAX: usize = 1024;
 const TAGS_MAX: usize = 16;
 const TAG_BYTES_MAX: usize = 128;
 /// How far from now a row that comes with its feedback may have happened: within it, a resent
@@ -43,6 +44,12 @@ pub(in crate::server) fn feedback(
         let what = format!("source: {got} bytes, expected at most {SOURCE_BYTES_MAX}");
         return Err(Refusal::invalid("source", what));
     }
+    let weight = weight(&request, spec)?;
+    let comment_bytes = request.comment.as_ref().map_or(0, String::len);
+    if comment_bytes > COMMENT_BYTES_MAX {
+        let what = format!("comment: {comment_bytes} bytes, expected at most {COMMENT_BYTES_MAX}");
+        return Err(Refusal::invalid("comment", what));
+    }
     let declares_tag = request.tags.contains_key(BACKFILL_TAG);
     let mut tags = tags(std::mem::take(&mut request.tags))?;
     let signal = signal(&mut request, spec, names)?;
@@ -66,7 +73,29 @@ pub(in crate::server) fn feedback(
         event_time,
         tags,
         actor: String::new(),
+        weight,
+        comment: request.comment.unwrap_or_default(),
     })
+}
+
+/// How much its example counts: a larger weight than is described would outweigh all that is honest.
+fn weight(request: &FeedbackRequest, spec: &Spec) -> Result<f64, Refusal> {
+    let weight = request.weight.unwrap_or(1.0);
+    let refuse = |what| Err(Refusal::invalid("weight", what));
+    if !spec.has_weights() && weight != 1.0 {
+        return refuse(format!(
+            "weight: {weight}, expected 1 or none, since rules.revision is {}",
+            spec.revision
+        ));
+    }
+    let (min, max) = (*WEIGHTS.start(), spec.weight_max);
+    match weight {
+        weight if (min..=max).contains(&weight) => Ok(weight),
+        weight if weight.is_finite() => refuse(format!(
+            "weight: {weight:e}, expected {min} to {max}, the largest of [feedback] weight_max"
+        )),
+        weight => refuse(format!("weight: {weight}, expected a finite number")),
+    }
 }
 
 /// The name of the backfill that an event is declared to belong to.

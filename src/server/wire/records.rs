@@ -8,7 +8,7 @@ use crate::engine::{self, Manifest, State};
 use crate::event::{Alarm, Time};
 use crate::proto::perennial::v1::{
     BoundStatus, Confusion, DriftAlarm, Evidence, Figure, GateStatus, Incident, Limits,
-    MemberStatus, ModelStatus, Retrained, Retraining, Suspect, Version,
+    MemberStatus, ModelStatus, Retrained, Retraining, SourceBudget, Suspect, Version,
 };
 
 /// One version; `damage` says why it cannot be restored, `served` is the version that answers.
@@ -103,6 +103,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         }),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         contradictions: status.contradictions,
+        budgets: status.budgets.into_iter().map(source_budget).collect(),
         waiting: status.waiting,
         unjournaled: status.unjournaled,
         remembered: status.remembered,
@@ -110,6 +111,14 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
             .digest
             .map_or_else(String::new, |digest| blake3::Hash::from(digest).to_string()),
         profile: status.profile,
+    }
+}
+
+fn source_budget(one: engine::SourceBudget) -> SourceBudget {
+    SourceBudget {
+        source: one.source,
+        spent: one.spent,
+        budget: one.budget,
     }
 }
 

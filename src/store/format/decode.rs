@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::kinds::{are_single, newest_format};
+use super::kinds::{are_single, format_of_feedback, newest_format};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Alarm, Batch, Change, Column, Command, Decision, Description, Disposal, Duplicate, Erasure,
     Event, Feedback, Judgement, Order, Outputs, Prediction, PredictionId, Reason, Refusal,
-    Retraction, Selector, Signal, Subject, Time, Verdict, Version, Watched,
+    Retraction, Selector, Signal, Subject, Time, Verdict, Version, WEIGHTS, Watched,
 };
 use crate::store::error::Malformed;
 
@@ -38,7 +38,7 @@ pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malf
     let event = match kind {
         1 => Event::Description(description(&mut rest)?),
         2 => Event::Prediction(prediction(&mut rest, format)?),
-        3 => Event::Feedback(feedback(&mut rest)?),
+        3 => Event::Feedback(feedback(&mut rest, format)?),
         4 => Event::Duplicate(Duplicate {
             feedback_id: rest.text()?,
             first_position: rest.u64()?,
@@ -211,8 +211,8 @@ fn batch(rest: &mut Rest) -> Result<Batch, Malformed> {
     Ok(batch)
 }
 
-fn feedback(rest: &mut Rest) -> Result<Feedback, Malformed> {
-    Ok(Feedback {
+fn feedback(rest: &mut Rest, format: u8) -> Result<Feedback, Malformed> {
+    let mut feedback = Feedback {
         feedback_id: rest.text()?,
         subject: subject(rest)?,
         signal: signal(rest)?,
@@ -224,7 +224,21 @@ fn feedback(rest: &mut Rest) -> Result<Feedback, Malformed> {
         },
         tags: tags(rest)?,
         actor: rest.text()?,
-    })
+        weight: 1.0,
+        comment: String::new(),
+    };
+    if format > 1 {
+        (feedback.weight, feedback.comment) = (rest.f64()?, rest.text()?);
+        let weight = feedback.weight;
+        if !WEIGHTS.contains(&weight) {
+            return Err(Malformed(format!("a weight of {weight}")));
+        }
+        if format_of_feedback(&feedback) == 1 {
+            let what = "neither weight nor comment; such an entry is of format version 1";
+            return Err(Malformed(what.to_owned()));
+        }
+    }
+    Ok(feedback)
 }
 
 fn subject(rest: &mut Rest) -> Result<Subject, Malformed> {
@@ -499,7 +513,7 @@ mod tests {
         check(7, 1, "unknown kind 7;");
         check(19, 1, "unknown kind 19;");
         check(0, 1, "unknown kind 0;");
-        check(3, 2, "kind 3 has format version 2, expected at most 1;");
+        check(3, 3, "kind 3 has format version 3, expected at most 2;");
         check(2, 5, "kind 2 has format version 5, expected at most 4;");
         check(2, 0, "kind 2 has format version 0, expected at most 4;");
     }

@@ -3,7 +3,7 @@
 //! Invariant: the same event always makes the same bytes; an event that could not be read back
 //! is refused.
 
-use super::kinds::{are_single, format_of_prediction, format_of_version};
+use super::kinds::{are_single, format_of_feedback, format_of_prediction, format_of_version};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Alarm, Batch, Change, Column, Command, Description, Disposal, Duplicate, Event, Feedback,
@@ -190,7 +190,12 @@ fn put_feedback(out: &mut Vec<u8>, feedback: &Feedback) -> Result<(), Malformed>
         put_text(out, name)?;
         put_text(out, value)?;
     }
-    put_text(out, &feedback.actor)
+    put_text(out, &feedback.actor)?;
+    if format_of_feedback(feedback) > 1 {
+        put_f64(out, feedback.weight);
+        put_text(out, &feedback.comment)?;
+    }
+    Ok(())
 }
 
 /// The subject and the signal of feedback, as they stand in its entry.

@@ -2,13 +2,14 @@
 //!
 //! Invariant: a number that a released version wrote is never given to another kind.
 
-use crate::event::{Event, Kind, Order, Outputs, Prediction, Reason, Version, is_single};
+use crate::event::{Event, Feedback, Kind, Order, Outputs, Prediction, Reason, Version, is_single};
 
 /// The newest format version of a kind.
 pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
         2 | 16 => 4,
         5 => 3,
+        3 => 2,
         _ => 1,
     }
 }
@@ -17,6 +18,7 @@ pub(super) fn newest_format(kind: u8) -> u8 {
 pub(in crate::store) fn format(event: &Event) -> u8 {
     match event {
         Event::Prediction(prediction) => format_of_prediction(prediction),
+        Event::Feedback(feedback) => format_of_feedback(feedback),
         Event::Command(command) => format_of_order(&command.order),
         Event::Version(version) => format_of_version(version),
         _ => 1,
@@ -31,6 +33,14 @@ pub(super) fn format_of_prediction(prediction: &Prediction) -> u8 {
         Outputs::Values(values) if !are_single(values) => 4,
         _ if !prediction.labels.is_empty() => 2,
         _ => 1,
+    }
+}
+
+/// The same of feedback: 2 has a weight and a comment.
+pub(super) fn format_of_feedback(feedback: &Feedback) -> u8 {
+    match (feedback.weight == 1.0, feedback.comment.is_empty()) {
+        (true, true) => 1,
+        _ => 2,
     }
 }
 

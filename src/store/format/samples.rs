@@ -20,6 +20,7 @@ pub(in crate::store) fn samples() -> Vec<Sample> {
     [
         predictions_by_output(),
         feedback_by_subject(),
+        vec![weighted()],
         orders(),
         retractions(),
         retrainings(),
@@ -156,6 +157,8 @@ fn feedback_by_subject() -> Vec<Sample> {
                 event_time: Some(Time(-1)),
                 tags: BTreeMap::from([("a".into(), "1".into()), ("b".into(), String::new())]),
                 actor: "ops".into(),
+                weight: 1.0,
+                comment: String::new(),
             }),
             "01000000 66 01 22110000000000000000000000000000 01 03000000 796573 \
              03000000 776562 01 ffffffffffffffff \
@@ -179,6 +182,8 @@ fn feedback_by_subject() -> Vec<Sample> {
                 event_time: None,
                 tags: BTreeMap::new(),
                 actor: String::new(),
+                weight: 1.0,
+                comment: String::new(),
             }),
             "01000000 67 02 01000000 01000000 01 01000000 000000000000f03f \
              01 04000000 6c656674 000000000000e03f \
@@ -194,11 +199,32 @@ fn feedback_by_subject() -> Vec<Sample> {
                 event_time: None,
                 tags: BTreeMap::new(),
                 actor: String::new(),
+                weight: 1.0,
+                comment: String::new(),
             }),
             "01000000 68 01 01000000000000000000000000000000 \
              05 22110000000000000000000000000000 00000000 00 00000000 00000000",
         ),
     ]
+}
+
+/// Feedback with a weight and a comment.
+fn weighted() -> Sample {
+    (
+        Event::Feedback(Feedback {
+            feedback_id: "w".into(),
+            subject: Subject::Prediction(PredictionId(1)),
+            signal: Signal::Value(2.0),
+            source: String::new(),
+            event_time: None,
+            tags: BTreeMap::new(),
+            actor: String::new(),
+            weight: 0.5,
+            comment: "é".into(),
+        }),
+        "01000000 77 01 01000000000000000000000000000000 02 0000000000000040 \
+         00000000 00 00000000 00000000 000000000000e03f 02000000 c3a9",
+    )
 }
 
 /// Orders but for retractions.
@@ -538,11 +564,14 @@ fn feedback() -> impl Strategy<Value = Event> {
     ];
     let event_time = prop::option::of(any::<i64>().prop_map(Time));
     let tags = prop::collection::btree_map(".{0,4}", ".{0,4}", 0..4);
+    let weight = prop_oneof![Just(1.0), 0.001..1000.0];
+    let own = (weight, prop_oneof![Just(String::new()), ".{0,6}"]);
     (
-        ".{0,8}", subject, signal, ".{0,8}", event_time, tags, ".{0,8}",
+        ".{0,8}", subject, signal, ".{0,8}", event_time, tags, ".{0,8}", own,
     )
         .prop_map(
-            |(feedback_id, subject, signal, source, event_time, tags, actor)| {
+            |(feedback_id, subject, signal, source, event_time, tags, actor, own)| {
+                let (weight, comment) = own;
                 Event::Feedback(Feedback {
                     feedback_id,
                     subject,
@@ -551,6 +580,8 @@ fn feedback() -> impl Strategy<Value = Event> {
                     event_time,
                     tags,
                     actor,
+                    weight,
+                    comment,
                 })
             },
         )

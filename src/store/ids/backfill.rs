@@ -172,6 +172,8 @@ mod tests {
             event_time: None,
             tags: BTreeMap::from_iter(tags),
             actor: String::new(),
+            weight: 1.0,
+            comment: String::new(),
         }
     }
 

@@ -313,6 +313,8 @@ fn an_id_knows_the_mark_of_its_content() {
         event_time: Some(Time(n as i64)),
         tags: BTreeMap::new(),
         actor: String::new(),
+        weight: 1.0,
+        comment: String::new(),
     };
     for n in 1..=25 {
         ids.insert(&feedback(n, 0.5), n, Time(0));

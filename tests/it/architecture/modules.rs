@@ -32,13 +32,14 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
     (
         "learn::algorithms::learned",
         "Learned",
-        &["answers", "rows", "saved"],
+        &["amend", "answers", "rows", "saved"],
     ),
     ("learn::join", "PendingPredictions", &["saved"]),
     (
         "learn::learner",
         "Learner",
         &[
+            "budget",
             "counterfactual",
             "drift",
             "feedback",

@@ -61,6 +61,8 @@ fn teach(room: &mut LearnerHarness, kind: usize, label: &str, source: &str, n_ro
             event_time: None,
             tags: BTreeMap::new(),
             actor: String::new(),
+            weight: 1.0,
+            comment: String::new(),
         };
         room.append(Event::Feedback(feedback));
     }

@@ -397,6 +397,8 @@ fn feedback(signal: Signal, inputs: Option<Subject>) -> Event {
             BTreeMap::new()
         },
         actor: if all { "ops" } else { "" }.to_owned(),
+        weight: 1.0,
+        comment: String::new(),
     })
 }
 
@@ -510,6 +512,8 @@ fn rewarded(n: u64, source: &str) -> [Event; 2] {
         event_time: None,
         tags: BTreeMap::new(),
         actor: String::new(),
+        weight: 1.0,
+        comment: String::new(),
     });
     [shown(n), feedback]
 }
@@ -574,6 +578,8 @@ pub(super) fn trained() -> Vec<Event> {
             event_time: None,
             tags: Default::default(),
             actor: String::new(),
+            weight: 1.0,
+            comment: String::new(),
         })
     }));
     all

@@ -215,6 +215,8 @@ async fn p10_labels_that_race_for_the_last_place_do_not_all_get_it() {
                 event_time: None,
                 tags: Default::default(),
                 actor: String::new(),
+                weight: 1.0,
+                comment: String::new(),
             };
             model.accept(feedback).expect("there is room")
         })

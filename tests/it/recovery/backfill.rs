@@ -34,6 +34,8 @@ fn event(n: usize, backfill: Option<&str>) -> Feedback {
         event_time: Some(Time(1_668_000_000_000_000 + n as i64)),
         tags: tag.into_iter().collect(),
         actor: String::new(),
+        weight: 1.0,
+        comment: String::new(),
     }
 }
 

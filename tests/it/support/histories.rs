@@ -20,6 +20,9 @@ const SECOND: i64 = 1_000_000;
 /// The task of values.
 const VALUES: &str = "task = \"regression\"\n";
 
+/// Budgets that are spent soon, of which one counts no more after a while.
+const BUDGET: &str = "[sources]\nbudget = 4\nper = 16\nwithin = \"1m\"\nvouched = [\"people\"]\n";
+
 /// The descriptions that histories are of.
 pub(crate) fn descriptions() -> Vec<String> {
     let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
@@ -54,6 +57,13 @@ pub(crate) fn descriptions() -> Vec<String> {
             gate("gated")
         ),
         format!("{classes}{inputs}{versions}{analytic}{}", gate("manual")),
+        format!("{classes}{inputs}{versions}{short}{BUDGET}"),
+        format!("{actions}{inputs}{versions}{silence}{analytic}{BUDGET}"),
+        format!(
+            "{classes}{inputs}{versions}{network}{BUDGET}{}",
+            gate("gated")
+        ),
+        format!("{VALUES}{inputs}{versions}{BUDGET}{}", gate("live")),
     ]
 }
 
@@ -76,6 +86,8 @@ pub(crate) struct History {
     asks_tainted: bool,
     /// Whether people give orders about evidence.
     is_judged: bool,
+    /// Whether events have weights.
+    is_weighted: bool,
 }
 
 impl History {
@@ -88,6 +100,7 @@ impl History {
             n_submitted: 0,
             asks_tainted: seed.is_multiple_of(4),
             is_judged: toml.contains("[publish]"),
+            is_weighted: toml.contains("[sources]"),
         };
         for _ in 0..n_steps {
             history.step();
@@ -180,12 +193,17 @@ impl History {
     fn append(&mut self, subject: Subject, signal: Signal) {
         self.n_submitted += 1;
         let source = SOURCES.choose(&mut self.rng).expect("there are three");
+        let weight = match self.is_weighted {
+            true => [0.5, 1.0, 1.0, 1.0, 2.5][self.rng.random_range(0..5)],
+            false => 1.0,
+        };
         let team = format!("team {}", self.n_submitted % 4);
         self.room.append(Event::Feedback(Feedback {
             subject,
             signal,
             source: (*source).to_owned(),
             tags: [("team".to_owned(), team)].into(),
+            weight,
             ..label(PredictionId(0), &format!("said-{}", self.n_submitted), "")
         }));
     }
@@ -406,6 +424,8 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     );
     let sources = [learner, &twin.learner].map(|learner| learner.sources());
     assert_eq!(sources[0], sources[1], "seed {seed}: {toml}");
+    let spent = [learner, &twin.learner].map(|learner| learner.spent().collect::<Vec<_>>());
+    assert_eq!(spent[0], spent[1], "seed {seed}: {toml}");
     let figures = [learner, &twin.learner].map(|learner| (learner.figures(), learner.confusion()));
     assert_eq!(figures[0], figures[1], "seed {seed}: {toml}");
     let n_retracted = retracted(journal).len() as u64;

@@ -136,6 +136,8 @@ pub(crate) fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedbac
         event_time: None,
         tags: Default::default(),
         actor: String::new(),
+        weight: 1.0,
+        comment: String::new(),
     }
 }
 

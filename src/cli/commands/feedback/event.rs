@@ -65,6 +65,8 @@ pub(super) fn parse(model: &str, inputs: &[Input], line: &str) -> Result<Feedbac
         signal: fields.map("signal")?.map(signal).transpose()?,
         preferred_over: fields.text("preferred_over")?,
         backfill: fields.text("backfill")?,
+        weight: fields.number("weight")?,
+        comment: fields.text("comment")?,
     };
     fields.end("")?;
     Ok(event)
@@ -217,7 +219,7 @@ mod tests {
         let line = r#"{"feedback_id": "f", "prediction_id": "p", "label": "a", "source": "s",
             "event_time": "1970-01-01T00:00:01Z", "tags": {"k": "v"}, "value": 1,
             "reward": null, "signal": {"name": "click", "value": 2.5}, "action": "b",
-            "propensity": 0.5, "inputs": {"x": 1.5}}"#;
+            "propensity": 0.5, "inputs": {"x": 1.5}, "weight": 2, "comment": "seen twice"}"#;
         let event = parse("m", &inputs(), line).unwrap();
         let texts = [&event.model, &event.feedback_id, &event.source];
         assert_eq!(texts, ["m", "f", "s"]);
@@ -227,6 +229,8 @@ mod tests {
         assert_eq!(event.event_time.unwrap().seconds, 1);
         assert_eq!(event.tags["k"], "v");
         assert_eq!(event.signal.unwrap().value, 2.5);
+        assert_eq!(event.weight, Some(2.0));
+        assert_eq!(event.comment.as_deref(), Some("seen twice"));
         assert_eq!(event.inputs[0].name, "x");
         assert_eq!(event.inputs[0].contents, 1.5f64.to_le_bytes().as_slice());
     }

@@ -25,6 +25,7 @@ pub(super) struct IdentityArgs<'a> {
     pub source: Option<String>,
     pub is_once: bool,
     pub backfill: Option<String>,
+    pub weight: Option<f64>,
     pub task: &'a Task,
 }
 
@@ -35,6 +36,7 @@ pub(super) struct RunIdentity {
     is_once: bool,
     source: String,
     backfill: Option<String>,
+    weight: Option<f64>,
     /// The newest line, and how many rows began on it: a JSON array may have all on one.
     newest_line: (u64, u64),
 }
@@ -90,6 +92,7 @@ impl RunIdentity {
             is_once,
             source: args.source.unwrap_or_default(),
             backfill: args.backfill,
+            weight: args.weight,
             newest_line: (0, 0),
         })
     }
@@ -130,6 +133,7 @@ impl RunIdentity {
             feedback_id: format!("{}{place}", self.prefix),
             source: self.source.clone(),
             backfill: self.backfill.clone(),
+            weight: self.weight,
             event_time: event_time.map(timestamp),
             ..Default::default()
         };
@@ -190,6 +194,7 @@ mod tests {
             source: Some("job".to_owned()),
             is_once,
             backfill: backfill.map(str::to_owned),
+            weight: Some(2.0),
             task: &Task::Regression,
         };
         RunIdentity::new(args).expect("a regression")
@@ -222,7 +227,7 @@ mod tests {
         let mut identity_of_array = identity(true, None, "rows.json");
         let ids = [(); 2].map(|()| subject(&mut identity_of_array, None).feedback_id);
         assert_eq!(ids, ["rows.json:9", "rows.json:9.2"]);
-        assert_eq!(once.prediction_id, None);
+        assert_eq!((once.prediction_id, once.weight), (None, Some(2.0)));
         assert!(once.event_time.is_some());
         let time = Some(Time(-1));
         let backfill = subject(&mut identity(false, Some("may"), "-"), time);
@@ -242,6 +247,7 @@ mod tests {
             source: None,
             is_once: true,
             backfill: None,
+            weight: None,
             task: &Task::Bandit { actions },
         };
         let refused = RunIdentity::new(args).err().expect("a bandit");

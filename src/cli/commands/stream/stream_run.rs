@@ -293,6 +293,14 @@ impl StreamRun {
                 "{rows} held out: the model is frozen, and learns none of them"
             ));
         }
+        let throttled = gained(before, after, "throttled");
+        if throttled > 0 {
+            let rows = counted(throttled, "row");
+            warnings.push(format!(
+                "{rows} throttled: the source has spent its budget (sources.budget in model.toml), and \
+                 teaches no more until others do"
+            ));
+        }
         let rewinds = gained(before, after, "undone");
         if rewinds > 0 {
             let examples = counted(rewinds, "example");

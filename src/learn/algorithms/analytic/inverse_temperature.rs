@@ -41,8 +41,9 @@ impl InverseTemperature {
         self.logarithm.exp() as f32
     }
 
-    /// Learns from estimates `[classes]` that were made before their class was known.
-    pub(crate) fn observe(&mut self, estimates: &[f32], class: usize) {
+    /// Learns from estimates `[classes]` that were made before their class was known, of an example of this
+    /// weight.
+    pub(crate) fn observe(&mut self, estimates: &[f32], class: usize, weight: f32) {
         let factor = self.factor();
         let mut p: Vec<f32> = estimates.iter().map(|z| factor * z).collect();
         softmax(&mut p);
@@ -52,8 +53,9 @@ impl InverseTemperature {
             terms.map(term).sum()
         };
         let (mean, factor) = (moment(1), f64::from(factor));
-        let derivative = factor * (mean - f64::from(estimates[class]));
-        let information = factor * factor * (moment(2) - mean * mean).max(0.0);
+        let weight = f64::from(weight);
+        let derivative = weight * factor * (mean - f64::from(estimates[class]));
+        let information = weight * factor * factor * (moment(2) - mean * mean).max(0.0);
         let step = derivative / (self.curvature + information);
         if step.is_finite() {
             let moved = self.logarithm - step.clamp(-1.0, 1.0);
@@ -96,13 +98,13 @@ mod tests {
         // The estimates always favour class 0 by one; it is right nine times of ten.
         let mut inverse_temperature = InverseTemperature::default();
         for index in 0..5000 {
-            inverse_temperature.observe(&[1.0, 0.0], usize::from(index % 10 == 9));
+            inverse_temperature.observe(&[1.0, 0.0], usize::from(index % 10 == 9), 1.0);
         }
         let odds = f64::from(inverse_temperature.factor()).exp();
         assert!((odds - 9.0).abs() < 1.0, "{odds}");
         // The world becomes a coin.
         for index in 0..5000 {
-            inverse_temperature.observe(&[1.0, 0.0], index % 2);
+            inverse_temperature.observe(&[1.0, 0.0], index % 2, 1.0);
         }
         assert!(
             inverse_temperature.factor() < 0.3,
@@ -116,7 +118,7 @@ mod tests {
         let mut inverse_temperature = InverseTemperature::default();
         for index in 0..1000 {
             let huge = [1e30, -1e30, f32::MAX, 0.0, 1e-30];
-            inverse_temperature.observe(&[huge[index % 5], huge[(index + 1) % 5]], index % 2);
+            inverse_temperature.observe(&[huge[index % 5], huge[(index + 1) % 5]], index % 2, 1.0);
             let mut tensors = Tensors::default();
             inverse_temperature.save(&mut tensors);
             assert_eq!(

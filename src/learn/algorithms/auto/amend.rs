@@ -3,7 +3,7 @@
 //! Invariant: no member is scored on it again, and it counts as one example.
 
 use super::super::analytic::BIAS;
-use super::super::example::Amendment;
+use super::super::example::{Amendment, weighted};
 use super::super::output_loss::OutputLoss;
 use super::{AutoLearner, output_loss, pool};
 use crate::learn::memory::likeness::Likeness;
@@ -28,6 +28,7 @@ impl AutoLearner {
             before,
             after,
             n_since,
+            weight,
             ..
         } = *amendment;
         let network = self.network();
@@ -52,7 +53,7 @@ impl AutoLearner {
         }
         let portfolio = &mut self.portfolio;
         portfolio.memory.amend(example, after);
-        portfolio.base_rates.amend(before, after, n_since);
+        portfolio.base_rates.amend([before, after], weight, n_since);
         if let (Some(past), Some(series)) = (&mut self.past, &mut portfolio.series) {
             past.amend(series, row, amendment);
         }
@@ -110,7 +111,7 @@ impl AutoLearner {
         for ((place, answered, step, member), gradient) in
             members.zip(gradient.chunks_exact_mut(n_outputs))
         {
-            let step = step / typical;
+            let step = amendment.weight * (step / typical);
             let pull = step * squared_length;
             let is_linear = matches!(member, Member::Linear(_));
             let curvature = curvature(member, amendment.after, answered);
@@ -149,23 +150,27 @@ impl AutoLearner {
             before,
             after,
             n_since,
+            weight,
             ..
         } = *amendment;
         if let Target::Value(_) = after {
-            return self.learn_ridges(member_outputs, after, scale);
+            return self.learn_ridges(member_outputs, (after, weight), scale);
         }
-        let (phi, n_each) = (&member_outputs.phi, self.n_recursions_each());
+        let n_each = self.n_recursions_each();
+        let phi = &*weighted(&member_outputs.phi, weight);
         let n_outputs = self.portfolio.n_outputs();
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let wanted = |target| wanted(target, index % n_each, n_outputs, scale);
             if let (Some(before), Some(after)) = (wanted(before), wanted(after)) {
                 let left = recursion.left_after(n_since);
-                recursion.amend(phi, [&before, &after], left);
+                let both = [&before, &after].map(|wanted| weighted(wanted, weight));
+                recursion.amend(phi, [&both[0], &both[1]], left);
             }
         }
         let shares = [before, after].map(|target| self.shares_of(member_outputs, target));
         if let (Some(recursion), [Some(before), Some(after)]) = (&mut self.exclusive, shares) {
-            recursion.amend(phi, [&before, &after], 1.0);
+            let both = [&before, &after].map(|wanted| weighted(wanted, weight));
+            recursion.amend(phi, [&both[0], &both[1]], 1.0);
         }
         self.serve_ridges();
     }

@@ -114,7 +114,7 @@ impl ForestLearner {
         let trees = forest.trees.iter_mut().map(Arc::make_mut);
         let trees = trees.chain([&mut self.successor]);
         for (tree, growth) in trees.zip(&mut self.growths) {
-            growth.observe(tree, row, class as usize);
+            growth.observe(tree, row, (class as usize, known.weight));
         }
         self.age += 1;
         if self.age >= AGE_MIN && self.age.is_multiple_of(AGE_EVERY) {
@@ -165,8 +165,8 @@ impl ForestLearner {
             let leaf = tree.leaf(row);
             let counts = &mut tree.counts[leaf * n_outputs..][..n_outputs];
             let count = &mut counts[before as usize];
-            *count = (*count - 1.0).max(0.0);
-            counts[after as usize] += 1.0;
+            *count = (*count - amendment.weight).max(0.0);
+            counts[after as usize] += amendment.weight;
         }
     }
 
@@ -236,7 +236,9 @@ impl Growth {
         }
     }
 
-    fn observe(&mut self, tree: &mut Tree, row: &Encoded, class: usize) {
+    /// Learns a class by its weight.
+    fn observe(&mut self, tree: &mut Tree, row: &Encoded, taught: (usize, f32)) {
+        let (class, weight) = taught;
         let n_outputs = tree.counts.len() / tree.splits.len();
         let leaf = tree.leaf(row);
         let counts = &mut tree.counts[leaf * n_outputs..][..n_outputs];
@@ -244,13 +246,13 @@ impl Growth {
         let is_wrong = counts[class] < most || most == 0.0;
         tree.n_judged = (tree.n_judged + 1).min(JUDGED);
         tree.error += (f32::from(u8::from(is_wrong)) - tree.error) / tree.n_judged.max(2) as f32;
-        counts[class] += 1.0;
+        counts[class] += weight;
         let Some(mut observer) = self.observers[leaf].take() else {
             return;
         };
         if observer.held.is_empty() {
             self.take_tests(&mut observer, row, n_outputs);
-        } else if let Some(split) = observer.observe(row, class) {
+        } else if let Some(split) = observer.observe(row, taught) {
             return self.split(tree, leaf, (&observer, split));
         }
         self.observers[leaf] = Some(observer);
@@ -385,12 +387,12 @@ impl Growth {
 
 impl Observer {
     /// Counts a row; the place of the test on which the leaf is to be split, if it is.
-    fn observe(&mut self, row: &Encoded, class: usize) -> Option<usize> {
+    fn observe(&mut self, row: &Encoded, (class, weight): (usize, f32)) -> Option<usize> {
         let n_outputs = self.rows.len();
         self.n_rows += 1;
-        self.rows[class] += 1.0;
+        self.rows[class] += weight;
         for (test, held) in self.tests.iter().zip(self.held.chunks_exact_mut(n_outputs)) {
-            held[class] += f32::from(u8::from(test.holds(row)));
+            held[class] += if test.holds(row) { weight } else { 0.0 };
         }
         if !self.n_rows.is_multiple_of(GRACE) {
             return None;

@@ -11,12 +11,12 @@ use crate::model::{Encoded, Scale, Target, softmax};
 const LENGTH_HORIZON: f64 = 1000.0;
 
 impl AutoLearner {
-    /// Learns from the members' scores before this example.
+    /// Learns from the members' scores before this example, a target of this weight.
     pub(super) fn learn_linear_members(
         &mut self,
         row: &Encoded,
         scores: &[f32],
-        target: Target,
+        (target, weight): (Target, f32),
         scale: &Scale,
     ) {
         let row = &*self.portfolio.with_newest(row, scale);
@@ -33,7 +33,7 @@ impl AutoLearner {
         let (linear, logistic) = gradient.split_at_mut(n_linear * n_outputs);
         let members = places.zip(linear.chunks_exact_mut(n_outputs));
         for ((member, gradient), step) in members.zip(plan.linear_steps()) {
-            let step = step / typical;
+            let step = weight * (step / typical);
             let rate = match target {
                 Target::Class(class) => {
                     softmax(gradient);
@@ -63,7 +63,7 @@ impl AutoLearner {
         for (gradient, step) in members.zip(plan.logistic_steps()) {
             let scores = gradient.to_vec();
             self.portfolio.range.gradient(target, &scores, gradient);
-            let rate = step / typical;
+            let rate = weight * (step / typical);
             gradient
                 .iter_mut()
                 .for_each(|derivative| *derivative *= rate);

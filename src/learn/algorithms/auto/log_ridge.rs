@@ -3,6 +3,7 @@
 //! Invariant: errors are held at a few medians, as those of the other members are.
 
 use super::super::analytic::{Recursion, Settings};
+use super::super::example::weighted;
 use super::error_scale::ErrorScale;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{LogRidge, Scale};
@@ -23,15 +24,21 @@ impl LogLearner {
         }
     }
 
-    /// Learns the value of a row of these features.
-    pub(super) fn observe(&mut self, served: &mut LogRidge, phi: &[f32], value: f64) {
+    /// Learns the value, of this weight, of a row of these features.
+    pub(super) fn observe(
+        &mut self,
+        served: &mut LogRidge,
+        phi: &[f32],
+        (value, weight): (f64, f32),
+    ) {
         let Some(log) = served.observe(value) else {
             return;
         };
         let score = served.score(phi);
         let error = score - served.scale.place(log);
+        let wanted = [score - self.errors.held(0, error)];
         self.recursion
-            .observe(phi, &[score - self.errors.held(0, error)]);
+            .observe(&weighted(phi, weight), &weighted(&wanted, weight));
         self.errors.observe([error].into_iter());
         self.serve(served);
     }

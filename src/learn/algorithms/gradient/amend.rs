@@ -39,13 +39,14 @@ impl GradientLearner {
         let both = [amendment.before, target];
         let hold = |outputs: &mut [f32]| output_loss.shift(both, outputs);
         self.memory.amend(amendment.example, target, hold);
-        let share = 1.0 / self.settings.examples_per_update as f32;
+        let share = amendment.weight / self.settings.examples_per_update as f32;
         let rate = share * self.settings.learning_rate;
         let amended = Amended::new(amendment, self.influence.as_ref(), rate);
         let stored = StoredExample {
             row,
             target,
             example,
+            weight: amendment.weight,
             is_anchor: false,
             outputs: Vec::new(),
         };
@@ -84,7 +85,8 @@ impl GradientLearner {
             example: stored.example,
             target: stored.target,
             reach: *reach,
-            rate: self.settings.learning_rate * shares[usize::from(index >= n_new)],
+            rate: self.settings.learning_rate
+                * (stored.weight * shares[usize::from(index >= n_new)]),
         });
         let pulled: Vec<UpdateRow> = pulled.collect();
         influence.count(&pulled);

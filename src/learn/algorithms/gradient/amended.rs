@@ -13,8 +13,10 @@ pub(super) struct Amended {
     after: Target,
     /// The part of its update that is left; none where that is not known, and of classes.
     left: Option<RemainingInfluence>,
-    /// The learning rate times the share that an example has in an update.
+    /// The learning rate times the share that the example had in an update.
     rate: f32,
+    /// Its weight.
+    pub(super) weight: f32,
     is_learned_again: bool,
 }
 
@@ -26,7 +28,7 @@ pub(super) struct Row<'a> {
 
 impl Amended {
     /// An example of a network that keeps this influence, or none: `rate` is the learning rate times
-    /// the share that an example has in an update.
+    /// the share that the example had in an update.
     pub(super) fn new(amendment: &Amendment, influence: Option<&Influence>, rate: f32) -> Amended {
         let remaining_of = |all: &Influence| all.remaining_of(amendment.example, amendment.before);
         Amended {
@@ -34,6 +36,7 @@ impl Amended {
             after: amendment.after,
             left: influence.and_then(remaining_of),
             rate,
+            weight: amendment.weight,
             is_learned_again: influence.is_none(),
         }
     }

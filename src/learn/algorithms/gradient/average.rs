@@ -140,7 +140,7 @@ impl Averages {
         replay_loss: &ReplayLoss<'_>,
     ) -> Result<(), DeviceError> {
         let mut shares = vec![0.0; rows.len()];
-        shares[0] = 1.0 / settings.examples_per_update as f32;
+        shares[0] = amended.weight / settings.examples_per_update as f32;
         for (average, horizon) in self.pair.iter_mut().zip(HORIZONS) {
             let width = average.network.n_outputs();
             let (outputs, gradient) = average.network.outputs_and_gradient();

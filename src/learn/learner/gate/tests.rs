@@ -137,6 +137,8 @@ impl Story {
                 event_time: None,
                 tags: BTreeMap::new(),
                 actor: String::new(),
+                weight: 1.0,
+                comment: String::new(),
             }));
         }
     }

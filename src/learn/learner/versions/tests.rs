@@ -134,6 +134,8 @@ impl Story {
             event_time: None,
             tags: BTreeMap::new(),
             actor: String::new(),
+            weight: 1.0,
+            comment: String::new(),
         }));
         assert_eq!(step.fate, Some(Fate::Applied));
     }

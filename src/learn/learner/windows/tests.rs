@@ -143,6 +143,8 @@ impl Fixture {
             event_time: None,
             tags: BTreeMap::new(),
             actor: String::new(),
+            weight: 1.0,
+            comment: String::new(),
         };
         self.apply(at_s, Event::Feedback(feedback)).fate
     }

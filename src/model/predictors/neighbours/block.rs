@@ -15,6 +15,8 @@ pub struct Remembered {
     pub target: Target,
     /// The number of its example; none under the first revision of the learning rules.
     pub number: Option<u64>,
+    /// How much it counts beside an example of weight 1.
+    pub weight: f32,
 }
 
 impl From<Target> for Remembered {
@@ -23,6 +25,7 @@ impl From<Target> for Remembered {
         Remembered {
             target,
             number: None,
+            weight: 1.0,
         }
     }
 }
@@ -46,6 +49,7 @@ pub(super) struct Block {
     targets: Vec<Target>,
     /// The numbers of the rows' examples, 0 for none.
     numbers: Vec<u64>,
+    weights: Vec<f32>,
 }
 
 /// The dense inputs of raw rows, row after row.
@@ -106,6 +110,7 @@ impl Block {
             postings: Vec::new(),
             targets: Vec::new(),
             numbers: Vec::new(),
+            weights: Vec::new(),
         }
     }
 
@@ -131,6 +136,10 @@ impl Block {
 
     pub(super) fn target(&self, place: usize) -> Target {
         self.targets[place]
+    }
+
+    pub(super) fn weight(&self, place: usize) -> f32 {
+        self.weights[place]
     }
 
     pub(super) fn target_mut(&mut self, place: usize) -> &mut Target {
@@ -168,6 +177,7 @@ impl Block {
         self.squares.push(squared_length(sparse));
         self.targets.push(example.target);
         self.numbers.push(example.number.unwrap_or(0));
+        self.weights.push(example.weight);
     }
 
     fn search_by(&mut self, place: usize, searched: &[f32]) {
@@ -316,10 +326,11 @@ impl Block {
                 sparse,
             }),
         });
-        let examples = self.targets.iter().zip(&self.numbers);
-        let examples = examples.map(|(target, number)| Remembered {
+        let examples = self.targets.iter().zip(&self.numbers).zip(&self.weights);
+        let examples = examples.map(|((target, number), weight)| Remembered {
             target: *target,
             number: (*number != 0).then_some(*number),
+            weight: *weight,
         });
         let rows: Vec<StoredRow> = rows.collect();
         rows.into_iter().zip(examples.collect::<Vec<_>>())

@@ -140,7 +140,7 @@ fn the_newest_of_equal_rows_wins() {
     let asked = row(&[0.1, 0.2], &[]);
     for class in [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] {
         memory.push(&asked, Target::Class(class).into());
-        base_rates.observe(Target::Class(class));
+        base_rates.observe(Target::Class(class), 1.0);
     }
     let near = memory.nearest(&asked, &[1000], 10);
     let p = Voters { repeat: 0.2 }.outputs(&near[0], &base_rates, &Scale::default());
@@ -174,7 +174,7 @@ fn an_action_without_neighbours_keeps_its_mean() {
         .for_each(|value| scale.observe(*value));
     let mut base_rates = BaseRates::new(3);
     for (action, reward) in [(0, 1.0), (0, 1.0), (1, 0.0)] {
-        base_rates.observe(Target::Reward { action, reward });
+        base_rates.observe(Target::Reward { action, reward }, 1.0);
     }
     let near = [Neighbour {
         squared: 0.0,

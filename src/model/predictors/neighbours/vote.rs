@@ -25,6 +25,8 @@ pub struct Neighbour {
     pub age: u32,
     /// Its target.
     pub target: Target,
+    /// How much its vote counts beside that of an example of weight 1.
+    pub weight: f32,
 }
 
 /// The base rates: for each output how many examples had it, fading, and their sum.
@@ -45,17 +47,18 @@ impl BaseRates {
         }
     }
 
-    /// Learns one truth.
-    pub fn observe(&mut self, target: Target) {
+    /// Learns one truth, of an example of this weight.
+    pub fn observe(&mut self, target: Target, weight: f32) {
+        let weight = f64::from(weight);
         let fade = 1.0 - 1.0 / HORIZON;
         let observe_one = |base_rates: &mut BaseRates, index: usize, value: f64| {
-            base_rates.counts[index] = base_rates.counts[index] * fade + 1.0;
-            base_rates.sums[index] = base_rates.sums[index] * fade + value;
+            base_rates.counts[index] = base_rates.counts[index] * fade + weight;
+            base_rates.sums[index] = base_rates.sums[index] * fade + weight * value;
         };
         match target {
             Target::Class(class) => {
                 self.counts.iter_mut().for_each(|count| *count *= fade);
-                self.counts[class as usize] += 1.0;
+                self.counts[class as usize] += weight;
             }
             Target::Value(_) => {}
             Target::Correction { action, by, .. } => {
@@ -73,9 +76,9 @@ impl BaseRates {
 }
 
 impl BaseRates {
-    /// Puts a truth right that `n_since` examples have come after.
-    pub fn amend(&mut self, before: Target, after: Target, n_since: u64) {
-        let left = (1.0 - 1.0 / HORIZON).powf(n_since as f64);
+    /// Puts a truth right, of an example of this weight that `n_since` examples have come after.
+    pub fn amend(&mut self, [before, after]: [Target; 2], weight: f32, n_since: u64) {
+        let left = f64::from(weight) * (1.0 - 1.0 / HORIZON).powf(n_since as f64);
         let value = |target, action: usize| match target {
             Target::Reward { action: of, reward } if of as usize == action => {
                 reward.clamp(-1e100, 1e100)
@@ -143,7 +146,8 @@ impl Voters {
                 )]
             }
             Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => {
-                estimates(voter, base_rates, scale, weights[0].max(f32::MIN_POSITIVE))
+                let nearest = weights[0] / first.weight;
+                estimates(voter, base_rates, scale, nearest.max(f32::MIN_POSITIVE))
             }
         }
     }
@@ -152,7 +156,7 @@ impl Voters {
         let farthest = near.last().map_or(0.0, |last| last.squared).max(1e-12);
         let mut weights: Vec<f32> = near
             .iter()
-            .map(|one| 1.0 / (one.squared / farthest + NEAR))
+            .map(|one| one.weight / (one.squared / farthest + NEAR))
             .collect();
         let here = near.partition_point(|one| one.squared <= NEAR * farthest);
         if self.repeat < 1.0 {

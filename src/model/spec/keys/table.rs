@@ -16,6 +16,7 @@ use super::monitor;
 use super::publish;
 use super::retrain;
 use super::rows;
+use super::sources;
 
 use crate::model::spec::revision::REVISION;
 
@@ -28,8 +29,9 @@ const LENGTH_MAX: u64 = 65_536;
 pub const KEYS: &[Key] = &joined();
 
 /// The parts of the table, each in the order of its keys.
-const PARTS: [&[Key]; 7] = [
+const PARTS: [&[Key]; 8] = [
     MODEL,
+    sources::KEYS,
     publish::KEYS,
     drift::KEYS,
     retrain::KEYS,
@@ -38,6 +40,7 @@ const PARTS: [&[Key]; 7] = [
     rows::KEYS,
 ];
 const N_KEYS: usize = MODEL.len()
+    + sources::KEYS.len()
     + publish::KEYS.len()
     + drift::KEYS.len()
     + retrain::KEYS.len()
@@ -455,6 +458,14 @@ const MODEL: &[Key] = &[
         default: "1000000",
         unit: "predictions",
         meaning: "Predictions that wait for feedback; at more, the oldest expires.",
+    },
+    Key {
+        name: "feedback.weight_max",
+        values: Values::Between(1.0, 1000.0),
+        default: "10, or sources.budget where that is less",
+        unit: "",
+        meaning: "The largest weight that an event may have, under rules.revision = 3: an example of \
+                  weight 2 counts about as two of weight 1.",
     },
     Key {
         name: "feedback.aggregate",

@@ -14,6 +14,7 @@ use super::pins::Pins;
 use super::retrain::RawRetrain;
 use super::rewards::{RawFeedback, RawPolicy};
 use super::series::RawSeries;
+use super::sources::RawSources;
 use super::written::{first_fault, missing as missing_key, single_brackets};
 use crate::model::spec::error::Error;
 use crate::model::spec::limits::OrderedLimits;
@@ -52,6 +53,8 @@ pub(super) struct Raw {
     pub(super) series: RawSeries,
     #[serde(default)]
     pub(super) feedback: RawFeedback,
+    #[serde(default)]
+    pub(super) sources: RawSources,
     #[serde(default)]
     pub(super) journal: RawJournal,
     #[serde(default)]

@@ -49,6 +49,7 @@ impl RawPolicy {
 pub(super) struct RawFeedback {
     window_s: Option<u64>,
     pub(super) waiting_max: Option<u64>,
+    pub(super) weight_max: Option<f64>,
     aggregate: Option<String>,
     pub(super) default_reward: Option<f64>,
     reward_min: Option<f64>,

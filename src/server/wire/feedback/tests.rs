@@ -108,6 +108,29 @@ fn p9_bad_feedback_is_refused_with_its_field() {
         "source",
         "source: 257 bytes, expected at most 256",
     );
+    for weight in [0.0, -1.0, 1e30, f64::MIN_POSITIVE, 10.5] {
+        let mut request = rewarded();
+        request.weight = Some(weight);
+        let refusal = read(BANDIT, request).expect_err("it is out of range");
+        let range = "expected 0.001 to 10, the largest of [feedback] weight_max";
+        let expected = format!("weight: {weight:e}, {range}");
+        assert_eq!((refusal.field, refusal.message), ("weight", expected));
+    }
+    check(
+        |f| f.weight = Some(f64::NAN),
+        "weight",
+        "weight: NaN, expected a finite number",
+    );
+    check(
+        |f| f.weight = Some(f64::INFINITY),
+        "weight",
+        "weight: inf, expected a finite number",
+    );
+    check(
+        |f| f.comment = Some("c".repeat(1025)),
+        "comment",
+        "comment: 1025 bytes, expected at most 1024",
+    );
     check(
         |f| f.tags = (0..17).map(|n| (n.to_string(), "".into())).collect(),
         "tags",
@@ -447,5 +470,35 @@ fn p9_a_backfill_is_declared_by_its_field_and_takes_rows_of_any_age() {
     check(
         tagged,
         "tags: \"backfill\" is set by the field backfill alone",
+    );
+}
+
+#[test]
+fn a_weight_and_a_comment_are_taken_within_their_bounds() {
+    let request = |weight| FeedbackRequest {
+        weight: Some(weight),
+        comment: Some("c".repeat(1024)),
+        ..rewarded()
+    };
+    for weight in [0.001, 1.0, 10.0] {
+        let taken = read(BANDIT, request(weight)).expect("sound");
+        assert_eq!((taken.weight, taken.comment.len()), (weight, 1024));
+    }
+    let taken = read(BANDIT, rewarded()).expect("sound");
+    assert_eq!((taken.weight, taken.comment.as_str()), (1.0, ""));
+    let old = format!("{BANDIT}\n[rules]\nrevision = 2\n");
+    let parse = |weight| {
+        let input = "[[input]]\nname = \"n\"\nkind = \"number\"";
+        let spec = Spec::parse(&format!("{old}{input}")).expect("a sound description");
+        let now = Time(NOW_S * 1_000_000);
+        let names: Vec<String> = spec.task.names().to_vec();
+        feedback(request(weight), &spec, &names, (now, now))
+    };
+    assert_eq!(parse(1.0).expect("sound").weight, 1.0);
+    let refusal = parse(2.0).expect_err("these rules know no weights");
+    let expected = "weight: 2, expected 1 or none, since rules.revision is 2";
+    assert_eq!(
+        (refusal.field, refusal.message.as_str()),
+        ("weight", expected)
     );
 }

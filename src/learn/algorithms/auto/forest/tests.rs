@@ -96,6 +96,7 @@ fn an_anchor_is_not_learned() {
         before: Target::Class(0),
         after: Target::Class(1),
         n_since: 0,
+        weight: 1.0,
         is_anchor: true,
     };
     both.1.amend(&mut both.0, &row(501), &amendment);
@@ -113,6 +114,7 @@ fn a_class_that_was_wrong_is_put_right() {
             before: Target::Class(0),
             after: Target::Class(1),
             n_since: 30 - number,
+            weight: 1.0,
             is_anchor: false,
         };
         both.1.amend(&mut both.0, &row(number), &amendment);
