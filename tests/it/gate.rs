@@ -239,6 +239,11 @@ async fn under_manual_a_person_alone_promotes_freezes_and_resumes() {
     assert!(wrong.contains("version 1 is not the contender"), "{wrong}");
     let promoted = model.promote(None, by()).await.unwrap();
     assert_eq!(champion(model), promoted.version);
+    let noted = manifest(model, promoted.version);
+    assert_eq!(
+        (noted.actor.as_str(), noted.note.as_str()),
+        ("ann", "looked at")
+    );
     assert!(right(model) > 0.7, "{}", right(model));
     let frozen = Command {
         order: Order::Freeze,

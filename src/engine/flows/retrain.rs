@@ -7,6 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -103,7 +104,8 @@ impl ModelRuntime {
     /// Derives a learner that begins anew, where the description asks for it by now, or one was being
     /// derived when the server was stopped.
     pub(crate) fn retrain_if_due(self: &Arc<ModelRuntime>) {
-        if self.retraining.runs() || self.health.closed().is_some() {
+        let is_held = self.retraining.runs() || self.retraining.rests(Instant::now());
+        if is_held || self.health.closed().is_some() {
             return;
         }
         let due = {
@@ -217,7 +219,8 @@ impl ModelRuntime {
             actor: by.to_owned(),
             note: note.to_owned(),
         };
-        let (position, urgent) = block_on(self.journal(command, None))?;
+        let journaled = block_on(self.journal(command, None));
+        let (position, urgent) = journaled.inspect_err(|_| self.retraining.fail(Instant::now()))?;
         self.await_applied(position)?;
         drop(urgent);
         self.outcome(position).map(drop)

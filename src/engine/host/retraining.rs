@@ -3,13 +3,20 @@
 //! Invariant: an engine that stops waits for the thread, which ends soon by itself then.
 
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::engine::compute::threads::NewestThread;
+
+/// How long nothing is begun after an order that the journal did not take.
+const REST: Duration = Duration::from_secs(60);
 
 /// Whether one is derived, and where.
 #[derive(Debug)]
 pub(crate) struct Retraining {
     runs: AtomicBool,
+    /// When the journal last did not take an order of it.
+    failed_at: Mutex<Option<Instant>>,
     thread: NewestThread,
 }
 
@@ -17,6 +24,7 @@ impl Default for Retraining {
     fn default() -> Retraining {
         Retraining {
             runs: AtomicBool::new(false),
+            failed_at: Mutex::default(),
             thread: NewestThread::named("retrain"),
         }
     }
@@ -38,6 +46,25 @@ impl Retraining {
         self.runs.load(Relaxed)
     }
 
+    /// The journal did not take an order of it at this moment: what a description asks for would begin
+    /// again at once, at every turn of the learner.
+    pub(crate) fn fail(&self, now: Instant) {
+        let mut failed_at = self
+            .failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *failed_at = Some(now);
+    }
+
+    /// True for a minute after that.
+    pub(crate) fn rests(&self, now: Instant) -> bool {
+        let failed_at = self
+            .failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_some_and(|at| now.saturating_duration_since(at) < REST)
+    }
+
     /// Runs what derives it on a thread of its own.
     pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         self.thread.run(work)
@@ -46,5 +73,20 @@ impl Retraining {
     /// Waits until the thread has ended.
     pub(crate) fn join(&self) {
         self.thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p12_after_an_order_that_was_not_taken_it_rests_and_then_goes_on() {
+        let (retraining, now) = (Retraining::default(), Instant::now());
+        assert!(!retraining.rests(now));
+        retraining.fail(now);
+        assert!(retraining.rests(now));
+        assert!(retraining.rests(now + REST / 2));
+        assert!(!retraining.rests(now + REST));
     }
 }

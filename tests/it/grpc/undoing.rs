@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use perennial::event::PredictionId;
 use perennial::proto::perennial::v1::{
     AuditRequest, AuditResponse, Certificate, FateRequest, FateResponse, FeedbackRequest,
-    RestoreRequest, RetractRequest, StatusRequest, feedback_reply,
+    RestoreRequest, RetractRequest, StatusRequest, UpdateIncidentRequest, feedback_reply,
 };
 use prost_types::Timestamp;
 use tonic::{Code, Status};
@@ -192,6 +192,22 @@ async fn p9_an_audit_of_what_was_never_answered_is_refused() {
         assert!(refusal.message().contains(id), "{refusal}");
     }
     served.goes_on_and_stops("m").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_an_incident_that_is_not_there_is_named() {
+    let mut served = Served::start(&[("m", AUTO)]).await;
+    let request = UpdateIncidentRequest {
+        model: "m".to_owned(),
+        incident: 7,
+        state: "closed".to_owned(),
+        note: String::new(),
+    };
+    let registry = &mut served.client.registry;
+    let refused = within(registry.update_incident(request)).await;
+    let refused = refused.expect_err("there is none");
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("has no incident 7"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

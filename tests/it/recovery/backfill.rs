@@ -152,3 +152,19 @@ async fn p8_ids_of_backfills_are_bounded_in_bytes() {
     assert!(bound.is_some_and(|bound| bound.used > 0.99), "{bounds:?}");
     engine.close();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_long_ago_is_learned_and_is_no_evidence() {
+    let clocked = Clocked::new("[publish]\nscore_every = 1\n");
+    let engine = open(&clocked, clocked.workspace.data());
+    let model = engine.model("m").unwrap();
+    let judged = || model.status(false).gate.expect("a gate").decline.labels;
+    assert_eq!(send_all(model, "may").await, N_ROWS);
+    assert_eq!((model.status(false).examples, judged()), (30, 0));
+    let mut now = event(N_ROWS, None);
+    now.event_time = Some(Time(1_700_000_000_000_000));
+    let sent = send(model, now).await;
+    assert!(matches!(sent, Ok(Accepted::Accepted { .. })), "{sent:?}");
+    assert_eq!((model.status(false).examples, judged()), (31, 1));
+    engine.close();
+}
