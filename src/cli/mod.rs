@@ -18,8 +18,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
     audit, checkpoint, config, demo, evaluate, fate, feedback, import, incidents, init, limits,
-    predict, promote, reference, replay, restore, retract, retrain, serve, status, stream, verify,
-    versions,
+    predict, promote, quarantine, reference, replay, restore, retract, retrain, serve, status,
+    stream, verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -66,6 +66,8 @@ enum Command {
     Resume(promote::ResumeArgs),
     /// List the incidents of a model, acknowledge or close one
     Incidents(incidents::Args),
+    /// List the feedback that waits in quarantine, release or discard it
+    Quarantine(quarantine::Args),
     /// Show or change the bounds of a journal, also while it is full
     Limits(limits::Args),
     /// Retract feedback: the model becomes the one that never learned it
@@ -111,6 +113,7 @@ impl Cli {
             Command::Freeze(args) => block_on(promote::freeze(args)),
             Command::Resume(args) => block_on(promote::resume(args)),
             Command::Incidents(args) => block_on(incidents::run(args)),
+            Command::Quarantine(args) => block_on(quarantine::run(args)),
             Command::Limits(args) => block_on(limits::run(args)),
             Command::Retract(args) => block_on(retract::run(args)),
             Command::Audit(args) => block_on(audit::run(args)),

@@ -61,7 +61,8 @@ use tokio::sync::watch;
 pub use crate::event::Disposal;
 use crate::event::PredictionId;
 pub use crate::learn::{
-    ChampionChange, ChampionScore, Confused, Evidence, Figure, Incident, IncidentState, Suspect,
+    ChampionChange, ChampionScore, Confused, Evidence, Fate, Figure, Incident, IncidentState,
+    Suspect,
 };
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
@@ -80,6 +81,7 @@ pub use flows::fate::FeedbackFate;
 pub use flows::feedback::Receipt;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};
+pub use flows::quarantine::Quarantined;
 use flows::recover::{Clocks, Opened};
 pub use flows::retract::{Certificate, Plan, Request as Retract};
 pub use flows::retrain::{Request as Retrain, Retrained};

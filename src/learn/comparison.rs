@@ -83,7 +83,8 @@ impl Comparison {
             Event::Command(Command { order, .. }) => match order {
                 // It makes no version.
                 Order::Erase(_) => {}
-                _ if order.is_of_gate() || order.is_note_of_retraining() => {}
+                _ if order.is_of_gate() || order.is_of_quarantine() => {}
+                _ if order.is_note_of_retraining() => {}
                 _ if compares => drop(self.moments.insert(entry.position, moment())),
                 _ => {}
             },

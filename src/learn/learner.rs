@@ -12,6 +12,7 @@ mod gap;
 mod gate;
 mod labels;
 mod monitors;
+mod quarantine;
 mod relabel;
 mod retrain;
 mod rewards;
@@ -35,6 +36,7 @@ use crate::learn::gate::ChampionChange;
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::ledger::{Fate, Ledger};
+use crate::learn::records::quarantine::QuarantineCause;
 use crate::learn::records::sources::Sources;
 use crate::learn::training::scratch::Scratch;
 use crate::learn::versions::newest::Newest;
@@ -128,6 +130,8 @@ pub struct Step {
     pub alarms: Vec<Alarm>,
     /// The feedback id of what this event contradicts, without the right to supersede it.
     pub contradicts: Option<String>,
+    /// Why this event waits for a person, if it is not a contradiction.
+    pub held_back: Option<QuarantineCause>,
 }
 
 /// Feedback that another history excludes.
@@ -171,6 +175,8 @@ pub struct Learner {
     failed: Option<String>,
     /// The stretch of erased feedback that is being passed.
     gap: Option<Gap>,
+    /// The position of the quarantined event that is being released.
+    released: Option<u64>,
     /// True of a learner that began behind the first entry: orders for others to do so are nothing to it.
     begun_anew: bool,
 }
@@ -204,6 +210,7 @@ impl Learner {
             has_moved: false,
             failed: None,
             gap: None,
+            released: None,
             begun_anew: false,
             spec,
         }
@@ -227,6 +234,7 @@ impl Learner {
             has_moved: false,
             failed: None,
             gap: None,
+            released: None,
             begun_anew: false,
             spec,
         })
@@ -405,7 +413,6 @@ impl Learner {
         // The order that ends a gap brings the windows that are open.
         let closed = self.gap.is_none() && self.close_windows(self.windows_max, lookup)?;
         self.expire();
-        self.forget_spent();
         let mut step = match &entry.event {
             Event::Description(description) => self.describe(description, lookup)?,
             Event::Prediction(prediction) => self.wait(prediction, lookup)?,

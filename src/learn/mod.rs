@@ -72,6 +72,7 @@ pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::Evaluation;
 pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};
 pub use records::ledger::Fate;
+pub use records::quarantine::{QuarantineCause, QuarantinedEvent};
 pub(crate) use records::sources::Sources;
 pub(crate) use versions::revised_tallies::RevisedTallies;
 pub(crate) use versions::tainted::Tainted;

@@ -70,6 +70,7 @@ pub(crate) use spec::{
 };
 pub use spec::{
     Budget, Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
-    LearnerKind, LowRank, MonitorSettings, OrderedLimits, Pinned, Publish, PublishPolicy, REVISION,
-    RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times, encoding_named, rfc_3339_of,
+    LearnerKind, LowRank, MonitorSettings, OrderedLimits, Pinned, Publish, PublishPolicy,
+    QuarantineSettings, REVISION, RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times,
+    encoding_named, rfc_3339_of,
 };

@@ -45,7 +45,7 @@ const fn counter(name: &'static str, help: &'static str, value: fn(&Status) -> f
     }
 }
 
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 14] = [
     gauge(
         "perennial_ready",
         "Whether the model answers and learns.",
@@ -90,6 +90,11 @@ const METRICS: [Metric; 13] = [
         "perennial_waiting_predictions",
         "Predictions that wait for feedback.",
         |s| s.waiting as f64,
+    ),
+    gauge(
+        "perennial_quarantined_events",
+        "Feedback that waits in quarantine for a person.",
+        |s| s.quarantined as f64,
     ),
     counter(
         "perennial_unjournaled_total",

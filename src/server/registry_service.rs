@@ -208,6 +208,31 @@ impl registry_server::Registry for RegistryService {
         self.done(name, &model, command).await
     }
 
+    async fn list_quarantine(
+        &self,
+        request: Request<ListQuarantineRequest>,
+    ) -> Result<Response<ListQuarantineResponse>, Status> {
+        let model = self.0.model(&request.into_inner().model)?.clone();
+        let found = self.0.inquire(move || Ok(model.quarantined()?)).await?;
+        Ok(Response::new(ListQuarantineResponse {
+            feedback: found.into_iter().map(wire::quarantined).collect(),
+        }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<ReviewRequest>,
+    ) -> Result<Response<OrderDone>, Status> {
+        self.reviewed("release", request, Order::Release).await
+    }
+
+    async fn discard(
+        &self,
+        request: Request<ReviewRequest>,
+    ) -> Result<Response<OrderDone>, Status> {
+        self.reviewed("discard", request, Order::Discard).await
+    }
+
     async fn audit(
         &self,
         request: Request<AuditRequest>,
@@ -317,6 +342,37 @@ impl RegistryService {
         Ok(Response::new(OrderDone {
             position: made.position,
         }))
+    }
+
+    /// Carries out an order about what waits in quarantine, which is journaled without names.
+    async fn reviewed(
+        &self,
+        name: &'static str,
+        request: Request<ReviewRequest>,
+        order: fn(Selector) -> Order,
+    ) -> Result<Response<OrderDone>, Status> {
+        let actor = context::actor(&request);
+        let ReviewRequest {
+            model,
+            source,
+            feedback_id,
+            since,
+            until,
+            note,
+        } = request.into_inner();
+        let selector = wire::selector(&RetractRequest {
+            source,
+            feedback_id,
+            since,
+            until,
+            ..Default::default()
+        })?;
+        let command = Command {
+            order: order(selector.hashed()),
+            actor,
+            note,
+        };
+        self.done(name, &model, command).await
     }
 
     async fn promoted(

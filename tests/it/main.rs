@@ -22,6 +22,7 @@ mod learning;
 mod monitors;
 mod orders;
 mod pretrained;
+mod quarantine;
 mod readme;
 mod recovery;
 mod retraction;

@@ -13,6 +13,7 @@ pub(super) mod init;
 pub(super) mod limits;
 pub(super) mod predict;
 pub(super) mod promote;
+pub(super) mod quarantine;
 pub(super) mod reference;
 pub(super) mod replay;
 pub(super) mod restore;

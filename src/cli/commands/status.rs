@@ -90,6 +90,13 @@ fn block(status: &ModelStatus) -> Vec<String> {
     for budget in &status.budgets {
         put("budget", budget_line(budget));
     }
+    if status.quarantined > 0 {
+        let (n, model) = (status.quarantined, &status.model);
+        put(
+            "quarantine",
+            format!("{n} wait: see perennial quarantine {model}"),
+        );
+    }
     for member in &status.members {
         put("member", member_line(member));
     }
@@ -347,6 +354,7 @@ fn object(status: &ModelStatus) -> Value {
         "members": members.collect::<Vec<_>>(),
         "fates": sorted(&status.fates).into_iter().collect::<Map<_, _>>(),
         "contradictions": status.contradictions,
+        "quarantined": status.quarantined,
         "budgets": status.budgets.iter().map(budget_object).collect::<Vec<_>>(),
         "waiting": status.waiting,
         "unjournaled": status.unjournaled,

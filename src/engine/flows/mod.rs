@@ -1,4 +1,5 @@
-//! One file a flow: predict, feedback, command, gate, limits, retract, retrain, erase, audit, fate, recover.
+//! One file a flow: predict, feedback, command, gate, limits, retract, quarantine, retrain, erase,
+//! audit, fate, recover.
 
 pub(crate) mod audit;
 mod changed;
@@ -9,6 +10,7 @@ pub(crate) mod feedback;
 pub(crate) mod gate;
 pub(crate) mod limits;
 pub(crate) mod predict;
+pub(crate) mod quarantine;
 pub(crate) mod recover;
 pub(crate) mod retract;
 pub(crate) mod retrain;

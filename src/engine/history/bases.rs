@@ -33,10 +33,10 @@ pub(super) fn beginning(
 
 /// Refuses a state whose waiting predictions the journal no longer holds.
 pub(super) fn check_waiting(learner: &Learner, base: u64, first: u64) -> Result<(), Error> {
-    match learner.joins().oldest_position().filter(|at| *at < first) {
+    match learner.oldest_needed().filter(|at| *at < first) {
         None => Ok(()),
         Some(oldest) => Err(Error::NotRetained(format!(
-            "predictions from position {oldest} on wait in the state at {base}, but the \
+            "predictions or feedback from position {oldest} on wait in the state at {base}, but the \
              journal was shortened and starts at {first} now"
         ))),
     }

@@ -75,8 +75,11 @@ impl JournalLookup {
     /// The feedback at a position, and when it was accepted.
     pub(crate) fn feedback_at(&mut self, position: u64) -> Result<(Time, Feedback), Error> {
         let entry = self.entry(position)?;
-        match entry.event {
-            Event::Feedback(feedback) => Ok((entry.time, feedback)),
+        match (entry.event, &self.translation) {
+            (Event::Feedback(feedback), None) => Ok((entry.time, feedback)),
+            (Event::Feedback(feedback), Some(translation)) => {
+                Ok((entry.time, translation.feedback(position, feedback)?))
+            }
             _ => Err(Error::NotRetained(format!(
                 "entry {position} is not feedback"
             ))),

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::engine::history::error::Error;
 use crate::engine::history::inputs::{arranged, places};
 use crate::event::{
-    Batch, Command, Description, Entry, Event, Order, Outputs, Prediction, Subject, value_text,
+    Batch, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction, Subject,
+    value_text,
 };
 use crate::learn::Learner;
 use crate::model::{Choice, Model, Spec, Task, argmax};
@@ -74,12 +75,7 @@ impl Translation {
                 let answered = self.answer(position, prediction, learner)?;
                 Event::Prediction(answered)
             }
-            Event::Feedback(mut feedback) => {
-                if let Subject::Inputs { batch, .. } = &mut feedback.subject {
-                    *batch = self.batch(position, std::mem::take(batch))?;
-                }
-                Event::Feedback(feedback)
-            }
+            Event::Feedback(feedback) => Event::Feedback(self.feedback(position, feedback)?),
             // A description that was adopted gives way to this one; the order only tells how the
             // journal goes on.
             Event::Command(Command {
@@ -134,6 +130,18 @@ impl Translation {
             labels,
             ..journaled
         })
+    }
+
+    /// Journaled feedback, with the inputs that it brings as this description has them.
+    pub(crate) fn feedback(
+        &self,
+        position: u64,
+        mut feedback: Feedback,
+    ) -> Result<Feedback, Error> {
+        if let Subject::Inputs { batch, .. } = &mut feedback.subject {
+            *batch = self.batch(position, std::mem::take(batch))?;
+        }
+        Ok(feedback)
     }
 
     fn describe(&mut self, position: u64, journaled: Spec) -> Result<(), Error> {

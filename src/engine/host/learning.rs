@@ -153,7 +153,7 @@ impl ModelRuntime {
         }
         match &entry.event {
             Event::Feedback(feedback) => {
-                self.announce_contradiction(entry.position, feedback, &step);
+                self.announce_quarantined(entry.position, feedback, &step);
             }
             Event::Command(command) => self.note_promotion(follower, command, &step),
             _ => {}
@@ -236,8 +236,17 @@ impl ModelRuntime {
         }
     }
 
-    /// Logs a label that contradicts another one.
-    fn announce_contradiction(&self, position: u64, feedback: &Feedback, step: &Step) {
+    /// Logs a label that contradicts another one, and an event that waits for a person.
+    fn announce_quarantined(&self, position: u64, feedback: &Feedback, step: &Step) {
+        if let Some(cause) = step.held_back {
+            tracing::warn!(
+                model = self.name,
+                position,
+                feedback_id = feedback.feedback_id,
+                cause = cause.word(),
+                "feedback waits in quarantine until it is released or discarded",
+            );
+        }
         if let Some(contradicted) = &step.contradicts {
             tracing::warn!(
                 model = self.name,
@@ -397,6 +406,7 @@ fn field_of(order: &Order) -> &'static str {
     match order {
         Order::Acknowledge { .. } | Order::Close { .. } => "incident",
         Order::Freeze | Order::Resume => "model",
+        Order::Release(_) | Order::Discard(_) => "selector",
         _ => "version",
     }
 }

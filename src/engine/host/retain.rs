@@ -173,7 +173,7 @@ impl Follower {
             match versions.save_unnamed(&self.learner, RETAIN, chain) {
                 Ok(()) => {
                     let position = self.learner.position();
-                    let needs = needs(position, self.learner.joins().oldest_position());
+                    let needs = needs(position, self.learner.oldest_needed());
                     self.retention.needs.insert(position, needs);
                     states = self.saved()?;
                 }
@@ -207,10 +207,7 @@ impl Follower {
             return Ok(false);
         }
         let before = self.needed(position)?;
-        let here = needs(
-            self.learner.position(),
-            self.learner.joins().oldest_position(),
-        );
+        let here = needs(self.learner.position(), self.learner.oldest_needed());
         let ends = found.iter().zip(found.iter().skip(1));
         let between = ends.filter(|(_, next)| (before + 1..=here).contains(&next.first_position));
         let more: u64 = between.map(|(segment, _)| segment.bytes).sum();
@@ -271,7 +268,7 @@ impl Follower {
             return Ok(*needs);
         }
         let state = self.lookup.versions.state_at(base)?;
-        let needs = needs(base, state.joins().oldest_position());
+        let needs = needs(base, state.oldest_needed());
         self.retention.needs.insert(base, needs);
         Ok(needs)
     }

@@ -179,6 +179,7 @@ impl Follower {
         let count = |fate: Fate| (fate.word(), learner.ledger().count(fate));
         status.fates = Fate::ALL.map(count).into();
         status.budgets = budgets(learner);
+        status.quarantined = learner.quarantined().count() as u64;
         status.contradictions = learner.ledger().n_contradictions();
         status.waiting = learner.joins().n_silent() as u64;
         status.remembered = learner.learned().n_remembered() as u64;

@@ -82,6 +82,8 @@ pub struct Status {
     pub budgets: Vec<SourceBudget>,
     /// Of the quarantined: events that contradict the label of another source.
     pub contradictions: u64,
+    /// Events that wait in quarantine for a person.
+    pub quarantined: u64,
     /// Predictions without feedback so far.
     pub waiting: u64,
     /// Predictions that were served without an entry.

@@ -376,7 +376,9 @@ impl Versions {
         };
         let (note, actor) = match &entry.event {
             // A contender that falls due at an order of a person is not of that order.
-            Event::Command(command) if !command.order.is_of_gate() => {
+            Event::Command(command)
+                if !command.order.is_of_gate() && !command.order.is_of_quarantine() =>
+            {
                 (command.note.clone(), command.actor.clone())
             }
             _ => Default::default(),

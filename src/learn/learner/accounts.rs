@@ -1,5 +1,5 @@
 //! The accounts of a history: its predictions, the fates of its feedback, its sources and their budgets,
-//! its scores, its monitors and its tests for drift.
+//! what waits in quarantine, its scores, its monitors and its tests for drift.
 //!
 //! Invariant: they follow from the entries of one history. A retraction derives them again with what
 //! is learned; a restore brings back the tallies of its version, and the rest goes on.
@@ -11,6 +11,7 @@ use crate::learn::monitors::Monitors;
 use crate::learn::records::budgets::Budgets;
 use crate::learn::records::evaluate::Evaluation;
 use crate::learn::records::ledger::Ledger;
+use crate::learn::records::quarantine::Quarantine;
 use crate::learn::records::sources::Sources;
 use crate::learn::versions::tallies::Tallies;
 use crate::model::Spec;
@@ -24,6 +25,8 @@ pub(super) struct Accounts {
     pub sources: Sources,
     /// What sources have spent, where they have budgets.
     pub budgets: Budgets,
+    /// What waits for a person.
+    pub quarantine: Quarantine,
     pub evaluation: Evaluation,
     /// None under rules without a gate.
     pub gate: Option<Gate>,
@@ -75,6 +78,7 @@ impl Accounts {
         self.ledger.save(tensors);
         self.sources.save(tensors);
         self.budgets.save(tensors);
+        self.quarantine.save(tensors);
         self.evaluation.save(tensors);
         self.gate.iter().for_each(|gate| gate.save(tensors));
         self.detectors.iter().for_each(|tests| tests.save(tensors));
@@ -96,6 +100,7 @@ impl Accounts {
             ledger: Ledger::load(tensors)?,
             sources: Sources::load(tensors, position)?,
             budgets: Budgets::load(spec.budget.as_ref(), tensors)?,
+            quarantine: Quarantine::load(tensors)?,
             evaluation: Evaluation::load(tensors)?,
             gate: Gate::load(spec, tensors)?,
             detectors: Detectors::load(spec, tensors)?,

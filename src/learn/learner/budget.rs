@@ -52,7 +52,9 @@ impl Learner {
 
     /// True if a source has not so much of its budget left.
     pub(super) fn is_over_budget(&self, source: &str, cost: f64) -> bool {
-        let Some(budget) = self.spec.budget.as_ref().filter(|_| cost > 0.0) else {
+        // A person has released it.
+        let is_free = cost <= 0.0 || self.released.is_some();
+        let Some(budget) = self.spec.budget.as_ref().filter(|_| !is_free) else {
             return false;
         };
         !self.accounts.budgets.allows(budget, source, cost)
@@ -69,7 +71,8 @@ impl Learner {
         let (Some(budget), Some(source)) = (&self.spec.budget, example.source) else {
             return;
         };
-        if example.cost > 0.0 && Learner::is_held(fate) {
+        let is_free = example.cost <= 0.0 || self.released.is_some();
+        if !is_free && Learner::is_held(fate) {
             let (budgets, now) = (&mut self.accounts.budgets, self.stream.time);
             budgets.spend(budget, source, example.cost, now);
         }

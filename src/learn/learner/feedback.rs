@@ -10,6 +10,7 @@ use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
 use crate::learn::algorithms::example::{Amendment, NewExample, Outcome};
 use crate::learn::records::ledger::Fate;
+use crate::learn::records::quarantine::QuarantineCause;
 use crate::model::{Target, Task};
 
 /// The age of an event that tells of the present at most, in microseconds: what is older comes in a
@@ -67,7 +68,41 @@ impl Learner {
             return Ok(self.end(Fate::Retracted));
         }
         self.monitor_feedback();
-        let (fate, contradicts) = match &feedback.subject {
+        if let Some(cause) = self.suspects(feedback, lookup)? {
+            self.accounts.ledger.hold_back();
+            self.hold_back(cause);
+            return Ok(Step {
+                held_back: Some(cause),
+                ..self.end(Fate::Quarantined)
+            });
+        }
+        let (fate, contradicts) = self.take_subject(feedback, lookup)?;
+        if contradicts.is_some() {
+            self.hold_back(QuarantineCause::Contradiction);
+        }
+        let mut step = self.end(fate);
+        step.contradicts = contradicts;
+        // Also while an example waits for its update: the encoder has seen the row.
+        step.changed = self.serves_what_comes()
+            && !matches!(
+                fate,
+                Fate::Duplicate
+                    | Fate::Superseded
+                    | Fate::Unmatched
+                    | Fate::Expired
+                    | Fate::HeldOut
+                    | Fate::Throttled
+            );
+        Ok(step)
+    }
+
+    /// What is learned of an event, and what it contradicts.
+    pub(super) fn take_subject(
+        &mut self,
+        feedback: &Feedback,
+        lookup: &mut dyn Lookup,
+    ) -> Result<(Fate, Option<String>), Error> {
+        Ok(match &feedback.subject {
             Subject::Inputs { batch, decision } => {
                 let target = self.target_of_row(&feedback.signal, decision.as_ref());
                 let example = Example {
@@ -90,21 +125,7 @@ impl Learner {
                 (target.map_or(Fate::Unmatched, learn), None)
             }
             Subject::Prediction(id) => self.take_signal(*id, feedback, lookup)?,
-        };
-        let mut step = self.end(fate);
-        step.contradicts = contradicts;
-        // Also while an example waits for its update: the encoder has seen the row.
-        step.changed = self.serves_what_comes()
-            && !matches!(
-                fate,
-                Fate::Duplicate
-                    | Fate::Superseded
-                    | Fate::Unmatched
-                    | Fate::Expired
-                    | Fate::HeldOut
-                    | Fate::Throttled
-            );
-        Ok(step)
+        })
     }
 
     /// True if an id came within the last day; it has from now on.
@@ -120,7 +141,7 @@ impl Learner {
     }
 
     /// True if the event happened more than a day ago, as only those of a backfill may have.
-    fn is_past(&self, feedback: &Feedback) -> bool {
+    pub(super) fn is_past(&self, feedback: &Feedback) -> bool {
         let happened = feedback.event_time.unwrap_or(self.stream.time);
         self.stream.time.0.saturating_sub(happened.0) > PRESENT_US
     }

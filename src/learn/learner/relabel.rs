@@ -36,8 +36,9 @@ struct LastWord {
     accepted: Time,
     /// True if it superseded another.
     is_correction: bool,
-    /// True if it was beyond the budget of its source: it keeps no other truth away.
-    is_throttled: bool,
+    /// True if it keeps no other truth away: it was beyond the budget of its source, or a person has
+    /// released the other one.
+    gives_way: bool,
 }
 
 /// True if a sender may supersede the labels of other sources. Nobody is authenticated yet, and
@@ -50,10 +51,11 @@ impl LastWord {
     /// The effect of `next`, which was accepted later.
     fn verdict(&self, next: &Feedback) -> Verdict {
         let last = &self.feedback;
-        if self.is_throttled {
-            return match last.signal == next.signal {
-                true => Verdict::Confirms,
-                false => Verdict::Supersedes,
+        if self.gives_way {
+            return if last.signal == next.signal {
+                Verdict::Confirms
+            } else {
+                Verdict::Supersedes
             };
         }
         let is_newer = self.is_older_than(next);
@@ -127,7 +129,7 @@ impl Learner {
             ..Example::new(&prediction.batch, row)
         };
         let fate = self.learn(example, target);
-        let (position, revision) = (self.stream.position, self.spec.revision);
+        let (position, revision) = (self.position_taken(), self.spec.revision);
         self.accounts.pending.update(id, |waiting| {
             waiting.has_truth = true;
             waiting.is_throttled = fate == Fate::Throttled;
@@ -151,14 +153,7 @@ impl Learner {
         let Some(label) = waiting.label.filter(|_| self.spec.revision >= 2) else {
             return Ok((Fate::Duplicate, None));
         };
-        let found = lookup.feedback(label.get());
-        let (accepted, last) = found.map_err(|what| self.missing(what))?;
-        let last = LastWord {
-            feedback: last,
-            accepted,
-            is_correction: waiting.is_relabelled,
-            is_throttled: waiting.is_throttled,
-        };
+        let last = self.last_word(label, waiting, lookup)?;
         let verdict = last.verdict(feedback);
         match verdict {
             Verdict::IsOlder => return Ok((Fate::Superseded, None)),
@@ -171,13 +166,6 @@ impl Learner {
         let Some(target) = self.truth(&feedback.signal) else {
             return Ok((Fate::Unmatched, None));
         };
-        if verdict != Verdict::Repeats {
-            let position = NonZeroU64::new(self.stream.position);
-            self.accounts.pending.update(id, |waiting| {
-                waiting.label = position;
-                waiting.is_relabelled |= verdict == Verdict::Supersedes;
-            });
-        }
         let prediction = self.fetch(waiting.position, lookup)?;
         let row = waiting.row as usize;
         if waiting.is_judged_by_label && last.judges_again(verdict, feedback) {
@@ -196,10 +184,12 @@ impl Learner {
             fate => fate.unwrap_or(Fate::Applied),
         };
         if verdict != Verdict::Repeats {
-            let is_throttled = fate == Fate::Throttled;
-            self.accounts
-                .pending
-                .update(id, |waiting| waiting.is_throttled = is_throttled);
+            let position = NonZeroU64::new(self.position_taken());
+            self.accounts.pending.update(id, |waiting| {
+                waiting.label = position;
+                waiting.is_relabelled |= verdict == Verdict::Supersedes;
+                waiting.is_throttled = fate == Fate::Throttled;
+            });
         }
         if let Some(held) = waiting.held_label
             && fate != Fate::Duplicate
@@ -208,6 +198,23 @@ impl Learner {
             self.replace(held, &last.feedback);
         }
         Ok((fate, None))
+    }
+
+    /// The truth that counts so far, which stands at this position.
+    fn last_word(
+        &self,
+        label: NonZeroU64,
+        waiting: Waiting,
+        lookup: &mut dyn Lookup,
+    ) -> Result<LastWord, Error> {
+        let found = lookup.feedback(label.get());
+        let (accepted, feedback) = found.map_err(|what| self.missing(what))?;
+        Ok(LastWord {
+            feedback,
+            accepted,
+            is_correction: waiting.is_relabelled,
+            gives_way: waiting.is_throttled || self.released.is_some(),
+        })
     }
 
     /// What it costs a source to teach `next`: nothing where what is held is its own, of the same weight.

@@ -58,6 +58,7 @@ impl Learner {
             has_moved: false,
             failed: None,
             gap: None,
+            released: None,
             begun_anew: false,
         })
     }

@@ -47,6 +47,16 @@ impl Learner {
             Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
             Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, lookup),
             Order::Retrain { from, .. } => self.retrain(&command.order, *from, lookup),
+            order
+                if !recorded
+                    && order.is_of_quarantine()
+                    && lookup.refused(self.stream.position) =>
+            {
+                Ok(Step::default())
+            }
+            Order::Release(selector) | Order::Discard(selector) => {
+                self.review(&command.order, selector, lookup)
+            }
             Order::BeginRetraining { .. } | Order::EndRetraining => {
                 self.note_retraining(&command.order);
                 Ok(Step::default())

@@ -131,10 +131,13 @@ impl Learner {
         })
     }
 
-    /// Predictions take no feedback beyond the age at which the journal may let them go.
+    /// Predictions take no feedback beyond the age at which the journal may let them go, and what waits in
+    /// quarantine, and counts towards a budget, has its time as well.
     pub(super) fn expire(&mut self) {
         let windows = Windows::at(&self.spec, self.stream.time);
         windows.expire(&mut self.accounts.pending);
+        self.expire_quarantined();
+        self.forget_spent();
     }
 
     /// The first moment at which the next entry ends the waiting of the oldest prediction.

@@ -3,6 +3,7 @@
 //! Invariant: every journaled event is counted under exactly one fate, so the counts add up to
 //! the events accepted, at every moment.
 
+use super::quarantine::QuarantineCause;
 use crate::model::weights::{Error, Tensors};
 
 /// The fate of a feedback event.
@@ -23,8 +24,8 @@ pub enum Fate {
     Expired,
     /// A reward after its window had closed; it corrects the default reward, where there is one.
     Late,
-    /// Rejected since its update was not finite; or a contradiction of another source, which its sender
-    /// may not supersede.
+    /// Rejected since its update was not finite; or it waits for a person: as a contradiction of another
+    /// source, which its sender may not supersede, as an outlier, or as part of a flood.
     Quarantined,
     /// Learned once, and taken back by a restore.
     Undone,
@@ -34,11 +35,13 @@ pub enum Fate {
     HeldOut,
     /// Scored and not learned, since its source had spent its budget.
     Throttled,
+    /// Never to be learned: it was quarantined, and a person, or the bound on what waits, has decided so.
+    Discarded,
 }
 
 impl Fate {
     /// Every fate, in the order in which they are counted.
-    pub const ALL: [Fate; 12] = [
+    pub const ALL: [Fate; 13] = [
         Fate::Applied,
         Fate::Pending,
         Fate::Duplicate,
@@ -51,6 +54,7 @@ impl Fate {
         Fate::Retracted,
         Fate::HeldOut,
         Fate::Throttled,
+        Fate::Discarded,
     ];
 
     /// The word for it.
@@ -68,6 +72,7 @@ impl Fate {
             Fate::Retracted => "retracted",
             Fate::HeldOut => "held_out",
             Fate::Throttled => "throttled",
+            Fate::Discarded => "discarded",
         }
     }
 }
@@ -80,6 +85,8 @@ pub struct Ledger {
     n_replaced: u64,
     /// Of the quarantined: contradictions. No restore changes what was said.
     n_contradictions: u64,
+    /// Of the quarantined: outliers and floods, as little changed.
+    n_held_back: u64,
 }
 
 impl Ledger {
@@ -123,6 +130,27 @@ impl Ledger {
         self.n_contradictions += 1;
     }
 
+    /// One event is an outlier or part of a flood.
+    pub(crate) fn hold_back(&mut self) {
+        self.n_held_back += 1;
+    }
+
+    /// One event that was quarantined waits no more, and has this fate.
+    pub(crate) fn release(&mut self, cause: QuarantineCause, fate: Fate) {
+        let part = match cause {
+            QuarantineCause::Contradiction => &mut self.n_contradictions,
+            QuarantineCause::Outlier | QuarantineCause::Flood => &mut self.n_held_back,
+        };
+        *part = part.saturating_sub(1);
+        self.counts[Fate::Quarantined as usize] -= 1;
+        self.counts[fate as usize] += 1;
+    }
+
+    /// One event that was quarantined is never to be learned.
+    pub(crate) fn discard(&mut self, cause: QuarantineCause) {
+        self.release(cause, Fate::Discarded);
+    }
+
     /// Counts a restore to the state of `then`: the learning since then is undone, and learning
     /// that had been undone on the way to `then` counts as learned again.
     ///
@@ -138,8 +166,9 @@ impl Ledger {
         for fate in [Fate::Applied, Fate::Pending, Fate::Quarantined] {
             self.counts[fate as usize] = then.count(fate);
         }
+        let n_waiting = self.n_waiting();
         let quarantined = &mut self.counts[Fate::Quarantined as usize];
-        *quarantined = *quarantined - then.n_contradictions + self.n_contradictions;
+        *quarantined = *quarantined - then.n_waiting() + n_waiting;
         self.counts[Fate::Undone as usize] = 0;
         self.counts[Fate::Undone as usize] = total.saturating_sub(self.total());
         let mut excess = self.total().saturating_sub(total);
@@ -158,9 +187,14 @@ impl Ledger {
         }
     }
 
+    /// Of the quarantined: those that wait for a person, or did under rules that let nobody decide.
+    fn n_waiting(&self) -> u64 {
+        self.n_contradictions + self.n_held_back
+    }
+
     /// All that [`Ledger::undo_since`] reads of it as `then`.
     pub(crate) fn restored(&self) -> [u64; 4] {
-        let n_rejected = self.count(Fate::Quarantined) - self.n_contradictions;
+        let n_rejected = self.count(Fate::Quarantined) - self.n_waiting();
         let [applied, pending] = [Fate::Applied, Fate::Pending].map(|fate| self.count(fate));
         [applied, pending, n_rejected, self.n_replaced]
     }
@@ -172,9 +206,10 @@ impl Ledger {
         let n_absent = newer.take_while(|fate| self.count(**fate) == 0).count();
         let n_fates = self.counts.len() - n_absent;
         tensors.put_u64("fates", &[n_fates], self.counts[..n_fates].to_vec());
-        let parts = vec![self.n_replaced, self.n_contradictions];
+        let mut parts = vec![self.n_replaced, self.n_contradictions];
+        parts.extend((self.n_held_back > 0).then_some(self.n_held_back));
         if parts != [0, 0] {
-            tensors.put_u64("fates.parts", &[2], parts);
+            tensors.put_u64("fates.parts", &[parts.len()], parts);
         }
     }
 
@@ -191,17 +226,26 @@ impl Ledger {
             )
         })?;
         let parts = if tensors.0.contains_key("fates.parts") {
-            tensors.take_u64("fates.parts", &[Some(2)])?
+            tensors.take_u64("fates.parts", &[None])?
         } else {
             vec![0, 0]
         };
+        let (&[n_replaced, n_contradictions] | &[n_replaced, n_contradictions, _]) = &parts[..]
+        else {
+            return Err(Error::value(
+                "fates.parts",
+                format!("{} numbers", parts.len()),
+            ));
+        };
         let ledger = Ledger {
             counts,
-            n_replaced: parts[0],
-            n_contradictions: parts[1],
+            n_replaced,
+            n_contradictions,
+            n_held_back: parts.get(2).copied().unwrap_or(0),
         };
         let wholes = [Fate::Superseded, Fate::Quarantined].map(|fate| ledger.count(fate));
-        if parts[0] <= wholes[0] && parts[1] <= wholes[1] {
+        let waiting = n_contradictions.saturating_add(ledger.n_held_back);
+        if n_replaced <= wholes[0] && waiting <= wholes[1] {
             Ok(ledger)
         } else {
             Err(Error::value("fates.parts", "more than their fates"))

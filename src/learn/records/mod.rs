@@ -5,5 +5,7 @@ pub(crate) mod evaluate;
 pub(crate) mod feedback_ids;
 pub(crate) mod ledger;
 pub(crate) mod places;
+pub(crate) mod quarantine;
+mod robust_range;
 pub(in crate::learn) mod saved;
 pub(crate) mod sources;

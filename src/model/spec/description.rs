@@ -13,6 +13,7 @@ use super::monitor::MonitorSettings;
 use super::output::Datatype;
 use super::policy::Policy;
 use super::publish::Publish;
+use super::quarantine::QuarantineSettings;
 use super::retrain::RetrainSettings;
 use super::revision::RETAINS;
 use super::rewards::Rewards;
@@ -50,6 +51,8 @@ pub struct Spec {
     pub weight_max: f64,
     /// How much each source may teach; none where nothing bounds it.
     pub budget: Option<Budget>,
+    /// What feedback waits for a person.
+    pub quarantine: QuarantineSettings,
     /// Which weights serve.
     pub publish: Publish,
     /// When versions are made.
@@ -139,6 +142,11 @@ impl Spec {
     /// Whether events may have weights other than 1, and sources budgets: from the third revision of the
     /// rules on.
     pub fn has_weights(&self) -> bool {
+        self.revision >= RETAINS
+    }
+
+    /// Whether what is quarantined waits for a person: from the third revision of the rules on.
+    pub fn has_quarantine(&self) -> bool {
         self.revision >= RETAINS
     }
 

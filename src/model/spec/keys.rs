@@ -9,6 +9,7 @@ mod journal;
 mod key;
 mod monitor;
 mod publish;
+mod quarantine;
 mod retrain;
 mod rows;
 mod sources;

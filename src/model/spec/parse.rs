@@ -11,6 +11,7 @@ mod ordered;
 mod output;
 mod pins;
 mod publish;
+mod quarantine;
 mod raw;
 mod retrain;
 mod rewards;
@@ -134,6 +135,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         publish: publish(&raw.publish, revision, raw.feedback.default_reward)?,
         weight_max: sources::weight_max(raw.feedback.weight_max, budget.as_ref(), revision)?,
         budget,
+        quarantine: quarantine::quarantine(&raw.quarantine, revision)?,
         waiting_max: count("feedback.waiting_max", raw.feedback.waiting_max)? as usize,
         cadence: Cadence {
             examples: count("versions.every_examples", raw.versions.every_examples)?,

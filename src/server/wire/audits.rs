@@ -2,8 +2,10 @@
 //!
 //! Invariant: exactly one choice of feedback leaves this file inward.
 
-use crate::engine::{Audit, Certificate, ChampionScore, FeedbackFate, Plan, PredictionFeedback};
-use crate::event::{Column, Outputs, Selector, Signal, Time, value_text};
+use crate::engine::{
+    Audit, Certificate, ChampionScore, Fate, FeedbackFate, Plan, PredictionFeedback, Quarantined,
+};
+use crate::event::{Column, Outputs, Selector, Signal, Subject, Time, value_text};
 use crate::model::argmax;
 use crate::proto::perennial::v1::{
     self as messages, AuditResponse, AuditedFeedback, ErasedFeedback, FateResponse, Named, Output,
@@ -209,6 +211,29 @@ pub fn fate(found: FeedbackFate) -> FateResponse {
             .prediction
             .map_or_else(String::new, |id| id.to_string()),
         resent: found.resent,
+    }
+}
+
+/// A feedback event that waits in quarantine.
+pub(in crate::server) fn quarantined(one: Quarantined) -> messages::QuarantinedFeedback {
+    let prediction_id = match one.feedback.subject {
+        Subject::Prediction(id) => id.to_string(),
+        Subject::Inputs { .. } => String::new(),
+    };
+    messages::QuarantinedFeedback {
+        cause: one.cause.word().to_owned(),
+        feedback: Some(audited(PredictionFeedback {
+            position: one.position,
+            time: one.time,
+            source: one.feedback.source,
+            feedback_id: one.feedback.feedback_id,
+            signal: one.feedback.signal,
+            weight: one.feedback.weight,
+            comment: one.feedback.comment,
+            fate: Some(Fate::Quarantined),
+            retracted: false,
+        })),
+        prediction_id,
     }
 }
 

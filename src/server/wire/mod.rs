@@ -23,7 +23,7 @@ mod texts;
 mod times;
 
 pub use audits::{audit, fate};
-pub(super) use audits::{certificate, plan, selector};
+pub(super) use audits::{certificate, plan, quarantined, selector};
 pub(super) use feedback::{Acknowledged, feedback, reply};
 pub(super) use metadata::{model_metadata, server_metadata};
 pub(super) use outputs::{Selection, response};

@@ -103,6 +103,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         }),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         contradictions: status.contradictions,
+        quarantined: status.quarantined,
         budgets: status.budgets.into_iter().map(source_budget).collect(),
         waiting: status.waiting,
         unjournaled: status.unjournaled,

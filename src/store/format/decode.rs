@@ -328,6 +328,8 @@ fn command(rest: &mut Rest, format: u8) -> Result<Command, Malformed> {
             description: description(rest)?,
         },
         15 if format >= 3 => Order::EndRetraining,
+        16 if format >= 4 => Order::Release(selector(rest)?),
+        17 if format >= 4 => Order::Discard(selector(rest)?),
         tag => return Err(unknown("order", tag)),
     };
     Ok(Command {

@@ -265,7 +265,13 @@ fn put_duplicate(out: &mut Vec<u8>, duplicate: &Duplicate) -> Result<(), Malform
 }
 
 fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
-    match &command.order {
+    put_order(out, &command.order)?;
+    put_text(out, &command.actor)?;
+    put_text(out, &command.note)
+}
+
+fn put_order(out: &mut Vec<u8>, order: &Order) -> Result<(), Malformed> {
+    match order {
         Order::Checkpoint => out.push(1),
         Order::EarlierRestore { version } => {
             out.push(2);
@@ -298,12 +304,9 @@ fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
         }
         Order::Freeze => out.push(9),
         Order::Resume => out.push(10),
-        Order::Acknowledge { incident } => {
-            out.push(11);
-            put_u64(out, *incident);
-        }
-        Order::Close { incident } => {
-            out.push(12);
+        Order::Acknowledge { incident } | Order::Close { incident } => {
+            let is_close = matches!(order, Order::Close { .. });
+            out.push(if is_close { 12 } else { 11 });
             put_u64(out, *incident);
         }
         Order::BeginRetraining { newest } => {
@@ -316,9 +319,16 @@ fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
             put_description(out, description)?;
         }
         Order::EndRetraining => out.push(15),
+        Order::Release(selector) | Order::Discard(selector) => {
+            out.push(if matches!(order, Order::Release(_)) {
+                16
+            } else {
+                17
+            });
+            put_selector(out, selector)?;
+        }
     }
-    put_text(out, &command.actor)?;
-    put_text(out, &command.note)
+    Ok(())
 }
 
 fn put_selector(out: &mut Vec<u8>, selector: &Selector) -> Result<(), Malformed> {

@@ -446,6 +446,8 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         any::<u64>().prop_map(|incident| Order::Close { incident }),
         any::<u64>().prop_map(|newest| Order::BeginRetraining { newest }),
         Just(Order::EndRetraining),
+        selector().prop_map(Order::Release),
+        selector().prop_map(Order::Discard),
         (any::<u64>(), texts()).prop_map(|(from, (toml, build, profile))| Order::Retrain {
             from,
             description: Description {

@@ -47,6 +47,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
             "gate",
             "labels",
             "monitors",
+            "quarantine",
             "relabel",
             "retrain",
             "rewards",

@@ -4,10 +4,10 @@ use perennial::event::{Batch, Decision, Event, Feedback, Outputs, PredictionId, 
 use perennial::learn::Fate;
 use perennial::model::Choice;
 
-use crate::support::cases::{Case, SEED, case, learners};
+use crate::support::cases::{Case, SEED, TASKS, case, gradient, learners};
 use crate::support::{LearnerHarness, label, rows};
 
-use super::{each, mean};
+use super::mean;
 
 /// What two of three events say, and what the third says.
 fn signals(case: &Case) -> [Signal; 2] {
@@ -42,14 +42,13 @@ fn submit(room: &mut LearnerHarness, batch: &Batch, signal: &Signal, weight: f64
     );
 }
 
-/// Every third event says something else than the others, and counts `weight` times; each of these events
-/// comes `n_times`.
-fn taught(case: &Case, weight: f64, n_times: usize) -> LearnerHarness {
+/// Every third event says something else than the others, and counts `weight` times.
+fn taught(case: &Case, weight: f64) -> LearnerHarness {
     let mut room = LearnerHarness::new(&case.toml);
     let [usual, other] = signals(case);
     for (index, (batch, _)) in rows(240, 0.3).enumerate() {
         if index % 3 == 0 {
-            (0..n_times).for_each(|_| submit(&mut room, &batch, &other, weight));
+            submit(&mut room, &batch, &other, weight);
         } else {
             submit(&mut room, &batch, &usual, 1.0);
         }
@@ -71,25 +70,28 @@ fn third(room: &LearnerHarness) -> f64 {
 
 #[test]
 fn an_example_of_weight_3_teaches_about_as_three_examples() {
-    each(|case| {
-        let [once, weighted, thrice] =
-            [(1.0, 1), (3.0, 1), (1.0, 3)].map(|(weight, n)| third(&taught(case, weight, n)));
-        println!("  {once:.3} {weighted:.3} {thrice:.3}");
-        assert!(
-            (weighted - thrice).abs() < (weighted - once).abs(),
-            "{}: once {once}, weighted {weighted}, thrice {thrice}",
-            case.name
-        );
-    });
+    let adaptive = gradient("mlp", "adamw", "er");
+    let kinds = learners().into_iter().map(|(learner, _)| learner);
+    for learner in kinds.chain([adaptive]) {
+        for task in TASKS {
+            let case = case(task, &learner, SEED, 0);
+            let [once, weighted] = [1.0, 3.0].map(|weight| third(&taught(&case, weight)));
+            println!("{once:.3} {weighted:.3} {}", case.name);
+            // One of three events, and three of five by weight.
+            let [from_count, from_weight] =
+                [1.0 / 3.0, 0.6].map(|share: f64| (weighted - share).abs());
+            assert!(from_weight < from_count, "{}: {weighted}", case.name);
+            assert!(weighted > once, "{}: {once} {weighted}", case.name);
+        }
+    }
 }
 
 #[test]
 fn an_example_of_a_small_weight_teaches_little() {
-    for (learner, remembered_max) in learners() {
-        let case = case("classification", &learner, SEED, remembered_max);
-        let [none, little, once] =
-            [(1.0, 0), (0.01, 1), (1.0, 1)].map(|(weight, n)| third(&taught(&case, weight, n)));
-        println!("{none:.3} {little:.3} {once:.3} {}", case.name);
+    for (learner, _) in learners() {
+        let case = case("classification", &learner, SEED, 0);
+        let [little, once] = [0.01, 1.0].map(|weight| third(&taught(&case, weight)));
+        println!("{little:.3} {once:.3} {}", case.name);
         assert!(little < 0.6 * once, "{}: {little} of {once}", case.name);
     }
 }
@@ -107,7 +109,7 @@ fn a_weighted_example_that_is_another_is_the_other_with_its_weight() {
         let [wrong, right] = signals(&case);
         // One hears what is right at once, the other what is wrong first.
         let taught = |signals: &[(&Signal, f64)]| {
-            let mut room = taught(&case, 1.0, 1);
+            let mut room = taught(&case, 1.0);
             let (batch, _) = rows(300, 0.3).last().expect("rows go on");
             let id = room.predict(batch.clone()).ids[0];
             for (n, (signal, weight)) in signals.iter().enumerate() {

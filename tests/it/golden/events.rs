@@ -80,6 +80,8 @@ names!(order, ORDERS, Order, {
     Order::BeginRetraining { .. } => "begin retraining",
     Order::Retrain { .. } => "retrain",
     Order::EndRetraining => "end retraining",
+    Order::Release(_) => "release",
+    Order::Discard(_) => "discard",
 });
 names!(reason, REASONS, Reason, {
     Reason::Initial => "initial",

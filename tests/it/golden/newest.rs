@@ -33,6 +33,35 @@ pub(super) fn retrained() -> Vec<Event> {
     all
 }
 
+/// Feedback with a weight and a comment, and orders about what waits in quarantine.
+pub(super) fn weighted() -> Vec<Event> {
+    let source = Selector::Source("web".to_owned());
+    let stretch = Selector::Accepted {
+        since: Time(-1),
+        until: Time(258),
+    };
+    let orders = [Order::Release(source.hashed()), Order::Discard(stretch)];
+    let orders = orders.map(|order| {
+        Event::Command(Command {
+            order,
+            actor: "ops".to_owned(),
+            note: "weil es so ist: ä".to_owned(),
+        })
+    });
+    let feedback = Event::Feedback(Feedback {
+        feedback_id: "f-2".to_owned(),
+        subject: Subject::Prediction(PredictionId(0x1122)),
+        signal: Signal::Label("yes".to_owned()),
+        source: "web".to_owned(),
+        event_time: None,
+        tags: Default::default(),
+        actor: String::new(),
+        weight: 0.25,
+        comment: "weil es so ist: ä".to_owned(),
+    });
+    [feedback].into_iter().chain(orders).collect()
+}
+
 /// An alarm of drift.
 pub(super) fn drift() -> Event {
     Event::Drift(Alarm {

@@ -36,10 +36,12 @@ pub(super) enum Asks {
     Promote,
     /// From the first entry behind the version in the middle.
     Retrain,
+    /// Of what contradicts others.
+    Release,
 }
 
 impl Asks {
-    pub(super) const ALL: [Asks; 8] = [
+    pub(super) const ALL: [Asks; 9] = [
         Asks::Checkpoint,
         Asks::Restore,
         Asks::Retract,
@@ -48,6 +50,7 @@ impl Asks {
         Asks::Adopt,
         Asks::Promote,
         Asks::Retrain,
+        Asks::Release,
     ];
 
     /// Whether this is what it asks for.
@@ -58,7 +61,8 @@ impl Asks {
             | (Asks::Erase, Order::Erase(_))
             | (Asks::Adopt, Order::Adopt(_))
             | (Asks::Promote, Order::Promote { .. })
-            | (Asks::Retrain, Order::Retrain { .. }) => true,
+            | (Asks::Retrain, Order::Retrain { .. })
+            | (Asks::Release, Order::Release(_)) => true,
             (Asks::Retract, Order::Retract(it)) => it.disposal == Disposal::Keep,
             (Asks::RetractAndErase, Order::Retract(it)) => it.disposal == Disposal::Erase,
             _ => false,
@@ -200,12 +204,27 @@ async fn teach(model: &Arc<ServedModel>, which: Range<usize>, sources: &[&str]) 
     for (n, (batch, truth)) in rows(which.end, 0.3).enumerate().skip(which.start) {
         let snapshot = model.snapshot("").expect("it serves");
         let answer = model.predict(&snapshot, batch, Default::default()).await;
+        let id = answer.unwrap().ids[0];
+        let other = sources[(n + 1) % sources.len()];
+        let is_contradicted = n % 5 == 0 && other != "earlier";
         let feedback = Feedback {
             source: sources[n % sources.len()].to_owned(),
-            ..label(answer.unwrap().ids[0], &format!("row-{n}"), truth)
+            ..label(id, &format!("row-{n}"), truth)
         };
-        let receipt = model.accept(feedback).expect("there is room");
-        receipt.wait().await.expect("acknowledged");
+        let contradiction = Feedback {
+            source: other.to_owned(),
+            actor: "somebody".to_owned(),
+            ..label(
+                id,
+                &format!("other-{n}"),
+                if truth == "a" { "b" } else { "a" },
+            )
+        };
+        let both = [Some(feedback), is_contradicted.then_some(contradiction)];
+        for feedback in both.into_iter().flatten() {
+            let receipt = model.accept(feedback).expect("there is room");
+            receipt.wait().await.expect("acknowledged");
+        }
     }
 }
 
@@ -232,6 +251,7 @@ fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
             from: made_in_the_middle(&model) + 1,
             description: described_as(0),
         },
+        Asks::Release => Order::Release(Selector::Source(source).hashed()),
         Asks::Promote => {
             return Box::pin(
                 async move { model.promote(None, Default::default()).await.map(drop) },
@@ -364,7 +384,7 @@ impl Known {
             };
             let position = entry.position;
             let answered = match order {
-                Order::Erase(_) => true,
+                Order::Erase(_) | Order::Release(_) => true,
                 Order::Promote { .. } => promoted(position) != refused.contains(&position),
                 _ => made(position) != refused.contains(&position),
             };

@@ -19,7 +19,7 @@ use crate::support::server::{WAIT_MAX, ended, kill};
 const DONE: &str = "-- the block has ended --";
 /// The commands that take `--server`.
 const CLIENTS: &str = "predict|feedback|stream|status|versions|show|checkpoint|restore|retrain|promote|freeze|resume|incidents|\
-     limits|retract|audit|fate";
+     quarantine|limits|retract|audit|fate";
 /// The ports of the documents, for gRPC and for HTTP.
 const PORTS: [&str; 2] = ["8001", "8000"];
 

@@ -23,6 +23,9 @@ const VALUES: &str = "task = \"regression\"\n";
 /// Budgets that are spent soon, of which one counts no more after a while.
 const BUDGET: &str = "[sources]\nbudget = 4\nper = 16\nwithin = \"1m\"\nvouched = [\"people\"]\n";
 
+/// A quarantine in which little has room.
+const QUARANTINE: &str = "[quarantine]\noutliers = 3\nflood = 5\nwaiting_max = 6\n";
+
 /// The descriptions that histories are of.
 pub(crate) fn descriptions() -> Vec<String> {
     let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
@@ -57,13 +60,13 @@ pub(crate) fn descriptions() -> Vec<String> {
             gate("gated")
         ),
         format!("{classes}{inputs}{versions}{analytic}{}", gate("manual")),
-        format!("{classes}{inputs}{versions}{short}{BUDGET}"),
         format!("{actions}{inputs}{versions}{silence}{analytic}{BUDGET}"),
         format!(
             "{classes}{inputs}{versions}{network}{BUDGET}{}",
             gate("gated")
         ),
-        format!("{VALUES}{inputs}{versions}{BUDGET}{}", gate("live")),
+        format!("{classes}{inputs}{versions}{analytic}{BUDGET}{QUARANTINE}"),
+        format!("{VALUES}{inputs}{versions}{QUARANTINE}{}", gate("gated")),
     ]
 }
 
@@ -88,6 +91,8 @@ pub(crate) struct History {
     is_judged: bool,
     /// Whether events have weights.
     is_weighted: bool,
+    /// Whether people decide on what waits in quarantine, and some feedback is wild.
+    is_reviewed: bool,
 }
 
 impl History {
@@ -101,6 +106,7 @@ impl History {
             asks_tainted: seed.is_multiple_of(4),
             is_judged: toml.contains("[publish]"),
             is_weighted: toml.contains("[sources]"),
+            is_reviewed: toml.contains("[quarantine]"),
         };
         for _ in 0..n_steps {
             history.step();
@@ -111,6 +117,9 @@ impl History {
     fn step(&mut self) {
         if self.is_judged && self.rng.random_bool(0.08) {
             self.judge();
+        }
+        if self.is_reviewed && self.rng.random_bool(0.05) {
+            self.review();
         }
         match self.rng.random_range(0..100) {
             0..30 => self.predict(),
@@ -145,6 +154,35 @@ impl History {
         self.room.append(command(order));
     }
 
+    /// An order about what waits in quarantine.
+    fn review(&mut self) {
+        let waiting: Vec<u64> = self
+            .room
+            .learner
+            .quarantined()
+            .map(|one| one.position)
+            .collect();
+        let chosen = waiting.choose(&mut self.rng).map(|at| *at as usize - 1);
+        let chosen = chosen.map(|place| &self.room.journal[place]);
+        let selector = match (chosen, self.rng.random_range(0..3)) {
+            (Some(entry), 0) => Selector::Accepted {
+                since: entry.time,
+                until: entry.time,
+            },
+            (Some(entry), 1) => match &entry.event {
+                Event::Feedback(one) => Selector::FeedbackId(one.feedback_id.clone()).hashed(),
+                other => panic!("feedback waits, not {other:?}"),
+            },
+            _ => Selector::Source(SOURCES.choose(&mut self.rng).expect("three").to_string()),
+        };
+        let order = if self.rng.random_bool(0.7) {
+            Order::Release(selector)
+        } else {
+            Order::Discard(selector)
+        };
+        self.room.append(command(order));
+    }
+
     fn predict(&mut self) {
         let skip = self.rng.random_range(0..500);
         let (batch, _) = rows(500, 0.3).nth(skip).expect("rows go on");
@@ -167,7 +205,10 @@ impl History {
 
     fn signal(&mut self, outputs: &Outputs) -> Signal {
         let class = ["a", "b", "c", "d", "e"][self.rng.random_range(0..5)].to_owned();
-        let reward = f64::from(self.rng.random_range(-2..3));
+        let mut reward = f64::from(self.rng.random_range(-2..3));
+        if self.is_reviewed && self.rng.random_bool(0.1) {
+            reward *= 100.0;
+        }
         match outputs {
             Outputs::Values(_) => Signal::Value(reward),
             Outputs::Actions { .. } if self.rng.random_bool(0.8) => Signal::Reward(reward),
@@ -193,12 +234,17 @@ impl History {
     fn append(&mut self, subject: Subject, signal: Signal) {
         self.n_submitted += 1;
         let source = SOURCES.choose(&mut self.rng).expect("there are three");
-        let weight = match self.is_weighted {
-            true => [0.5, 1.0, 1.0, 1.0, 2.5][self.rng.random_range(0..5)],
-            false => 1.0,
+        let weight = if self.is_weighted {
+            [0.5, 1.0, 1.0, 1.0, 2.5][self.rng.random_range(0..5)]
+        } else {
+            1.0
         };
         let team = format!("team {}", self.n_submitted % 4);
+        // A named sender supersedes no other source.
+        let is_named = self.is_reviewed && self.rng.random_bool(0.5);
+        let actor = if is_named { "somebody" } else { "" };
         self.room.append(Event::Feedback(Feedback {
+            actor: actor.to_owned(),
             subject,
             signal,
             source: (*source).to_owned(),
@@ -329,6 +375,11 @@ fn record_of(journal: &[Entry], version: u64) -> &Version {
     found.expect("it was recorded")
 }
 
+/// True of an order that a second learner is given as well.
+fn is_repeated(order: &Order, position: &u64, refused: &BTreeSet<u64>) -> bool {
+    order.is_of_gate() || (order.is_of_quarantine() && !refused.contains(position))
+}
+
 /// A second learner, fed live from the start with what was retracted left out before it was
 /// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
 /// it was refused a restore, it makes one as well, and restores nothing.
@@ -372,7 +423,7 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                     version: room.learner.contender().map_or(*version, |one| one.0),
                     digest: *digest,
                 },
-                _ if order.is_of_gate() => order.clone(),
+                _ if is_repeated(order, &entry.position, &refused) => order.clone(),
                 _ => Order::Checkpoint,
             }),
             event => event.clone(),
@@ -424,6 +475,8 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     );
     let sources = [learner, &twin.learner].map(|learner| learner.sources());
     assert_eq!(sources[0], sources[1], "seed {seed}: {toml}");
+    let waiting = [learner, &twin.learner].map(|learner| learner.quarantined().count());
+    assert_eq!(waiting[0], waiting[1], "seed {seed}: {toml}");
     let spent = [learner, &twin.learner].map(|learner| learner.spent().collect::<Vec<_>>());
     assert_eq!(spent[0], spent[1], "seed {seed}: {toml}");
     let figures = [learner, &twin.learner].map(|learner| (learner.figures(), learner.confusion()));

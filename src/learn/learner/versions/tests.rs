@@ -15,13 +15,14 @@ use crate::event::{
 };
 use crate::learn::Comparison;
 use crate::learn::records::ledger::{Fate, Ledger};
+use crate::learn::records::quarantine::{QuarantineCause, QuarantinedEvent};
 use crate::model::weights::Tensors;
 use crate::model::{Choice, REVISION, Spec};
 
 /// A class may come that a version does not know.
 const TOML: &str = "task = 'classification'\nclasses = ['low', 'high']\nclasses_max = 9\n\
     [[input]]\nname = 'x'\nkind = 'number'\n[learner]\nkind = 'gradient'\n\
-    [feedback]\nwindow_s = 10\n";
+    [feedback]\nwindow_s = 10\n[sources]\nbudget = 100\n";
 /// The description of the other history: another seed, another window.
 const OTHER_TOML: &str = "task = 'classification'\nclasses = ['low', 'high']\nclasses_max = 9\nseed = 9\n\
     [[input]]\nname = 'x'\nkind = 'number'\n[learner]\nkind = 'gradient'\n\
@@ -156,6 +157,12 @@ fn full() -> Story {
     story.order(Order::Checkpoint);
     (0..5).for_each(|row| story.learn(100.0 + f64::from(row), "huge"));
     story.predict(3.0);
+    let waiting = QuarantinedEvent {
+        position: 4,
+        time: Time(3),
+        cause: QuarantineCause::Flood,
+    };
+    story.learner.accounts.quarantine.wait(waiting, 9);
     let stream = &mut story.learner.stream;
     stream.feedback_ids.insert("an id", 3, Time(3));
     stream.places.wait(5);
@@ -198,6 +205,8 @@ fn assert_full(learner: &Learner) {
         pending,
         ledger,
         sources,
+        budgets,
+        quarantine,
         evaluation,
         gate,
         detectors,
@@ -207,6 +216,8 @@ fn assert_full(learner: &Learner) {
     assert_ne!(*pending, none.pending);
     assert_ne!(*ledger, none.ledger);
     assert_ne!(*sources, none.sources);
+    assert_ne!(*budgets, none.budgets);
+    assert_ne!(*quarantine, none.quarantine);
     assert_ne!(*evaluation, none.evaluation);
     assert_ne!(*gate, none.gate);
     assert_ne!(*detectors, none.detectors);
@@ -342,6 +353,8 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
         pending,
         ledger,
         sources,
+        budgets,
+        quarantine,
         evaluation,
         gate,
         detectors,
@@ -351,6 +364,8 @@ fn p6_a_version_from_before_an_erasure_keeps_its_learning_and_its_tallies_alone(
         (ledger, sources),
         (&learner.accounts.ledger, &learner.accounts.sources)
     );
+    assert_eq!(*budgets, Default::default());
+    assert_eq!(*quarantine, Default::default());
     assert_eq!(*evaluation, Default::default());
     assert_eq!(*gate, None);
     assert_eq!(*detectors, None);

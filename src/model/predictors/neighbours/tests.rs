@@ -159,6 +159,7 @@ fn one_wild_value_does_not_carry_the_others() {
             squared: 1.0,
             age: 0,
             target: Target::Value(*value),
+            weight: 1.0,
         })
         .collect();
     let value = Voters { repeat: 1.0 }.outputs(&near, &BaseRates::new(1), &scale)[0];
@@ -183,6 +184,7 @@ fn an_action_without_neighbours_keeps_its_mean() {
             action: 1,
             reward: 1.0,
         },
+        weight: 1.0,
     }];
     let e = Voters { repeat: 1.0 }.outputs(&near, &base_rates, &scale);
     assert_eq!(e[0], scale.standardise(1.0));

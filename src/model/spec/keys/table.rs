@@ -14,6 +14,7 @@ use super::journal;
 use super::key::{Key, Values};
 use super::monitor;
 use super::publish;
+use super::quarantine;
 use super::retrain;
 use super::rows;
 use super::sources;
@@ -29,9 +30,10 @@ const LENGTH_MAX: u64 = 65_536;
 pub const KEYS: &[Key] = &joined();
 
 /// The parts of the table, each in the order of its keys.
-const PARTS: [&[Key]; 8] = [
+const PARTS: [&[Key]; 9] = [
     MODEL,
     sources::KEYS,
+    quarantine::KEYS,
     publish::KEYS,
     drift::KEYS,
     retrain::KEYS,
@@ -41,6 +43,7 @@ const PARTS: [&[Key]; 8] = [
 ];
 const N_KEYS: usize = MODEL.len()
     + sources::KEYS.len()
+    + quarantine::KEYS.len()
     + publish::KEYS.len()
     + drift::KEYS.len()
     + retrain::KEYS.len()

@@ -11,6 +11,7 @@ use super::learner::{RawLearner, RawMemory, RawNetwork};
 use super::monitor::RawMonitor;
 use super::output::RawOutput;
 use super::pins::Pins;
+use super::quarantine::RawQuarantine;
 use super::retrain::RawRetrain;
 use super::rewards::{RawFeedback, RawPolicy};
 use super::series::RawSeries;
@@ -55,6 +56,8 @@ pub(super) struct Raw {
     pub(super) feedback: RawFeedback,
     #[serde(default)]
     pub(super) sources: RawSources,
+    #[serde(default)]
+    pub(super) quarantine: RawQuarantine,
     #[serde(default)]
     pub(super) journal: RawJournal,
     #[serde(default)]

@@ -90,11 +90,11 @@ pub(super) fn weight_max(
 
 #[cfg(test)]
 mod tests {
-    use crate::model::Spec;
+    use crate::model::{Spec, SpecError};
 
-    fn parse(keys: &str) -> Result<Spec, String> {
+    fn parse(keys: &str) -> Result<Spec, SpecError> {
         let toml = "task = 'regression'\n[[input]]\nname = 'x'\nkind = 'number'\n";
-        Spec::parse(&format!("{toml}{keys}")).map_err(|error| error.to_string())
+        Spec::parse(&format!("{toml}{keys}"))
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn p9_wrong_budgets_and_weights_are_named() {
         let check = |keys: &str, message: &str| {
-            assert_eq!(parse(keys).expect_err(keys), message);
+            assert_eq!(parse(keys).expect_err(keys).to_string(), message);
         };
         check(
             "[sources]\nbudget = 0\n",

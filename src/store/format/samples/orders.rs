@@ -75,6 +75,25 @@ pub(super) fn retrainings() -> Vec<Sample> {
             }),
             "0f 00000000 00000000",
         ),
+        (
+            Event::Command(Command {
+                order: Order::Release(Selector::Source("web".into())),
+                actor: String::new(),
+                note: "n".into(),
+            }),
+            "10 01 03000000 776562 00000000 01000000 6e",
+        ),
+        (
+            Event::Command(Command {
+                order: Order::Discard(Selector::Accepted {
+                    since: Time(-1),
+                    until: Time(1),
+                }),
+                actor: String::new(),
+                note: String::new(),
+            }),
+            "11 03 ffffffffffffffff 0100000000000000 00000000 00000000",
+        ),
     ]
 }
 

@@ -1,0 +1,141 @@
+//! Orders of operators: what a person or the program asks of a model.
+//!
+//! Invariant: plain values; whether an order is carried out is decided where it is applied.
+
+use super::{Description, Disposal, Retraction, Selector};
+
+/// An operator's command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// The order.
+    pub order: Order,
+    /// The operator: while nobody is authenticated, the address of the client, or the system's user
+    /// of an offline command, as in `uid 1000`.
+    pub actor: String,
+    /// The reason, in the operator's words.
+    pub note: String,
+}
+
+/// An order of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Make a version of the state as it is here.
+    Checkpoint,
+    /// Restore the learned state of a version; where it is refused, a [`super::Refusal`] follows.
+    Restore {
+        /// An existing version.
+        version: u64,
+    },
+    /// A restore from before refusals were journaled: other histories carry it out in any case.
+    EarlierRestore {
+        /// An existing version.
+        version: u64,
+    },
+    /// Become the learner that never learned this feedback.
+    Retract(Retraction),
+    /// Overwrite the content of feedback that was retracted before.
+    Erase(Selector),
+    /// Become the learner that had this description from the first entry on.
+    Adopt(Description),
+    /// Make the contender the champion, if it is this version with this digest.
+    Promote {
+        /// Its version.
+        version: u64,
+        /// The digest of its learned state.
+        digest: [u8; 32],
+    },
+    /// Score examples, and learn none.
+    Freeze,
+    /// Learn again.
+    Resume,
+    /// A person sees to an incident.
+    Acknowledge {
+        /// The position that it is known by.
+        incident: u64,
+    },
+    /// An incident is done with.
+    Close {
+        /// The position that it is known by.
+        incident: u64,
+    },
+    /// A learner that begins anew is about to be derived beside this one.
+    BeginRetraining {
+        /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
+        newest: u64,
+    },
+    /// Put what that learner knows in place of what is learned; where it is refused, a [`Refusal`]
+    /// follows.
+    Retrain {
+        /// The position of the first entry that it applied.
+        from: u64,
+        /// The description that it began under.
+        description: Description,
+    },
+    /// It is given up; the note says why.
+    EndRetraining,
+    /// Take feedback that waits in quarantine; where nothing of it does, a [`Refusal`] follows.
+    ///
+    /// [`Refusal`]: super::Refusal
+    Release(Selector),
+    /// Never learn feedback that waits in quarantine; refused as a release is.
+    Discard(Selector),
+}
+
+impl Order {
+    /// The version that it brings back, if it is to bring one back.
+    pub fn restored(&self) -> Option<u64> {
+        match self {
+            Order::Restore { version } | Order::EarlierRestore { version } => Some(*version),
+            _ => None,
+        }
+    }
+
+    /// True if it is an order about evidence and incidents, which makes no version.
+    pub fn is_of_gate(&self) -> bool {
+        match self {
+            Order::Promote { .. }
+            | Order::Freeze
+            | Order::Resume
+            | Order::Acknowledge { .. }
+            | Order::Close { .. } => true,
+            Order::Checkpoint
+            | Order::Restore { .. }
+            | Order::EarlierRestore { .. }
+            | Order::Retract(_)
+            | Order::Erase(_)
+            | Order::Adopt(_)
+            | Order::BeginRetraining { .. }
+            | Order::Retrain { .. }
+            | Order::EndRetraining
+            | Order::Release(_)
+            | Order::Discard(_) => false,
+        }
+    }
+
+    /// True if a refusal of it is journaled.
+    pub fn is_recorded_when_refused(&self) -> bool {
+        let others = matches!(self, Order::Restore { .. } | Order::Retrain { .. });
+        others || self.is_of_gate() || self.is_of_quarantine()
+    }
+
+    /// True if it decides on feedback that waits in quarantine.
+    pub fn is_of_quarantine(&self) -> bool {
+        matches!(self, Order::Release(_) | Order::Discard(_))
+    }
+
+    /// True if it only says that a learner which begins anew is derived, or is not.
+    pub fn is_note_of_retraining(&self) -> bool {
+        matches!(self, Order::BeginRetraining { .. } | Order::EndRetraining)
+    }
+
+    /// The feedback whose content it overwrites, if it is to overwrite any.
+    pub fn erased(&self) -> Option<&Selector> {
+        match self {
+            Order::Retract(retraction) if retraction.disposal == Disposal::Erase => {
+                Some(&retraction.selector)
+            }
+            Order::Erase(selector) => Some(selector),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What feedback waits for a person before it is learned, as described.
+//!
+//! Invariant: settings are data; `learn` gives them their meaning.
+
+/// Settings of `[quarantine]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuarantineSettings {
+    /// Deviations from the middle of the newest ones at which a value or a number is an outlier; none
+    /// where nothing is.
+    pub outliers: Option<f64>,
+    /// Events of one source in a row that say the same, from which on they are a flood; none where nothing
+    /// is.
+    pub flood: Option<u64>,
+    /// Events that wait for a person at most.
+    pub waiting_max: usize,
+}
+
+impl QuarantineSettings {
+    /// True if events are looked at when they come.
+    pub fn looks_at_events(&self) -> bool {
+        self.outliers.is_some() || self.flood.is_some()
+    }
+}
