@@ -13,7 +13,7 @@ use std::fmt;
 
 pub use alarm::{Alarm, Change, Watched};
 pub use batch::{Batch, Column};
-pub use names::{MalformedId, MalformedName, ModelName, PredictionId};
+pub use names::{MalformedAlias, MalformedId, MalformedName, ModelName, PredictionId, check_alias};
 pub use records::{Erasure, Judgement, Reason, Refusal, Verdict, Version};
 
 /// A moment in UTC, in microseconds since the Unix epoch. Within a journal it never goes back.
@@ -250,6 +250,18 @@ pub enum Order {
     },
     /// It is given up; the note says why.
     EndRetraining,
+    /// Name a version, in place of the one that had the name.
+    SetAlias {
+        /// The name.
+        alias: String,
+        /// The version.
+        version: u64,
+    },
+    /// Let a name go.
+    RemoveAlias {
+        /// The name.
+        alias: String,
+    },
 }
 
 impl Order {
@@ -259,6 +271,19 @@ impl Order {
             Order::Restore { version } | Order::EarlierRestore { version } => Some(*version),
             _ => None,
         }
+    }
+
+    /// The version whose checkpoint it needs, if it needs one.
+    pub fn needed(&self) -> Option<u64> {
+        match self {
+            Order::SetAlias { version, .. } => Some(*version),
+            order => order.restored(),
+        }
+    }
+
+    /// True if it names a version, or lets a name go.
+    pub fn is_of_aliases(&self) -> bool {
+        matches!(self, Order::SetAlias { .. } | Order::RemoveAlias { .. })
     }
 
     /// True if it is an order about evidence and incidents, which makes no version.
@@ -277,7 +302,9 @@ impl Order {
             | Order::Adopt(_)
             | Order::BeginRetraining { .. }
             | Order::Retrain { .. }
-            | Order::EndRetraining => false,
+            | Order::EndRetraining
+            | Order::SetAlias { .. }
+            | Order::RemoveAlias { .. } => false,
         }
     }
 

@@ -14,9 +14,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    audit, checkpoint, config, demo, evaluate, fate, feedback, import, incidents, init, limits,
-    predict, promote, reference, replay, restore, retract, retrain, serve, status, stream, verify,
-    versions,
+    alias, audit, checkpoint, config, demo, evaluate, fate, feedback, import, incidents, init,
+    limits, predict, promote, reference, replay, restore, retract, retrain, serve, status, stream,
+    verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -55,6 +55,8 @@ enum Command {
     Restore(restore::Args),
     /// Have a learner begin anew from the journal, beside live traffic
     Retrain(retrain::Args),
+    /// Name a version, or list, move and remove the names
+    Alias(alias::Args),
     /// Make the contender the champion
     Promote(promote::Args),
     /// Stop learning: examples are scored and not learned
@@ -104,6 +106,7 @@ impl Cli {
             Command::Checkpoint(args) => block_on(checkpoint::run(args)),
             Command::Restore(args) => block_on(restore::run(args)),
             Command::Retrain(args) => block_on(retrain::run(args)),
+            Command::Alias(args) => block_on(alias::run(args)),
             Command::Promote(args) => block_on(promote::run(args)),
             Command::Freeze(args) => block_on(promote::freeze(args)),
             Command::Resume(args) => block_on(promote::resume(args)),

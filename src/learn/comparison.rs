@@ -84,6 +84,7 @@ impl Comparison {
                 // It makes no version.
                 Order::Erase(_) => {}
                 _ if order.is_of_gate() || order.is_note_of_retraining() => {}
+                Order::SetAlias { .. } | Order::RemoveAlias { .. } => {}
                 _ if compares => drop(self.moments.insert(entry.position, moment())),
                 _ => {}
             },

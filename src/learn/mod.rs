@@ -71,5 +71,6 @@ pub use records::evaluate::Evaluation;
 pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};
 pub use records::ledger::Fate;
 pub(crate) use records::sources::Sources;
+pub use versions::aliases::MovedAlias;
 pub(crate) use versions::revised_tallies::RevisedTallies;
 pub(crate) use versions::tainted::Tainted;

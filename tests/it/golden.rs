@@ -8,7 +8,8 @@
 //! of versions only what a retraction has found, `8` (see its test) journals of the second
 //! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, `13` the
 //! first orders, decisions and versions of the gate, `14` the first alarm of drift, `15` the first
-//! orders of retraining and the version that one makes, and `16` the first version of a champion:
+//! orders of retraining and the version that one makes, `16` the first version of a champion, and `18` the
+//! first aliases:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -27,7 +28,7 @@ use events::{
     ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, hashed,
     judged, labelled, later, names, samples, samples_read, short_history, start, trained, wide,
 };
-use newest::{drift, retrained};
+use newest::{aliased, drift, retrained};
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
 use perennial::learn::Learner;
@@ -99,6 +100,11 @@ fn golden_championed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/16")
 }
 
+/// The journal of orders about aliases.
+fn golden_aliased() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/18")
+}
+
 /// The journal of orders of retraining.
 fn golden_retrained() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/15")
@@ -159,6 +165,7 @@ fn write(data: &Path) {
         ("drift", vec![drift()]),
         ("championed", vec![championed()]),
         ("retrained", retrained()),
+        ("aliased", aliased()),
         ("answered", answered()),
         ("hashed", hashed().into()),
         ("counted", vec![counted()]),
@@ -253,6 +260,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(championed[0], championed[1]);
     let retrained = [&data, &golden_retrained()].map(|data| headers(data, "retrained"));
     assert_eq!(retrained[0], retrained[1]);
+    let aliased = [&data, &golden_aliased()].map(|data| headers(data, "aliased"));
+    assert_eq!(aliased[0], aliased[1]);
     assert_eq!(
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
@@ -281,6 +290,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&judged())
         .chain(&hashed())
         .chain(&retrained())
+        .chain(&aliased())
         .chain(&[decided(), wide(), drift(), championed()])
         .flat_map(names)
         .collect();
@@ -321,6 +331,7 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     holds(golden_drift(), "drift", vec![drift()]);
     holds(golden_championed(), "championed", vec![championed()]);
     holds(golden_retrained(), "retrained", retrained());
+    holds(golden_aliased(), "aliased", aliased());
     holds(golden_answered(), "answered", answered());
     holds(golden_hashed(), "hashed", hashed().into());
     holds(golden_counted(), "counted", vec![counted()]);

@@ -4,6 +4,7 @@
 //! long as it is asked to, and `zz_passed_over`, which runs last.
 
 mod adoption;
+mod aliases;
 mod architecture;
 mod cli;
 mod contract;

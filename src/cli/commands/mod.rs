@@ -1,5 +1,6 @@
 //! The commands: a file for each, with its arguments, its run and its printed lines.
 
+pub(super) mod alias;
 pub(super) mod audit;
 pub(super) mod checkpoint;
 pub(super) mod config;

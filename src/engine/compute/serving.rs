@@ -2,6 +2,7 @@
 //!
 //! Invariant: readers get a whole snapshot or the one before it; swapping never waits for them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -23,11 +24,16 @@ pub struct Snapshot {
     pub serves: bool,
     /// The version and the position of the side that does not serve; none under rules without a gate.
     pub unserved: Option<(u64, u64)>,
+    /// The versions that people have named, by their aliases.
+    pub aliases: Arc<BTreeMap<String, u64>>,
     /// The function that answers.
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
     pub evicted: Arc<Evicted>,
 }
+
+/// Versions that aliases name and that are in memory at a time.
+const NAMED_MAX: usize = 4;
 
 /// The slot of one model, and the position it has reached.
 #[derive(Debug)]
@@ -36,6 +42,16 @@ pub(crate) struct ServingSlot {
     position: watch::Sender<u64>,
     /// The side that does not serve, as it was last asked for.
     unserved: Mutex<Option<Arc<Snapshot>>>,
+    /// Versions that were asked for by their aliases, the newest asked for last.
+    named: Mutex<Vec<Arc<NamedVersion>>>,
+}
+
+/// A version that an alias names, as it answers.
+#[derive(Debug)]
+pub(crate) struct NamedVersion {
+    pub snapshot: Arc<Snapshot>,
+    /// The position of the candidate whose past of the target it sees; none where it sees none.
+    pub sees: Option<u64>,
 }
 
 impl ServingSlot {
@@ -45,6 +61,7 @@ impl ServingSlot {
             slot: ArcSwap::from_pointee(snapshot),
             position,
             unserved: Mutex::default(),
+            named: Mutex::default(),
         }
     }
 
@@ -61,6 +78,25 @@ impl ServingSlot {
     pub(crate) fn keep_unserved(&self, snapshot: Arc<Snapshot>) {
         let mut known = self.unserved.lock().expect("nothing panics under it");
         *known = Some(snapshot);
+    }
+
+    /// A version that an alias names, if it was asked for lately and sees the past as of now.
+    pub(crate) fn named(&self, version: u64, position: u64) -> Option<Arc<Snapshot>> {
+        let named = self.named.lock().expect("nothing panics under it");
+        let is_it = |one: &&Arc<NamedVersion>| {
+            one.snapshot.version == version && one.sees.is_none_or(|at| at == position)
+        };
+        named.iter().find(is_it).map(|one| one.snapshot.clone())
+    }
+
+    /// Keeps a version that an alias names, and of those that were kept before the newest few.
+    pub(crate) fn keep_named(&self, version: NamedVersion) {
+        let mut named = self.named.lock().expect("nothing panics under it");
+        named.retain(|one| one.snapshot.version != version.snapshot.version);
+        named.push(Arc::new(version));
+        while named.len() > NAMED_MAX {
+            named.remove(0);
+        }
     }
 
     /// Swaps the snapshot, and wakes requests that wait for its position.

@@ -154,7 +154,9 @@ impl Facts {
             | Order::Close { .. }
             | Order::BeginRetraining { .. }
             | Order::Retrain { .. }
-            | Order::EndRetraining => {}
+            | Order::EndRetraining
+            | Order::SetAlias { .. }
+            | Order::RemoveAlias { .. } => {}
         }
     }
 

@@ -290,7 +290,9 @@ impl Rebuild {
             | Order::Acknowledge { .. }
             | Order::Close { .. }
             | Order::BeginRetraining { .. }
-            | Order::EndRetraining => false,
+            | Order::EndRetraining
+            | Order::SetAlias { .. }
+            | Order::RemoveAlias { .. } => false,
             Order::Restore { .. }
             | Order::EarlierRestore { .. }
             | Order::Retract(_)

@@ -3,6 +3,7 @@
 //! Invariant: the directory is locked for as long as it is looked at, and for an order nobody
 //! else has it open.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -103,10 +104,24 @@ impl Offline {
 
     /// The versions that hold feedback which was taken back, as the newest state that is whole knows them.
     fn tainted(&self) -> Result<Tainted, Error> {
+        let newest = self.newest()?;
+        Ok(newest.map_or_else(Tainted::default, |state| state.tainted().clone()))
+    }
+
+    /// The versions that people have named, by their aliases, as the newest state that is whole knows them.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn aliases(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let newest = self.newest()?;
+        Ok(newest.map_or_else(BTreeMap::new, |state| (**state.aliases()).clone()))
+    }
+
+    /// The newest state that is whole.
+    fn newest(&self) -> Result<Option<Learner>, Error> {
         let positions = self.versions.positions()?;
         let mut states = positions.into_iter().rev();
-        let newest = states.find_map(|position| self.versions.base_at(position).ok());
-        Ok(newest.map_or_else(Tainted::default, |state| state.tainted().clone()))
+        Ok(states.find_map(|position| self.versions.base_at(position).ok()))
     }
 
     /// The learner as it was at a version.

@@ -176,6 +176,11 @@ impl Learner {
         })
     }
 
+    /// The function of another state beside this one, whose past of the target it sees.
+    pub(crate) fn model_beside(&self, other: &Learner) -> Model {
+        other.learned.model_beside(&self.learned, &other.spec)
+    }
+
     fn serving_champion(&self) -> Option<&Arc<FrozenState>> {
         match self.spec.publish.policy {
             PublishPolicy::Live => None,

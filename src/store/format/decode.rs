@@ -314,6 +314,13 @@ fn command(rest: &mut Rest, format: u8) -> Result<Command, Malformed> {
             description: description(rest)?,
         },
         15 if format >= 3 => Order::EndRetraining,
+        18 if format >= 4 => Order::SetAlias {
+            alias: rest.text()?,
+            version: rest.u64()?,
+        },
+        19 if format >= 4 => Order::RemoveAlias {
+            alias: rest.text()?,
+        },
         tag => return Err(unknown("order", tag)),
     };
     Ok(Command {

@@ -301,6 +301,19 @@ fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
             out.push(12);
             put_u64(out, *incident);
         }
+        Order::BeginRetraining { .. }
+        | Order::Retrain { .. }
+        | Order::EndRetraining
+        | Order::SetAlias { .. }
+        | Order::RemoveAlias { .. } => put_later_order(out, &command.order)?,
+    }
+    put_text(out, &command.actor)?;
+    put_text(out, &command.note)
+}
+
+/// Orders of retraining and of aliases.
+fn put_later_order(out: &mut Vec<u8>, order: &Order) -> Result<(), Malformed> {
+    match order {
         Order::BeginRetraining { newest } => {
             out.push(13);
             put_u64(out, *newest);
@@ -311,9 +324,18 @@ fn put_command(out: &mut Vec<u8>, command: &Command) -> Result<(), Malformed> {
             put_description(out, description)?;
         }
         Order::EndRetraining => out.push(15),
+        Order::SetAlias { alias, version } => {
+            out.push(18);
+            put_text(out, alias)?;
+            put_u64(out, *version);
+        }
+        Order::RemoveAlias { alias } => {
+            out.push(19);
+            put_text(out, alias)?;
+        }
+        _ => unreachable!("put_command writes the others"),
     }
-    put_text(out, &command.actor)?;
-    put_text(out, &command.note)
+    Ok(())
 }
 
 fn put_selector(out: &mut Vec<u8>, selector: &Selector) -> Result<(), Malformed> {

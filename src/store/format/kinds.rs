@@ -8,7 +8,7 @@ use crate::event::{Event, Kind, Order, Outputs, Prediction, Reason, Version, is_
 pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
         2 | 16 => 4,
-        5 => 3,
+        5 => 4,
         _ => 1,
     }
 }
@@ -39,9 +39,10 @@ pub(super) fn are_single(values: &[f64]) -> bool {
     values.iter().all(|value| is_single(*value))
 }
 
-/// The same of a command: 2 may be of the gate, 3 of retraining.
+/// The same of a command: 2 may be of the gate, 3 of retraining, 4 of aliases.
 fn format_of_order(order: &Order) -> u8 {
     match order {
+        _ if order.is_of_aliases() => 4,
         Order::Retrain { .. } => 3,
         _ if order.is_note_of_retraining() => 3,
         _ if order.is_of_gate() => 2,

@@ -420,6 +420,8 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         any::<u64>().prop_map(|incident| Order::Close { incident }),
         any::<u64>().prop_map(|newest| Order::BeginRetraining { newest }),
         Just(Order::EndRetraining),
+        (".{0,8}", any::<u64>()).prop_map(|(alias, version)| Order::SetAlias { alias, version }),
+        ".{0,8}".prop_map(|alias| Order::RemoveAlias { alias }),
         (any::<u64>(), texts()).prop_map(|(from, (toml, build, profile))| Order::Retrain {
             from,
             description: Description {

@@ -80,6 +80,8 @@ names!(order, ORDERS, Order, {
     Order::BeginRetraining { .. } => "begin retraining",
     Order::Retrain { .. } => "retrain",
     Order::EndRetraining => "end retraining",
+    Order::SetAlias { .. } => "set alias",
+    Order::RemoveAlias { .. } => "remove alias",
 });
 names!(reason, REASONS, Reason, {
     Reason::Initial => "initial",

@@ -36,10 +36,12 @@ pub(super) enum Asks {
     Promote,
     /// From the first entry behind the version in the middle.
     Retrain,
+    /// Names the version in the middle.
+    Name,
 }
 
 impl Asks {
-    pub(super) const ALL: [Asks; 8] = [
+    pub(super) const ALL: [Asks; 9] = [
         Asks::Checkpoint,
         Asks::Restore,
         Asks::Retract,
@@ -48,6 +50,7 @@ impl Asks {
         Asks::Adopt,
         Asks::Promote,
         Asks::Retrain,
+        Asks::Name,
     ];
 
     /// Whether this is what it asks for.
@@ -58,7 +61,8 @@ impl Asks {
             | (Asks::Erase, Order::Erase(_))
             | (Asks::Adopt, Order::Adopt(_))
             | (Asks::Promote, Order::Promote { .. })
-            | (Asks::Retrain, Order::Retrain { .. }) => true,
+            | (Asks::Retrain, Order::Retrain { .. })
+            | (Asks::Name, Order::SetAlias { .. }) => true,
             (Asks::Retract, Order::Retract(it)) => it.disposal == Disposal::Keep,
             (Asks::RetractAndErase, Order::Retract(it)) => it.disposal == Disposal::Erase,
             _ => false,
@@ -157,6 +161,7 @@ impl Meeting {
             );
         }
         assert_eq!(digest(&model), known.expected(), "{}", place("live"));
+        check_names(&model, &place("live"));
         let later = Workspace::new(&[]);
         copy(&workspace.data(), &later.data());
         drop((held, model));
@@ -231,6 +236,10 @@ fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
         Asks::Retrain => Order::Retrain {
             from: made_in_the_middle(&model) + 1,
             description: described_as(0),
+        },
+        Asks::Name => Order::SetAlias {
+            alias: "prod".to_owned(),
+            version: MIDDLE,
         },
         Asks::Promote => {
             return Box::pin(
@@ -364,7 +373,8 @@ impl Known {
             };
             let position = entry.position;
             let answered = match order {
-                Order::Erase(_) => true,
+                // It makes nothing; the name is checked where it is.
+                Order::Erase(_) | Order::SetAlias { .. } => true,
                 Order::Promote { .. } => promoted(position) != refused.contains(&position),
                 _ => made(position) != refused.contains(&position),
             };
@@ -412,6 +422,18 @@ fn restarted(workspace: &Workspace, before: &Known, place: &str) {
     }
 }
 
+/// An alias names a version that can be restored: none that holds what was retracted.
+fn check_names(model: &ServedModel, place: &str) {
+    let versions = model.versions().expect("they are listed");
+    for (alias, version) in model.status(false).aliases {
+        let mut found = versions.iter().filter(|(one, _)| one.version == version);
+        let (_, damage) = found
+            .next()
+            .unwrap_or_else(|| panic!("{alias}: {version}: {place}"));
+        assert_eq!(*damage, None, "{alias}: {place}");
+    }
+}
+
 /// The digest of a server that starts and stops.
 fn opened(workspace: &Workspace, place: &str) -> [u8; 32] {
     let engine = workspace.open_on(syncing_nothing());
@@ -419,6 +441,7 @@ fn opened(workspace: &Workspace, place: &str) -> [u8; 32] {
     let ready = model.snapshot("").map(drop);
     ready.unwrap_or_else(|error| panic!("{error}: {place}"));
     let learned = digest(model);
+    check_names(model, place);
     engine.close();
     learned
 }
