@@ -6,6 +6,7 @@
 mod adoption;
 mod aliases;
 mod architecture;
+mod canary;
 mod cli;
 mod contract;
 mod crash;

@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub serves: bool,
     /// The version and the position of the side that does not serve; none under rules without a gate.
     pub unserved: Option<(u64, u64)>,
+    /// The function that answers canaries: the candidate's; none where there are none.
+    pub canary: Option<Arc<Model>>,
     /// The versions that people have named, by their aliases.
     pub aliases: Arc<BTreeMap<String, u64>>,
     /// The function that answers.
@@ -44,6 +46,19 @@ pub(crate) struct ServingSlot {
     unserved: Mutex<Option<Arc<Snapshot>>>,
     /// Versions that were asked for by their aliases, the newest asked for last.
     named: Mutex<Vec<Arc<NamedVersion>>>,
+}
+
+impl Snapshot {
+    /// The same, to answer by the side that serves alone, as it was asked for by its name.
+    pub(crate) fn of_one_side(self: Arc<Snapshot>) -> Arc<Snapshot> {
+        if self.canary.is_none() {
+            return self;
+        }
+        Arc::new(Snapshot {
+            canary: None,
+            ..(*self).clone()
+        })
+    }
 }
 
 /// A version that an alias names, as it answers.

@@ -107,8 +107,8 @@ impl ServedModel {
         };
         match version {
             "" => Ok(served),
-            alias if alias == serves => Ok(served),
-            number if number.parse() == Ok(served.version) => Ok(served),
+            alias if alias == serves => Ok(served.of_one_side()),
+            number if number.parse() == Ok(served.version) => Ok(served.of_one_side()),
             other => Err(Error::UnknownVersion {
                 model: self.name.clone(),
                 version: other.to_owned(),
@@ -171,7 +171,7 @@ async fn named_version(
     let is_champion = served.model.spec.publish.policy != PublishPolicy::Live;
     if is_champion && served.version == version {
         // It serves as it is.
-        return Ok(served);
+        return Ok(served.of_one_side());
     }
     if let Some(known) = runtime.serving.named(version, served.position) {
         return Ok(known);
