@@ -14,9 +14,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    alias, audit, checkpoint, config, demo, evaluate, fate, feedback, import, incidents, init,
-    limits, predict, promote, reference, replay, restore, retract, retrain, serve, status, stream,
-    verify, versions,
+    alias, audit, checkpoint, compare, config, demo, diff, evaluate, fate, feedback, import,
+    incidents, init, limits, predict, promote, reference, replay, restore, retract, retrain, serve,
+    status, stream, verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -75,6 +75,10 @@ enum Command {
     Fate(fate::Args),
     /// Apply a journal again, to verify it or under another description
     Replay(replay::Args),
+    /// Compare a version with another state, on rows that neither has learned
+    Compare(compare::Args),
+    /// Show how two versions differ: weights, answers, and what lies between them
+    Diff(diff::Args),
     /// Show every key of model.toml and perennial.toml, with its default and range
     Config(config::Args),
     /// Check every journal and checkpoint on disk
@@ -116,6 +120,8 @@ impl Cli {
             Command::Audit(args) => block_on(audit::run(args)),
             Command::Fate(args) => block_on(fate::run(args)),
             Command::Replay(args) => replay::run(args),
+            Command::Compare(args) => compare::run(args),
+            Command::Diff(args) => diff::run(args),
             Command::Config(args) => config::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Demo(args) => demo::run(args),

@@ -4,6 +4,7 @@
 //! order of their positions, and its result depends on nothing but state and entry.
 
 mod accounts;
+mod answering;
 mod counterfactual;
 mod drift;
 mod feedback;
@@ -45,8 +46,10 @@ use crate::learn::versions::tallies::Tallies;
 use crate::model::weights;
 use crate::model::{Model, Spec, SpecError, TextEncoder};
 use accounts::Accounts;
+pub(crate) use answering::{AnsweringState, RowAnswer};
 pub use counterfactual::{Counterfactual, CounterfactualLookup};
 use gap::Gap;
+pub(crate) use relabel::LastWord;
 pub use retrain::{Cause, Retraining};
 use stream::Stream;
 

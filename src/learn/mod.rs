@@ -52,15 +52,18 @@ pub(crate) mod signals;
 mod training;
 mod versions;
 
+pub(crate) use algorithms::learned::answers::Answer;
 pub use comparison::Comparison;
 pub use drift::{Detectors, Judged};
-pub(crate) use gate::Trial;
+pub(crate) use gate::losses::Truth;
 pub use gate::{
-    ChampionChange, ChampionScore, EProcess, Evidence, Incident, IncidentKind, IncidentState,
-    Suspect,
+    ChampionChange, ChampionScore, EProcess, Evidence, Finding, Incident, IncidentKind,
+    IncidentState, PairedEvidence, Suspect,
 };
+pub(crate) use gate::{PairedTrial, Trial};
 pub use join::Found;
 pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
+pub(crate) use learner::{AnsweringState, LastWord, RowAnswer};
 pub use learner::{
     Cause, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Retraining, Step,
 };

@@ -8,6 +8,7 @@ mod aliases;
 mod architecture;
 mod canary;
 mod cli;
+mod compare;
 mod contract;
 mod crash;
 mod damage;

@@ -3,8 +3,10 @@
 pub(super) mod alias;
 pub(super) mod audit;
 pub(super) mod checkpoint;
+pub(super) mod compare;
 pub(super) mod config;
 pub(super) mod demo;
+pub(super) mod diff;
 pub(super) mod evaluate;
 pub(super) mod fate;
 pub(super) mod feedback;
