@@ -4,6 +4,7 @@
 //! clock and no file; two equal values are the same fact.
 
 mod alarm;
+mod batch;
 mod names;
 mod order;
 mod records;
@@ -12,10 +13,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
-
 pub use alarm::{Alarm, Change, Watched};
-pub use names::{MalformedId, MalformedName, ModelName, PredictionId};
+pub use batch::{Batch, Column};
+pub use names::{MalformedAlias, MalformedId, MalformedName, ModelName, PredictionId, check_alias};
 pub use order::{Command, Order};
 pub use records::{Erasure, Judgement, Reason, Refusal, Verdict, Version};
 
@@ -30,57 +30,6 @@ impl fmt::Display for Time {
             Ok(moment) => moment.fmt(f),
             Err(_) => write!(f, "{} us", self.0),
         }
-    }
-}
-
-/// The values of one described input, for every row of a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Column {
-    /// `[rows]`; NaN is a gap, and stands only where the description allows gaps.
-    Numbers(Vec<f64>),
-    /// `[rows]`; a category or a text.
-    Strings(Vec<String>),
-    /// `[rows, length]`, little-endian 32-bit floats, row-major: as received, not copied.
-    Vectors(Bytes),
-    /// Texts, each with the output of its frozen encoder, which learning and replay use.
-    Embedded {
-        /// `[rows]`, as received.
-        texts: Vec<String>,
-        /// `[rows, length]`, as in [`Column::Vectors`].
-        vectors: Bytes,
-    },
-}
-
-/// Validated rows of features, by input, in the order of the description.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// At least one.
-    pub n_rows: usize,
-    /// One column for each described input.
-    pub columns: Vec<Column>,
-}
-
-impl Batch {
-    /// The one row at `row`, as a batch of its own.
-    pub fn row(&self, row: usize) -> Batch {
-        let columns = self.columns.iter().map(|column| match column {
-            Column::Numbers(values) => Column::Numbers(vec![values[row]]),
-            Column::Strings(values) => Column::Strings(vec![values[row].clone()]),
-            Column::Vectors(bytes) => Column::Vectors(self.floats(bytes, row)),
-            Column::Embedded { texts, vectors } => Column::Embedded {
-                texts: vec![texts[row].clone()],
-                vectors: self.floats(vectors, row),
-            },
-        });
-        Batch {
-            n_rows: 1,
-            columns: columns.collect(),
-        }
-    }
-
-    fn floats(&self, bytes: &Bytes, row: usize) -> Bytes {
-        let width = bytes.len() / self.n_rows;
-        bytes.slice(row * width..(row + 1) * width)
     }
 }
 
@@ -433,42 +382,5 @@ mod tests {
         check(1_769_860_800_500_000, "2026-01-31T12:00:00.5Z");
         check(253_402_300_800_000_000, "253402300800000000 us");
         check(i64::MIN, "-9223372036854775808 us");
-    }
-
-    #[test]
-    fn a_row_of_a_batch_keeps_its_values() {
-        let floats = |values: &[f32]| {
-            Bytes::from(
-                values
-                    .iter()
-                    .flat_map(|v| v.to_le_bytes())
-                    .collect::<Vec<u8>>(),
-            )
-        };
-        let batch = Batch {
-            n_rows: 2,
-            columns: vec![
-                Column::Numbers(vec![1.0, 2.0]),
-                Column::Strings(vec!["a".into(), "b".into()]),
-                Column::Vectors(floats(&[1.0, 2.0, 3.0, 4.0])),
-                Column::Embedded {
-                    texts: vec!["a".into(), "b".into()],
-                    vectors: floats(&[5.0, 6.0]),
-                },
-            ],
-        };
-        let expected = Batch {
-            n_rows: 1,
-            columns: vec![
-                Column::Numbers(vec![2.0]),
-                Column::Strings(vec!["b".into()]),
-                Column::Vectors(floats(&[3.0, 4.0])),
-                Column::Embedded {
-                    texts: vec!["b".into()],
-                    vectors: floats(&[6.0]),
-                },
-            ],
-        };
-        assert_eq!(batch.row(1), expected);
     }
 }

@@ -17,9 +17,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    audit, checkpoint, config, demo, evaluate, fate, feedback, import, incidents, init, limits,
-    predict, promote, quarantine, reference, replay, restore, retract, retrain, serve, status,
-    stream, verify, versions,
+    alias, audit, checkpoint, compare, config, demo, diff, evaluate, fate, feedback, import,
+    incidents, init, limits, predict, promote, quarantine, reference, replay, restore, retract,
+    retrain, serve, status, stream, verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -58,6 +58,8 @@ enum Command {
     Restore(restore::Args),
     /// Have a learner begin anew from the journal, beside live traffic
     Retrain(retrain::Args),
+    /// Name a version, or list, move and remove the names
+    Alias(alias::Args),
     /// Make the contender the champion
     Promote(promote::Args),
     /// Stop learning: examples are scored and not learned
@@ -78,6 +80,10 @@ enum Command {
     Fate(fate::Args),
     /// Apply a journal again, to verify it or under another description
     Replay(replay::Args),
+    /// Compare a version with another state, on rows that neither has learned
+    Compare(compare::Args),
+    /// Show how two versions differ: weights, answers, and what lies between them
+    Diff(diff::Args),
     /// Show every key of model.toml and perennial.toml, with its default and range
     Config(config::Args),
     /// Check every journal and checkpoint on disk
@@ -109,6 +115,7 @@ impl Cli {
             Command::Checkpoint(args) => block_on(checkpoint::run(args)),
             Command::Restore(args) => block_on(restore::run(args)),
             Command::Retrain(args) => block_on(retrain::run(args)),
+            Command::Alias(args) => block_on(alias::run(args)),
             Command::Promote(args) => block_on(promote::run(args)),
             Command::Freeze(args) => block_on(promote::freeze(args)),
             Command::Resume(args) => block_on(promote::resume(args)),
@@ -119,6 +126,8 @@ impl Cli {
             Command::Audit(args) => block_on(audit::run(args)),
             Command::Fate(args) => block_on(fate::run(args)),
             Command::Replay(args) => replay::run(args),
+            Command::Compare(args) => compare::run(args),
+            Command::Diff(args) => diff::run(args),
             Command::Config(args) => config::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Demo(args) => demo::run(args),

@@ -1,8 +1,22 @@
-//! The settings of the process, made before anything is allocated or opened.
+//! The process: its settings, made before anything is allocated or opened, and its exit status.
 //!
 //! Invariant: a refusal of the system is ignored; the program runs without the setting.
 
+use std::fmt;
+
 use super::rows::columnar;
+
+/// The end of a command whose outcome was printed, and is its exit status.
+#[derive(Debug)]
+pub(crate) struct ExitStatus(pub u8);
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit status {}", self.0)
+    }
+}
+
+impl std::error::Error for ExitStatus {}
 
 /// Sets the process up; to be called first, while it has one thread.
 pub(crate) fn set_up() {

@@ -61,8 +61,8 @@ use tokio::sync::watch;
 pub use crate::event::Disposal;
 use crate::event::PredictionId;
 pub use crate::learn::{
-    ChampionChange, ChampionScore, Confused, Evidence, Fate, Figure, Incident, IncidentState,
-    Suspect,
+    ChampionChange, ChampionScore, Confused, Evidence, Fate, Figure, Finding, Incident,
+    IncidentState, PairedEvidence, Suspect,
 };
 pub use crate::store::Manifest;
 use crate::store::{Directory, Disk};
@@ -87,6 +87,7 @@ pub use flows::retract::{Certificate, Plan, Request as Retract};
 pub use flows::retrain::{Request as Retrain, Retrained};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
 pub use history::translation::Divergence;
+pub use history::truths::ROWS_MAX as COMPARED_ROWS_MAX;
 pub use host::bounds::{Bound, Level};
 pub(crate) use host::new_labels::check_place;
 use host::runtime::{LearnerTask, ModelRuntime, Queues, RecoveredModel};
@@ -96,7 +97,13 @@ pub use host::work::Accepted;
 use host::work::Work;
 use host::write_queue::WriteQueue;
 use host::writer::JournalWriter;
+pub use offline::compared::{CompareSettings, Compared, LeftOut, RowTruth};
+pub use offline::difference::{
+    Between, Difference, DifferentRow, Disagreement, OrderBetween, TensorChange,
+};
 pub use offline::replay::{Replay, Replayed};
+pub use offline::side_by_side::{GivenRow, SideBySide};
+pub use offline::sides::Side;
 pub use offline::stopped::Offline;
 
 /// Where models are described and their data kept, and how many threads learn.

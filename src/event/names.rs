@@ -43,6 +43,33 @@ impl FromStr for ModelName {
     }
 }
 
+/// The text is not the alias of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedAlias {
+    /// It cannot be a name, or reads as a number.
+    #[error("expected 1 to 64 letters, digits, dots, underscores and hyphens, a letter first")]
+    Form,
+    /// Every model has it already.
+    #[error("champion and candidate are the two sides of every model; take another name")]
+    Reserved,
+}
+
+/// Refuses a text that is no alias: 1 to 64 letters, digits, dots, underscores and hyphens, with a letter
+/// first, so that it is never the number of a version; and not `champion` nor `candidate`.
+///
+/// # Errors
+/// [`MalformedAlias`].
+pub fn check_alias(text: &str) -> Result<(), MalformedAlias> {
+    let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic());
+    if !starts_well || text.parse::<ModelName>().is_err() {
+        return Err(MalformedAlias::Form);
+    }
+    if ["champion", "candidate"].contains(&text) {
+        return Err(MalformedAlias::Reserved);
+    }
+    Ok(())
+}
+
 /// The id of one predicted row: a UUIDv7, unique over models, restarts and servers.
 ///
 /// ```
@@ -104,6 +131,21 @@ mod tests {
         check("a/b", false);
         check("a b", false);
         check("é", false);
+    }
+
+    #[test]
+    fn an_alias_is_neither_a_number_nor_a_side() {
+        let check = |text: &str, expected: Result<(), MalformedAlias>| {
+            assert_eq!(check_alias(text), expected, "{text}");
+        };
+        check("prod", Ok(()));
+        check("Champion", Ok(()));
+        check("v7.eu-west_1", Ok(()));
+        for text in ["", "7", "7up", "-prod", "a b", &"x".repeat(65)] {
+            check(text, Err(MalformedAlias::Form));
+        }
+        check("champion", Err(MalformedAlias::Reserved));
+        check("candidate", Err(MalformedAlias::Reserved));
     }
 
     #[test]

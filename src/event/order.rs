@@ -79,6 +79,18 @@ pub enum Order {
     Release(Selector),
     /// Never learn feedback that waits in quarantine; refused as a release is.
     Discard(Selector),
+    /// Name a version, in place of the one that had the name.
+    SetAlias {
+        /// The name.
+        alias: String,
+        /// The version.
+        version: u64,
+    },
+    /// Let a name go.
+    RemoveAlias {
+        /// The name.
+        alias: String,
+    },
 }
 
 impl Order {
@@ -88,6 +100,19 @@ impl Order {
             Order::Restore { version } | Order::EarlierRestore { version } => Some(*version),
             _ => None,
         }
+    }
+
+    /// The version whose checkpoint it needs, if it needs one.
+    pub fn needed(&self) -> Option<u64> {
+        match self {
+            Order::SetAlias { version, .. } => Some(*version),
+            order => order.restored(),
+        }
+    }
+
+    /// True if it names a version, or lets a name go.
+    pub fn is_of_aliases(&self) -> bool {
+        matches!(self, Order::SetAlias { .. } | Order::RemoveAlias { .. })
     }
 
     /// True if it is an order about evidence and incidents, which makes no version.
@@ -108,7 +133,9 @@ impl Order {
             | Order::Retrain { .. }
             | Order::EndRetraining
             | Order::Release(_)
-            | Order::Discard(_) => false,
+            | Order::Discard(_)
+            | Order::SetAlias { .. }
+            | Order::RemoveAlias { .. } => false,
         }
     }
 

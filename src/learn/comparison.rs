@@ -84,7 +84,7 @@ impl Comparison {
                 // It makes no version.
                 Order::Erase(_) => {}
                 _ if order.is_of_gate() || order.is_of_quarantine() => {}
-                _ if order.is_note_of_retraining() => {}
+                _ if order.is_note_of_retraining() || order.is_of_aliases() => {}
                 _ if compares => drop(self.moments.insert(entry.position, moment())),
                 _ => {}
             },

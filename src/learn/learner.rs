@@ -4,6 +4,7 @@
 //! order of their positions, and its result depends on nothing but state and entry.
 
 mod accounts;
+mod answering;
 mod budget;
 mod counterfactual;
 mod drift;
@@ -21,6 +22,7 @@ mod stream;
 mod versions;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::join::{HeldExamples, PendingPredictions};
@@ -39,6 +41,7 @@ use crate::learn::records::ledger::{Fate, Ledger};
 use crate::learn::records::quarantine::QuarantineCause;
 use crate::learn::records::sources::Sources;
 use crate::learn::training::scratch::Scratch;
+use crate::learn::versions::aliases::MovedAlias;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::revised_tallies::RevisedTallies;
 use crate::learn::versions::tainted::Tainted;
@@ -46,8 +49,10 @@ use crate::learn::versions::tallies::Tallies;
 use crate::model::weights;
 use crate::model::{Model, Spec, SpecError, TextEncoder};
 use accounts::Accounts;
+pub(crate) use answering::{AnsweringState, RowAnswer};
 pub use counterfactual::{Counterfactual, CounterfactualLookup};
 use gap::Gap;
+pub(crate) use relabel::LastWord;
 pub use retrain::{Cause, Retraining};
 use stream::Stream;
 
@@ -126,6 +131,8 @@ pub struct Step {
     pub excluded: Vec<u64>,
     /// What an order that brought another history did to the champion.
     pub champion: Option<ChampionChange>,
+    /// Aliases that follow their versions to the first ones without what was retracted.
+    pub moved_aliases: Vec<MovedAlias>,
     /// Alarms that it raised: to be recorded.
     pub alarms: Vec<Alarm>,
     /// The feedback id of what this event contradicts, without the right to supersede it.
@@ -294,6 +301,11 @@ impl Learner {
         self.stream.version
     }
 
+    /// The newest version that was ever made.
+    pub fn newest_version(&self) -> u64 {
+        self.stream.newest_version
+    }
+
     /// Scores so far.
     pub fn evaluation(&self) -> &Evaluation {
         &self.accounts.evaluation
@@ -347,6 +359,11 @@ impl Learner {
     /// Where the newest version of each reason was made.
     pub fn newest(&self) -> &Newest {
         &self.stream.newest
+    }
+
+    /// The aliases of an operator, with the versions that they name.
+    pub fn aliases(&self) -> &Arc<BTreeMap<String, u64>> {
+        self.stream.aliases.all()
     }
 
     /// Versions that hold feedback which was taken back, each with the version made by that.

@@ -54,15 +54,18 @@ pub(crate) mod signals;
 mod training;
 mod versions;
 
+pub(crate) use algorithms::learned::answers::Answer;
 pub use comparison::Comparison;
 pub use drift::{Detectors, Judged};
-pub(crate) use gate::Trial;
+pub(crate) use gate::losses::Truth;
 pub use gate::{
-    ChampionChange, ChampionScore, EProcess, Evidence, Incident, IncidentKind, IncidentState,
-    Suspect,
+    ChampionChange, ChampionScore, EProcess, Evidence, Finding, Incident, IncidentKind,
+    IncidentState, PairedEvidence, Suspect,
 };
+pub(crate) use gate::{PairedTrial, Trial};
 pub use join::Found;
 pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
+pub(crate) use learner::{AnsweringState, LastWord, RowAnswer};
 pub use learner::{
     Cause, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Retraining, Step,
 };
@@ -74,5 +77,6 @@ pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};
 pub use records::ledger::Fate;
 pub use records::quarantine::{QuarantineCause, QuarantinedEvent};
 pub(crate) use records::sources::Sources;
+pub use versions::aliases::MovedAlias;
 pub(crate) use versions::revised_tallies::RevisedTallies;
 pub(crate) use versions::tainted::Tainted;

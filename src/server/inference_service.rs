@@ -119,7 +119,7 @@ impl InferenceService {
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
         let batch = model.embed(&snapshot, batch).await?;
         let answer = model.predict(&snapshot, batch, parameters.options).await?;
-        let form = (&snapshot.model.names[..], spec.datatype);
+        let form = (&answer.names[..], spec.datatype);
         Ok(ModelInferResponse {
             model_name: request.model_name,
             id: request.id,

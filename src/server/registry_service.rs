@@ -173,6 +173,26 @@ impl registry_server::Registry for RegistryService {
         self.done("resume", &model, order).await
     }
 
+    async fn set_alias(
+        &self,
+        request: Request<SetAliasRequest>,
+    ) -> Result<Response<OrderDone>, Status> {
+        let actor = context::actor(&request);
+        let SetAliasRequest {
+            model,
+            alias,
+            version,
+            note,
+        } = request.into_inner();
+        let order = if version == 0 {
+            Order::RemoveAlias { alias }
+        } else {
+            Order::SetAlias { alias, version }
+        };
+        let command = Command { order, actor, note };
+        self.done("alias", &model, command).await
+    }
+
     async fn list_incidents(
         &self,
         request: Request<ListIncidentsRequest>,
@@ -506,10 +526,12 @@ fn check_note(note: &str) -> Result<(), Refusal> {
 
 /// In the order of their numbers.
 fn versions(model: &ServedModel) -> Result<Vec<Version>, Refusal> {
-    let served = model.snapshot("").ok().map(|snapshot| snapshot.version);
+    let snapshot = model.snapshot("").ok();
+    let aliases = snapshot.as_ref().map(|one| one.aliases.clone());
+    let (served, aliases) = (snapshot.map(|one| one.version), aliases.unwrap_or_default());
     let versions = model.versions()?.into_iter();
     let mut versions: Vec<Version> = versions
-        .map(|(manifest, damage)| wire::version(manifest, damage, served))
+        .map(|(manifest, damage)| wire::version(manifest, damage, served, &aliases))
         .collect();
     versions.sort_by_key(|version| version.version);
     Ok(versions)

@@ -8,8 +8,8 @@
 //! of versions only what a retraction has found, `8` (see its test) journals of the second
 //! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, `13` the
 //! first orders, decisions and versions of the gate, `14` the first alarm of drift, `15` the first
-//! orders of retraining and the version that one makes, `16` the first version of a champion, and `17`
-//! the first feedback with a weight and a comment, and the first orders about quarantine:
+//! orders of retraining and the version that one makes, `16` the first version of a champion, `17` the first
+//! feedback with a weight and a comment, and the first orders about quarantine, and `18` the first aliases:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -28,7 +28,7 @@ use events::{
     ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, hashed,
     judged, labelled, later, names, samples, samples_read, short_history, start, trained, wide,
 };
-use newest::{drift, retrained, weighted};
+use newest::{aliased, drift, retrained, weighted};
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
 use perennial::learn::Learner;
@@ -105,6 +105,11 @@ fn golden_weighted() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/17")
 }
 
+/// The journal of orders about aliases.
+fn golden_aliased() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/18")
+}
+
 /// The journal of orders of retraining.
 fn golden_retrained() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/15")
@@ -166,6 +171,7 @@ fn write(data: &Path) {
         ("championed", vec![championed()]),
         ("weighted", weighted()),
         ("retrained", retrained()),
+        ("aliased", aliased()),
         ("answered", answered()),
         ("hashed", hashed().into()),
         ("counted", vec![counted()]),
@@ -262,6 +268,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(weighted[0], weighted[1]);
     let retrained = [&data, &golden_retrained()].map(|data| headers(data, "retrained"));
     assert_eq!(retrained[0], retrained[1]);
+    let aliased = [&data, &golden_aliased()].map(|data| headers(data, "aliased"));
+    assert_eq!(aliased[0], aliased[1]);
     assert_eq!(
         headers(&data, "answered"),
         headers(&golden_answered(), "answered")
@@ -291,6 +299,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&hashed())
         .chain(&retrained())
         .chain(&weighted())
+        .chain(&aliased())
         .chain(&[decided(), wide(), drift(), championed()])
         .flat_map(names)
         .collect();
@@ -332,6 +341,7 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     holds(golden_championed(), "championed", vec![championed()]);
     holds(golden_weighted(), "weighted", weighted());
     holds(golden_retrained(), "retrained", retrained());
+    holds(golden_aliased(), "aliased", aliased());
     holds(golden_answered(), "answered", answered());
     holds(golden_hashed(), "hashed", hashed().into());
     holds(golden_counted(), "counted", vec![counted()]);

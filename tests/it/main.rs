@@ -4,8 +4,11 @@
 //! long as it is asked to, and `zz_passed_over`, which runs last.
 
 mod adoption;
+mod aliases;
 mod architecture;
+mod canary;
 mod cli;
+mod compare;
 mod contract;
 mod crash;
 mod damage;

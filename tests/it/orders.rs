@@ -72,6 +72,11 @@ async fn p2_p6_p10_a_release_meets_every_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p2_p6_p10_a_name_meets_every_order() {
+    meets_every_other(Asks::Name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p2_p6_p10_an_adoption_meets_every_order() {
     meets_every_other(Asks::Adopt).await;
 }

@@ -1,9 +1,12 @@
 //! The commands: a file for each, with its arguments, its run and its printed lines.
 
+pub(super) mod alias;
 pub(super) mod audit;
 pub(super) mod checkpoint;
+pub(super) mod compare;
 pub(super) mod config;
 pub(super) mod demo;
+pub(super) mod diff;
 pub(super) mod evaluate;
 pub(super) mod fate;
 pub(super) mod feedback;

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Rows: CSV, JSON or Parquet, packed or not; - reads stdin
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The version that answers: champion, candidate, or the number of the one that serves; what serves
+    /// The version that answers: champion, candidate, an alias, or the number of the one that serves; what serves
     /// if absent. What does not serve takes no feedback
     #[arg(long, value_name = "VERSION")]
     model_version: Option<String>,

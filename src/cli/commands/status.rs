@@ -102,6 +102,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
     }
     put("computed by", status.profile.clone());
     lines.extend(gate_lines(status));
+    lines.extend(alias_line(status));
     lines.extend(retraining_line(status));
     lines.extend(bounds(status));
     lines
@@ -134,6 +135,16 @@ fn gate_lines(status: &ModelStatus) -> Vec<String> {
         lines.push(format!("  {:<12} {shown}", "incidents"));
     }
     lines
+}
+
+/// The aliases that are set.
+fn alias_line(status: &ModelStatus) -> Option<String> {
+    let aliases = sorted(&status.aliases);
+    let named = aliases
+        .iter()
+        .map(|(alias, version)| format!("{alias} {version}"));
+    let named: Vec<String> = named.collect();
+    (!named.is_empty()).then(|| format!("  {:<12} {}", "aliases", named.join(", ")))
 }
 
 /// The newest learner that began anew.
@@ -362,6 +373,7 @@ fn object(status: &ModelStatus) -> Value {
         "profile": status.profile,
         "bounds": bounds.collect::<Vec<_>>(),
         "gate": status.gate.as_ref().map(gate_object),
+        "aliases": sorted(&status.aliases).into_iter().collect::<Map<_, _>>(),
         "retraining": status.retraining.map(retraining_object),
     })
 }

@@ -98,8 +98,10 @@ pub(crate) async fn show(args: ShowArgs) -> anyhow::Result<()> {
 
 /// Reads the versions of a model in a data directory.
 fn offline(data: &Path, model: &str) -> anyhow::Result<Vec<Version>> {
-    let versions = Offline::open(data, model)?.versions()?.into_iter();
-    let message = |(manifest, damage)| version_message(manifest, damage, None);
+    let offline = Offline::open(data, model)?;
+    let aliases = offline.aliases()?;
+    let versions = offline.versions()?.into_iter();
+    let message = |(manifest, damage)| version_message(manifest, damage, None, &aliases);
     Ok(versions.map(message).collect())
 }
 
@@ -152,6 +154,10 @@ fn line(version: &Version) -> String {
         "" => version.note.escape_debug().to_string(),
         _ => "DAMAGED".to_owned(),
     };
+    let note = match &version.aliases[..] {
+        [] => note,
+        aliases => format!("[{}] {note}", aliases.join(" ")),
+    };
     let line = format!(
         "{mark} {:<5} {:>6} {:>10}  {minute:<16}Z  {:<10} {score:>6}  {note}",
         version.version, version.parent, version.position, version.reason,
@@ -187,6 +193,7 @@ fn fields(version: &Version) -> Map<String, Value> {
         ("metrics", Value::Object(metrics)),
         ("served", json!(version.served)),
         ("damage", json!(version.damage)),
+        ("aliases", json!(version.aliases)),
     ];
     fields
         .map(|(name, value)| (name.to_owned(), value))
@@ -242,6 +249,6 @@ mod tests {
             "* 2          1         40  1970-01-01T00:00Z  checkpoint 0.5000  two\\nlines";
         assert_eq!(line(&version), expected);
         assert_eq!(fields(&version)["time"], "1970-01-01T00:00:01Z");
-        assert_eq!(fields(&version).len(), 15);
+        assert_eq!(fields(&version).len(), 16);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: readers get a whole snapshot or the one before it; swapping never waits for them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -23,6 +24,10 @@ pub struct Snapshot {
     pub serves: bool,
     /// The version and the position of the side that does not serve; none under rules without a gate.
     pub unserved: Option<(u64, u64)>,
+    /// The function that answers canaries: the candidate's; none where there are none.
+    pub canary: Option<Arc<Model>>,
+    /// The versions that people have named, by their aliases.
+    pub aliases: Arc<BTreeMap<String, u64>>,
     /// The function that answers.
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
@@ -31,6 +36,9 @@ pub struct Snapshot {
     pub budget_used: f64,
 }
 
+/// Versions that aliases name and that are in memory at a time.
+const NAMED_MAX: usize = 4;
+
 /// The slot of one model, and the position it has reached.
 #[derive(Debug)]
 pub(crate) struct ServingSlot {
@@ -38,6 +46,29 @@ pub(crate) struct ServingSlot {
     position: watch::Sender<u64>,
     /// The side that does not serve, as it was last asked for.
     unserved: Mutex<Option<Arc<Snapshot>>>,
+    /// Versions that were asked for by their aliases, the newest asked for last.
+    named: Mutex<Vec<Arc<NamedVersion>>>,
+}
+
+impl Snapshot {
+    /// The same, to answer by the side that serves alone, as it was asked for by its name.
+    pub(crate) fn of_one_side(self: Arc<Snapshot>) -> Arc<Snapshot> {
+        if self.canary.is_none() {
+            return self;
+        }
+        Arc::new(Snapshot {
+            canary: None,
+            ..(*self).clone()
+        })
+    }
+}
+
+/// A version that an alias names, as it answers.
+#[derive(Debug)]
+pub(crate) struct NamedVersion {
+    pub snapshot: Arc<Snapshot>,
+    /// The position of the candidate whose past of the target it sees; none where it sees none.
+    pub sees: Option<u64>,
 }
 
 impl ServingSlot {
@@ -47,6 +78,7 @@ impl ServingSlot {
             slot: ArcSwap::from_pointee(snapshot),
             position,
             unserved: Mutex::default(),
+            named: Mutex::default(),
         }
     }
 
@@ -63,6 +95,25 @@ impl ServingSlot {
     pub(crate) fn keep_unserved(&self, snapshot: Arc<Snapshot>) {
         let mut known = self.unserved.lock().expect("nothing panics under it");
         *known = Some(snapshot);
+    }
+
+    /// A version that an alias names, if it was asked for lately and sees the past as of now.
+    pub(crate) fn named(&self, version: u64, position: u64) -> Option<Arc<Snapshot>> {
+        let named = self.named.lock().expect("nothing panics under it");
+        let is_it = |one: &&Arc<NamedVersion>| {
+            one.snapshot.version == version && one.sees.is_none_or(|at| at == position)
+        };
+        named.iter().find(is_it).map(|one| one.snapshot.clone())
+    }
+
+    /// Keeps a version that an alias names, and of those that were kept before the newest few.
+    pub(crate) fn keep_named(&self, version: NamedVersion) {
+        let mut named = self.named.lock().expect("nothing panics under it");
+        named.retain(|one| one.snapshot.version != version.snapshot.version);
+        named.push(Arc::new(version));
+        while named.len() > NAMED_MAX {
+            named.remove(0);
+        }
     }
 
     /// Swaps the snapshot, and wakes requests that wait for its position.

@@ -139,7 +139,7 @@ pub(crate) fn audit(
     };
     let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
     let known = state.as_ref().ok();
-    let sources = known.map(|state| state.learner.served_sources());
+    let sources = known.map(|state| state.learner.sources_of(prediction.ids[0]));
     let learned = sources.into_iter().flat_map(Sources::learned);
     let learned = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
     let without = found.source.as_ref().map(|source| {

@@ -14,7 +14,7 @@ use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::engine::host::work::Work;
 use crate::engine::versions::saved::Versions;
-use crate::event::Command;
+use crate::event::{Command, Order, check_alias};
 use crate::store::Manifest;
 
 /// The version that a command made.
@@ -80,7 +80,8 @@ impl ModelRuntime {
         command: Command,
     ) -> Result<(u64, Done), Error> {
         self.check_room(EntryClass::Order)?;
-        let pinned = match command.order.restored() {
+        check_name(&command.order)?;
+        let pinned = match command.order.needed() {
             Some(version) => Some(self.pin_whole(version).await?),
             None => None,
         };
@@ -153,7 +154,18 @@ impl ModelRuntime {
     }
 }
 
-/// A version that the cadence may not remove: it is to be restored.
+/// Refuses an alias that cannot be one.
+fn check_name(order: &Order) -> Result<(), Error> {
+    let Order::SetAlias { alias, .. } = order else {
+        return Ok(());
+    };
+    check_alias(alias).map_err(|what| Error::Refused {
+        field: "alias",
+        what: format!("\"{alias:.64}\": {what}"),
+    })
+}
+
+/// A version that the cadence may not remove: it is to be restored, or named.
 pub(crate) struct Pin {
     runtime: Arc<ModelRuntime>,
     version: u64,

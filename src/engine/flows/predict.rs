@@ -3,6 +3,8 @@
 //! Invariant: nothing here waits, but for a device that is to compute. A prediction that cannot be
 //! journaled at once is answered without ids, and counted.
 
+use std::sync::Arc;
+
 use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
@@ -21,7 +23,9 @@ pub struct Answer {
     pub ids: Vec<PredictionId>,
     /// The outputs of its rows.
     pub outputs: Outputs,
-    /// The version of the snapshot that answered.
+    /// The classes or actions that its rows have outputs of.
+    pub names: Arc<Vec<String>>,
+    /// The version of the state that answered.
     pub version: u64,
     /// The position of the state that answered.
     pub position: u64,
@@ -91,26 +95,35 @@ impl ServedModel {
         options: PredictOptions,
     ) -> Result<Answer, Error> {
         let runtime = self.get().ok();
-        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
-        let forwarded = forward(forwarder, &snapshot.model, &batch).await;
-        let (rows, outputs) = forwarded.map_err(|error| error.of_model(self.name()))?;
         let now = match runtime {
             Some(runtime) => runtime.clock.now(),
             None => Clock::SYSTEM.read().wall,
         };
-        let ids = new_ids(batch.n_rows, now);
+        let ids = ids_for(snapshot, batch.n_rows, now);
+        let is_canary = options.journal && snapshot.model.spec.is_canary(ids[0]);
+        let canary = snapshot.canary.as_ref().filter(|_| is_canary);
+        let model = canary.unwrap_or(&snapshot.model);
+        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
+        let forwarded = forward(forwarder, model, &batch).await;
+        let (rows, outputs) = forwarded.map_err(|error| error.of_model(self.name()))?;
         let choice = if options.explore {
             Choice::Drawn(&ids)
         } else {
             Choice::Best
         };
-        let outputs = snapshot.model.answer(&rows, outputs, choice);
-        let (version, position) = (snapshot.version, snapshot.position);
+        let outputs = model.answer(&rows, outputs, choice);
+        let (version, state_position) = match (canary, snapshot.unserved) {
+            (Some(_), Some(candidate)) => candidate,
+            _ => (snapshot.version, snapshot.state_position),
+        };
+        let position = snapshot.position;
+        let labels = model.labels(&outputs);
         let mut answer = Answer {
             ids: Vec::new(),
             outputs,
+            names: model.names.clone(),
             version,
-            position: snapshot.state_position,
+            position: state_position,
         };
         let Some(runtime) = runtime.filter(|_| options.journal && snapshot.serves) else {
             return Ok(answer);
@@ -118,7 +131,7 @@ impl ServedModel {
         let journaled = runtime.journal_prediction(Prediction {
             ids: ids.clone(),
             batch,
-            labels: snapshot.model.labels(&answer.outputs),
+            labels,
             outputs: answer.outputs.clone(),
             version,
             position,
@@ -129,6 +142,16 @@ impl ServedModel {
             runtime.metrics.count_unjournaled();
         }
         Ok(answer)
+    }
+}
+
+/// Fresh ids: where one side was asked for by its name, none of a request that the other one answers.
+fn ids_for(snapshot: &Snapshot, n_rows: usize, now: Time) -> Vec<PredictionId> {
+    loop {
+        let ids = new_ids(n_rows, now);
+        if snapshot.canary.is_some() || !snapshot.model.spec.is_canary(ids[0]) {
+            return ids;
+        }
     }
 }
 

@@ -156,7 +156,9 @@ impl Facts {
             | Order::Retrain { .. }
             | Order::EndRetraining
             | Order::Release(_)
-            | Order::Discard(_) => {}
+            | Order::Discard(_)
+            | Order::SetAlias { .. }
+            | Order::RemoveAlias { .. } => {}
         }
     }
 

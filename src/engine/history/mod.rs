@@ -18,3 +18,4 @@ pub(crate) mod rebuild;
 pub(crate) mod selection;
 pub(crate) mod translation;
 pub(crate) mod trial;
+pub(crate) mod truths;

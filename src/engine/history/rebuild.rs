@@ -292,7 +292,9 @@ impl Rebuild {
             | Order::BeginRetraining { .. }
             | Order::EndRetraining
             | Order::Release(_)
-            | Order::Discard(_) => false,
+            | Order::Discard(_)
+            | Order::SetAlias { .. }
+            | Order::RemoveAlias { .. } => false,
             Order::Restore { .. }
             | Order::EarlierRestore { .. }
             | Order::Retract(_)

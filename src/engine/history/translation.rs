@@ -184,7 +184,13 @@ impl Translation {
         learner: &Learner,
     ) -> Result<Prediction, Error> {
         let batch = self.batch(position, journaled.batch)?;
-        let model = self.model.get_or_insert_with(|| learner.served());
+        let first = journaled.ids[0];
+        let canary = learner.answers_as_canary(first);
+        let canary = canary.then(|| learner.served_to(first));
+        let model = match &canary {
+            Some(model) => model,
+            None => self.model.get_or_insert_with(|| learner.served()),
+        };
         let mut outputs = model.predict(&batch, Choice::Best)?;
         let labels = model.labels(&outputs);
         let names = model.names.clone();

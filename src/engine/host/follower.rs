@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::compute::serving::Snapshot;
+use crate::engine::compute::serving::{NamedVersion, Snapshot};
 use crate::engine::compute::stages::{Stage, Stages};
 use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
 use crate::event::{Entry, Event, Time, Version};
 use crate::learn::{Learner, Step};
-use crate::model::Model;
+use crate::model::{Model, SpecError};
 use crate::store;
 
 /// A learner with the journal it follows.
@@ -82,6 +82,8 @@ impl Follower {
             state_position: learner.served_position(),
             serves: true,
             unserved: learner.unserved(),
+            canary: learner.canary().map(Arc::new),
+            aliases: learner.aliases().clone(),
             model: model.clone(),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
             budget_used: learner.budget_used(),
@@ -98,9 +100,36 @@ impl Follower {
             state_position,
             serves: false,
             unserved: None,
+            canary: None,
+            aliases: learner.aliases().clone(),
             model: Arc::new(learner.unserved_model()?),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
             budget_used: learner.budget_used(),
+        })
+    }
+
+    /// A version that an alias names, beside the candidate.
+    ///
+    /// # Errors
+    /// The version is of another description.
+    pub(crate) fn named(&self, version: u64, state: &Learner) -> Result<NamedVersion, SpecError> {
+        let learner = &self.learner;
+        state.spec().check_change(learner.spec())?;
+        let sees = state.spec().sees_past().then(|| learner.position());
+        Ok(NamedVersion {
+            snapshot: Arc::new(Snapshot {
+                version,
+                position: learner.position(),
+                state_position: state.position(),
+                serves: false,
+                unserved: None,
+                canary: None,
+                aliases: learner.aliases().clone(),
+                model: Arc::new(learner.model_beside(state)),
+                evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
+                budget_used: learner.budget_used(),
+            }),
+            sees,
         })
     }
 

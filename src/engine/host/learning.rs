@@ -19,7 +19,7 @@ use crate::engine::host::work::Work;
 use crate::event::{
     Alarm, Command, Entry, Event, Feedback, Judgement, Order, Reason, Refusal, Verdict, Version,
 };
-use crate::learn::{ChampionChange, Step};
+use crate::learn::{ChampionChange, MovedAlias, Step};
 use crate::store;
 
 /// Entries between two looks at whether to publish.
@@ -148,7 +148,7 @@ impl ModelRuntime {
             Event::Command(command) => Some(&command.order),
             _ => None,
         };
-        if let Some(version) = order.and_then(Order::restored) {
+        if let Some(version) = order.and_then(Order::needed) {
             follower.lookup.versions.unpin(version);
         }
         match &entry.event {
@@ -163,6 +163,9 @@ impl ModelRuntime {
             self.record(Event::Verdict(*verdict));
         }
         step.alarms.into_iter().for_each(|alarm| self.raise(alarm));
+        step.moved_aliases
+            .iter()
+            .for_each(|one| self.announce_move(one));
         let outcome = match (step.refused, step.version) {
             (Some(what), version) => {
                 // The rewards of silent windows may have made a version due.
@@ -256,6 +259,22 @@ impl ModelRuntime {
                 "a label contradicts another source's, which its sender may not supersede",
             );
         }
+    }
+
+    /// Logs an alias that a retraction moved.
+    fn announce_move(&self, moved: &MovedAlias) {
+        let MovedAlias {
+            alias,
+            before,
+            after,
+        } = moved;
+        tracing::warn!(
+            model = self.name,
+            alias,
+            before,
+            after,
+            "an alias names the first version without what was retracted"
+        );
     }
 
     /// Writes the note of a person's promotion to the version that is the champion from there on.
@@ -407,6 +426,7 @@ fn field_of(order: &Order) -> &'static str {
         Order::Acknowledge { .. } | Order::Close { .. } => "incident",
         Order::Freeze | Order::Resume => "model",
         Order::Release(_) | Order::Discard(_) => "selector",
+        Order::SetAlias { .. } | Order::RemoveAlias { .. } => "alias",
         _ => "version",
     }
 }

@@ -107,8 +107,8 @@ impl ServedModel {
         };
         match version {
             "" => Ok(served),
-            alias if alias == serves => Ok(served),
-            number if number.parse() == Ok(served.version) => Ok(served),
+            alias if alias == serves => Ok(served.of_one_side()),
+            number if number.parse() == Ok(served.version) => Ok(served.of_one_side()),
             other => Err(Error::UnknownVersion {
                 model: self.name.clone(),
                 version: other.to_owned(),
@@ -117,14 +117,19 @@ impl ServedModel {
         }
     }
 
-    /// The same, also of the side that does not serve, `champion` or `candidate`: that may wait for the
-    /// learner. Its answers are not journaled, so that they take no feedback.
+    /// The same, also of the side that does not serve, `champion` or `candidate`, and of a version that an
+    /// alias names: that may wait for the learner and read the version. Its answers are not journaled, so
+    /// that they take no feedback.
     ///
     /// # Errors
-    /// As [`ServedModel::snapshot`].
+    /// As [`ServedModel::snapshot`]; [`Error::Refused`] and [`Error::Damaged`] where the version that an alias
+    /// names cannot answer.
     pub async fn snapshot_of(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
         let runtime = self.get()?;
         let served = runtime.serving.served();
+        if let Some(named) = served.aliases.get(version) {
+            return named_version(runtime, version, *named).await;
+        }
         let is_live = served.model.spec.publish.policy == PublishPolicy::Live;
         let is_unserved = matches!(
             (version, is_live),
@@ -154,4 +159,49 @@ impl ServedModel {
     pub async fn wait_for_position(&self, position: u64) -> Result<(), Error> {
         self.get()?.wait_for_position(position).await
     }
+}
+
+/// The snapshot of a version that an alias names.
+async fn named_version(
+    runtime: &Arc<ModelRuntime>,
+    alias: &str,
+    version: u64,
+) -> Result<Arc<Snapshot>, Error> {
+    let served = runtime.serving.served();
+    let is_champion = served.model.spec.publish.policy != PublishPolicy::Live;
+    if is_champion && served.version == version {
+        // It serves as it is.
+        return Ok(served.of_one_side());
+    }
+    if let Some(known) = runtime.serving.named(version, served.position) {
+        return Ok(known);
+    }
+    let alias = alias.to_owned();
+    let read = runtime.run_blocking(move |runtime| {
+        let of_alias = |what: String| Error::Refused {
+            field: "model_version",
+            what: format!("{alias:?}: {what}"),
+        };
+        if let Some(why) = runtime.retractions.tainted().refusal(version) {
+            return Err(of_alias(why));
+        }
+        let manifest = runtime.versions.get(version, served.version)?;
+        let state = runtime.versions.state_of_version(&manifest);
+        let state = state.map_err(|error| Error::Damaged {
+            model: runtime.name.clone(),
+            what: format!("{alias:?} names version {version}, which cannot be read: {error}"),
+        })?;
+        let follower = runtime.lock_follower()?;
+        let named = follower.named(version, &state);
+        let named = named.map_err(|error| {
+            of_alias(format!(
+                "version {version} is of another description: {error}"
+            ))
+        })?;
+        drop(follower);
+        let snapshot = named.snapshot.clone();
+        runtime.serving.keep_named(named);
+        Ok(snapshot)
+    });
+    read.await
 }

@@ -156,6 +156,7 @@ impl Follower {
         status.recent_score = known(served.count, evaluation.recent());
         status.no_change_score = known(no_change.count, no_change.mean());
         status.gate = gate_status(learner);
+        status.aliases = (**learner.aliases()).clone();
         status.retraining = learner.retraining();
         if let Some(detectors) = learner.detectors() {
             let raised = detectors.n_alarms();

@@ -61,6 +61,8 @@ pub struct Status {
     pub retention: Option<f64>,
     /// The evidence about its weights; none under rules without a gate.
     pub gate: Option<GateStatus>,
+    /// The versions that people have named, by their aliases.
+    pub aliases: BTreeMap<String, u64>,
     /// The newest learner that began anew; none before the first, and where none is asked for.
     pub retraining: Option<Retraining>,
     /// Alarms of drift, by the stream that raised them; empty where nothing is watched.

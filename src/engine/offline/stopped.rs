@@ -3,6 +3,7 @@
 //! Invariant: the directory is locked for as long as it is looked at, and for an order nobody
 //! else has it open.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,6 +22,8 @@ use crate::engine::history::logged::LoggedDecisions;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::host::follower::Follower;
 use crate::engine::offline::replay::Replay;
+use crate::engine::offline::side_by_side::SideBySide;
+use crate::engine::offline::sides::{Side, Source};
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
@@ -103,10 +106,24 @@ impl Offline {
 
     /// The versions that hold feedback which was taken back, as the newest state that is whole knows them.
     fn tainted(&self) -> Result<Tainted, Error> {
+        let newest = self.newest()?;
+        Ok(newest.map_or_else(Tainted::default, |state| state.tainted().clone()))
+    }
+
+    /// The versions that people have named, by their aliases, as the newest state that is whole knows them.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn aliases(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let newest = self.newest()?;
+        Ok(newest.map_or_else(BTreeMap::new, |state| (**state.aliases()).clone()))
+    }
+
+    /// The newest state that is whole.
+    fn newest(&self) -> Result<Option<Learner>, Error> {
         let positions = self.versions.positions()?;
         let mut states = positions.into_iter().rev();
-        let newest = states.find_map(|position| self.versions.base_at(position).ok());
-        Ok(newest.map_or_else(Tainted::default, |state| state.tainted().clone()))
+        Ok(states.find_map(|position| self.versions.base_at(position).ok()))
     }
 
     /// The learner as it was at a version.
@@ -124,6 +141,41 @@ impl Offline {
                 what: format!("version {version}: {error}"),
             },
         })
+    }
+
+    /// The number of a version that is named by its number, by an alias, or as the champion.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: it is none of these.
+    pub fn version_named(&self, name: &str) -> Result<u64, Error> {
+        if let Ok(version) = name.parse() {
+            return Ok(version);
+        }
+        let newest = self.newest()?;
+        let found = newest.as_ref().and_then(|state| match name {
+            "champion" => state.champion().map(|(version, _)| version),
+            alias => state.aliases().get(alias).copied(),
+        });
+        found.ok_or_else(|| Error::Refused {
+            field: "version",
+            what: format!("{name:?} is neither a version's number, nor champion, nor an alias"),
+        })
+    }
+
+    /// A version beside another state, to be compared on the same rows.
+    ///
+    /// # Errors
+    /// [`Error::NoVersion`] and [`Error::NoLongerKept`]: there is none of this number.
+    /// [`Error::Refused`]: a version holds feedback that was retracted, or the two do not answer the same
+    /// questions. [`Error::Damaged`]: a checkpoint is not as it was saved.
+    pub fn side_by_side(&self, version: u64, other: &Side) -> Result<SideBySide<'_>, Error> {
+        let source = Source {
+            versions: &self.versions,
+            facts: &self.facts,
+            last: self.last_position,
+            tainted: self.tainted()?,
+        };
+        SideBySide::new(source, version, other)
     }
 
     /// Every decision that a reward came for, in the order of their first rewards, as a model of

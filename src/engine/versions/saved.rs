@@ -396,12 +396,13 @@ impl Versions {
     }
 
     /// Removes the oldest versions that the cadence made, and the oldest of the gate, beyond those to be kept;
-    /// champion and contender stay, and what an incident names.
+    /// champion and contender stay, and what an incident or an alias names.
     pub(crate) fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
         let sides = [learner.champion(), learner.contender()];
         let sides = sides.into_iter().flatten().map(|(version, _)| version);
         let named = learner.incidents().iter().map(|incident| incident.version);
-        let sides: Vec<u64> = sides.chain(named).collect();
+        let aliased = learner.aliases().values().copied();
+        let sides: Vec<u64> = sides.chain(named).chain(aliased).collect();
         let keep = learner.spec().cadence.keep;
         let manifests = self.manifests()?;
         let made = [

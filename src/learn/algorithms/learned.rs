@@ -25,7 +25,7 @@ use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::weights::{Error, Foreign};
 use crate::model::{
     self, Adapters, Costs, Device, Encoder, EncoderError, Function, Input, InputKind, LearnerKind,
-    Model, Parameters, Scale, Spec, Target, TextEncoder,
+    Model, Scale, Spec, Target, TextEncoder,
 };
 use rows::{embed_again, has_class_shares};
 
@@ -125,14 +125,7 @@ impl Learned {
     /// # Errors
     /// Names the first tensor that does not fit the description.
     pub fn starting(spec: &Spec, file: &Foreign) -> Result<Learned, Error> {
-        let mut learned = Learned::new(spec);
-        if let (Kind::Gradient(learner), LearnerKind::Gradient(settings)) =
-            (&mut learned.kind, &spec.learner)
-        {
-            let (widths, n_buckets) = (model::widths(spec, settings), learned.encoder.n_buckets());
-            learner.start(Parameters::starting(&widths, n_buckets, file)?);
-        }
-        Ok(learned)
+        Learned::new(spec).with_weights(spec, file)
     }
 
     /// The function as it is now, for good.

@@ -97,6 +97,15 @@ impl Retention {
         })
     }
 
+    /// Every anchor by these scales, with its class.
+    pub(crate) fn anchors(&self, scales: &Scales) -> impl Iterator<Item = (Encoded, u32)> {
+        let rows = self.anchors.rows().iter();
+        rows.map(|anchor| {
+            let row = anchor.row.encoded(scales).into_owned();
+            (row, anchor.target.stratum())
+        })
+    }
+
     /// Follows the answers to an anchor: whether that of the model was right, and of each member.
     pub(crate) fn score(&mut self, right: impl Iterator<Item = bool>) {
         self.n_asked += 1;

@@ -28,9 +28,12 @@ mod evidence;
 pub(crate) mod frozen;
 pub(crate) mod incident;
 pub(crate) mod losses;
+mod paired;
 mod trial;
 
 pub use e_process::EProcess;
 pub use evidence::{ChampionChange, ChampionScore, Evidence};
 pub use incident::{Incident, IncidentKind, IncidentState, Suspect};
+pub(crate) use paired::PairedTrial;
+pub use paired::{Finding, PairedEvidence};
 pub(crate) use trial::Trial;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::feedback::Example;
 use super::{Error, History, Learner, Step};
-use crate::event::{Judgement, Order, Reason, Refusal, Verdict, Version};
+use crate::event::{Judgement, Order, PredictionId, Reason, Refusal, Verdict, Version};
 use crate::learn::algorithms::learned::answers::AskedRow;
 use crate::learn::gate::champion::{Answers, Gate};
 use crate::learn::gate::frozen::FrozenState;
@@ -139,6 +139,27 @@ impl Learner {
         }
     }
 
+    /// The function that answers canaries: the candidate's; none where the champion answers all, and where
+    /// the candidate serves.
+    pub fn canary(&self) -> Option<Model> {
+        let is_asked = self.serving_champion().is_some() && self.spec.publish.canary > 0.0;
+        is_asked.then(|| self.model())
+    }
+
+    /// True if the journaled request whose first row has this id is a canary.
+    pub(crate) fn answers_as_canary(&self, first: PredictionId) -> bool {
+        self.serving_champion().is_some() && self.spec.is_canary(first)
+    }
+
+    /// The function that answers the journaled request whose first row has this id.
+    pub(crate) fn served_to(&self, first: PredictionId) -> Model {
+        if self.answers_as_canary(first) {
+            self.model()
+        } else {
+            self.served()
+        }
+    }
+
     /// The position of the state that serves. One that sees the past of the target answers with that of the
     /// candidate.
     pub fn served_position(&self) -> u64 {
@@ -148,11 +169,12 @@ impl Learner {
         }
     }
 
-    /// The examples that the state which serves has learned, by source.
-    pub(crate) fn served_sources(&self) -> &Sources {
+    /// The examples, by source, that the state had learned which answers the journaled request whose first
+    /// row has this id.
+    pub(crate) fn sources_of(&self, first: PredictionId) -> &Sources {
         match self.serving_champion() {
-            Some(champion) => &champion.tallies.sources,
-            None => &self.accounts.sources,
+            Some(champion) if !self.answers_as_canary(first) => &champion.tallies.sources,
+            _ => &self.accounts.sources,
         }
     }
 
@@ -174,6 +196,11 @@ impl Learner {
                 .learned
                 .model_beside(&self.learned, &self.spec),
         })
+    }
+
+    /// The function of another state beside this one, whose past of the target it sees.
+    pub(crate) fn model_beside(&self, other: &Learner) -> Model {
+        other.learned.model_beside(&self.learned, &other.spec)
     }
 
     fn serving_champion(&self) -> Option<&Arc<FrozenState>> {

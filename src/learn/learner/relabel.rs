@@ -31,14 +31,14 @@ enum Verdict {
 }
 
 /// The truth that counts so far.
-struct LastWord {
-    feedback: Feedback,
-    accepted: Time,
+pub(crate) struct LastWord {
+    pub feedback: Feedback,
+    pub accepted: Time,
     /// True if it superseded another.
-    is_correction: bool,
+    pub is_correction: bool,
     /// True if it keeps no other truth away: it was beyond the budget of its source, or a person has
     /// released the other one.
-    gives_way: bool,
+    pub gives_way: bool,
 }
 
 /// True if a sender may supersede the labels of other sources. Nobody is authenticated yet, and
@@ -48,6 +48,11 @@ fn may_review(actor: &str) -> bool {
 }
 
 impl LastWord {
+    /// True if another truth, which was accepted later, counts in its place.
+    pub(crate) fn is_superseded_by(&self, next: &Feedback) -> bool {
+        self.verdict(next) == Verdict::Supersedes
+    }
+
     /// The effect of `next`, which was accepted later.
     fn verdict(&self, next: &Feedback) -> Verdict {
         let last = &self.feedback;

@@ -7,6 +7,7 @@ use crate::event::{Alarm, Judgement, Reason, Refusal, Time, Verdict, Version};
 use crate::learn::drift::{load_alarms, save_alarms};
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::places::Places;
+use crate::learn::versions::aliases::Aliases;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::revised_tallies::RevisedTallies;
 use crate::learn::versions::tainted::Tainted;
@@ -39,6 +40,7 @@ pub(super) struct Stream {
     /// None before a description asks for it, and before the first order.
     pub retraining: Option<Retraining>,
     pub newest: Newest,
+    pub aliases: Aliases,
     /// Versions that hold feedback which was taken back since.
     pub tainted: Tainted,
     /// Versions that a retraction found to be the same without it, with their counts since.
@@ -68,6 +70,7 @@ impl Stream {
         }
         retrain::save(self.retraining, tensors);
         self.newest.save(tensors);
+        self.aliases.save(tensors);
         self.tainted.save(tensors);
         self.revised_tallies.save(tensors);
     }
@@ -94,6 +97,7 @@ impl Stream {
                 .copied()
                 .unwrap_or(0),
             retraining: retrain::load(tensors)?,
+            aliases: Aliases::load(tensors)?,
             newest,
             tainted,
             revised_tallies,

@@ -61,6 +61,10 @@ impl Learner {
                 self.note_retraining(&command.order);
                 Ok(Step::default())
             }
+            Order::SetAlias { alias, version } if recorded => Ok(self.name(alias, Some(*version))),
+            Order::RemoveAlias { alias } if recorded => Ok(self.name(alias, None)),
+            // Names are true of the world: another history has none of its own.
+            Order::SetAlias { .. } | Order::RemoveAlias { .. } => Ok(Step::default()),
             order if !recorded && order.is_of_gate() && lookup.refused(self.stream.position) => {
                 Ok(Step::default())
             }
@@ -72,6 +76,26 @@ impl Learner {
                 let by = (&command.actor[..], &command.note[..]);
                 Ok(self.carry_out_of_gate(&command.order, by))
             }
+        }
+    }
+
+    /// Gives a version a name, or lets the name go.
+    fn name(&mut self, alias: &str, version: Option<u64>) -> Step {
+        let stream = &mut self.stream;
+        let newest = stream.newest_version;
+        let refused = match version {
+            None => stream.aliases.remove(alias),
+            Some(version) if !(1..=newest).contains(&version) => Some(format!(
+                "there is no version {version} to be named {alias:?}; the newest is {newest}"
+            )),
+            Some(version) => match stream.tainted.refusal(version) {
+                Some(why) => Some(why),
+                None => stream.aliases.set(alias, version),
+            },
+        };
+        Step {
+            refused,
+            ..Step::default()
         }
     }
 
@@ -186,6 +210,7 @@ impl Learner {
         other
             .comparison
             .bring(known, successor, tainted, revised_tallies);
+        let moved_aliases = stream.aliases.follow(tainted);
         let version = self.make(reason);
         // Under another description version 1 is another state.
         let kept = (reason == Reason::Retract).then_some(1);
@@ -199,6 +224,7 @@ impl Learner {
             frozen,
             excluded: other.excluded,
             champion,
+            moved_aliases,
             ..Step::default()
         })
     }

@@ -102,6 +102,11 @@ impl Anchors {
         self.n_anchors[gone.target.stratum() as usize] -= 1;
     }
 
+    /// Every anchor.
+    pub(crate) fn rows(&self) -> &[StoredExample] {
+        &self.rows
+    }
+
     /// The anchor of the turn.
     pub(crate) fn of_turn(&self, turn: u64) -> Option<&StoredExample> {
         let n = self.rows.len() as u64;

@@ -21,6 +21,7 @@ use super::rows::RowFormat;
 use super::series::SeriesSettings;
 use super::task::Task;
 use crate::device::Device;
+use crate::event::PredictionId;
 
 /// A model, described and possible.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +134,22 @@ impl Spec {
 }
 
 impl Spec {
+    /// True if the candidate answers the journaled request whose first row has this id, where the champion
+    /// serves: so that an audit knows it from the entry alone.
+    pub(crate) fn is_canary(&self, first: PredictionId) -> bool {
+        let share = self.publish.canary;
+        if share == 0.0 {
+            return false;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"canary");
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(&first.0.to_le_bytes());
+        let digest = hasher.finalize();
+        let drawn = digest.as_bytes().first_chunk().expect("it has 32 bytes");
+        (u64::from_le_bytes(*drawn) as f64) < share * u64::MAX as f64
+    }
+
     /// Whether the scale of inputs is judged robustly by their first values: from the third revision
     /// of the rules on, where inputs are standardised.
     pub(crate) fn judges_first_values(&self) -> bool {

@@ -37,7 +37,7 @@ impl Key {
     ///
     /// # Panics
     /// The table has no such key.
-    pub(super) fn named(name: &str) -> &'static Key {
+    pub(crate) fn named(name: &str) -> &'static Key {
         Key::find(name).unwrap_or_else(|| panic!("{name} is a key of the table"))
     }
 }

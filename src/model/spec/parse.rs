@@ -121,6 +121,8 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let monitor = monitor::monitor(&raw.monitor, &inputs, revision)?;
     let exposure_floor = exposure_floor(&task, raw.policy.as_ref())?;
     let budget = sources::budget(&raw.sources, revision)?;
+    let silence = raw.feedback.default_reward;
+    let publish = publish(&raw.publish, &inputs, revision, silence)?;
     Ok(Spec {
         datatype: output::datatype(&raw.output, &task, revision)?,
         task,
@@ -132,7 +134,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         policy,
         exposure_floor,
         rewards: rewards(&raw.task, &raw.feedback, revision)?,
-        publish: publish(&raw.publish, revision, raw.feedback.default_reward)?,
+        publish,
         weight_max: sources::weight_max(raw.feedback.weight_max, budget.as_ref(), revision)?,
         budget,
         quarantine: quarantine::quarantine(&raw.quarantine, revision)?,
@@ -365,6 +367,14 @@ mod tests {
         check(
             "[publish]\npolicy = \"dead\"\n",
             "expected \"live\", \"gated\" or \"manual\"",
+        );
+        check(
+            "[publish]\ncanary = 0.1\n",
+            "publish.canary = 0.1: under publish.policy = \"live\" the candidate answers",
+        );
+        check(
+            "[publish]\npolicy = \"gated\"\ncanary = 0.6\n",
+            "publish.canary = 0.6: expected a number from 0 to 0.5",
         );
         check(
             "[publish]\nmargin = 0.7\n",

@@ -29,6 +29,8 @@ impl PublishPolicy {
 pub struct Publish {
     /// Which weights serve.
     pub policy: PublishPolicy,
+    /// The share of journaled requests that the candidate answers where the champion serves.
+    pub canary: f64,
     /// By so much of the bounded loss a contender may be worse than the champion.
     pub margin: f64,
     /// The probability of a wrong decision against each champion, at most.

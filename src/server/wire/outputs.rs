@@ -225,6 +225,7 @@ mod tests {
         Answer {
             ids,
             outputs,
+            names: Default::default(),
             version: 3,
             position: 7,
         }

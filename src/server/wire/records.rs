@@ -2,6 +2,8 @@
 //!
 //! Invariant: field by field what the engine says; nothing is computed here.
 
+use std::collections::BTreeMap;
+
 use prost_types::Timestamp;
 
 use crate::engine::{self, Manifest, State};
@@ -11,9 +13,17 @@ use crate::proto::perennial::v1::{
     MemberStatus, ModelStatus, Retrained, Retraining, SourceBudget, Suspect, Version,
 };
 
-/// One version; `damage` says why it cannot be restored, `served` is the version that answers.
-pub fn version(manifest: Manifest, damage: Option<String>, served: Option<u64>) -> Version {
+/// One version; `damage` says why it cannot be restored, `served` is the version that answers, and
+/// `aliases` are those of the model.
+pub fn version(
+    manifest: Manifest,
+    damage: Option<String>,
+    served: Option<u64>,
+    aliases: &BTreeMap<String, u64>,
+) -> Version {
+    let named = aliases.iter().filter(|(_, one)| **one == manifest.version);
     Version {
+        aliases: named.map(|(alias, _)| alias.clone()).collect(),
         version: manifest.version,
         parent: manifest.parent,
         position: manifest.position,
@@ -101,6 +111,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
             newest: newest.newest,
             is_open: newest.is_open,
         }),
+        aliases: status.aliases.into_iter().collect(),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         contradictions: status.contradictions,
         quarantined: status.quarantined,

@@ -330,6 +330,13 @@ fn command(rest: &mut Rest, format: u8) -> Result<Command, Malformed> {
         15 if format >= 3 => Order::EndRetraining,
         16 if format >= 4 => Order::Release(selector(rest)?),
         17 if format >= 4 => Order::Discard(selector(rest)?),
+        18 if format >= 4 => Order::SetAlias {
+            alias: rest.text()?,
+            version: rest.u64()?,
+        },
+        19 if format >= 4 => Order::RemoveAlias {
+            alias: rest.text()?,
+        },
         tag => return Err(unknown("order", tag)),
     };
     Ok(Command {

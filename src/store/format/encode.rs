@@ -309,6 +309,14 @@ fn put_order(out: &mut Vec<u8>, order: &Order) -> Result<(), Malformed> {
             out.push(if is_close { 12 } else { 11 });
             put_u64(out, *incident);
         }
+        later => return put_later_order(out, later),
+    }
+    Ok(())
+}
+
+/// Orders of retraining, of quarantine and of aliases.
+fn put_later_order(out: &mut Vec<u8>, order: &Order) -> Result<(), Malformed> {
+    match order {
         Order::BeginRetraining { newest } => {
             out.push(13);
             put_u64(out, *newest);
@@ -327,6 +335,16 @@ fn put_order(out: &mut Vec<u8>, order: &Order) -> Result<(), Malformed> {
             });
             put_selector(out, selector)?;
         }
+        Order::SetAlias { alias, version } => {
+            out.push(18);
+            put_text(out, alias)?;
+            put_u64(out, *version);
+        }
+        Order::RemoveAlias { alias } => {
+            out.push(19);
+            put_text(out, alias)?;
+        }
+        _ => unreachable!("put_order writes the others"),
     }
     Ok(())
 }

@@ -49,10 +49,10 @@ pub(super) fn are_single(values: &[f64]) -> bool {
     values.iter().all(|value| is_single(*value))
 }
 
-/// The same of a command: 2 may be of the gate, 3 of retraining, 4 of quarantine.
+/// The same of a command: 2 may be of the gate, 3 of retraining, 4 of quarantine and of aliases.
 fn format_of_order(order: &Order) -> u8 {
     match order {
-        _ if order.is_of_quarantine() => 4,
+        _ if order.is_of_quarantine() || order.is_of_aliases() => 4,
         Order::Retrain { .. } => 3,
         _ if order.is_note_of_retraining() => 3,
         _ if order.is_of_gate() => 2,

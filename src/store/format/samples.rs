@@ -448,6 +448,8 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         Just(Order::EndRetraining),
         selector().prop_map(Order::Release),
         selector().prop_map(Order::Discard),
+        (".{0,8}", any::<u64>()).prop_map(|(alias, version)| Order::SetAlias { alias, version }),
+        ".{0,8}".prop_map(|alias| Order::RemoveAlias { alias }),
         (any::<u64>(), texts()).prop_map(|(from, (toml, build, profile))| Order::Retrain {
             from,
             description: Description {

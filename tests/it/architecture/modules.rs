@@ -39,6 +39,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
         "learn::learner",
         "Learner",
         &[
+            "answering",
             "budget",
             "counterfactual",
             "drift",

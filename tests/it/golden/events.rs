@@ -82,6 +82,8 @@ names!(order, ORDERS, Order, {
     Order::EndRetraining => "end retraining",
     Order::Release(_) => "release",
     Order::Discard(_) => "discard",
+    Order::SetAlias { .. } => "set alias",
+    Order::RemoveAlias { .. } => "remove alias",
 });
 names!(reason, REASONS, Reason, {
     Reason::Initial => "initial",

@@ -62,6 +62,27 @@ pub(super) fn weighted() -> Vec<Event> {
     [feedback].into_iter().chain(orders).collect()
 }
 
+/// Orders that name a version, and let the name go.
+pub(super) fn aliased() -> Vec<Event> {
+    let orders = [
+        Order::SetAlias {
+            alias: "prod".to_owned(),
+            version: 258,
+        },
+        Order::RemoveAlias {
+            alias: "prod".to_owned(),
+        },
+    ];
+    let command = |order| {
+        Event::Command(Command {
+            order,
+            actor: "ops".to_owned(),
+            note: "weil es so ist: ä".to_owned(),
+        })
+    };
+    orders.map(command).into()
+}
+
 /// An alarm of drift.
 pub(super) fn drift() -> Event {
     Event::Drift(Alarm {

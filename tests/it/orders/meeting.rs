@@ -38,10 +38,12 @@ pub(super) enum Asks {
     Retrain,
     /// Of what contradicts others.
     Release,
+    /// Names the version in the middle.
+    Name,
 }
 
 impl Asks {
-    pub(super) const ALL: [Asks; 9] = [
+    pub(super) const ALL: [Asks; 10] = [
         Asks::Checkpoint,
         Asks::Restore,
         Asks::Retract,
@@ -51,6 +53,7 @@ impl Asks {
         Asks::Promote,
         Asks::Retrain,
         Asks::Release,
+        Asks::Name,
     ];
 
     /// Whether this is what it asks for.
@@ -62,7 +65,8 @@ impl Asks {
             | (Asks::Adopt, Order::Adopt(_))
             | (Asks::Promote, Order::Promote { .. })
             | (Asks::Retrain, Order::Retrain { .. })
-            | (Asks::Release, Order::Release(_)) => true,
+            | (Asks::Release, Order::Release(_))
+            | (Asks::Name, Order::SetAlias { .. }) => true,
             (Asks::Retract, Order::Retract(it)) => it.disposal == Disposal::Keep,
             (Asks::RetractAndErase, Order::Retract(it)) => it.disposal == Disposal::Erase,
             _ => false,
@@ -161,6 +165,7 @@ impl Meeting {
             );
         }
         assert_eq!(digest(&model), known.expected(), "{}", place("live"));
+        check_names(&model, &place("live"));
         let later = Workspace::new(&[]);
         copy(&workspace.data(), &later.data());
         drop((held, model));
@@ -252,6 +257,10 @@ fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
             description: described_as(0),
         },
         Asks::Release => Order::Release(Selector::Source(source).hashed()),
+        Asks::Name => Order::SetAlias {
+            alias: "prod".to_owned(),
+            version: MIDDLE,
+        },
         Asks::Promote => {
             return Box::pin(
                 async move { model.promote(None, Default::default()).await.map(drop) },
@@ -384,7 +393,8 @@ impl Known {
             };
             let position = entry.position;
             let answered = match order {
-                Order::Erase(_) | Order::Release(_) => true,
+                // Aliases make nothing; the name is checked where it is.
+                Order::Erase(_) | Order::Release(_) | Order::SetAlias { .. } => true,
                 Order::Promote { .. } => promoted(position) != refused.contains(&position),
                 _ => made(position) != refused.contains(&position),
             };
@@ -432,6 +442,18 @@ fn restarted(workspace: &Workspace, before: &Known, place: &str) {
     }
 }
 
+/// An alias names a version that can be restored: none that holds what was retracted.
+fn check_names(model: &ServedModel, place: &str) {
+    let versions = model.versions().expect("they are listed");
+    for (alias, version) in model.status(false).aliases {
+        let mut found = versions.iter().filter(|(one, _)| one.version == version);
+        let (_, damage) = found
+            .next()
+            .unwrap_or_else(|| panic!("{alias}: {version}: {place}"));
+        assert_eq!(*damage, None, "{alias}: {place}");
+    }
+}
+
 /// The digest of a server that starts and stops.
 fn opened(workspace: &Workspace, place: &str) -> [u8; 32] {
     let engine = workspace.open_on(syncing_nothing());
@@ -439,6 +461,7 @@ fn opened(workspace: &Workspace, place: &str) -> [u8; 32] {
     let ready = model.snapshot("").map(drop);
     ready.unwrap_or_else(|error| panic!("{error}: {place}"));
     let learned = digest(model);
+    check_names(model, place);
     engine.close();
     learned
 }

@@ -93,6 +93,8 @@ pub(crate) struct History {
     is_weighted: bool,
     /// Whether people decide on what waits in quarantine, and some feedback is wild.
     is_reviewed: bool,
+    /// Draws of its own, so that all else is as without names.
+    names: ChaCha8Rng,
 }
 
 impl History {
@@ -107,6 +109,7 @@ impl History {
             is_judged: toml.contains("[publish]"),
             is_weighted: toml.contains("[sources]"),
             is_reviewed: toml.contains("[quarantine]"),
+            names: ChaCha8Rng::seed_from_u64(!seed),
         };
         for _ in 0..n_steps {
             history.step();
@@ -133,6 +136,21 @@ impl History {
             97 => self.retrain(),
             _ => self.room.reload(),
         }
+        if self.names.random_bool(0.04) {
+            self.name();
+        }
+    }
+
+    /// A version is named, or a name let go; some versions are not there, or hold what was retracted.
+    fn name(&mut self) {
+        let newest = self.room.learner.newest_version();
+        let alias = ["prod", "next", "old"][self.names.random_range(0..3)].to_owned();
+        let version = self.names.random_range(0..=newest + 1);
+        self.room.append(command(if self.names.random_bool(0.8) {
+            Order::SetAlias { alias, version }
+        } else {
+            Order::RemoveAlias { alias }
+        }));
     }
 
     /// An order about evidence or incidents.
@@ -424,6 +442,7 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                     digest: *digest,
                 },
                 _ if is_repeated(order, &entry.position, &refused) => order.clone(),
+                _ if order.is_of_aliases() => order.clone(),
                 _ => Order::Checkpoint,
             }),
             event => event.clone(),
@@ -456,6 +475,10 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
         again.learner == *learner,
         "seed {seed}: replayed, it differs: {toml}"
     );
+    for (alias, version) in &**learner.aliases() {
+        let refusal = learner.tainted().refusal(*version);
+        assert_eq!(refusal, None, "seed {seed}: {alias}: {toml}");
+    }
     let counted = |entry: &&Entry| matches!(entry.event, Event::Feedback(_) | Event::Duplicate(_));
     let n_events = journal.iter().filter(counted).count() as u64;
     assert_eq!(learner.ledger().total(), n_events, "seed {seed}: {toml}");

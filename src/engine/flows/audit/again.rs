@@ -164,7 +164,8 @@ pub(super) fn answer(
     prediction: &Prediction,
     row: usize,
 ) -> Result<Outputs, Error> {
-    let (model, n_rows) = (learner.served(), prediction.ids.len());
+    let n_rows = prediction.ids.len();
+    let model = learner.served_to(prediction.ids[0]);
     let of_row = |choice| {
         let outputs = model.predict(&prediction.batch, choice)?;
         Ok(row_of(&outputs, row, n_rows))

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use super::rows::embed_again;
 use super::{Kind, Learned};
 use crate::event::{Batch, PredictionId};
-use crate::model::{Estimates, Function, Model, OutputForm, Past, Spec, Task, TextEncoder, finish};
+use crate::model::{
+    Encoded, Encoder, Estimates, Function, Model, OutputForm, Past, Series, Spec, Task,
+    TextEncoder, argmax, finish,
+};
 
 /// A row that is answered.
 #[derive(Clone, Copy)]
@@ -56,6 +59,48 @@ impl Learned {
         }
     }
 
+    /// The anchors of the retention set of this state: how many there are, and how many of them `other`
+    /// answers right; none where none are kept, and where `other` encodes rows otherwise.
+    pub(crate) fn anchors_right(&self, spec: &Spec, other: &Learned) -> Option<(u64, u64)> {
+        let (retention, encoder) = (self.retention.as_ref()?, &other.encoder);
+        let same = |of: fn(&Encoder) -> usize| of(&self.encoder) == of(encoder);
+        if !same(Encoder::n_dense) || !same(Encoder::n_buckets) {
+            return None;
+        }
+        let (mut n, mut right) = (0, 0);
+        for (row, class) in retention.anchors(&encoder.scales()) {
+            let answer = other.answer_encoded(spec, row);
+            let label = self.names.get(class as usize);
+            let chosen = answer.map(|answer| other.chosen(spec, &answer));
+            let chosen = chosen.flatten().and_then(|place| other.names.get(place));
+            n += 1;
+            right += u64::from(label.is_some() && label == chosen);
+        }
+        (n > 0).then_some((n, right))
+    }
+
+    /// The place of the class that is answered, as costs decide it, or of the likeliest action; none of a
+    /// value.
+    pub(crate) fn chosen(&self, spec: &Spec, answer: &Answer) -> Option<usize> {
+        let mut shares: Vec<f32> = answer.outputs.iter().map(|share| *share as f32).collect();
+        let costs = self.costs(spec);
+        for (share, cost) in shares
+            .iter_mut()
+            .zip(costs.iter().flat_map(|all| all.iter()))
+        {
+            *share *= cost;
+        }
+        (!matches!(spec.task, Task::Regression)).then(|| argmax(&shares))
+    }
+
+    /// The series of the target, as far as this state knows them; none where it sees no past.
+    pub(crate) fn series(&self) -> Option<&Series> {
+        match &self.kind {
+            Kind::Auto(learner) => learner.portfolio.series.as_ref(),
+            Kind::Gradient(_) | Kind::Analytic(_) | Kind::Neighbours(_) => None,
+        }
+    }
+
     /// The answer to a row: the probabilities of the known classes or of the policy's actions, or a
     /// value. None where it is not finite, or no device computes it.
     pub(crate) fn answer(&self, spec: &Spec, asked: AskedRow<'_>) -> Option<Answer> {
@@ -67,6 +112,11 @@ impl Learned {
         }
         let mut encoded = self.encoder.encode(&row.0, row.1);
         encoded.past = asked.past.cloned();
+        self.answer_encoded(spec, encoded)
+    }
+
+    /// The same of a row that is encoded by the scales of this state.
+    fn answer_encoded(&self, spec: &Spec, encoded: Encoded) -> Option<Answer> {
         let outputs = match &self.kind {
             Kind::Gradient(learner) => learner.network().forward(&[encoded]).ok()?,
             Kind::Analytic(learner) => learner.ridge().outputs(&encoded),

@@ -13,13 +13,27 @@ use crate::learn::memory::Form;
 use crate::learn::memory::class_shares::ClassShares;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
-use crate::model::weights::{Error, Tensors};
-use crate::model::{Encoder, Scale, Spec};
+use crate::model::weights::{Error, Foreign, Tensors};
+use crate::model::{self, Encoder, LearnerKind, Parameters, Scale, Spec};
 
 /// Parts of the names of tensors that are kept of rows that wait.
 const OF_WAITING: [&str; 2] = [".past.asked.", ".late.asked."];
 
 impl Learned {
+    /// The same state with the weights of a file in its network, if it has one of its own.
+    ///
+    /// # Errors
+    /// Names the first tensor that does not fit the description.
+    pub(crate) fn with_weights(mut self, spec: &Spec, file: &Foreign) -> Result<Learned, Error> {
+        if let (Kind::Gradient(learner), LearnerKind::Gradient(settings)) =
+            (&mut self.kind, &spec.learner)
+        {
+            let (widths, n_buckets) = (model::widths(spec, settings), self.encoder.n_buckets());
+            learner.start(Parameters::starting(&widths, n_buckets, file)?);
+        }
+        Ok(self)
+    }
+
     /// The weights that are served.
     pub fn weights(&self) -> Tensors {
         let mut tensors = match &self.kind {

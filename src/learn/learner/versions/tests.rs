@@ -192,6 +192,7 @@ fn full() -> Story {
         evidence: 0.5,
         difference: 0.25,
     });
+    assert_eq!(stream.aliases.set("prod", 1), None);
     stream.tainted.add(90..=91, 92);
     stream
         .revised_tallies
@@ -238,6 +239,7 @@ fn assert_full(learner: &Learner) {
         erasures,
         retraining,
         newest,
+        aliases,
         tainted,
         revised_tallies,
     } = &learner.stream;
@@ -249,6 +251,7 @@ fn assert_full(learner: &Learner) {
     assert_ne!(*feedback_ids, none.feedback_ids);
     assert_ne!(*places, none.places);
     assert_ne!(*newest, none.newest);
+    assert_ne!(*aliases, none.aliases);
     assert_ne!(*tainted, none.tainted);
     assert_ne!(*revised_tallies, none.revised_tallies);
     assert_ne!(learner.description, Description::default());

@@ -76,6 +76,21 @@ pub enum Values {
     Time,
 }
 
+impl Values {
+    /// True if a key of these values accepts a number.
+    ///
+    /// # Panics
+    /// The key takes no number.
+    pub(crate) fn allows(&self, number: f64) -> bool {
+        match *self {
+            Values::Between(min, max) => (min..=max).contains(&number),
+            Values::Above(min, max) => number > min && number <= max,
+            Values::Finite(_) => number.is_finite(),
+            _ => unreachable!("the key is a number in the table"),
+        }
+    }
+}
+
 impl fmt::Display for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

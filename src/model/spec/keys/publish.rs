@@ -16,6 +16,14 @@ pub(super) const KEYS: &[Key] = &[
                   worse. \"manual\": the champion, until a person promotes such a copy.",
     },
     Key {
+        name: "publish.canary",
+        values: Values::Between(0.0, 0.5),
+        default: "0",
+        unit: "",
+        meaning: "The share of journaled requests, by a seeded hash of the first row's prediction id, \
+                  that the candidate answers where the champion serves.",
+    },
+    Key {
         name: "publish.margin",
         values: Values::Between(0.0, 0.5),
         default: "0.01",

@@ -5,11 +5,13 @@
 use super::raw::RawPublish;
 use super::values::{count, number, unknown, value, word};
 use crate::model::spec::error::Error;
+use crate::model::spec::input::Input;
 use crate::model::spec::publish::{Publish, PublishPolicy};
 use crate::model::spec::revision::RETAINS;
 
 pub(super) fn publish(
     raw: &RawPublish,
+    inputs: &[Input],
     revision: u32,
     silence: Option<f64>,
 ) -> Result<Publish, Error> {
@@ -29,8 +31,18 @@ pub(super) fn publish(
         let why = "there is no evidence where silence earns feedback.default_reward";
         return Err(value(KEY, format!("{written:?}"), why));
     }
+    let canary = number("publish.canary", raw.canary)?;
+    if canary > 0.0 && policy == PublishPolicy::Live {
+        let why = "under publish.policy = \"live\" the candidate answers every request";
+        return Err(value("publish.canary", canary, why));
+    }
+    if canary > 0.0 && inputs.iter().any(|input| input.kind.is_adapted()) {
+        let why = "an encoder with adapters encodes a request for one side alone";
+        return Err(value("publish.canary", canary, why));
+    }
     Ok(Publish {
         policy,
+        canary,
         margin: number("publish.margin", raw.margin)?,
         alpha: number("publish.alpha", raw.alpha)?,
         every_examples: count("publish.every_examples", raw.every_examples)?,

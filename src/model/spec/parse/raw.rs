@@ -88,6 +88,7 @@ pub(super) struct RawBackend {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPublish {
     pub(super) policy: Option<String>,
+    pub(super) canary: Option<f64>,
     pub(super) margin: Option<f64>,
     pub(super) alpha: Option<f64>,
     pub(super) every_examples: Option<u64>,

@@ -99,13 +99,7 @@ pub(super) fn number_or(
     default: impl FnOnce() -> f64,
 ) -> Result<f64, Error> {
     let number = written.unwrap_or_else(default);
-    let is_allowed = match Key::named(key).values {
-        Values::Between(min, max) => (min..=max).contains(&number),
-        Values::Above(min, max) => number > min && number <= max,
-        Values::Finite(_) => number.is_finite(),
-        _ => unreachable!("{key} is a number in the table"),
-    };
-    if is_allowed {
+    if Key::named(key).values.allows(number) {
         Ok(number)
     } else {
         Err(refused(key, number))

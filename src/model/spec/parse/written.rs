@@ -237,8 +237,8 @@ mod tests {
         );
         check(
             "[publish]\ncolour = 3",
-            "line 6: [publish] has no key \"colour\"; expected policy, margin, alpha, every_examples, \
-             score_every, freeze_within",
+            "line 6: [publish] has no key \"colour\"; expected policy, canary, margin, alpha, \
+             every_examples, score_every, freeze_within",
         );
         check(
             "[lerner]\nkind = 'auto'",
