@@ -21,6 +21,7 @@ impl Learner {
         lookup: &mut dyn CounterfactualLookup,
     ) -> Result<Step, Error> {
         let recorded = self.history == History::Recorded;
+        let judged = command.order.is_of_quarantine() || command.order.is_of_gate();
         if recorded && command.order.erased().is_some() {
             self.stream.erasures.push(self.stream.position);
         }
@@ -47,13 +48,7 @@ impl Learner {
             Order::Retract(_) | Order::Erase(_) => Ok(Step::default()),
             Order::Adopt(_) => self.become_other(&command.order, Reason::Adopt, lookup),
             Order::Retrain { from, .. } => self.retrain(&command.order, *from, lookup),
-            order
-                if !recorded
-                    && order.is_of_quarantine()
-                    && lookup.refused(self.stream.position) =>
-            {
-                Ok(Step::default())
-            }
+            _ if judged && !recorded && lookup.refused(self.stream.position) => Ok(Step::default()),
             Order::Release(selector) | Order::Discard(selector) => {
                 self.review(&command.order, selector, lookup)
             }
@@ -65,9 +60,6 @@ impl Learner {
             Order::RemoveAlias { alias } if recorded => Ok(self.name(alias, None)),
             // Names are true of the world: another history has none of its own.
             Order::SetAlias { .. } | Order::RemoveAlias { .. } => Ok(Step::default()),
-            order if !recorded && order.is_of_gate() && lookup.refused(self.stream.position) => {
-                Ok(Step::default())
-            }
             Order::Promote { .. }
             | Order::Freeze
             | Order::Resume
