@@ -70,6 +70,7 @@ fn the_parser_takes_the_defaults_of_the_table() {
         bandit("learner.kind = 'analytic'\npolicy.kind = 'linucb'", number),
         bandit("policy.kind = 'epsilon'", number),
         bandit("policy.kind = 'softmax'", number),
+        bandit("sources.budget = 9", number),
         "task = 'classification'\nclasses = ['a', 'b']\n[[input]]\nname = 'x'\nkind = 'number'\n"
             .to_owned(),
     ];
