@@ -20,14 +20,16 @@ mod selection;
 mod sentinels;
 mod survey;
 mod target;
+mod time_formats;
 mod times;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use clap::error::ErrorKind;
 use perennial::event::ModelName;
 use perennial::model::RowFormat;
 
@@ -37,6 +39,7 @@ use crate::cli::rows::lines::shown;
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
 use crate::cli::rows::{Found, quoted};
 use choice::Choice;
+use column::ROW_ID;
 use draft::{Draft, DraftInput, DraftKind, ExcludedColumn, Task};
 use extremes::Extremes;
 pub(crate) use goal::Goal;
@@ -65,8 +68,11 @@ pub(crate) struct Args {
     name: ModelName,
     /// CSV, JSON or Parquet, packed or not
     rows: PathBuf,
+    /// A third name, which is most likely that of the target
+    #[arg(hide = true)]
+    stray: Option<String>,
     /// The column to predict
-    #[arg(long, value_name = "COLUMN", required_unless_present = "action")]
+    #[arg(long, value_name = "COLUMN", required_unless_present_any = ["action", "stray"])]
     #[arg(conflicts_with = "action")]
     target: Option<String>,
     #[command(flatten)]
@@ -86,6 +92,11 @@ pub(crate) struct Args {
 
 /// Drafts a description from the file, and prints its path.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(stray) = &args.stray {
+        misused(format!(
+            "{stray:?}: name the column to predict by --target {stray:?}"
+        ));
+    }
     let goal = match (&args.target, args.columns.given()) {
         (Some(target), _) => Goal::Target(target, args.task),
         (None, Some(columns)) => Goal::Decisions(columns),
@@ -96,6 +107,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     draft.shown().iter().for_each(print::note);
     let path = write(&args.models, &args.name, &draft)?;
     print::line(path.display())
+}
+
+/// Ends the program with a usage error.
+fn misused(why: impl std::fmt::Display) -> ! {
+    let command = clap::Command::new("init").bin_name("perennial init");
+    let mut command = <Args as clap::Args>::augment_args(command);
+    command.error(ErrorKind::ValueValidation, why).exit()
 }
 
 /// Reads every row of a file and drafts a model for the goal.
@@ -161,8 +179,9 @@ fn assembled(
     let is_context_free = inputs.is_empty() && matches!(goal, Goal::Decisions(_));
     ensure!(
         !inputs.is_empty() || is_context_free,
-        "no column to learn from: {}",
-        listed(&excluded)
+        "no column to learn from: {}{}",
+        listed(&excluded),
+        index_hint(&excluded)
     );
     ensure_takes(inputs.len())?;
     let mut notes = survey.notes;
@@ -272,6 +291,17 @@ fn listed(excluded: &[ExcludedColumn]) -> String {
     excluded.join("; ")
 }
 
+/// The way on where a column of row numbers may be an input all the same.
+fn index_hint(excluded: &[ExcludedColumn]) -> String {
+    let mut ids = excluded.iter().filter(|one| one.reason.starts_with(ROW_ID));
+    ids.next().map_or_else(String::new, |one| {
+        let is_of_words = one.reason.contains("distinct");
+        let kind = if is_of_words { "category" } else { "number" };
+        let name = &one.name;
+        format!("; --as \"{name}={kind}\" takes it all the same")
+    })
+}
+
 /// Writes a draft as the description of a new model, and returns its path.
 ///
 /// # Errors
@@ -283,7 +313,7 @@ pub(crate) fn write(models: &Path, name: &ModelName, draft: &Draft) -> anyhow::R
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let created = OpenOptions::new().write(true).create_new(true).open(&path);
     let mut file = match created {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(
             "{}: the model exists; remove it, or choose another name",
             of_file()
         ),
@@ -337,6 +367,23 @@ mod tests {
             ": line 2: 3 fields, expected 2 as in the header",
         );
         check("{\"x\":1,\"y\":[1]}", ": line 1: the target is a list");
+        check(
+            "n,y\n1,a\n2,b\n3,a\n",
+            ": no column to learn from: \"n\": a row id (1, 2, 3, ...); --as \"n=number\" takes it \
+             all the same",
+        );
+    }
+
+    #[test]
+    fn an_index_and_a_value_are_a_series() {
+        let series = drafted(",time,y\n1,1,2.5\n2,2,3.5\n3,3,1.5\n", None).unwrap();
+        let inputs = series.inputs.iter();
+        let inputs: Vec<_> = inputs.map(|input| (&*input.name, &input.kind)).collect();
+        assert_eq!(inputs, [("time", &DraftKind::Number)]);
+        assert!(series.inputs[0].reason.ends_with("a series"));
+        let beside = drafted("n,x,y\n1,4,2.5\n2,9,3.5\n3,1,1.5\n", None).unwrap();
+        assert_eq!(beside.inputs.len(), 1);
+        assert_eq!(beside.inputs[0].name, "x");
     }
 
     #[test]

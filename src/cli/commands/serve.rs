@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use perennial::engine::{self, Engine, WallClock};
 use perennial::model::keys::{Key, Values};
 use perennial::server::{self, Listeners};
@@ -127,6 +127,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         WallClock::Checked
     };
     let settings = Settings::new(args, file);
+    check_models(&settings.models)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -143,6 +144,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         wall_clock,
         ..Default::default()
     })?;
+    if engine.models().next().is_none() {
+        let folder = settings.models.display();
+        tracing::warn!(
+            %folder,
+            "nothing to serve: no folder with a model.toml in it; `perennial init` drafts one"
+        );
+    }
     let served = runtime.block_on(async {
         let listeners = Listeners {
             grpc: listen("--listen", grpc)?,
@@ -163,6 +171,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     served
 }
 
+/// Refuses the folder of one model in place of the one around it.
+fn check_models(models: &Path) -> anyhow::Result<()> {
+    if !models.join("model.toml").exists() {
+        return Ok(());
+    }
+    let around = match models.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        Some(_) if models != Path::new(".") => PathBuf::from("."),
+        _ => models.join(".."),
+    };
+    let (models, around) = (models.display(), around.display());
+    bail!(
+        "--models {models}: it has a model.toml and is the folder of one model; name the folder that it \
+         is in: --models {around}"
+    )
+}
+
 /// True if `NO_COLOR` asks for plain text: it is set, and not empty (no-color.org).
 fn has_no_color(variable: Option<OsString>) -> bool {
     variable.is_some_and(|value| !value.is_empty())
@@ -171,6 +196,12 @@ fn has_no_color(variable: Option<OsString>) -> bool {
 /// Binds a port. Until it listens, a connection is refused at once.
 async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpSocket> {
     let cannot = || format!("{flag} {address}: cannot listen there");
+    ensure!(
+        address
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok()),
+        "{flag} {address}: expected HOST:PORT, as in 127.0.0.1:8001"
+    );
     let found = lookup_host(address).await.with_context(cannot)?;
     let bound = found.map(|address| -> io::Result<TcpSocket> {
         let socket = match address {
@@ -249,6 +280,18 @@ mod tests {
             http: "127.0.0.1:8000".into(),
         };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn the_folder_of_one_model_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("fraud");
+        fs::create_dir(&model).unwrap();
+        fs::write(model.join("model.toml"), "").unwrap();
+        assert!(check_models(folder.path()).is_ok());
+        let error = check_models(&model).unwrap_err().to_string();
+        let around = format!("--models {}", folder.path().display());
+        assert!(error.ends_with(&around), "{error}");
     }
 
     #[test]

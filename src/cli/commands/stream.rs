@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
     /// Learn each line of the file once, over several runs within a day: its feedback id is made from
-    /// the names of file and line, and the feedback brings the row itself
+    /// the name of the file, the line and a hash of the row, and the feedback brings the row itself
     #[arg(long)]
     once: bool,
     /// The name of a declared backfill, as --once: rows of any age, whose ids are known for as long as
@@ -96,6 +96,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         serves_champion: before.gate.iter().any(|gate| gate.policy != "live"),
         n_known: 0,
         n_retracted: 0,
+        n_taken: 0,
         predictions: Latencies::new(),
         acknowledgements: Latencies::new(),
         acknowledged: 0,

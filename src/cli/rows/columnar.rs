@@ -13,7 +13,7 @@ use anyhow::{anyhow, bail, ensure};
 use super::lines::ROW_BYTES_MAX;
 use super::recognised::Format;
 use super::row::{Cell, Row};
-use super::source::check_ratio;
+use super::source::OF_COLUMNS;
 
 /// Rows are handed over when they come to so many bytes.
 const BATCH_BYTES: usize = 1 << 18;
@@ -136,7 +136,9 @@ impl<'a> Handed<'a> {
             ROW_BYTES_MAX >> 20
         );
         self.n_all += size as u64;
-        check_ratio(self.n_all, self.n_packed).map_err(|why| anyhow!(why))?;
+        OF_COLUMNS
+            .check(self.n_all, self.n_packed)
+            .map_err(|why| anyhow!(why))?;
         self.n_bytes += size;
         self.batch.push(row);
         if self.n_bytes < BATCH_BYTES {

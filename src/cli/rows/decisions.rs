@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use perennial::event::Batch;
 use perennial::model::Task;
 
-use super::described::check_described;
+use super::described::{check_described, ensure_unseen};
 use super::file::Rows;
 use super::labelled::Check;
 use super::layout::Layout;
@@ -88,6 +88,13 @@ impl LoggedRows {
             let task = described.task.word();
             bail!("--action: the model's task is {task}, and only a bandit learns from decisions");
         }
+        let [action, reward, propensity] = columns;
+        let options_of = [
+            ("--action", action),
+            ("--reward", reward),
+            ("--propensity", propensity),
+        ];
+        ensure_unseen(&described.inputs, &options_of)?;
         let mut rows = Rows::open(path, options)?;
         let of_file = || shown(path);
         check_described(&mut rows, &described.inputs, &columns).with_context(of_file)?;

@@ -8,11 +8,15 @@
 use anyhow::bail;
 
 use super::lines::Lines;
+use super::row::Unusable;
 
 /// A separator of runs of blanks.
 pub(super) const BLANKS: char = ' ';
 
 /// The next record and the line it begins on; blank lines between records are passed over.
+///
+/// # Errors
+/// [`Unusable`] for text behind a closing quote: the records after that line can still be read.
 pub(super) fn next_record(
     lines: &mut Lines,
     separator: char,
@@ -32,10 +36,13 @@ pub(super) fn next_record(
         match record.take(&line) {
             Taken::Whole => return Ok(Some((first_line, record.fields))),
             Taken::Open => {}
-            Taken::Malformed => bail!(lines.refusal(
-                lines.number(),
-                "text after a closing quote; double a quote that belongs to the field"
-            )),
+            Taken::Malformed => {
+                let why = "text after a closing quote; double a quote that belongs to the field";
+                return Err(anyhow::Error::new(Unusable {
+                    reason: "text after a closing quote".to_owned(),
+                    sentence: lines.refusal(lines.number(), why).to_string(),
+                }));
+            }
         }
         line = match lines.next(n_bytes)? {
             Some(line) => line,

@@ -5,7 +5,7 @@
 use anyhow::bail;
 
 use super::file::Rows;
-use super::layout::Input;
+use super::layout::{Input, Kind};
 use super::row::quoted;
 
 /// Refuses `[rows]` that speaks of a column which neither the file nor the model has, nor is one of the
@@ -40,6 +40,31 @@ pub(super) fn check_described(
             "[rows] of model.toml has a constant for {name}, and the model has no such input; the nearest \
              is {nearest}"
         );
+    }
+    Ok(())
+}
+
+/// Refuses a column that the command compares answers with, or learns from, and that the model sees.
+///
+/// # Errors
+/// Names the column, and the option.
+pub(super) fn ensure_unseen(inputs: &[Input], columns: &[(&str, &str)]) -> anyhow::Result<()> {
+    for (option, column) in columns {
+        let is_element = |name: &str| {
+            let rest = column.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with('[') && rest.ends_with(']'))
+        };
+        let sees = |input: &&Input| {
+            input.name == *column
+                || matches!(input.kind, Kind::Vector(_)) && is_element(&input.name)
+        };
+        if let Some(input) = inputs.iter().find(sees) {
+            let (column, input) = (quoted(column), quoted(&input.name));
+            bail!(
+                "{option} {column}: the model sees it as its input {input}, and would be given the \
+                 answer; name another column, or take the input out of model.toml"
+            );
+        }
     }
     Ok(())
 }

@@ -76,8 +76,11 @@ impl Rows {
             Body::Columnar(columnar) => columnar.columns().to_vec(),
             Body::Json(_) => {
                 let first = rows.read()?;
-                rows.has_ended = first.is_none();
-                rows.ready.extend(first.map(Ok));
+                rows.ensure_no_wrapper()?;
+                rows.has_ended |= first.is_none();
+                if let Some(first) = first {
+                    rows.ready.push_front(Ok(first));
+                }
                 rows.columns.clone()
             }
         };
@@ -107,6 +110,14 @@ impl Rows {
             return Ok(*place);
         }
         let found = find_column(&self.columns, name);
+        if let (Body::Table(table), Err(_)) = (&self.body, &found)
+            && let Some(other) = table.other_separator()
+        {
+            let other = other.escape_default();
+            return found.with_context(|| {
+                format!("the columns seem to stand between '{other}': --separator \"{other}\" reads them")
+            });
+        }
         if self.looks_like_data() {
             found.context("the first row looks like data: with --no-header the columns are column_1, column_2 and so on")
         } else {
@@ -165,6 +176,25 @@ impl Rows {
         };
         notes.extend(lines.closing_note());
         notes
+    }
+
+    /// Refuses one object that holds all rows within it.
+    fn ensure_no_wrapper(&mut self) -> anyhow::Result<()> {
+        let wrapper = match &mut self.body {
+            Body::Json(objects) => objects.wrapper.take(),
+            Body::Table(_) | Body::Columnar(_) => None,
+        };
+        let Some(wrapper) = wrapper else {
+            return Ok(());
+        };
+        let next = self.read();
+        self.has_ended = !matches!(next, Ok(Some(_)));
+        let is_alone = matches!(next, Ok(None));
+        self.ready.extend(next.transpose());
+        if is_alone {
+            bail!("{}: {}", shown(&self.path), wrapper.sentence());
+        }
+        Ok(())
     }
 
     fn read(&mut self) -> anyhow::Result<Option<Row>> {
@@ -274,6 +304,11 @@ fn body(path: &Path, options: &ReadOptions) -> anyhow::Result<Body> {
     let mut chars = chars.filter(|c| !c.is_whitespace());
     match (chars.next(), chars.next()) {
         (Some('{'), _) | (Some('['), Some('{' | ']')) => Ok(Body::Json(Objects::new(lines))),
+        (Some('['), Some('[')) => bail!(
+            "{}: a JSON array of arrays: write an object a row, with the names of the columns as keys, \
+             or a CSV",
+            shown(path)
+        ),
         _ => {
             let table = Table::open(lines, options)?;
             let table = table.with_context(|| is_empty(path))?;

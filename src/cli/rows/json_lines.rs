@@ -24,6 +24,64 @@ pub(super) struct Objects {
     rest: String,
     /// True once the array was closed.
     is_closed: bool,
+    /// What the first object looks like, if it may hold all rows.
+    pub wrapper: Option<Wrapper>,
+    is_begun: bool,
+}
+
+/// An object that holds rows or columns within it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Wrapper {
+    /// An array of objects under this key.
+    Rows(String),
+    /// A collection of GeoJSON.
+    Features,
+    /// Columns, or rows without names.
+    Columns,
+}
+
+impl Wrapper {
+    /// The wrapper that an object is, if it may be one.
+    fn of(fields: &[(String, Value)]) -> Option<Wrapper> {
+        let is_rows = |value: &Value| {
+            let first = value.as_array().and_then(|values| values.first());
+            first.is_some_and(Value::is_object)
+        };
+        let is_columns = |value: &Value| match value {
+            Value::Array(values) => values.first().is_some_and(Value::is_array),
+            Value::Object(cells) => cells.contains_key("0"),
+            _ => false,
+        };
+        let rows = fields.iter().find(|(_, value)| is_rows(value));
+        match rows {
+            Some((key, _)) if key == "features" => Some(Wrapper::Features),
+            Some((key, _)) => Some(Wrapper::Rows(key.clone())),
+            None => {
+                let mut values = fields.iter().map(|(_, value)| value);
+                values.any(is_columns).then_some(Wrapper::Columns)
+            }
+        }
+    }
+
+    /// What it is, and what to do.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Wrapper::Rows(key) => format!(
+                "one JSON object, whose rows stand under {}: write that array alone, as by `jq '.[{key:?}]'`",
+                quoted(key)
+            ),
+            Wrapper::Features => {
+                "GeoJSON, whose rows stand in its features: write their properties, as \
+                                  by `jq -c '.features[].properties'`"
+                    .to_owned()
+            }
+            Wrapper::Columns => {
+                "one JSON object of columns, expected an object a row: pandas writes them \
+                                 by to_json(orient=\"records\")"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -50,6 +108,8 @@ impl Objects {
             form: if is_lines { Form::Lines } else { Form::Stream },
             rest: String::new(),
             is_closed: false,
+            wrapper: None,
+            is_begun: false,
         }
     }
 
@@ -74,6 +134,10 @@ impl Objects {
             let why = error.split(" at line ").next().unwrap_or(&error);
             lines.refusal(number, format!("not a JSON object: {why}"))
         })?;
+        if !self.is_begun {
+            self.is_begun = true;
+            self.wrapper = Wrapper::of(&fields.0);
+        }
         let mut cells = Vec::with_capacity(fields.0.len());
         for (key, value) in fields.0 {
             flatten(key, value, &mut cells);
@@ -283,7 +347,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 #[cfg(test)]
 mod tests {
     use super::plain;
-    use crate::cli::rows::tests::{gzipped, read};
+    use crate::cli::rows::tests::{error, gzipped, read};
 
     #[test]
     fn json_comes_as_cells() {
@@ -322,6 +386,33 @@ mod tests {
         check("[\n{\"a\":1},\n{\"a\":2}\n]\n", "a 2: 1 3: 2");
         check("[\n  {\n    \"a\": \"}]\\\"\"\n  }\n]\n", "a 3: }]\"");
         check("{\n  \"a\": 1\n}\n{\n  \"a\": NaN\n}\n", "a 3: 1 6: ");
+    }
+
+    #[test]
+    fn one_object_that_holds_all_rows_is_named() {
+        let check = |text: &str, expected: &str| {
+            let got = error(read(text.as_bytes()));
+            assert!(got.contains(expected), "{got}, expected {expected}");
+        };
+        check(
+            "{\"data\": [{\"a\":1},{\"a\":2}]}",
+            "rows stand under \"data\"",
+        );
+        check(
+            "{\n\"n\": 2,\n\"data\": [\n{\"a\":1}\n]\n}\n",
+            "jq '.[\"data\"]'",
+        );
+        let geo = "{\"type\":\"FeatureCollection\",\"features\":[{\"properties\":{\"a\":1}}]}";
+        check(geo, "GeoJSON");
+        check(
+            "{\"columns\":[\"a\"],\"data\":[[1],[2]]}",
+            "orient=\"records\"",
+        );
+        check("{\"a\":{\"0\":1,\"1\":2}}", "orient=\"records\"");
+        check("[[1,2],[3,4]]", "a JSON array of arrays");
+        // A row may hold such a value as well.
+        let rows = "{\"a\":[{\"b\":1}]}\n{\"a\":[{\"b\":2}]}\n";
+        assert!(read(rows.as_bytes()).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use perennial::event::{Batch, Time};
 use perennial::model::Task;
 
-use super::described::check_described;
+use super::described::{check_described, ensure_unseen};
 use super::event_times::EventTimes;
 use super::file::Rows;
 use super::layout::{Input, Layout};
@@ -64,6 +64,7 @@ impl LabelledRows {
         described: &ModelSignature,
         options: &ReadOptions,
     ) -> anyhow::Result<LabelledRows> {
+        ensure_unseen(&described.inputs, &[("--target", target)])?;
         let mut rows = Rows::open(path, options)?;
         let of_file = || shown(path);
         check_described(&mut rows, &described.inputs, &[target]).with_context(of_file)?;
@@ -252,6 +253,25 @@ mod tests {
             error.contains(": line 6: column \"y\": \"e\" is not"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_target_that_the_model_sees_is_refused() {
+        let check = |input: &str, target: &str, expected: bool| {
+            let toml = format!("{NUMBER}\n[[input]]\n{input}\n");
+            let spec = Spec::parse(&toml).unwrap();
+            let signature = ModelSignature::of(&spec);
+            let file = crate::cli::rows::tests::temporary(b"x,v[0],v[1],y\n1,2,3,4\n");
+            let options = ReadOptions::default();
+            let opened = LabelledRows::open(file.path(), target, &signature, &options);
+            let refused = opened.err().map(|error| format!("{error:#}"));
+            let is_named = |error: String| error.contains("the model sees it as its input");
+            assert_eq!(refused.is_some_and(is_named), expected, "{input} {target}");
+        };
+        check("name = 'x'\nkind = 'number'", "x", true);
+        check("name = 'x'\nkind = 'number'", "y", false);
+        check("name = 'v'\nkind = 'vector'\nlength = 2", "v[1]", true);
+        check("name = 'v'\nkind = 'vector'\nlength = 2", "y", false);
     }
 
     #[test]

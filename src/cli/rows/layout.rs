@@ -3,13 +3,16 @@
 //! Invariant: a batch that comes out has one column for each input, in their order, and only
 //! finite numbers and gaps.
 
+#[cfg(test)]
+mod tests;
+
 use anyhow::{bail, ensure};
 use bytes::Bytes;
 use perennial::event::{Batch, Column};
 use perennial::model::TimeFormat;
 
 use super::file::Rows;
-use super::number::{Decimals, finite, loses_digits};
+use super::number::{Decimals, finite, is_percent, loses_digits};
 use super::options::ReadOptions;
 use super::row::{Cell, Row, Unusable, find_column, quoted};
 
@@ -43,6 +46,9 @@ pub(crate) struct Layout {
     places: Vec<Place>,
     decimals: Decimals,
     options: ReadOptions,
+    /// Rows that were read, and numbers of them with a percent sign.
+    n_rows: u64,
+    n_percent: u64,
 }
 
 #[derive(Debug)]
@@ -77,6 +83,8 @@ impl Layout {
             places: places.collect::<anyhow::Result<_>>()?,
             decimals: Decimals::Point,
             options: ReadOptions::default(),
+            n_rows: 0,
+            n_percent: 0,
         })
     }
 
@@ -104,6 +112,8 @@ impl Layout {
             places,
             decimals: rows.form().decimals,
             options: rows.options().clone(),
+            n_rows: 0,
+            n_percent: 0,
         })
     }
 
@@ -112,6 +122,11 @@ impl Layout {
     /// # Errors
     /// [`Unusable`], which names line, column and value of a cell that does not fit its input.
     pub(crate) fn batch(&mut self, row: &Row) -> anyhow::Result<Batch> {
+        self.n_rows += 1;
+        if self.options.percent.is_some() && self.n_percent == 0 {
+            let is_one = |cell: &Cell| matches!(cell, Cell::Text(text) if is_percentage(text, self.decimals));
+            self.n_percent += u64::from(row.cells.iter().any(is_one));
+        }
         let reading = Reading {
             decimals: self.decimals,
             options: &self.options,
@@ -147,6 +162,14 @@ impl Layout {
     /// Sentences about cells that were taken as gaps although they hold something, or lost digits.
     pub(crate) fn closing_notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some(percent) = &self.options.percent
+            && (self.n_rows > 0 && self.n_percent == 0)
+        {
+            notes.push(format!(
+                "no number has a percent sign, and model.toml says percent = {percent:?}: the numbers are \
+                 read as they stand, whether they are percentages or fractions"
+            ));
+        }
         for place in &self.places {
             let name = quoted(&place.input.name);
             let mut add = |counted: &Option<(u64, u64, String)>, one: &str, many: &str| {
@@ -362,6 +385,11 @@ impl Place {
     }
 }
 
+/// True for a number with a percent sign.
+fn is_percentage(text: &str, decimals: Decimals) -> bool {
+    is_percent(text) && finite(text, decimals).is_some()
+}
+
 /// Counts a cell, and keeps the first with its line.
 fn count(counted: &mut Option<(u64, u64, String)>, line: u64, text: &str) {
     counted.get_or_insert_with(|| (0, line, text.to_owned())).0 += 1;
@@ -390,199 +418,4 @@ fn unusable(row: &Row, column: &str, reason: &str, why: impl std::fmt::Display) 
         reason: format!("column {column}: {reason}"),
         sentence,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::rows::Rows;
-    use crate::cli::rows::tests::{error, temporary};
-
-    fn input(name: &str, kind: Kind) -> Input {
-        Input {
-            name: name.into(),
-            kind,
-            gaps: false,
-        }
-    }
-
-    fn batch(text: &str, name: &str, kind: Kind) -> anyhow::Result<Column> {
-        let file = temporary(text.as_bytes());
-        let mut rows = Rows::open(file.path(), &Default::default()).unwrap();
-        let mut layout = Layout::of_rows(&mut rows, &[input(name, kind)])?;
-        let row = rows.next().unwrap().unwrap();
-        Ok(layout.batch(&row)?.columns.remove(0))
-    }
-
-    #[test]
-    fn a_cell_becomes_what_its_input_holds() {
-        let check = |text: &str, name: &str, kind, expected: Column| {
-            assert_eq!(batch(text, name, kind).unwrap(), expected, "{text}");
-        };
-        let strings = |text: &str| Column::Strings(vec![text.into()]);
-        let floats = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes());
-        let floats = Column::Vectors(floats.collect::<Vec<u8>>().into());
-        let two = || Kind::Vector(2);
-        check("a,b\n1,2\n", "b", Kind::Number, Column::Numbers(vec![2.0]));
-        check(
-            "a\n -1e3 \n",
-            "a",
-            Kind::Number,
-            Column::Numbers(vec![-1e3]),
-        );
-        check("a,b\n1,NA\n", "b", Kind::Text, strings("NA"));
-        check("a,b\n1,\n", "b", Kind::Text, strings(""));
-        check("{\"a\":null}", "a", Kind::Text, strings(""));
-        check("{\"a\":true}", "a", Kind::Text, strings("true"));
-        check("v[1],x,v[0]\n-2,9,1.5\n", "v", two(), floats.clone());
-        check("{\"v\":[1.5,-2]}", "v", two(), floats.clone());
-        check("{\"v[0]\":1.5,\"v[1]\":-2}", "v", two(), floats);
-    }
-
-    #[test]
-    fn a_gap_is_not_a_number() {
-        let gaps = [
-            "\"\"", "NA", "nan", "NaN", "NAN", " ", "?", "NULL", "None", "-", "\\N", "#N/A",
-        ];
-        let rows: String = gaps.iter().map(|gap| format!("{gap},1\n")).collect();
-        let (cells, notes) = with_gaps(&format!("a,b\n{rows}"), Kind::Number);
-        assert_eq!(cells, ["NaN"; 12]);
-        assert!(notes.is_empty(), "{notes:?}");
-    }
-
-    /// The cells of a column of times or numbers that may be gaps, and what is said at the end.
-    fn with_gaps(text: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
-        let file = temporary(text.as_bytes());
-        let mut rows = Rows::open(file.path(), &Default::default()).unwrap();
-        let gaps = Input {
-            gaps: true,
-            ..input("a", kind)
-        };
-        let mut layout = Layout::of_rows(&mut rows, &[gaps]).unwrap();
-        let cells = rows.map(
-            |row| match layout.batch(&row.unwrap()).unwrap().columns.remove(0) {
-                Column::Strings(mut texts) => texts.remove(0),
-                Column::Numbers(numbers) => numbers[0].to_string(),
-                other => panic!("{other:?}"),
-            },
-        );
-        let cells = cells.collect();
-        (cells, [layout.notes(), layout.closing_notes()].concat())
-    }
-
-    #[test]
-    fn stray_cells_are_gaps_and_are_said() {
-        let format = TimeFormat::parse("%d/%m/%Y").unwrap();
-        let (cells, notes) = with_gaps(
-            "a,b\n31/01/2026,1\nlater,1\n,1\n32/01/2026,1\n",
-            Kind::Time(format, 0),
-        );
-        assert_eq!(cells, ["31/01/2026", "", "", ""]);
-        let said = "column \"a\": 2 cells are no dates and were taken as gaps, the first in line 3: \
-                    \"later\"";
-        assert_eq!(notes, [said]);
-        let (cells, notes) = with_gaps("a\n1\nx\n9007199254740993\n", Kind::Number);
-        assert_eq!(cells, ["1", "NaN", "9007199254740992"]);
-        let said = [
-            "column \"a\": 1 cell is no number and was taken as a gap in line 3: \"x\"",
-            "column \"a\": 1 cell has more digits than a number keeps in line 4: \"9007199254740993\"",
-        ];
-        assert_eq!(notes, said);
-        let (cells, notes) = with_gaps("b\n1\n", Kind::Number);
-        assert_eq!(cells, ["NaN"]);
-        assert_eq!(notes, ["no column \"a\": it is a gap in every row"]);
-    }
-
-    fn check_refused(text: &str, name: &str, kind: Kind, expected: &str) {
-        assert_eq!(error(batch(text, name, kind)), expected, "{text}");
-    }
-
-    #[test]
-    fn a_refusal_names_line_column_and_value() {
-        check_refused(
-            "a\n1x\n",
-            "a",
-            Kind::Number,
-            "line 2: column \"a\": \"1x\" is not a finite number",
-        );
-        check_refused(
-            "a\ninf\n",
-            "a",
-            Kind::Number,
-            "line 2: column \"a\": \"inf\" is not a finite number",
-        );
-        check_refused(
-            "a,b\n?,2\n",
-            "a",
-            Kind::Number,
-            "line 2: column \"a\": \"?\" is a gap, and the input takes none; missing = \"mean\" in \
-             model.toml does",
-        );
-        check_refused(
-            "a,b\n,2\n",
-            "a",
-            Kind::Time(TimeFormat::default(), 0),
-            "line 2: column \"a\": a gap, and the input takes none; missing = \"mean\" in model.toml \
-             does",
-        );
-        check_refused(
-            "a\nnoon\n",
-            "a",
-            Kind::Time(TimeFormat::default(), 0),
-            "line 2: column \"a\": \"noon\" is no time as 2026-01-31T12:00:00Z",
-        );
-        check_refused(
-            "a,b\n1,2\n",
-            "c",
-            Kind::Text,
-            "no column \"c\"; the file has \"a\", \"b\"",
-        );
-        check_refused(
-            "{\"v\":[1]}",
-            "v",
-            Kind::Text,
-            "line 1: column \"v\": a list, expected one value",
-        );
-    }
-
-    #[test]
-    fn a_vector_has_its_length_and_no_gaps() {
-        let two = || Kind::Vector(2);
-        check_refused(
-            "v[0],v[2]\n1,2\n",
-            "v",
-            two(),
-            "no column \"v[1]\"; the file has \"v[0]\", \"v[2]\"",
-        );
-        check_refused(
-            "v[0],v[1],v[2]\n1,2,3\n",
-            "v",
-            two(),
-            "vector \"v\" has 2 elements, and the file has also a column \"v[2]\"",
-        );
-        check_refused(
-            "v[0],v[1]\n1,NA\n",
-            "v",
-            two(),
-            "line 2: column \"v[1]\": \"NA\" is not a finite number",
-        );
-        check_refused(
-            "{\"v\":[1,2,3]}",
-            "v",
-            two(),
-            "line 1: column \"v\": a list of 3, expected 2",
-        );
-        check_refused(
-            "{\"v\":[1,1e300]}",
-            "v",
-            two(),
-            "line 1: column \"v\": 1e300 is not a finite 32-bit float",
-        );
-        check_refused(
-            "{\"v\":null}",
-            "v",
-            two(),
-            "line 1: column \"v\": \"\", expected a list of numbers",
-        );
-    }
 }

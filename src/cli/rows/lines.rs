@@ -33,6 +33,8 @@ pub(crate) struct Lines {
     contradiction: Option<String>,
     n_other: u64,
     n_accented: u64,
+    /// True where quotes within fields stand behind a backslash.
+    is_escaped: bool,
 }
 
 /// The encoding in which a text turned out to be.
@@ -101,12 +103,19 @@ impl Lines {
             contradiction,
             n_other: 0,
             n_accented: 0,
+            is_escaped: false,
         })
     }
 
     /// The first lines, as far as they could be had without waiting; reading begins before them.
     pub(super) fn sample(&self) -> &[String] {
         &self.sample
+    }
+
+    /// Reads quotes behind a backslash as doubled ones from here on.
+    pub(super) fn unescape(&mut self) {
+        self.is_escaped = true;
+        self.sample = self.sample.iter().map(|line| unescaped(line)).collect();
     }
 
     /// The next line with its end, or nothing at the end of the text.
@@ -130,7 +139,11 @@ impl Lines {
         match String::from_utf8(line) {
             Ok(line) => {
                 self.n_accented += u64::from(!line.is_ascii());
-                Ok(Some(line))
+                Ok(Some(if self.is_escaped {
+                    unescaped(&line)
+                } else {
+                    line
+                }))
             }
             Err(error) => match self.decoding {
                 Decoding::Utf8 => {
@@ -237,6 +250,26 @@ pub(crate) fn shown(path: &Path) -> String {
     }
 }
 
+/// A line with doubled quotes in place of those behind a backslash.
+pub(super) fn unescaped(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\\', Some('"')) => {
+                chars.next();
+                plain.push_str("\"\"");
+            }
+            ('\\', Some('\\')) => {
+                chars.next();
+                plain.push('\\');
+            }
+            _ => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// The whole lines among the first bytes, with their ends.
 fn sample(head: &[u8], end: u8, is_whole: bool) -> Vec<String> {
     let mut lines: Vec<&[u8]> = head.split_inclusive(|byte| *byte == end).collect();
@@ -259,7 +292,7 @@ mod tests {
 
     use crate::cli::rows::Rows;
     use crate::cli::rows::options::ReadOptions;
-    use crate::cli::rows::tests::{error, gzipped, read, temporary};
+    use crate::cli::rows::tests::{error, read, temporary};
 
     #[test]
     fn a_named_encoding_is_read_by_and_a_contradiction_is_said() {
@@ -328,13 +361,13 @@ mod tests {
     #[test]
     fn a_row_without_an_end_is_refused() {
         let check = |bytes: Vec<u8>, expected: &str| {
-            let got = error(read(&gzipped(&bytes)));
+            let got = error(read(&bytes));
             assert!(got.contains(expected), "{got}");
         };
         let long = ROW_BYTES_MAX;
         let too_long = "a row is longer than 16 MiB";
         let row = |n_bytes| [b"a\n".to_vec(), vec![b'x'; n_bytes]].concat();
-        assert!(read(&gzipped(&row(long))).is_ok());
+        assert!(read(&row(long)).is_ok());
         check(row(long + 1), too_long);
         check(
             [

@@ -50,6 +50,15 @@ pub(crate) fn is_missing(text: &str) -> bool {
     matches!(text, "" | "NA" | "\\N" | "#N/A" | "<NA>") || text.eq_ignore_ascii_case("nan")
 }
 
+/// True for an infinite number, which stands for none that can be learned.
+pub(crate) fn is_infinite(text: &str) -> bool {
+    let text = text.trim().trim_start_matches(['-', '+', '\u{2212}']);
+    text.len() <= 8
+        && ["inf", "infinity", "1.#inf", "\u{221e}"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// True if a cell of a column of numbers or dates is one of the usual tokens for no value.
 pub(crate) fn is_gap(text: &str) -> bool {
     let text = text.trim();

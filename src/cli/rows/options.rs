@@ -64,6 +64,8 @@ pub(crate) struct ReadOptions {
     pub decimals_are_described: bool,
     /// True if 12% is 0.12 and not 12.
     pub percent_is_fraction: bool,
+    /// The reading of percentages that model.toml says: `points` or `fraction`.
+    pub percent: Option<String>,
     /// Texts that are gaps beside the usual ones.
     pub gaps: Vec<String>,
     /// By column: values that stand for no value.
@@ -95,6 +97,7 @@ impl ReadOptions {
             }),
             decimals_are_described: args.decimals.is_none() && described.decimals.is_some(),
             percent_is_fraction: described.percent.as_deref() == Some("fraction"),
+            percent: described.percent.clone(),
             gaps: described.gaps.clone(),
             sentinels: described.sentinels.clone(),
             constants: described.constants.clone(),

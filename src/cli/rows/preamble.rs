@@ -30,7 +30,10 @@ fn preamble(lines: &[String], separator: Option<char>) -> Option<(usize, char)> 
         Some(given) => std::slice::from_ref(given),
         None => &SEPARATORS[..],
     };
-    let is_blank = |line: &String| line.trim().is_empty();
+    let is_blank = |line: &String| {
+        let is_padding = |c: char| c.is_whitespace() || separators.contains(&c);
+        line.trim_matches(is_padding).is_empty()
+    };
     let starts = 1..lines.len().min(LINES_MAX + 1);
     let starts = starts.filter(|start| !is_blank(&lines[*start]));
     for start in starts {
@@ -51,7 +54,17 @@ fn is_table(before: &[String], after: &[String], separator: char, has_gap: bool)
     // A quote that is closed on a later line belongs to a header.
     let width_of = |line: &String| {
         let records = delimited::sampled(std::slice::from_ref(line), separator)?;
-        records.first().map(|(_, fields)| fields.len())
+        let (_, fields) = records.first()?;
+        let n_padding = fields
+            .iter()
+            .rev()
+            .take_while(|field| field.is_empty())
+            .count();
+        // Spreadsheets pad a title with separators.
+        Some(match fields.len() - n_padding {
+            n @ ..=1 => n,
+            _ => fields.len(),
+        })
     };
     let Some(records) = delimited::sampled(after, separator) else {
         return false;

@@ -116,10 +116,60 @@ pub(super) fn recognise(head: &[u8]) -> Recognised {
     if begins(b"version https://git-lfs") {
         return Recognised::Unreadable("a pointer of Git LFS: fetch the file with `git lfs pull`");
     }
+    if begins(b"@relation") || begins(b"% ") && has_line(start, b"@relation") {
+        return Recognised::Unreadable(
+            "an ARFF file: save it as CSV, with the names of its attributes as the header",
+        );
+    }
+    if is_svmlight(head) {
+        return Recognised::Unreadable(
+            "rows of svmlight, as 1:0.5 for the first input: save them as CSV or JSON lines",
+        );
+    }
+    if is_utf_32(head) {
+        return Recognised::Unreadable("text in UTF-32: save it as UTF-8");
+    }
     if head.contains(&0) && !is_utf_16(head) {
         return Recognised::Unreadable("a binary file of no format that is known here");
     }
     Recognised::Text
+}
+
+/// True if one of the first lines begins with a word.
+fn has_line(head: &[u8], word: &[u8]) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n');
+    lines.any(|line| {
+        let start = line.get(..word.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+    })
+}
+
+/// True if the first two lines are a number and then pairs of a place and a number.
+fn is_svmlight(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let is_row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let is_label = words.next().is_some_and(|word| word.parse::<f64>().is_ok());
+        let is_pair = |word: &str| {
+            let pair = word.split_once(':');
+            pair.is_some_and(|(place, value)| {
+                place.parse::<u32>().is_ok() && value.parse::<f64>().is_ok()
+            })
+        };
+        is_label && words.clone().next().is_some() && words.all(is_pair)
+    };
+    let mut lines = text.split_inclusive('\n');
+    let whole = lines.by_ref().take_while(|line| line.ends_with('\n'));
+    let first: Vec<&str> = whole.take(2).collect();
+    first.len() == 2 && first.into_iter().all(is_row)
+}
+
+/// True if bytes are text of four bytes a character, by their mark or by their zeros.
+fn is_utf_32(head: &[u8]) -> bool {
+    let (fours, _) = head[..head.len().min(512)].as_chunks::<4>();
+    let is_marked = head.starts_with(&[0xff, 0xfe, 0, 0]) || head.starts_with(&[0, 0, 0xfe, 0xff]);
+    let of_ascii = |four: &[u8; 4]| matches!(four, [1..=255, 0, 0, 0] | [0, 0, 0, 1..=255]);
+    is_marked || fours.len() >= 2 && fours.iter().all(of_ascii)
 }
 
 /// True if bytes are text of two bytes a character: by their mark, or by every other one being zero.
@@ -158,6 +208,11 @@ mod tests {
         check(b"\n<!DOCTYPE HTML><html>", "HTML");
         check(b"<html>", "HTML");
         check(b"a\0b\0\0\0c", "binary");
+        check(b"@RELATION iris\n@attribute x numeric\n", "ARFF");
+        check(b"% by hand\n%\n@relation iris\n", "ARFF");
+        check(b"-1 1:0.5 2:1e3\n1 2:7\n", "svmlight");
+        check(b"\xff\xfe\0\0a\0\0\0", "UTF-32");
+        check(b"a\0\0\0,\0\0\0", "UTF-32");
         check(
             b"version https://git-lfs.github.com/spec/v1",
             "git lfs pull",
@@ -165,6 +220,7 @@ mod tests {
         for text in [
             &b""[..],
             b"a,b\n1,2\n",
+            b"1 10:30\n2 eleven\n",
             b"{\"a\":1}",
             b"a\0,\0b\0\n\0",
             b"\xff\xfea\0",

@@ -1,26 +1,48 @@
 //! The bytes of a file or of standard input, unpacked where they are packed.
 //!
-//! Invariant: nothing unpacks to more than [`RATIO_MAX`] times its size beyond the first
-//! [`FREE_BYTES`], so that a small file cannot keep a command busy for hours.
+//! Invariant: nothing unpacks to more than so many times its size beyond its first bytes
+//! ([`RatioBound`]), so that a small file cannot keep a command busy for hours.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{bail, ensure};
-use flate2::read::{DeflateDecoder, MultiGzDecoder};
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder};
 
 use super::recognised::{Format, Recognised, recognise};
 use super::zip::{self, Method};
 
-/// Unpacked bytes for each packed one, at most.
-pub(super) const RATIO_MAX: u64 = 250;
-/// Unpacked bytes that need no justification.
-pub(super) const FREE_BYTES: u64 = 64 << 20;
+/// How far a file may unpack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RatioBound {
+    /// Unpacked bytes that need no justification.
+    free_bytes: u64,
+    /// Unpacked bytes for each packed one beyond these, at most.
+    ratio_max: u64,
+    /// What to do with a file that is sound.
+    remedy: &'static str,
+}
+
+/// Of packed text, a packed byte of which is seldom more than 100 bytes of rows.
+const OF_TEXT: RatioBound = RatioBound {
+    free_bytes: 4 << 20,
+    ratio_max: 250,
+    remedy: "unpack the file first if it is sound",
+};
+/// Of columns, whose equal values take next to nothing, and which are counted as the text of their rows.
+pub(super) const OF_COLUMNS: RatioBound = RatioBound {
+    free_bytes: 64 << 20,
+    ratio_max: 250,
+    remedy: "save the rows as CSV if the file is sound",
+};
+
 /// The bytes at the start of a file by which its format is recognised.
 const HEAD_BYTES: usize = 256 << 10;
+/// Packed bytes that are read ahead.
+const PACKED_AHEAD_BYTES: usize = 16 << 10;
 /// Packed bytes by which a format is recognised.
 const MAGIC_BYTES: usize = 512;
 /// The name of standard input among paths.
@@ -70,9 +92,9 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Opened> {
     };
     let (head, bytes) = look(Box::new(counted), is_live, MAGIC_BYTES)?;
     let unpacked: Bytes = match recognise(&head) {
-        Recognised::Gzip => Box::new(MultiGzDecoder::new(bytes)),
-        Recognised::Zstd => Box::new(zstd::Decoder::new(bytes)?),
-        Recognised::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
+        Recognised::Gzip => Box::new(MultiGzDecoder::new(buffered(bytes))),
+        Recognised::Zstd => Box::new(zstd::Decoder::with_buffer(buffered(bytes))?),
+        Recognised::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered(bytes))),
         Recognised::Zip => unzipped(path, packed.clone())?,
         Recognised::Columnar(format) if is_live => {
             bail!("{} on standard input: give its path", format.name())
@@ -92,6 +114,11 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Opened> {
         Recognised::Unreadable(what) => bail!("packed in it: {what}"),
         _ => bail!("it is packed twice, or holds Parquet or Arrow: unpack it once"),
     }
+}
+
+/// Packed bytes, read ahead no further than an expansion is to be noticed late.
+fn buffered(bytes: Bytes) -> BufReader<Bytes> {
+    BufReader::with_capacity(PACKED_AHEAD_BYTES, bytes)
 }
 
 /// Names a path that leads to no file.
@@ -147,7 +174,7 @@ fn unzipped(path: &Path, packed: Arc<AtomicU64>) -> anyhow::Result<Bytes> {
     };
     Ok(match method {
         Method::Stored => Box::new(stored),
-        Method::Deflated => Box::new(DeflateDecoder::new(stored)),
+        Method::Deflated => Box::new(DeflateDecoder::new(buffered(Box::new(stored)))),
     })
 }
 
@@ -165,7 +192,7 @@ impl Read for Counted {
     }
 }
 
-/// Unpacked bytes, held to [`RATIO_MAX`].
+/// Unpacked bytes, held to [`OF_TEXT`].
 struct Bounded {
     bytes: Bytes,
     n_bytes: u64,
@@ -176,20 +203,29 @@ impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.bytes.read(buffer)?;
         self.n_bytes += n as u64;
-        check_ratio(self.n_bytes, self.packed.load(Ordering::Relaxed)).map_err(io::Error::other)?;
+        let n_packed = self.packed.load(Ordering::Relaxed);
+        OF_TEXT
+            .check(self.n_bytes, n_packed)
+            .map_err(io::Error::other)?;
         Ok(n)
     }
 }
 
-/// Refuses an expansion that no file of rows has.
-pub(super) fn check_ratio(n_unpacked: u64, n_packed: u64) -> Result<(), String> {
-    if n_unpacked <= FREE_BYTES || n_unpacked / RATIO_MAX <= n_packed {
-        return Ok(());
+impl RatioBound {
+    /// Refuses an expansion that no file of rows has.
+    pub(super) fn check(self, n_unpacked: u64, n_packed: u64) -> Result<(), String> {
+        let RatioBound {
+            free_bytes,
+            ratio_max,
+            remedy,
+        } = self;
+        if n_unpacked <= free_bytes || n_unpacked / ratio_max <= n_packed {
+            return Ok(());
+        }
+        Err(format!(
+            "{n_packed} packed bytes unpack to more than {ratio_max} times as many: {remedy}"
+        ))
     }
-    Err(format!(
-        "{n_packed} packed bytes unpack to more than {RATIO_MAX} times as many: unpack the file \
-         first if it is sound"
-    ))
 }
 
 #[cfg(test)]
@@ -267,7 +303,7 @@ mod tests {
             assert!(bomb.len() < 1 << 20);
             let refusal = error(read(&bomb));
             assert!(
-                refusal.contains("unpack to more than 250 times as many"),
+                refusal.contains("unpack to more than 250 times as many: unpack the file"),
                 "{refusal}"
             );
         }

@@ -9,7 +9,7 @@ use super::delimited::next_record;
 use super::dialect::{
     Dialect, commonest, decimals, dialect, is_number, looks_like_data, number_columns,
 };
-use super::lines::Lines;
+use super::lines::{Lines, unescaped};
 use super::names::{names, numbered};
 use super::number::{Decimals, is_gap};
 use super::options::ReadOptions;
@@ -45,7 +45,7 @@ pub(super) struct Table {
     /// True if each row begins with a name that the header leaves out.
     has_row_names: bool,
     passed: PassedOver,
-    ready: VecDeque<(u64, Vec<String>)>,
+    ready: VecDeque<anyhow::Result<(u64, Vec<String>)>>,
 }
 
 /// Records that are no rows, by reason.
@@ -104,11 +104,39 @@ fn decimal_mark(
     decimals
 }
 
+/// True where quotes within fields stand behind a backslash: only so do the first records divide alike.
+fn has_escapes(lines: &[String], separator: Option<char>) -> bool {
+    if !lines.iter().any(|line| line.contains("\\\"")) {
+        return false;
+    }
+    let plain: Vec<String> = lines.iter().map(|line| unescaped(line)).collect();
+    let [escaped, as_is] = [&plain[..], lines].map(|lines| uniform(&form(lines, separator).0));
+    escaped > 0.99 && escaped > as_is
+}
+
+/// The share of the first records that have as many fields as the header, more than one.
+fn uniform(form: &Dialect) -> f64 {
+    let width = form.first.len();
+    if width < 2 || form.sample.is_empty() {
+        return 0.0;
+    }
+    let n_alike = form
+        .sample
+        .iter()
+        .filter(|fields| fields.len() == width)
+        .count();
+    n_alike as f64 / form.sample.len() as f64
+}
+
 impl Table {
     /// Reads as far as the header.
     pub(super) fn open(mut lines: Lines, options: &ReadOptions) -> anyhow::Result<Option<Table>> {
-        let (mut form, n_preamble) = form(lines.sample(), options.separator);
         let mut notes = Vec::new();
+        if has_escapes(lines.sample(), options.separator) {
+            lines.unescape();
+            notes.push("a quote within a field stands behind a backslash".to_owned());
+        }
+        let (mut form, n_preamble) = form(lines.sample(), options.separator);
         let mut separator = form.separator;
         if options.separator_is_described && form.first.len() < 2 {
             let other = dialect(lines.sample(), None);
@@ -201,7 +229,7 @@ impl Table {
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Row>> {
         loop {
             let next = match self.ready.pop_front() {
-                Some(ready) => Some(ready),
+                Some(ready) => Some(ready?),
                 None => next_record(&mut self.lines, self.separator)?,
             };
             let Some((line, mut fields)) = next else {
@@ -224,7 +252,7 @@ impl Table {
                 self.passed.units.add(line);
                 continue;
             }
-            if self.is_total(&fields)? {
+            if self.is_total(&fields) {
                 self.passed.totals.add(line);
                 continue;
             }
@@ -264,24 +292,47 @@ impl Table {
     }
 
     /// True for a row of totals: the last of the file, or one with the word where a number belongs.
-    fn is_total(&mut self, fields: &[String]) -> anyhow::Result<bool> {
+    fn is_total(&mut self, fields: &[String]) -> bool {
         let Some(place) = fields.iter().position(|field| !field.trim().is_empty()) else {
-            return Ok(false);
+            return false;
         };
         let word = fields[place].trim().trim_end_matches(':');
         let is_total = TOTALS.iter().any(|total| word.eq_ignore_ascii_case(total));
-        if !is_total || !fields.iter().any(|field| is_number(field)) {
-            return Ok(false);
+        if !is_total {
+            return false;
         }
-        if self.are_numbers.get(place) == Some(&true) {
-            return Ok(true);
+        if self.are_numbers.get(place) == Some(&true) || self.has_words_for_numbers(fields) {
+            return true;
+        }
+        if !fields.iter().any(|field| is_number(field)) {
+            return false;
         }
         if self.ready.is_empty()
-            && let Some(next) = next_record(&mut self.lines, self.separator)?
+            && let Some(next) = next_record(&mut self.lines, self.separator).transpose()
         {
             self.ready.push_back(next);
         }
-        Ok(self.ready.is_empty())
+        self.ready.is_empty()
+    }
+
+    /// True for a row without a number where numbers belong, and with a word there.
+    fn has_words_for_numbers(&self, fields: &[String]) -> bool {
+        let numbers = fields.iter().zip(&self.are_numbers);
+        let mut cells = numbers.filter_map(|(cell, of_numbers)| of_numbers.then_some(cell));
+        let is_word = |cell: &&String| !is_number(cell) && !is_gap(cell);
+        !cells.clone().any(|cell| is_number(cell)) && cells.any(|cell| is_word(&cell))
+    }
+
+    /// A character that seems to stand between the columns, where none was found to.
+    pub(super) fn other_separator(&self) -> Option<char> {
+        const OTHERS: [char; 8] = ['^', ':', '~', '!', '#', '/', '\u{1}', '\u{1f}'];
+        let sample = self.lines.sample();
+        let parts = |other: &char| {
+            let form = dialect(sample, Some(*other));
+            form.first.len() > 1 && !form.sample.is_empty() && uniform(&form) > 0.99
+        };
+        let is_one = self.columns.len() == 1;
+        OTHERS.into_iter().find(|other| is_one && parts(other))
     }
 
     /// Sentences about what was passed over.
@@ -363,6 +414,69 @@ mod tests {
         assert_eq!(rows.closing_notes(), expected);
         // A category may be called so, in the middle of a file.
         check("c,x\ntotal,1\nb,2\n", "c|x 2: total|1 3: b|2");
+    }
+
+    #[test]
+    fn a_total_of_words_is_no_row() {
+        check(
+            "k,x,z\na,1,2\nb,3,4\nc,5,6\nTotal,-,see notes\n",
+            "k|x|z 2: a|1|2 3: b|3|4 4: c|5|6",
+        );
+        // A gap is no word.
+        check(
+            "k,x\na,1\nb,3\nc,5\ntotal,\nd,4\n",
+            "k|x 2: a|1 3: b|3 4: c|5 5: total| 6: d|4",
+        );
+    }
+
+    #[test]
+    fn a_title_may_be_padded_with_separators() {
+        check(
+            "Report of May,,\nx,z,y\n1,2,a\n3,4,b\n5,6,a\n",
+            "x|z|y 3: 1|2|a 4: 3|4|b 5: 5|6|a",
+        );
+        check(
+            "Report,,\nby hand,,\n,,\nx,z,y\n1,2,a\n3,4,b\n5,6,a\n",
+            "x|z|y 5: 1|2|a 6: 3|4|b 7: 5|6|a",
+        );
+    }
+
+    #[test]
+    fn quotes_behind_a_backslash_are_read_where_all_stand_so() {
+        let text = "x,t,y\n1,\"he said \\\"no\\\"\",a\n2,\"a \\\\ b\",b\n";
+        check(text, "x|t|y 2: 1|he said \"no\"|a 3: 2|a \\ b|b");
+        // A path that ends in a backslash.
+        check("x,t\n1,\"c:\\d\\\"\n2,b\n", "x|t 2: 1|c:\\d\\ 3: 2|b");
+    }
+
+    #[test]
+    fn a_row_with_a_torn_quote_is_one_that_cannot_be_used() {
+        let head = "x,t\n1,a\n".repeat(1) + &"2,b\n".repeat(400);
+        let file = temporary(format!("{head}3,\"so \\\"he\\\" said\"\n4,c\n").as_bytes());
+        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        let read: Vec<_> = rows.by_ref().collect();
+        assert_eq!(read.len(), 403);
+        let bad = read[401].as_ref().unwrap_err();
+        assert!(bad.is::<Unusable>(), "{bad}");
+        assert!(read[402].is_ok());
+    }
+
+    #[test]
+    fn another_separator_is_named_where_a_column_is_missed() {
+        let check = |separator: char, name: &str| {
+            let text = "x,z,y\n1,2,a\n3,4,b\n".replace(',', &separator.to_string());
+            let file = temporary(text.as_bytes());
+            let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+            let error = format!("{:#}", rows.column("y").unwrap_err());
+            let named = format!("--separator \"{name}\"");
+            assert!(error.contains(&named), "{error}");
+        };
+        check('^', "^");
+        check(':', ":");
+        let file = temporary(b"text\nall is well\nnothing is\n");
+        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        let error = format!("{:#}", rows.column("y").unwrap_err());
+        assert!(!error.contains("--separator"), "{error}");
     }
 
     #[test]

@@ -23,10 +23,11 @@ use crate::cli::rows::target::{Target, admit};
 #[group(skip)]
 pub(crate) struct RunArgs {
     /// Stop after N rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = n_rows, allow_negative_numbers = true)]
     pub limit: Option<u64>,
     /// Learn the target of a row after the prediction N rows later
     #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = n_rows, allow_negative_numbers = true)]
     pub delay: u64,
     /// Score the model on the rows of this file afterwards, without learning them
     #[arg(long, value_name = "FILE")]
@@ -42,6 +43,11 @@ pub(crate) struct RunArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub read: ReadArgs,
+}
+
+fn n_rows(text: &str) -> anyhow::Result<u64> {
+    let n_rows = text.parse().ok();
+    n_rows.context("expected a number of rows: a whole number, 0 or more")
 }
 
 fn share(text: &str) -> anyhow::Result<f64> {

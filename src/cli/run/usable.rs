@@ -88,10 +88,17 @@ impl UnusableRows {
         }
         let file = shown(file);
         ensure!(self.n_rows() > 0, "{file}: no rows");
-        bail!(
-            "{file}: no row of it can be used: {}",
-            self.notes().join("; ")
-        )
+        // The file is named once.
+        let again = format!("the first: {file}: ");
+        let notes = self.notes().join("; ").replace(&again, "the first: ");
+        bail!("{file}: no row of it can be used: {notes}")
+    }
+
+    /// True if the reason of some rows has these words.
+    pub(crate) fn mention(&self, words: &str) -> bool {
+        self.reasons
+            .iter()
+            .any(|reason| reason.reason.contains(words))
     }
 
     /// The number of rows.
@@ -141,6 +148,11 @@ mod tests {
             "rows.csv: no row of it can be used: not used: 1 row, a; the first: line 2: bad";
         assert_eq!(refused(&rows), Err(expected.to_owned()));
         assert!(rows.ensure_used(file, 1).is_ok());
+        let (reason, sentence) = ("b".to_owned(), "rows.csv: line 3: bad".to_owned());
+        let error = anyhow::Error::new(Unusable { reason, sentence });
+        assert!(rows.sort::<()>(Err(error)).unwrap().is_none());
+        let again = refused(&rows).unwrap_err();
+        assert_eq!(again.matches("rows.csv").count(), 1, "{again}");
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     series::check(&raw.series, &task, &learner, revision)?;
     let retrain = retrain::retrain(&raw.retrain, &task, drift)?;
     let monitor = monitor::monitor(&raw.monitor, &inputs, revision)?;
+    let rows = rows(&raw.rows, &task)?;
     let exposure_floor = exposure_floor(&task, raw.policy.as_ref())?;
     let budget = sources::budget(&raw.sources, revision)?;
     let silence = raw.feedback.default_reward;
@@ -148,7 +149,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         monitor,
         device: device(&raw.backend)?,
         journal: journal(&apply(&raw.journal, &raw.ordered), revision)?,
-        rows: rows(&raw.rows)?,
+        rows,
         seed: count("seed", raw.seed)?,
         revision,
     })
@@ -204,7 +205,7 @@ fn task(raw: &Raw) -> Result<Task, Error> {
 }
 
 /// How files are read; what a key is, is checked by whoever reads them.
-fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
+fn rows(rows: &RowFormat, task: &Task) -> Result<RowFormat, Error> {
     if let Some(separator) = rows.separator.as_deref()
         && separator.chars().count() != 1
     {
@@ -224,9 +225,23 @@ fn rows(rows: &RowFormat) -> Result<RowFormat, Error> {
         return Err(unknown("rows.encoding", encoding));
     }
     let mut rows = rows.clone();
-    // The defaults are the same as nothing.
+    // The default is the same as nothing.
     rows.header = rows.header.filter(|has_header| !has_header);
-    rows.percent = rows.percent.filter(|word| word != "points");
+    let named = task.names();
+    let may_grow = matches!(task, Task::Classification { classes, classes_max } if *classes_max > classes.len());
+    let is_named = |label: &String| may_grow || named.contains(label);
+    if let Some((text, label)) = rows.labels.iter().find(|(_, label)| !is_named(label)) {
+        let allowed = match task {
+            Task::Regression => "nothing: a regression has no labels".to_owned(),
+            Task::Classification { .. } => "one of the classes".to_owned(),
+            Task::Bandit { .. } => "one of the actions".to_owned(),
+        };
+        return Err(value(
+            &format!("rows.labels.{text:?}"),
+            format!("{label:?}"),
+            allowed,
+        ));
+    }
     Ok(rows)
 }
 
@@ -252,6 +267,32 @@ mod tests {
         assert_eq!(spec.journal.segment_bytes(), 64 << 20);
         assert_eq!(spec.journal.age_max_s, 365 * 24 * 3600);
         assert_eq!(spec.journal.retract_within_s, 7 * 24 * 3600);
+    }
+
+    #[test]
+    fn spellings_are_of_labels_that_there_are() {
+        let check = |head: &str, label: &str, expected: Option<&str>| {
+            let input = "[[input]]\nname = \"x\"\nkind = \"number\"";
+            let text = format!("{head}\n{input}\n[rows.labels]\n\"B \" = \"{label}\"\n");
+            let error = parse(&text).err().map(|error| error.to_string());
+            let is_as_expected = match (&error, expected) {
+                (Some(error), Some(expected)) => error.contains(expected),
+                (error, expected) => error.is_none() && expected.is_none(),
+            };
+            assert!(is_as_expected, "{error:?}");
+        };
+        let classes = "task = \"classification\"\nclasses = [\"a\", \"b\"]";
+        check(classes, "b", None);
+        check(classes, "c", Some("one of the classes"));
+        check(&format!("{classes}\nclasses_max = 3"), "c", None);
+        check(
+            "task = \"regression\"",
+            "b",
+            Some("a regression has no labels"),
+        );
+        let actions = "task = \"bandit\"\nactions = [\"a\", \"b\"]";
+        check(actions, "b", None);
+        check(actions, "c", Some("one of the actions"));
     }
 
     #[test]

@@ -121,7 +121,8 @@ fn a_file_is_learned_once_within_a_day_where_that_is_asked_for() {
     // Without it a run is new traffic.
     server.json(&args);
     assert_eq!(examples(&server), 80);
-    // A line that says something else now is no event of that id: it is counted, and the run goes on.
+    // A line that says something else now is another event, as in an export of the next night under the
+    // same name; the other lines are known, which is said.
     let changed = fs::read_to_string(&file).expect("rows");
     let (rest, last) = changed.trim_end().rsplit_once('\n').expect("rows");
     let (row, label) = last.rsplit_once(',').expect("a label");
@@ -129,11 +130,35 @@ fn a_file_is_learned_once_within_a_day_where_that_is_asked_for() {
     fs::write(&file, format!("{rest}\n{last}\n")).expect("rows");
     let (_, stderr) = run(&[&once[..], &["--server", &server.address]].concat(), 0);
     assert!(
-        stderr.contains("with another subject or signal") && stderr.contains("not used: 1 row"),
+        stderr.contains("39 rows had been sent by an earlier run"),
         "{stderr}"
     );
+    assert_eq!(examples(&server), 81);
     let taken = server.json(&["retract", "m", "--source", "job"]);
-    assert_eq!(taken["excluded"], 80);
+    assert_eq!(taken["excluded"], 81);
+    server.stop();
+}
+
+#[test]
+fn a_run_whose_rows_are_all_too_old_is_an_error_that_names_the_backfill() {
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let file = export(&workspace);
+    let server = Server::of(&workspace);
+    let old = fs::read_to_string(&file).expect("rows");
+    let (header, rows) = old.split_once('\n').expect("a header");
+    let header = format!("{header},day_of_export");
+    let rows = rows.lines().map(|row| format!("{row},2020-05-01\n"));
+    fs::write(&file, format!("{header}\n{}", rows.collect::<String>())).expect("rows");
+    let args = ["stream", "m", text(&file), "--target", "target", "--once"];
+    let args = [&args[..], &["--time", "day_of_export"]].concat();
+    for mode in [&[][..], &["--open"]] {
+        let args = [&args[..], mode].concat();
+        server.refuses(&args, "say --backfill NAME for rows older than a day");
+    }
+    assert_eq!(examples(&server), 0);
+    let backfill = ["--backfill", "may"];
+    server.json(&[&args[..], &backfill].concat());
+    assert_eq!(examples(&server), 40);
     server.stop();
 }
 

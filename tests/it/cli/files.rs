@@ -47,6 +47,31 @@ fn a_file_of_which_no_row_can_be_used_is_an_error() {
 }
 
 #[test]
+fn a_target_that_is_an_input_is_refused() {
+    let workspace = Workspace::new(&[("m", REGRESSION)]);
+    let rows = file(&workspace, "rows.csv", "x,target\n1,1\n2,2\n");
+    let folder = workspace.models().join("m");
+    let why = "--target \"x\": the model sees it as its input \"x\"";
+    let (rows, folder) = (text(&rows), text(&folder));
+    refused(&["evaluate", folder, rows, "--target", "x"], why);
+    let server = Server::of(&workspace);
+    server.refuses(&["stream", "m", rows, "--target", "x"], why);
+    server.stop();
+}
+
+#[test]
+fn what_serves_nothing_is_named() {
+    let workspace = Workspace::new(&[("m", REGRESSION)]);
+    let (models, data) = (workspace.models(), workspace.data());
+    let folder = models.join("m");
+    let around = format!("--models {}", text(&models));
+    let of_one = ["serve", "--models", text(&folder), "--data", text(&data)];
+    refused(&of_one, &around);
+    let listens = ["serve", "--models", text(&models), "--listen", "8001"];
+    refused(&listens, "--listen 8001: expected HOST:PORT");
+}
+
+#[test]
 fn refused_feedback_is_counted_and_the_stream_goes_on_with_and_without_waiting() {
     let workspace = Workspace::new(&[("m", REGRESSION)]);
     // Every third event is of a time to come, which no feedback has.

@@ -64,6 +64,12 @@ const MEASURING: [&str; 50] = [
 const VALUES_MIN: usize = 5;
 /// Rows a value.
 const ROWS_MIN: f64 = 5.0;
+/// Rows, and values, with which those that hardly repeat are amounts.
+const OWN_ROWS_MIN: u64 = 8;
+/// Rows a value, with fewer of which values that lie far apart are amounts.
+const MANY_ROWS: u64 = 5;
+/// Places a value, from the smallest to the largest, that make values lie far apart.
+const FAR: f64 = 10.0;
 /// Places from the smallest to the largest value, those that never come included.
 const PLACES_MAX: usize = 200;
 
@@ -88,6 +94,9 @@ pub(super) fn meaning(header: &str, mut counts: Vec<(f64, u64)>) -> Meaning {
         return Meaning::PerhapsAmounts;
     }
     counts.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if are_seldom_repeated(&counts) {
+        return Meaning::PerhapsAmounts;
+    }
     if counts.len() >= VALUES_MIN && is_spread_as_amounts(&counts) {
         Meaning::PerhapsAmounts
     } else {
@@ -109,6 +118,17 @@ fn words(header: &str) -> impl Iterator<Item = String> {
     let words = parted.split(|c: char| !c.is_alphanumeric());
     let words: Vec<String> = words.map(str::to_owned).collect();
     words.into_iter()
+}
+
+/// True where most rows have a value of their own, or the values are many for the rows and lie far
+/// apart.
+fn are_seldom_repeated(counts: &[(f64, u64)]) -> bool {
+    let n_values = counts.len() as u64;
+    let n_rows: u64 = counts.iter().map(|(_, n)| n).sum();
+    let span = counts[counts.len() - 1].0 - counts[0].0;
+    let are_own = n_rows >= OWN_ROWS_MIN && 2 * n_values > n_rows;
+    let are_many = n_values >= OWN_ROWS_MIN && n_rows < MANY_ROWS * n_values;
+    are_own || are_many && span >= FAR * n_values as f64
 }
 
 /// True where counts rise to one value and fall from it, as those of amounts do, and not to the last;
@@ -223,6 +243,21 @@ mod tests {
         check("y", &[(0, 50), (1, 30), (2, 10)], PerhapsNames);
         check("y", &[(0, 50), (1, 30)], Names);
         check("y", &[(1, 1), (2, 4), (3, 5), (4, 3), (5, 1)], PerhapsNames);
+        let own: Vec<(i32, u64)> = (0..8).map(|value| (value, 1)).collect();
+        check("y", &own, PerhapsAmounts);
+        check("y", &own[..7], PerhapsNames);
+        check("class", &own, Names);
+        let far: Vec<(i32, u64)> = (0..20)
+            .map(|n| (2000 + 37 * n, 2 + u64::from(n < 11)))
+            .collect();
+        check("pop", &far, PerhapsAmounts);
+        let near: Vec<(i32, u64)> = (0..20).map(|n| (n, 3)).collect();
+        check("y", &near, PerhapsNames);
+        check(
+            "status",
+            &[(200, 40), (301, 3), (404, 5), (500, 1)],
+            PerhapsNames,
+        );
         check("cover_type", &poisson, Names);
         check("nBikes", &[(0, 50), (1, 30), (2, 10)], PerhapsAmounts);
         check("Number of rings", &uniform, PerhapsAmounts);

@@ -10,6 +10,8 @@ use crate::cli::rows::quoted;
 
 /// A column with at least this many words in a value, on average, is text.
 const TEXT_WORDS_MIN: u64 = 3;
+/// What a column is that is left out since it numbers the rows.
+pub(super) const ROW_ID: &str = "a row id";
 /// With fewer rows, distinct values are no evidence of a row id.
 const ROW_ID_ROWS_MIN: u64 = 20;
 /// With fewer rows, a number that rises by one is no evidence of a row id.
@@ -34,8 +36,8 @@ pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) ->
         return Some("a copy of the target under other names".into());
     }
     match (column.counts_from, kind(column)) {
-        (Some(first), _) if n_rows >= ROW_NUMBER_ROWS_MIN => Some(format!(
-            "a row id ({first}, {}, {}, ...)",
+        (Some(first), _) if is_row_number(column, n_rows) => Some(format!(
+            "{ROW_ID} ({first}, {}, {}, ...)",
             first + 1,
             first + 2
         )),
@@ -45,10 +47,23 @@ pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) ->
                 && !column.distinct.has_repeated()
                 && (column.n_texts >= column.n_numbers || is_code(column)) =>
         {
-            Some("a row id (every value is distinct)".into())
+            let mut reason = format!("{ROW_ID} (every value is distinct)");
+            if column.times.are_unread() {
+                let hint = date_hint(&column.name);
+                reason += &format!("; dates of no one format? {hint}");
+            }
+            if let Some(marks) = mixed_marks(column) {
+                reason += &format!("; {marks}");
+            }
+            Some(reason)
         }
         _ => None,
     }
+}
+
+/// True for numbers that count the rows.
+pub(super) fn is_row_number(column: &ColumnStats, n_rows: u64) -> bool {
+    column.counts_from.is_some() && n_rows >= ROW_NUMBER_ROWS_MIN
 }
 
 /// The value that all rows share, or that they have none, as a reason.
@@ -197,6 +212,44 @@ pub(super) fn input(column: &ColumnStats) -> DraftInput {
     }
 }
 
+/// So many cells that are no number or no date.
+fn counted_cells(n: u64, noun: &str) -> String {
+    match n {
+        1 => format!("1 cell is no {noun} and is taken as a gap"),
+        n => format!("{n} cells are no {noun}s and are taken as gaps"),
+    }
+}
+
+/// A sentence about infinite numbers.
+fn infinities(column: &ColumnStats) -> Option<String> {
+    let cells = match column.n_infinite {
+        0 => return None,
+        1 => "1 cell is infinite and is taken as a gap".to_owned(),
+        n => format!("{n} cells are infinite and are taken as gaps"),
+    };
+    Some(cells)
+}
+
+/// A sentence about numbers with both decimal marks.
+fn mixed_marks(column: &ColumnStats) -> Option<String> {
+    let n_others = column.marks.n_only_there;
+    let is_mixed = column.n_numbers > 0 && n_others > 0 && n_others * 2 >= column.n_texts;
+    is_mixed.then(|| {
+        format!(
+            "{n_others} cells have another decimal mark than the {} other numbers of the column: write \
+             one mark throughout, since no reader can tell 1.234 from 1,234 in it",
+            column.n_numbers
+        )
+    })
+}
+
+/// The way on for a column of dates that no format reads.
+fn date_hint(name: &str) -> String {
+    format!(
+        "--as \"{name}=date:FORMAT\" names one, of digits and English months as in date:%d/%m/%Y"
+    )
+}
+
 /// Sentences about the values of a column.
 pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
     let mut remarks = Vec::new();
@@ -206,9 +259,12 @@ pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
             .map(|(token, n)| format!("{} ({n})", quoted(token)))
             .collect();
         let (n, tokens) = (column.n_texts, tokens.join(", "));
-        remarks.push(format!(
-            "{n} cells are no numbers and are taken as gaps: {tokens}"
-        ));
+        remarks.push(format!("{}: {tokens}", counted_cells(n, "number")));
+    }
+    match kind {
+        DraftKind::Number => remarks.extend(infinities(column)),
+        DraftKind::Category | DraftKind::Text => remarks.extend(mixed_marks(column)),
+        DraftKind::Time(_) | DraftKind::Vector(_) => {}
     }
     if *kind == DraftKind::Category && has_long(column) {
         remarks.push(format!(
@@ -220,14 +276,13 @@ pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
     if let DraftKind::Time(format) = kind
         && let (n @ 1.., cells) = column.times.strays(format)
     {
-        remarks.push(format!(
-            "{n} cells are no dates and are taken as gaps: {cells}"
-        ));
+        let cells_are = counted_cells(n, "date");
+        remarks.push(format!("{cells_are}: {cells}"));
     }
     if matches!(kind, DraftKind::Category | DraftKind::Text) && column.times.are_unread() {
         remarks.push(format!(
-            "dates of no format that is known here? --as \"{}=date:FORMAT\" names it, as in date:%d/%m/%Y",
-            column.name
+            "dates of no format that is known here? {}",
+            date_hint(&column.name)
         ));
     }
     if *kind == DraftKind::Number && column.n_percent > 0 {
@@ -298,10 +353,8 @@ mod tests {
             "Category, 2 distinct values, 0 gaps",
         );
         check(&["tcp", "", "tcp"], "Category, 2 distinct values, 0 gaps");
-        check(
-            &["1", "2", "inf"],
-            "Category, 1 of 3 values not a number, first \"inf\", 0 gaps",
-        );
+        check(&["1", "2", "inf"], "Number, 1 .. 2, 1 gaps");
+        check(&["1", "-Infinity", "inf", "5"], "Number, 1 .. 5, 2 gaps");
         check(
             &["where is it", "", "my card is lost"],
             "Text, 3.5 words on average, 0 gaps",

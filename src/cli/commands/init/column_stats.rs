@@ -10,9 +10,9 @@ use super::extremes::Extremes;
 use super::give_away::GiveAway;
 use super::hashed::Hashed;
 use super::marks::Marks;
-use super::target::Label;
+use super::target::{Label, TargetStats};
 use super::times::TimeCandidates;
-use crate::cli::rows::number::{Decimals, is_percent, loses_digits, number};
+use crate::cli::rows::number::{Decimals, is_infinite, is_percent, loses_digits, number};
 use crate::cli::rows::{Cell, quoted};
 
 /// Distinct values are counted one by one up to here, and on a sample beyond.
@@ -29,6 +29,8 @@ pub(super) struct ColumnStats {
     pub name: String,
     /// Rows with nothing, or with one of the usual tokens for it.
     pub n_gaps: u64,
+    /// Those of them with an infinite number.
+    pub n_infinite: u64,
     /// Rows with a finite number.
     pub n_numbers: u64,
     /// Rows with any other text.
@@ -75,12 +77,13 @@ pub(super) struct ColumnStats {
 }
 
 impl ColumnStats {
-    /// The statistics of a column that `n_rows` earlier rows do not have.
-    pub(super) fn new(name: &str, n_rows: u64, decimals: Decimals) -> ColumnStats {
+    /// The statistics of a column before the first row.
+    pub(super) fn new(name: &str, decimals: Decimals) -> ColumnStats {
         ColumnStats {
             name: name.to_owned(),
             decimals,
-            n_gaps: n_rows,
+            n_gaps: 0,
+            n_infinite: 0,
             n_numbers: 0,
             n_texts: 0,
             extremes: Extremes::default(),
@@ -108,9 +111,23 @@ impl ColumnStats {
     /// The same of a column whose kind may have been given.
     pub(super) fn given(mut self, choices: &[Choice]) -> ColumnStats {
         let chosen = choices.iter().find(|choice| choice.column == self.name);
-        if let Some(ChosenKind::Time(Some(format))) = chosen.map(|choice| &choice.kind) {
-            self.times = self.times.given(format);
-        }
+        self.times = match chosen.map(|choice| &choice.kind) {
+            Some(ChosenKind::Time(Some(format))) => self.times.given(format),
+            Some(ChosenKind::Time(None)) => self.times.chosen(),
+            _ => self.times,
+        };
+        self
+    }
+
+    /// The same of a column that the first `n_rows` rows do not have, as keys of JSON may come late: as
+    /// if it had stood there as a gap in each of them.
+    pub(super) fn absent_from(mut self, n_rows: u64, target: &TargetStats) -> ColumnStats {
+        let gap = hash("");
+        self.n_gaps += n_rows;
+        (0..n_rows.min(2)).for_each(|_| self.distinct.add(gap));
+        let classes = target.class_counts();
+        self.target_copy = TargetCopy::of_gaps(gap, target.n_rows(), classes.as_deref());
+        self.give_away.add_gaps(gap, classes.unwrap_or_default());
         self
     }
 
@@ -120,7 +137,12 @@ impl ColumnStats {
             Cell::Text(text) => text,
             Cell::List(values) => return self.add_list(row_index, values.len()),
         };
-        let number = number(text, self.decimals);
+        let is_infinite = is_infinite(text);
+        self.n_infinite += u64::from(is_infinite);
+        let number = match number(text, self.decimals) {
+            None if is_infinite => Some(f64::NAN),
+            number => number,
+        };
         match number {
             Some(number) if number.is_nan() => self.n_gaps += 1,
             Some(number) => self.add_number(number, text),
@@ -189,9 +211,12 @@ impl ColumnStats {
         self.times.add(text);
         if self.examples.len() < EXAMPLES {
             let end = trimmed.char_indices().nth(EXAMPLE_CHARS);
-            let shown = end.map_or(trimmed, |(end, _)| &trimmed[..end]);
-            if self.examples.iter().all(|known| known != shown) {
-                self.examples.push(shown.to_owned());
+            let shown = match end {
+                Some((end, _)) => format!("{}...", &trimmed[..end]),
+                None => trimmed.to_owned(),
+            };
+            if !self.examples.contains(&shown) {
+                self.examples.push(shown);
             }
         }
     }
@@ -264,6 +289,20 @@ impl Default for TargetCopy {
 }
 
 impl TargetCopy {
+    /// The comparison after `n_rows` rows with a target and gaps beside it, with the number of rows of
+    /// each class, if they are counted.
+    fn of_gaps(gap: u64, n_rows: u64, classes: Option<&[u32]>) -> TargetCopy {
+        let mut copy = TargetCopy::default();
+        if n_rows > 0 {
+            copy.n_rows = n_rows as usize;
+            copy.is_equal = false;
+            copy.is_renaming = matches!(classes, Some([_]));
+            copy.value_of_class.push(gap);
+            copy.values.insert(gap);
+        }
+        copy
+    }
+
     fn add(&mut self, label: &Label, text: &str, number: Option<f64>, hash: u64) {
         self.n_rows += 1;
         let same_number = number.is_some() && number == label.number;
@@ -276,7 +315,7 @@ impl TargetCopy {
                     self.value_of_class.push(hash);
                     self.values.insert(hash)
                 }
-                Some(class) => self.value_of_class[class] == hash,
+                Some(class) => self.value_of_class.get(class) == Some(&hash),
             };
         }
     }
@@ -298,4 +337,50 @@ fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::cli::commands::init::tests::drafted;
+
+    /// The inputs and the excluded columns of rows in which the key `b` comes from `start` on, or
+    /// stands as null before.
+    fn fate(start: usize, of_row: &dyn Fn(usize) -> [String; 2], as_null: bool) -> String {
+        let mut text = String::new();
+        for row in 0..60 {
+            let [b, y] = of_row(row);
+            let b = match (row >= start, as_null) {
+                (true, _) => format!(",\"b\":{b}"),
+                (false, true) => ",\"b\":null".to_owned(),
+                (false, false) => String::new(),
+            };
+            writeln!(text, "{{\"a\":{},\"y\":{y}{b}}}", row * 7 % 31).unwrap();
+        }
+        let draft = drafted(&text, None).unwrap();
+        let inputs = draft.inputs.iter().map(|input| (&input.name, input.n_gaps));
+        let inputs: Vec<_> = inputs.collect();
+        let excluded: Vec<String> = draft.excluded.iter().map(ToString::to_string).collect();
+        format!("{inputs:?} {excluded:?}")
+    }
+
+    #[test]
+    fn a_key_that_comes_late_is_a_gap_before() {
+        let check = |of_row: &dyn Fn(usize) -> [String; 2]| {
+            for start in [1, 2, 3, 5, 20, 40] {
+                assert_eq!(
+                    fate(start, of_row, false),
+                    fate(start, of_row, true),
+                    "{start}"
+                );
+            }
+        };
+        let named = |n: usize| format!("\"{}\"", ["up", "down", "left"][n]);
+        check(&|row| [(row % 5).to_string(), named(row / 3 % 3)]);
+        check(&|row| [named(row % 3), named(row % 3)]);
+        check(&|row| [named(row / 20), named(row / 20)]);
+        check(&|row| [row.to_string(), format!("{row}.5")]);
+        check(&|row| [format!("[{row},1]"), named(row % 2)]);
+    }
 }

@@ -65,6 +65,14 @@ impl GiveAway {
         }
     }
 
+    /// Adds rows with a gap, by the number of them of each class.
+    pub(super) fn add_gaps(&mut self, gap: u64, n_rows: Vec<u32>) {
+        if n_rows.iter().any(|n| *n > 0) {
+            self.n_classes.clone_from(&n_rows);
+            self.by_value.insert(gap, n_rows);
+        }
+    }
+
     /// The share of rows whose class the column alone tells, if it is nearly all.
     pub(super) fn of_classes(&self) -> Option<f64> {
         let n: u32 = self.n_classes.iter().sum();

@@ -60,8 +60,11 @@ impl LoggedColumn {
     /// Refuses a list, and counts a value out of range: such a row is not learned.
     pub(super) fn check(&mut self, row: &Row) -> anyhow::Result<()> {
         let (line, name) = (row.line, quoted(&self.name));
-        let Cell::Text(text) = &row.cells[self.column] else {
-            bail!("line {line}: column {name}: a list, expected one value");
+        // A key of JSON may come later.
+        let text = match row.cells.get(self.column) {
+            Some(Cell::Text(text)) => text.as_str(),
+            Some(Cell::List(_)) => bail!("line {line}: column {name}: a list, expected one value"),
+            None => "",
         };
         if !number(text, self.decimals).is_some_and(self.is_in_range) {
             let (text, range) = (quoted(text), self.range);

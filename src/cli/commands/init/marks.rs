@@ -48,7 +48,7 @@ impl Marks {
 
     /// Adds a text that is no number by the decimal mark in use.
     pub(super) fn add_text(&mut self, text: &str, decimals: Decimals) {
-        if self.n_only_here == 0 && text.contains(['.', ',']) {
+        if text.contains(['.', ',']) {
             self.n_only_there += u64::from(finite(text, decimals.other()).is_some());
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{bail, ensure};
 
 use super::choice::{Choice, ChosenKind};
-use super::column::{constant, exclusion_reason, input, remarks};
+use super::column::{ROW_ID, constant, exclusion_reason, input, is_row_number, remarks};
 use super::column_stats::ColumnStats;
 use super::description::{shown, shown_range};
 use super::draft::{DraftInput, DraftKind, ExcludedColumn, Task};
@@ -85,7 +85,35 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
             },
         }
     }
+    if selection.inputs.is_empty() && task == Task::Regression {
+        take_index(&mut selection, stats, n_rows);
+    }
     Ok(selection)
+}
+
+/// Takes a column of row numbers as an input, where nothing else stands beside the value: the rows are
+/// a series.
+fn take_index(selection: &mut Selection, stats: &[ColumnStats], n_rows: u64) {
+    let is_index = |excluded: &ExcludedColumn| {
+        let mut columns = stats.iter();
+        let column = columns.find(|column| column.name == excluded.name);
+        column.filter(|column| is_row_number(column, n_rows) && excluded.reason.starts_with(ROW_ID))
+    };
+    // The row numbers that a program adds have no name.
+    let indexes = selection.excluded.iter().enumerate();
+    let indexes = indexes.filter_map(|(place, excluded)| Some((place, is_index(excluded)?)));
+    let named = indexes.min_by_key(|(_, column)| column.name.starts_with("column_"));
+    let Some((place, column)) = named else {
+        return;
+    };
+    selection.excluded.remove(place);
+    let range = shown_range(column.range);
+    selection.inputs.push(DraftInput {
+        kind: DraftKind::Number,
+        reason: format!("{range}, numbers of rows, and nothing else beside the target: a series"),
+        n_gaps: 0,
+        ..input(column)
+    });
 }
 
 /// Refuses a column of dates whose day and month no value tells apart.
@@ -168,9 +196,8 @@ fn add_sentinels(input: &mut DraftInput, column: &ColumnStats, sentinels: &[(f64
             }
         }
         DraftKind::Time(_) => {
-            if let Some((text, n)) = column.times.sentinel() {
-                take(text.to_owned(), n);
-            }
+            let found = column.times.sentinels();
+            found.into_iter().for_each(|(text, n)| take(text, n));
         }
         _ => {}
     }

@@ -13,6 +13,28 @@ const REPEATS_MIN: u64 = 3;
 /// Numbers of an end that may stand for none.
 const OF_AN_END_MAX: usize = 2;
 
+/// The ends of whole numbers of 16 and 32 bits, of single and double floats: no value of a kind that
+/// was measured.
+const LIMITS: [f64; 10] = [
+    32_767.0,
+    -32_768.0,
+    65_535.0,
+    2_147_483_647.0,
+    -2_147_483_648.0,
+    4_294_967_295.0,
+    3.402_823_466_385_288_6e38,
+    -3.402_823_466_385_288_6e38,
+    f64::MAX,
+    f64::MIN,
+];
+
+/// Times the range of all other numbers that a number of no special form stands apart from them.
+const FAR: f64 = 5.0;
+/// Rows that make such a number repeat; they are one in a hundred as well.
+const FAR_REPEATS_MIN: u64 = 5;
+/// Other numbers without which their range says little.
+const OTHERS_MIN: usize = 6;
+
 /// The sentinels of columns, by the keys of these, with how often each comes.
 pub(super) fn sentinels(columns: &[(usize, &Extremes, u64)]) -> BTreeMap<usize, Vec<(f64, u64)>> {
     let of = |known: &BTreeSet<u64>| -> BTreeMap<usize, Vec<(f64, u64)>> {
@@ -40,6 +62,9 @@ fn of_column(extremes: &Extremes, n_values: u64, known: &BTreeSet<u64>) -> Vec<(
             continue;
         };
         let spread = last.0 - first.0;
+        let others = low.iter().skip(n_low).chain(high.iter().skip(n_high));
+        let in_range = others.filter(|(value, _)| (first.0..=last.0).contains(value));
+        let others: BTreeSet<u64> = in_range.map(|(value, _)| value.to_bits()).collect();
         let below = low[..n_low].iter().map(|end| (end, first.0));
         let above = high[..n_high].iter().map(|end| (end, last.0));
         let mut ends = below.chain(above).map(|(&(value, n), next)| End {
@@ -47,6 +72,7 @@ fn of_column(extremes: &Extremes, n_values: u64, known: &BTreeSet<u64>) -> Vec<(
             n,
             next,
             spread,
+            n_others: others.len(),
         });
         if spread > 0.0 && ends.all(|end| end.is_sentinel(n_values) || end.is_known(known)) {
             let found = low[..n_low].iter().chain(&high[..n_high]);
@@ -64,6 +90,8 @@ struct End {
     next: f64,
     /// The distance between the numbers that stand for themselves.
     spread: f64,
+    /// Those that are known, of both ends.
+    n_others: usize,
 }
 
 impl End {
@@ -86,8 +114,18 @@ impl End {
         let is_round = is_nines(self.value) || self.value % 100.0 == 0.0;
         let is_often = self.n * 100 >= n_values && is_alone && is_round;
         let is_apart = self.distance() > self.spread;
-        is_apart && (is_nines(self.value) || is_alone && is_round)
+        let is_special = is_nines(self.value) || LIMITS.contains(&self.value);
+        is_apart && (is_special || is_alone && is_round)
             || is_often && self.distance() > 0.25 * self.spread
+            || self.is_far(n_values)
+    }
+
+    /// True if it repeats so far from all others that it is no end of them. Nothing is a value.
+    fn is_far(&self, n_values: u64) -> bool {
+        let repeats =
+            self.n >= FAR_REPEATS_MIN && self.n * 100 >= n_values && self.n * 2 <= n_values;
+        let is_far = self.distance() > FAR * self.spread;
+        repeats && is_far && self.n_others >= OTHERS_MIN && self.value != 0.0
     }
 }
 
@@ -161,6 +199,75 @@ mod tests {
         assert_eq!(found(&[&once]), [Vec::<f64>::new()]);
         let days = |row: u32| f64::from(row % 100) * 10.0 - 1.0;
         assert_eq!(found(&[&days]), [Vec::<f64>::new()]);
+    }
+
+    #[test]
+    fn a_number_of_any_form_is_a_sentinel_far_from_all_others() {
+        let wave = |row: u32| f64::from(row * 7 % 41) / 20.0 - 1.0;
+        let with = |value: f64| move |row: u32| if row % 50 == 3 { value } else { wave(row) };
+        for value in [
+            1e6,
+            1e10,
+            -1e30,
+            888.0,
+            99.0,
+            -88.0,
+            -9998.0,
+            65_535.0,
+            -32_768.0,
+            2_147_483_647.0,
+            f64::MAX,
+        ] {
+            assert_eq!(found(&[&with(value)]), [[value]]);
+        }
+        // Limits stand for none among wide values, too, and other numbers do not.
+        let wide = |value: f64| {
+            move |row: u32| match row % 50 {
+                3 => value,
+                _ => f64::from(row * 37 % 500) * 40.0,
+            }
+        };
+        assert_eq!(found(&[&wide(65_535.0)]), [[65_535.0]]);
+        assert_eq!(found(&[&wide(50_000.0)]), [Vec::<f64>::new()]);
+    }
+
+    #[test]
+    fn heavy_tails_counts_and_ends_of_scales_are_values() {
+        let uniform = |row: u32| f64::from(row * 193 % 499 + 1) / 500.0;
+        let normal = move |row: u32| -> f64 {
+            (0..6).map(|n| uniform(row * 31 + n * 7919)).sum::<f64>() - 3.0
+        };
+        let check = |column: &dyn Fn(u32) -> f64| {
+            assert_eq!(found(&[column]), [Vec::<f64>::new()]);
+        };
+        let log_normal = move |row: u32| (100.0 * (2.0 * normal(row)).exp()).round();
+        check(&log_normal);
+        check(&|row| if row % 3 == 0 { log_normal(row) } else { 0.0 });
+        check(&|row| {
+            if row % 10 == 0 {
+                1000.0 + f64::from(row % 100)
+            } else {
+                0.0
+            }
+        });
+        check(&|row| log_normal(row).min(300.0));
+        check(&|row| (50.0 + 30.0 * normal(row)).clamp(0.0, 100.0).round());
+        // Counts with one value far out, which repeats.
+        check(&|row| {
+            if row % 60 == 0 {
+                40.0
+            } else {
+                f64::from(row % 11)
+            }
+        });
+        check(&|row| {
+            if row % 20 == 0 {
+                1000.0
+            } else {
+                f64::from(row % 3)
+            }
+        });
+        check(&|row| f64::from(row % 2));
     }
 
     #[test]

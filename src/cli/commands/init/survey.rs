@@ -48,9 +48,7 @@ impl Survey {
         let mut rows = Rows::open(path, options)?;
         let decimals = rows.form().decimals;
         let mut notes = rows.notes();
-        if rows.looks_like_data() {
-            notes.push(LOOKS_LIKE_DATA.to_owned());
-        }
+        notes.extend(rows.looks_like_data().then(|| LOOKS_LIKE_DATA.to_owned()));
         let of_file = || shown(path);
         let (name, _) = goal.target();
         let target_index = rows.column(name).with_context(of_file)?;
@@ -70,7 +68,10 @@ impl Survey {
             // Keys of JSON may come later.
             let new = rows.columns().iter().enumerate().skip(n_known);
             let new = new.filter(|(index, _)| is_feature(*index, &logged));
-            let begun = |name: &String| ColumnStats::new(name, n_rows, decimals).given(choices);
+            let begun = |name: &String| {
+                let column = ColumnStats::new(name, decimals).given(choices);
+                column.absent_from(n_rows, &target)
+            };
             stats.extend(new.map(|(index, name)| (index, begun(name))));
             n_known = rows.columns().len();
             for logged in &mut logged {
@@ -86,9 +87,8 @@ impl Survey {
         }
         notes.extend(rows.closing_notes().into_iter().chain(unusable.notes()));
         notes.extend(logged.iter().filter_map(LoggedColumn::remark));
-        if n_rows == 0 && unusable.n_rows() > 0 {
-            bail!("{}", unusable.notes().join("; "));
-        }
+        let is_unusable = n_rows == 0 && unusable.n_rows() > 0;
+        ensure!(!is_unusable, "{}", unusable.notes().join("; "));
         ensure!(n_rows > 0, "{}: no rows below the header", of_file());
         Ok(Survey {
             stats: stats.into_iter().map(|(_, column)| column).collect(),

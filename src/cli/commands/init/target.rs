@@ -158,6 +158,20 @@ impl TargetStats {
         Some(class)
     }
 
+    /// The number of rows with a value.
+    pub(super) fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// The number of rows of each class; none where there are too many classes.
+    pub(super) fn class_counts(&self) -> Option<Vec<u32>> {
+        let n_rows =
+            |spellings: &Vec<(String, u64)>| spellings.iter().map(|(_, n)| *n as u32).sum();
+        self.excess
+            .is_none()
+            .then(|| self.labels.iter().map(n_rows).collect())
+    }
+
     /// The header of its column.
     pub(super) fn header(&self) -> &str {
         &self.header
@@ -414,10 +428,16 @@ mod tests {
             "Bandit, given; target \"y\": 2 distinct values, not numeric",
         );
         check(
-            &numbered("", 20),
+            &[numbered("", 20), numbered("", 20)].concat(),
             None,
             "Classification, target \"y\": 20 distinct integers, taken as names; --task regression if \
              they are amounts",
+        );
+        check(
+            &numbered("", 20),
+            None,
+            "Regression, target \"y\": numbers, 0 .. 19, few and whole, as amounts are; --task \
+             classification if they are names",
         );
         let sales = [15, 8, 4, 2, 1, 1].into_iter().zip(0..);
         let sales = sales.flat_map(|(n, value)| vec![format!("{value}"); 4 * n]);

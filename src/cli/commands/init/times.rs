@@ -3,90 +3,43 @@
 //! Invariant: a format is chosen only if it reads nearly every value; where two read them all and
 //! differ, none is.
 
+#[cfg(test)]
+mod tests;
+
+use super::time_formats::{Evidence, formats, is_epoch, is_of_day, is_of_digits};
+use crate::cli::rows::quoted;
 use perennial::model::TimeFormat;
 
-use crate::cli::rows::quoted;
-
-/// Formats of a date, the likelier first; the empty one is RFC 3339.
-const DATES: [&str; 27] = [
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%d.%m.%Y",
-    "%Y/%m/%d",
-    "%Y.%m.%d",
-    "%d/%m/%y",
-    "%m/%d/%y",
-    "%d.%m.%y",
-    "%d-%m-%y",
-    "%m-%d-%y",
-    "%d-%b-%Y",
-    "%d-%b-%y",
-    "%d %b %Y",
-    "%d %b %y",
-    "%b %d, %Y",
-    "%b %d %Y",
-    "%b %Y",
-    "%b-%Y",
-    "%b-%y",
-    "%m/%Y",
-    "%YQ%q",
-    "%Y-Q%q",
-    "%Y Q%q",
-    "%Y%m%dT%H%M%S",
-    "%a %b %d %H:%M:%S %Y",
-];
-/// Formats of the time behind a date.
-const CLOCKS: [&str; 10] = [
-    "",
-    " %H:%M",
-    " %H:%M:%S",
-    " %I:%M %p",
-    " %I:%M:%S %p",
-    "T%H:%M:%S",
-    " %H.%M.%S",
-    " %H.%M",
-    "T%H:%M",
-    " %H:%M:%S %z",
-];
-/// Formats of mails and of web servers.
-const LOGGED: [&str; 3] = [
-    "%a, %d %b %Y %H:%M:%S %z",
-    "%d/%b/%Y:%H:%M:%S %z",
-    "[%d/%b/%Y:%H:%M:%S %z]",
-];
-/// Formats of a time of day, and of columns whose name says that they hold dates.
-const ALONE: [&str; 5] = ["", "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M %p"];
-/// Formats of plain digits, for columns of such a name.
-const DIGITS: [&str; 3] = ["%Y%m%d", "%s", "%Q"];
 /// Formats that are followed at a time.
-const FORMATS_MAX: usize = 8;
+const FORMATS_MAX: usize = 16;
 /// Distinct cells of a format that it does not read, at most, that are kept.
 const STRAYS_MAX: usize = 5;
 /// Values among which a new format may turn up.
-const SEEDING: u64 = 50;
-/// Dates that stand for no date.
-const SENTINELS: [&str; 5] = [
-    "1900-01-01",
-    "9999-12-31",
-    "1899-12-30",
-    "0001-01-01",
-    "01/01/1900",
-];
-/// Seconds that set a sentinel apart from the other dates: 20 years.
-const APART_US: i64 = 20 * 365 * 24 * 3600 * 1_000_000;
+const SEEDING: usize = 50;
+/// Values of plain digits that prove that they are dates, where the header does not say so.
+const PROOF: u64 = 20;
+/// Texts that stand for no date under any format.
+const ZERO_DATES: [&str; 4] = ["0000-00-00", "00/00/0000", "00.00.0000", "0000/00/00"];
+/// Days since 1970 that stand for no date where they repeat far from all others: 0001-01-01,
+/// 1899-12-30, 1899-12-31, 1900-01-01, 1970-01-01 and 9999-12-31.
+const SENTINEL_DAYS: [i64; 6] = [-719_162, -25_569, -25_568, -25_567, 0, 2_932_896];
+const DAY_US: i64 = 24 * 3600 * 1_000_000;
+/// Microseconds that set a sentinel apart from the other dates: 20 years.
+const APART_US: i64 = 20 * 365 * DAY_US;
+/// Times that one reading has to span for each of another, which is then the right one.
+const SPAN_RATIO: i64 = 4;
 
 /// The formats that the values of a column may have.
 #[derive(Default)]
 pub(super) struct TimeCandidates {
     candidates: Vec<Candidate>,
     n_values: u64,
-    is_named_date: bool,
-    /// The first values, while there is no format.
-    unread: Strays,
-    /// A sentinel with its number.
-    sentinel: Option<(String, u64)>,
+    evidence: Evidence,
+    /// The first values.
+    first: Vec<String>,
+    /// Values that stand for no date under any format.
+    zeros: Strays,
+    n_zeros: u64,
 }
 
 /// Distinct cells, each with how often it comes; those beyond [`STRAYS_MAX`] are not kept.
@@ -131,7 +84,8 @@ impl Strays {
 
 struct Candidate {
     format: TimeFormat,
-    written: String,
+    /// The moments that a column of its evidence may have.
+    plausible: std::ops::Range<i64>,
     n: u64,
     /// The first and the last moment but for sentinels.
     range: Option<(i64, i64)>,
@@ -139,6 +93,8 @@ struct Candidate {
     moments: u64,
     /// The cells that it does not read.
     strays: Strays,
+    /// Moments that may stand for none, each with its text and how often it comes.
+    sentinels: Vec<(i64, String, u64)>,
 }
 
 /// What the values of a column say.
@@ -154,18 +110,22 @@ pub(super) enum TimesFound {
 impl TimeCandidates {
     /// No value yet, of a column of this name.
     pub(super) fn new(name: &str) -> TimeCandidates {
-        let name = name.to_lowercase();
-        let words = ["date", "time", "timestamp", "day", "datum", "epoch", "utc"];
         TimeCandidates {
-            is_named_date: words.iter().any(|word| name.contains(word)),
+            evidence: Evidence::of_header(name),
             ..TimeCandidates::default()
         }
+    }
+
+    /// The same where the author has said that they are dates.
+    pub(super) fn chosen(mut self) -> TimeCandidates {
+        self.evidence = Evidence::Author;
+        self
     }
 
     /// The same where the author has named the format, empty for RFC 3339.
     pub(super) fn given(mut self, written: &str) -> TimeCandidates {
         if let Some(format) = TimeFormat::parse(written) {
-            let candidate = Candidate::new(format, written.to_owned());
+            let candidate = Candidate::new(format, Evidence::Author);
             self.candidates.push(candidate);
         }
         self
@@ -174,140 +134,225 @@ impl TimeCandidates {
     /// Adds the next value that is no gap.
     pub(super) fn add(&mut self, text: &str) {
         self.n_values += 1;
-        if self.candidates.is_empty() && self.n_values > SEEDING {
+        let is_early = self.n_values <= SEEDING as u64;
+        if self.candidates.is_empty() && !is_early {
             return;
         }
         let text = text.trim();
-        if let Some(sentinel) = SENTINELS.iter().find(|date| text.starts_with(**date)) {
-            let known = self.sentinel.get_or_insert_with(|| (text.to_owned(), 0));
-            known.1 += u64::from(known.0.starts_with(*sentinel));
-            self.candidates
-                .iter_mut()
-                .for_each(|candidate| candidate.n += 1);
+        if ZERO_DATES.iter().any(|zero| text.starts_with(zero)) {
+            self.n_zeros += 1;
+            self.zeros.add(text);
             return;
         }
         let mut is_read = false;
         for candidate in &mut self.candidates {
-            match candidate.format.read_as_written(text, 0) {
-                Some(time) => {
-                    is_read = true;
-                    candidate.add(time);
-                }
-                None => candidate.strays.add(text),
-            }
+            is_read |= candidate.take(text);
         }
-        if !is_read && self.n_values <= SEEDING {
-            if may_be_time(text) {
-                self.seed(text);
-            }
-            self.unread.add(text);
+        if is_early && !is_read && may_be_time(text) {
+            self.seed(text);
+        }
+        if is_early {
+            self.first.push(text.chars().take(100).collect());
         }
     }
 
-    /// Takes up the formats that read a value.
+    /// Takes up the formats that read a value; each reads the values before it, too.
     fn seed(&mut self, text: &str) {
-        let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let alone = ALONE.iter().map(|format| (*format).to_owned());
-        let dated = DATES
-            .iter()
-            .flat_map(|date| CLOCKS.iter().map(move |clock| format!("{date}{clock}")));
-        let logged = LOGGED.iter().map(|format| (*format).to_owned());
-        let digits = DIGITS.iter().map(|format| (*format).to_owned());
-        let formats: Vec<String> = match (is_digits, self.is_named_date) {
-            (true, true) => digits.collect(),
-            (true, false) => Vec::new(),
-            _ => alone.chain(logged).chain(dated).collect(),
-        };
-        for written in formats {
-            let format = match written.as_str() {
-                "" => TimeFormat::default(),
-                written => TimeFormat::parse(written).expect("the table has known directives"),
-            };
-            let time = format.read_as_written(text, 0);
-            let time = time.filter(|time| !is_digits || is_recent(*time));
-            let is_known = self.candidates.iter().any(|known| known.written == written);
-            if let Some(time) = time
-                && self.candidates.len() < FORMATS_MAX
-                && !is_known
-            {
-                let mut candidate = Candidate::new(format, written);
-                candidate.strays = self.unread.clone();
-                candidate.add(time);
+        for format in formats(text, self.evidence) {
+            let is_known = |known: &Candidate| known.format == *format;
+            if self.candidates.len() == FORMATS_MAX || self.candidates.iter().any(is_known) {
+                continue;
+            }
+            if format.read_as_written(text, 0).is_none() {
+                continue;
+            }
+            let mut candidate = Candidate::new(format.clone(), self.evidence);
+            self.first.iter().for_each(|text| _ = candidate.take(text));
+            if candidate.take(text) {
                 self.candidates.push(candidate);
             }
         }
     }
 
+    /// The number of values that are no zeros.
+    fn n_dates(&self) -> u64 {
+        self.n_values - self.n_zeros
+    }
+
+    /// The candidates that read the most values, and nearly all of them.
+    fn best(&self) -> Vec<&Candidate> {
+        let most = self.candidates.iter().map(|candidate| candidate.n).max();
+        let most = most.unwrap_or(0);
+        let n_strays = self.n_dates() - most;
+        let is_best = |candidate: &&Candidate| {
+            candidate.n == most && candidate.strays.are_few(n_strays, self.n_dates())
+        };
+        let mut best: Vec<&Candidate> = self.candidates.iter().filter(is_best).collect();
+        if self.evidence == Evidence::Values {
+            let is_proved = |candidate: &&Candidate| {
+                let is_alone = !is_of_digits(candidate.format.written());
+                is_alone || self.n_values >= PROOF && candidate.n == self.n_values
+            };
+            best.retain(is_proved);
+        }
+        best.retain(|candidate| !candidate.is_epoch() || candidate.range.is_some());
+        // Digits that are a date are no seconds, and seconds that are recent no milliseconds.
+        if best.iter().all(|candidate| candidate.is_epoch()) {
+            let recent = best.iter().position(|candidate| candidate.is_recent());
+            best = best.split_off(recent.unwrap_or(0).min(best.len()));
+            best.truncate(1);
+        } else {
+            best.retain(|candidate| !candidate.is_epoch());
+        }
+        if let Some(narrow) = narrowest(&best) {
+            best = vec![narrow];
+        }
+        best
+    }
+
     /// The format of the column.
     pub(super) fn found(&self) -> TimesFound {
-        let most = self.candidates.iter().map(|candidate| candidate.n).max();
-        let Some(most) = most else {
+        let best = self.best();
+        let Some(first) = best.first() else {
             return TimesFound::None;
         };
-        let n_strays = self.n_values - most;
-        let is_best = |candidate: &&Candidate| {
-            candidate.n == most && candidate.strays.are_few(n_strays, self.n_values)
-        };
-        let mut best = self.candidates.iter().filter(is_best);
-        let Some(first) = best.next() else {
-            return TimesFound::None;
-        };
-        if let Some(second) = best.find(|other| other.moments != first.moments) {
-            return TimesFound::Ambiguous(first.written.clone(), second.written.clone());
+        let written = |candidate: &Candidate| candidate.format.written().to_owned();
+        let other = best.iter().find(|other| other.moments != first.moments);
+        match other {
+            Some(second) => TimesFound::Ambiguous(written(first), written(second)),
+            None => TimesFound::Format(written(first), first.shown_range()),
         }
-        TimesFound::Format(first.written.clone(), first.shown_range())
     }
 
     /// The number of cells that a format does not read, and some of them for a message.
     pub(super) fn strays(&self, written: &str) -> (u64, String) {
         let mut candidates = self.candidates.iter();
-        let found = candidates.find(|candidate| candidate.written == written);
+        let found = candidates.find(|candidate| candidate.format.written() == written);
         found.map_or((0, String::new()), |candidate| {
-            (self.n_values - candidate.n, candidate.strays.shown())
+            (self.n_dates() - candidate.n, candidate.strays.shown())
         })
     }
 
-    /// True where a name says dates, and the values have digits that no format reads.
+    /// True where the header says dates, or the values look like them, and no format reads them.
     pub(super) fn are_unread(&self) -> bool {
-        let has_digit = |(cell, _): &(String, u64)| cell.contains(|c: char| c.is_ascii_digit());
-        self.is_named_date
-            && self.candidates.is_empty()
-            && !self.unread.cells.is_empty()
-            && self.unread.cells.iter().all(has_digit)
+        let has_digit = |text: &String| text.contains(|c: char| c.is_ascii_digit());
+        let looks = |text: &String| looks_like_date(text);
+        let is_number = |text: &String| text.parse::<f64>().is_ok();
+        let is_named = self.evidence != Evidence::Values;
+        !self.first.is_empty()
+            && self.found() == TimesFound::None
+            && !self.first.iter().all(is_number)
+            && (is_named && self.first.iter().all(has_digit) || self.first.iter().all(looks))
     }
 
-    /// A date that stands for none: it repeats, far from all others.
-    pub(super) fn sentinel(&self) -> Option<(&str, u64)> {
-        let (text, n) = self.sentinel.as_ref()?;
-        let first = self.candidates.first()?;
-        let time = first.format.read_as_written(text, 0)?;
-        let is_apart = first
-            .range
-            .is_none_or(|(min, max)| time < min - APART_US || time > max.saturating_add(APART_US));
-        (*n >= 3 && is_apart).then_some((text, *n))
+    /// Dates that stand for none, each with how often it comes: those of zeros, and those that repeat
+    /// far from all others.
+    pub(super) fn sentinels(&self) -> Vec<(String, u64)> {
+        let mut found = self.zeros.cells.clone();
+        for first in self.best().into_iter().take(1) {
+            let apart = first.sentinels.iter().filter(|one| first.is_apart(one));
+            found.extend(apart.map(|(_, text, n)| (text.clone(), *n)));
+        }
+        found
     }
 
     /// True if all values are one.
     pub(super) fn is_constant(&self) -> bool {
-        let first = self.candidates.first();
-        first.is_some_and(|first| first.range.is_none_or(|(min, max)| min == max))
+        let is_one = |first: &&Candidate| {
+            let n_others = first.sentinels.len();
+            match first.range {
+                None => n_others <= 1,
+                Some((min, max)) => {
+                    min == max && first.sentinels.iter().all(|one| first.is_apart(one))
+                }
+            }
+        };
+        self.best().first().is_some_and(is_one)
     }
 }
 
 impl Candidate {
-    fn new(format: TimeFormat, written: String) -> Candidate {
+    fn new(format: TimeFormat, evidence: Evidence) -> Candidate {
+        let written = format.written();
+        let plausible = match evidence {
+            Evidence::Author => i64::MIN..i64::MAX,
+            _ if is_epoch(written) => year(1990)..year(2100),
+            Evidence::Header if is_of_digits(written) => year(1800)..year(2200),
+            Evidence::Values if is_of_digits(written) => year(1900)..year(2100),
+            _ => i64::MIN..i64::MAX,
+        };
         Candidate {
             format,
-            written,
+            plausible,
             n: 0,
             range: None,
             moments: 0,
             strays: Strays::default(),
+            sentinels: Vec::new(),
         }
     }
 
+    fn is_epoch(&self) -> bool {
+        is_epoch(self.format.written())
+    }
+
+    /// True if all its moments are of our time.
+    fn is_recent(&self) -> bool {
+        let recent = year(1990)..year(2100);
+        self.range
+            .is_some_and(|(min, max)| recent.contains(&min) && recent.contains(&max))
+    }
+
+    /// Takes a value; false for one that it does not read.
+    fn take(&mut self, text: &str) -> bool {
+        let time = self.format.read(text, 0);
+        let is_read = time.is_some_and(|time| {
+            let is_sentinel = self.note_sentinel(time, text);
+            let is_plausible = self.plausible.contains(&time);
+            if !is_sentinel && is_plausible {
+                self.add(time);
+            }
+            is_sentinel || is_plausible
+        });
+        if is_read {
+            self.n += 1;
+        } else {
+            self.strays.add(text);
+        }
+        is_read
+    }
+
+    /// Counts a moment that may stand for none; false for any other, and for one too many.
+    fn note_sentinel(&mut self, time: i64, text: &str) -> bool {
+        let written = self.format.written();
+        let is_one = SENTINEL_DAYS.contains(&time.div_euclid(DAY_US));
+        // Seconds of the first day may be any small numbers.
+        if !is_one || is_of_day(written) || is_epoch(written) && time != 0 {
+            return false;
+        }
+        let known = self
+            .sentinels
+            .iter()
+            .position(|(_, known, _)| known == text);
+        match known {
+            Some(place) => self.sentinels[place].2 += 1,
+            None if self.sentinels.len() < STRAYS_MAX => {
+                self.sentinels.push((time, text.to_owned(), 1));
+            }
+            None => return false,
+        }
+        true
+    }
+
+    /// True if a moment that may stand for none repeats, far from all others.
+    fn is_apart(&self, (time, _, n): &(i64, String, u64)) -> bool {
+        let is_far = self.range.is_none_or(|(min, max)| {
+            *time < min.saturating_sub(APART_US) || *time > max.saturating_add(APART_US)
+        });
+        *n >= 3 && is_far
+    }
+
     fn add(&mut self, time: i64) {
-        self.n += 1;
         let (min, max) = self.range.unwrap_or((time, time));
         self.range = Some((min.min(time), max.max(time)));
         let mixed = (self.moments ^ time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -315,146 +360,63 @@ impl Candidate {
     }
 
     fn shown_range(&self) -> String {
-        let Some((min, max)) = self.range else {
+        let ends = self.range.into_iter().flat_map(|(min, max)| [min, max]);
+        let near = self.sentinels.iter().filter(|one| !self.is_apart(one));
+        let times: Vec<i64> = ends.chain(near.map(|(time, ..)| *time)).collect();
+        let (Some(min), Some(max)) = (times.iter().min(), times.iter().max()) else {
             return "no times".to_owned();
         };
-        let shown = |time| perennial::model::rfc_3339_of(time).replace("T00:00:00Z", "");
+        let shown = |time: &i64| perennial::model::rfc_3339_of(*time).replace("T00:00:00Z", "");
         format!("{} .. {}", shown(min), shown(max))
     }
 }
 
-/// Seconds since 1970 are no other number: from 1990 to 2100.
-fn is_recent(time: i64) -> bool {
-    (631_152_000_000_000..4_102_444_800_000_000).contains(&time)
+/// The moment at which a year begins, to a day.
+fn year(year: i64) -> i64 {
+    (year - 1970) * 31_556_952 * 1_000_000
+}
+
+/// The one reading of plain digits whose times lie far closer together than those of all others, if
+/// there are several.
+fn narrowest<'a>(best: &[&'a Candidate]) -> Option<&'a Candidate> {
+    let span = |candidate: &Candidate| {
+        let (min, max) = candidate.range?;
+        (candidate.n >= PROOF).then(|| max.saturating_sub(min))
+    };
+    let is_of_digits = |candidate: &&Candidate| is_of_digits(candidate.format.written());
+    let narrow = best.iter().min_by_key(|candidate| span(candidate))?;
+    let least = span(narrow)?;
+    let is_far = |other: &&Candidate| {
+        other.moments == narrow.moments || span(other).is_some_and(|span| span / SPAN_RATIO > least)
+    };
+    (best.iter().all(is_of_digits) && best.iter().all(is_far)).then_some(*narrow)
 }
 
 /// True if a text has digits, and something that parts them or enough of them.
 fn may_be_time(text: &str) -> bool {
     let n_digits = text.bytes().filter(u8::is_ascii_digit).count();
-    (3..=24).contains(&n_digits) && text.len() <= 40
+    (1..=24).contains(&n_digits) && (3..=40).contains(&text.len())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(name: &str, values: &[&str]) -> TimesFound {
-        let mut candidates = TimeCandidates::new(name);
-        values.iter().for_each(|value| candidates.add(value));
-        candidates.found()
-    }
-
-    #[test]
-    fn a_format_is_proved_by_the_values() {
-        let check = |values: &[&str], expected: &str| match found("date", values) {
-            TimesFound::Format(format, _) => assert_eq!(format, expected, "{values:?}"),
-            other => panic!("{values:?}: {other:?}"),
-        };
-        check(&["2024-01-01", "2024-01-02"], "");
-        check(&["2008-01", "2008-02"], "");
-        check(&["2024-01-01 00:00:00", "2024-01-01 01:00:00"], "");
-        check(&["10/03/2004", "13/03/2004"], "%d/%m/%Y");
-        check(&["10/03/2004", "10/31/2004"], "%m/%d/%Y");
-        check(
-            &["1/2/2011 3:05 PM", "12/25/2011 11:00 AM"],
-            "%m/%d/%Y %I:%M %p",
-        );
-        check(&["18.00.00", "19.00.00"], "%H.%M.%S");
-        check(&["Jan 2008", "Feb 2008"], "%b %Y");
-        check(&["20240131", "20240201"], "%Y%m%d");
-        check(&["881250949", "891717742"], "%s");
-        check(
-            &["10/Oct/2000:13:55:36 -0700", "11/Oct/2000:00:00:01 +0000"],
-            "%d/%b/%Y:%H:%M:%S %z",
-        );
-        check(
-            &[
-                "Tue, 1 Jul 2003 10:52:37 +0200",
-                "Fri, 11 Jul 2003 10:52:37 GMT",
-            ],
-            "%a, %d %b %Y %H:%M:%S %z",
-        );
-    }
-
-    #[test]
-    fn day_and_month_that_no_value_tells_apart_are_left_to_the_author() {
-        let got = found("date", &["01/02/2004", "03/04/2004"]);
-        let (first, second) = ("%d/%m/%Y".to_owned(), "%m/%d/%Y".to_owned());
-        assert_eq!(got, TimesFound::Ambiguous(first, second));
-        // Also where the first and the last moment are the same under both.
-        let swapped = found("date", &["01/02/2004", "02/01/2004"]);
-        assert!(matches!(swapped, TimesFound::Ambiguous(..)), "{swapped:?}");
-        // The same day under both tells nothing, and harms nothing.
-        assert!(matches!(
-            found("date", &["01/01/2004", "02/02/2004"]),
-            TimesFound::Format(..)
-        ));
-    }
-
-    #[test]
-    fn stray_cells_among_dates_are_few() {
-        let with = |strays: &[&str], n_dates: usize| {
-            let mut candidates = TimeCandidates::new("due");
-            strays.iter().for_each(|cell| candidates.add(cell));
-            (0..n_dates).for_each(|n| candidates.add(&format!("2024-01-{:02}", 1 + n % 28)));
-            candidates
-        };
-        let one = with(&["tba"], 99);
-        assert!(matches!(one.found(), TimesFound::Format(..)));
-        assert_eq!(one.strays(""), (1, "\"tba\" (1)".to_owned()));
-        let check = |strays: &[&str], n_dates, expected: bool| {
-            let found = with(strays, n_dates).found();
-            assert_eq!(
-                matches!(found, TimesFound::Format(..)),
-                expected,
-                "{strays:?}"
-            );
-        };
-        check(&["tba"], 98, false);
-        check(&["open", "open", "open"], 27, true);
-        check(&["open", "later", "never"], 27, false);
-        check(&["week 3", "week 3", "week 3"], 27, false);
-    }
-
-    #[test]
-    fn dates_of_no_known_format_are_noticed_where_the_name_says_dates() {
-        let check = |name: &str, cells: &[&str], expected: bool| {
-            let mut candidates = TimeCandidates::new(name);
-            cells.iter().for_each(|cell| candidates.add(cell));
-            assert_eq!(candidates.are_unread(), expected, "{name} {cells:?}");
-        };
-        check("date", &["KW 3 2020", "KW 4 2020"], true);
-        check("week", &["KW 3 2020", "KW 4 2020"], false);
-        check("day", &["monday", "tuesday"], false);
-        check("date", &["2020-01-01", "2020-01-02"], false);
-    }
-
-    #[test]
-    fn other_values_are_no_times() {
-        for values in [
-            &["1.5", "2.5"][..],
-            &["a1b2c3", "d4e5f6"],
-            &["12345", "23456"],
-            &["192.168.1.1", "10.0.0.1"],
-            &["2024-01-01", "later", "never"],
-        ] {
-            assert_eq!(found("date", values), TimesFound::None, "{values:?}");
-        }
-        assert_eq!(found("amount", &["20240131", "20240201"]), TimesFound::None);
-    }
-
-    #[test]
-    fn a_date_far_from_all_others_stands_for_none() {
-        let mut candidates = TimeCandidates::new("due");
-        for day in 1..20 {
-            candidates.add(&format!("2024-01-{day:02}"));
-            candidates.add(if day % 5 == 0 {
-                "1900-01-01"
-            } else {
-                "2024-02-01"
-            });
-        }
-        assert_eq!(candidates.sentinel(), Some(("1900-01-01", 3)));
-        assert!(matches!(candidates.found(), TimesFound::Format(..)));
-    }
+/// True for three groups of digits as those of a date, or a month's name beside digits.
+fn looks_like_date(text: &str) -> bool {
+    const MONTHS: [&str; 12] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ];
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).collect();
+    let lengths = words.iter().map(|word| {
+        let is_digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+        if is_digits { word.len() } else { 0 }
+    });
+    let lengths: Vec<usize> = lengths.collect();
+    let is_date = matches!(
+        lengths[..],
+        [4, 1 | 2, 1 | 2, ..] | [1 | 2, 1 | 2, 2 | 4, ..]
+    );
+    let is_month =
+        |word: &&str| word.len() >= 3 && MONTHS.iter().any(|month| word.starts_with(month));
+    let has_digits = lengths.iter().any(|length| *length > 0);
+    let is_short = text.len() <= 40;
+    is_short && (is_date || has_digits && words.len() <= 5 && words.iter().any(is_month))
 }

@@ -1,13 +1,13 @@
 //! The identity of a run's feedback: its ids, its source, and whether it brings the rows themselves.
 //!
 //! Invariant: two runs share an id only where each line of a file is to be learned once; then the same
-//! line is the same event in both.
+//! line of the same content is the same event in both.
 
 use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::ensure;
-use perennial::event::{Batch, Time};
+use perennial::event::{Batch, Column, Time};
 use perennial::model::Task;
 use perennial::proto::perennial::v1::{FeedbackRequest, Tensor};
 use uuid::Uuid;
@@ -18,6 +18,8 @@ use crate::cli::rows::labelled::LabelledRow;
 
 /// The longest id of feedback.
 const ID_BYTES_MAX: usize = 128;
+/// Letters of the hash of a row.
+const CONTENT_BYTES: usize = 16;
 
 /// The options of a run, as far as its feedback goes.
 pub(super) struct IdentityArgs<'a> {
@@ -48,6 +50,8 @@ pub(crate) struct AskedRow {
     prediction_id: String,
     /// Its line; of several rows of a line, with their number.
     place: String,
+    /// A hash of its content, where each line is to be learned once.
+    content: String,
     event_time: Option<Time>,
     /// The row that the feedback brings.
     batch: Option<Batch>,
@@ -75,7 +79,7 @@ impl RunIdentity {
         );
         ensure!(
             args.backfill.is_some() || !is_once || args.rows != Path::new("-"),
-            "--once takes the names of file and line for ids: name a file, not -, or a backfill"
+            "--once makes ids of the name of the file and its lines: name a file, not -, or a backfill"
         );
         let file = args.rows.file_name().unwrap_or(args.rows.as_os_str());
         let file = match file.to_string_lossy() {
@@ -114,6 +118,11 @@ impl RunIdentity {
                 (line, 1) => line.to_string(),
                 (line, n) => format!("{line}.{n}"),
             },
+            content: if self.is_once {
+                content(row)
+            } else {
+                String::new()
+            },
             event_time: row.event_time,
             batch: self.is_once.then(|| row.batch.clone()),
         }
@@ -124,10 +133,15 @@ impl RunIdentity {
         let AskedRow {
             prediction_id,
             place,
+            content,
             event_time,
             batch,
         } = asked;
-        let place = if self.is_once { place } else { row.to_string() };
+        let place = if self.is_once {
+            format!("{place}:{content}")
+        } else {
+            row.to_string()
+        };
         let event_time = event_time.or_else(|| batch.is_some().then(now));
         let of_feedback = FeedbackRequest {
             feedback_id: format!("{}{place}", self.prefix),
@@ -152,12 +166,37 @@ impl RunIdentity {
 
 /// A prefix that leaves room for a number: the hash of one that is longer.
 fn shortened(prefix: String) -> String {
-    const PLACE_BYTES_MAX: usize = 41;
+    const PLACE_BYTES_MAX: usize = 41 + 1 + CONTENT_BYTES;
     if prefix.len() + PLACE_BYTES_MAX <= ID_BYTES_MAX {
         prefix
     } else {
         format!("{}:", blake3::hash(prefix.as_bytes()).to_hex())
     }
+}
+
+/// A hash of what a row teaches: its inputs, its target and its time, so that other rows on the same
+/// lines of a file of the same name are other events.
+fn content(row: &LabelledRow) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for column in &row.batch.columns {
+        match column {
+            Column::Numbers(numbers) => {
+                numbers
+                    .iter()
+                    .for_each(|number| add(&number.to_bits().to_le_bytes()));
+            }
+            Column::Strings(texts) => texts.iter().for_each(|text| add(text.as_bytes())),
+            Column::Vectors(bytes) => add(bytes),
+            other => add(format!("{other:?}").as_bytes()),
+        }
+    }
+    add(row.label.as_bytes());
+    add(&row.event_time.map_or(0, |time| time.0).to_le_bytes());
+    hasher.finalize().to_hex()[..CONTENT_BYTES].to_owned()
 }
 
 fn row_tensors(inputs: &[Input], batch: &Batch) -> Vec<Tensor> {
@@ -223,20 +262,54 @@ mod tests {
         assert_eq!(of_run.prediction_id.as_deref(), Some("p"));
         assert_eq!((of_run.event_time, of_run.source.as_str()), (None, "job"));
         let once = subject(&mut identity(true, None, "a/rows.csv"), None);
-        assert_eq!(once.feedback_id, "rows.csv:9");
+        let (place, hash) = once.feedback_id.rsplit_once(':').expect("a hash");
+        assert_eq!((place, hash.len()), ("rows.csv:9", CONTENT_BYTES));
         let mut identity_of_array = identity(true, None, "rows.json");
         let ids = [(); 2].map(|()| subject(&mut identity_of_array, None).feedback_id);
-        assert_eq!(ids, ["rows.json:9", "rows.json:9.2"]);
+        let [first, second] = &ids;
+        assert!(first.starts_with("rows.json:9:"), "{first}");
+        assert!(second.starts_with("rows.json:9.2:"), "{second}");
         assert_eq!((once.prediction_id, once.weight), (None, Some(2.0)));
         assert!(once.event_time.is_some());
         let time = Some(Time(-1));
         let backfill = subject(&mut identity(false, Some("may"), "-"), time);
-        assert_eq!(backfill.feedback_id, "may/stdin:9");
+        let id = &backfill.feedback_id;
+        assert!(id.starts_with("may/stdin:9:"), "{id}");
         assert_eq!(backfill.backfill.as_deref(), Some("may"));
         let time = backfill.event_time.expect("its own");
         assert_eq!((time.seconds, time.nanos), (-1, 999_999_000));
         let long = subject(&mut identity(true, None, &"x".repeat(200)), None);
         assert!(long.feedback_id.len() <= ID_BYTES_MAX);
+    }
+
+    #[test]
+    fn other_rows_on_the_same_lines_are_other_events() {
+        let of_row = |number: f64, text: &str, label: &str| {
+            let row = LabelledRow {
+                index: 0,
+                line: 2,
+                batch: Batch {
+                    n_rows: 1,
+                    columns: vec![
+                        Column::Numbers(vec![number]),
+                        Column::Strings(vec![text.to_owned()]),
+                    ],
+                },
+                truth: None,
+                label: label.to_owned(),
+                event_time: None,
+            };
+            content(&row)
+        };
+        let first = of_row(1.0, "a", "b");
+        assert_eq!(first, of_row(1.0, "a", "b"));
+        for other in [
+            of_row(2.0, "a", "b"),
+            of_row(1.0, "ab", ""),
+            of_row(1.0, "a", "c"),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl StreamRun {
         let none = FeedbackReplies {
             latencies: Latencies::new(),
             acknowledged: 0,
+            n_taken: 0,
             n_known: 0,
             n_retracted: 0,
             refused: self.unusable.of_another_part(),
@@ -57,6 +58,7 @@ impl StreamRun {
         self.unusable.add(replies.refused);
         self.acknowledgements = replies.latencies;
         self.acknowledged = replies.acknowledged;
+        self.n_taken += replies.n_taken;
         self.n_known += replies.n_known;
         self.n_retracted += replies.n_retracted;
         Ok(())
@@ -122,6 +124,8 @@ struct SentEvent {
 struct FeedbackReplies {
     latencies: Latencies,
     acknowledged: u64,
+    /// Events that the server took, known ones included.
+    n_taken: u64,
     /// Events that an earlier run had sent.
     n_known: u64,
     /// Those of them that were retracted since.
@@ -152,6 +156,7 @@ impl FeedbackReplies {
             }
             Status::Accepted | Status::Unspecified => {}
         }
+        self.n_taken += 1;
         self.latencies.add(event.sent.elapsed());
         self.acknowledged = self.acknowledged.max(reply.position);
         Ok(())

@@ -41,6 +41,8 @@ pub(super) struct StreamRun {
     /// Events that an earlier run had sent, and those of them that were retracted since.
     pub n_known: u64,
     pub n_retracted: u64,
+    /// Events that the server took, known ones included.
+    pub n_taken: u64,
     pub predictions: Latencies,
     pub acknowledgements: Latencies,
     /// The last position that the server acknowledged; with `--open`, known only at the end.
@@ -120,6 +122,7 @@ impl StreamRun {
         let reply = reply.into_inner();
         let is_retracted = reply.status() == Status::Retracted;
         let is_known = is_retracted || reply.status() == Status::Duplicate;
+        self.n_taken += 1;
         self.n_known += u64::from(is_known);
         self.n_retracted += u64::from(is_retracted);
         self.acknowledged = self.acknowledged.max(reply.position);
@@ -198,12 +201,24 @@ impl StreamRun {
         self.client.predict(request).await.map(drop)
     }
 
-    /// Refuses a file of which no row was used.
+    /// Refuses a file of which no row was used: none was answered, or none that has a target was taken.
     pub(super) fn ensure_used(&self, limit: usize, file: &Path) -> anyhow::Result<()> {
         if limit == 0 || self.interrupt.is_set() {
             return Ok(());
         }
-        self.unusable.ensure_used(file, self.run.n_answered())
+        let n_answered = self.run.n_answered();
+        let has_targets = n_answered > self.run.n_without_target();
+        let n_used = if has_targets {
+            self.n_taken
+        } else {
+            n_answered
+        };
+        let used = self.unusable.ensure_used(file, n_used);
+        if n_answered > 0 && self.unusable.mention("more than a day ago") {
+            return used
+                .context("no row was learned: say --backfill NAME for rows older than a day");
+        }
+        used
     }
 
     /// The mean score on rows that are not learned.

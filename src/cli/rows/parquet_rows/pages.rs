@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::super::source::check_ratio;
+use super::super::source::OF_COLUMNS;
 
 /// Bytes of an unpacked page.
 const PAGE_BYTES_MAX: u64 = 64 << 20;
@@ -33,10 +33,22 @@ pub(super) fn check(path: &Path, metadata: &ParquetMetaData) -> anyhow::Result<(
     let length = file.get_ref().metadata()?.len();
     for group in metadata.row_groups() {
         for column in group.columns() {
+            ensure_read(column.compression())?;
             check_column(&mut file, column, length).context("a damaged Parquet file")?;
         }
     }
     Ok(())
+}
+
+/// Refuses a codec that is not read.
+fn ensure_read(codec: Compression) -> anyhow::Result<()> {
+    let name = match codec {
+        Compression::BROTLI(_) => "Brotli",
+        Compression::LZO => "LZO",
+        Compression::LZ4 => "LZ4",
+        _ => return Ok(()),
+    };
+    bail!("pages packed by {name}; write them with snappy, gzip, zstd or LZ4_RAW")
 }
 
 fn check_column(
@@ -74,7 +86,9 @@ fn check_column(
             // A row of it is read whole, however many values it has.
             n_in_lists = n_in_lists.saturating_add(u64::try_from(header.n_values)?);
             let n_unpacked = n_in_lists.saturating_mul(VALUE_BYTES);
-            check_ratio(n_unpacked, length).map_err(|why| anyhow!(why))?;
+            OF_COLUMNS
+                .check(n_unpacked, length)
+                .map_err(|why| anyhow!(why))?;
         }
         let data = place + header.n_bytes;
         ensure!(data + packed <= end, "a page ends behind its column");
@@ -111,7 +125,7 @@ fn check_unpacked(
             io::copy(&mut zstd::Decoder::new(bytes)?.take(limit), &mut io::sink())
         }
         Compression::SNAPPY | Compression::LZ4_RAW | Compression::UNCOMPRESSED => return Ok(()),
-        other => bail!("pages packed by {other}; write them with snappy, gzip, zstd or LZ4_RAW"),
+        other => bail!("pages packed by {other}"),
     };
     ensure!(n? < limit, "a page unpacks to more than its header says");
     Ok(())

@@ -130,12 +130,13 @@ const MODEL: &[Key] = &[
     Key {
         name: "input.format",
         values: Values::Text(
-            "a format of %Y %y %m %b %q %d %j %a %H %I %p %M %S %z %s %Q, as %d/%m/%Y %H:%M",
+            "a format of %Y %y %m %b %q %d %j %G %V %u %a %H %I %p %M %S %z %s %Q, as %d/%m/%Y %H:%M",
         ),
         default: "not set: RFC 3339",
         unit: "",
         meaning: "For a time: how it is written in requests and in files, beside RFC 3339, of which the \
-                  offset, the time of day and the day may be left out.",
+                  offset, the time of day and the day may be left out. A time of day at the end of the format \
+                  may be left out too, and so may its seconds.",
     },
     Key {
         name: "input.zone",

@@ -1,0 +1,200 @@
+//! The formats of times that are looked for in a file.
+//!
+//! Invariant: of two formats that read the same moments the one that stands first is taken.
+
+use std::sync::LazyLock;
+
+use perennial::model::TimeFormat;
+
+/// Formats of a date, the likelier first.
+const DATES: [&str; 54] = [
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d.%m.%Y",
+    "%Y/%m/%d",
+    "%Y.%m.%d",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%d.%m.%y",
+    "%d-%m-%y",
+    "%m-%d-%y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%d %b %Y",
+    "%d %b %y",
+    "%d/%b/%Y",
+    "%d/%b/%y",
+    "%d. %b %Y",
+    "%b %d, %Y",
+    "%b %d %Y",
+    "%b-%d-%Y",
+    "%b/%d/%Y",
+    "%b-%d-%y",
+    "%Y %b %d",
+    "%Y-%b-%d",
+    "%Y/%b/%d",
+    "%b %Y",
+    "%b-%Y",
+    "%b/%Y",
+    "%b-%y",
+    "%Y %b",
+    "%Y-%b",
+    "%m/%Y",
+    "%m-%Y",
+    "%YM%m",
+    "%YQ%q",
+    "%Y-Q%q",
+    "%Y Q%q",
+    "Q%q %Y",
+    "Q%q-%Y",
+    "%G-W%V",
+    "%GW%V",
+    "%G-W%V-%u",
+    "%Y-%m-%d",
+    "%Y%m%dT%H%M%S",
+    "%Y%m%d-%H%M%S",
+    "%Y%m%d",
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y",
+    "%a %d %b %Y",
+    "%a, %b %d, %Y",
+    "%a %b %d, %Y",
+    "%a %b %d %Y",
+];
+/// Formats of the time behind a date.
+const CLOCKS: [&str; 15] = [
+    "",
+    " %H:%M",
+    " %H:%M:%S",
+    " %I:%M %p",
+    " %I:%M:%S %p",
+    "T%H:%M:%S",
+    " %H.%M.%S",
+    " %H.%M",
+    "T%H:%M",
+    " %H:%M:%S %z",
+    ", %H:%M",
+    ", %H:%M:%S",
+    ", %I:%M %p",
+    ", %I:%M:%S %p",
+    " %Hh",
+];
+/// Formats of mails and of web servers.
+const LOGGED: [&str; 3] = [
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d/%b/%Y:%H:%M:%S %z",
+    "[%d/%b/%Y:%H:%M:%S %z]",
+];
+/// RFC 3339, and formats of a time of day.
+const ALONE: [&str; 5] = ["", "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M %p"];
+/// Formats that may as well be fractions or scores, for columns whose header says dates.
+const NAMED: [&str; 3] = ["%m/%y", "%m-%y", "%y/%m/%d"];
+/// Formats of plain digits, for columns whose header says dates.
+const DIGITS: [&str; 12] = [
+    "%Y%m%d",
+    "%Y%m%d%H",
+    "%Y%m%d%H%M",
+    "%Y%m%d%H%M%S",
+    "%d%m%Y",
+    "%m%d%Y",
+    "%Y%m",
+    "%y%m%d",
+    "%d%m%y",
+    "%m%d%y",
+    "%s",
+    "%Q",
+];
+/// Formats of plain digits that many values prove alone.
+const PROVED: [&str; 2] = ["%Y%m%d", "%Y%m%d%H%M%S"];
+
+static OF_DATES: LazyLock<Vec<TimeFormat>> = LazyLock::new(|| {
+    let dated = |date: &'static str| CLOCKS.iter().map(move |clock| format!("{date}{clock}"));
+    let dated = DATES.into_iter().flat_map(dated);
+    let others = ALONE.into_iter().chain(LOGGED).map(str::to_owned);
+    others
+        .chain(dated)
+        .map(|written| parsed(&written))
+        .collect()
+});
+static OF_NAMED: LazyLock<Vec<TimeFormat>> =
+    LazyLock::new(|| NAMED.into_iter().map(parsed).collect());
+static OF_DIGITS: LazyLock<Vec<TimeFormat>> =
+    LazyLock::new(|| DIGITS.into_iter().map(parsed).collect());
+static OF_YEARS: LazyLock<Vec<TimeFormat>> = LazyLock::new(|| vec![parsed("%Y")]);
+
+fn parsed(written: &str) -> TimeFormat {
+    match written {
+        "" => TimeFormat::default(),
+        written => TimeFormat::parse(written).expect("the table has known directives"),
+    }
+}
+
+/// What makes a column one of dates before its values do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// The values alone.
+    #[default]
+    Values,
+    /// The header.
+    Header,
+    /// The author, who named no format.
+    Author,
+}
+
+impl Evidence {
+    /// What a header says.
+    pub(super) fn of_header(name: &str) -> Evidence {
+        const PARTS: [&str; 10] = [
+            "date", "time", "day", "datum", "epoch", "utc", "month", "zeit", "fecha", "week",
+        ];
+        const WORDS: [&str; 9] = [
+            "ts", "dt", "at", "when", "created", "updated", "modified", "period", "ym",
+        ];
+        let lower = name.to_lowercase();
+        let mut words = lower.split(|c: char| !c.is_alphanumeric());
+        let is_named = PARTS.iter().any(|part| lower.contains(part))
+            || words.any(|word| WORDS.contains(&word));
+        if is_named {
+            Evidence::Header
+        } else {
+            Evidence::Values
+        }
+    }
+}
+
+/// The formats that a value may have.
+pub(super) fn formats(text: &str, evidence: Evidence) -> Vec<&'static TimeFormat> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = is_digits || text.parse::<f64>().is_ok();
+    let is_proved = |format: &&TimeFormat| PROVED.contains(&format.written());
+    let is_epoch = |format: &&TimeFormat| is_epoch(format.written());
+    match (is_digits, is_number, evidence) {
+        (true, _, Evidence::Values) => OF_DIGITS.iter().filter(is_proved).collect(),
+        (true, _, Evidence::Header) => OF_DIGITS.iter().collect(),
+        (true, _, Evidence::Author) => OF_DIGITS.iter().chain(OF_YEARS.iter()).collect(),
+        (false, true, Evidence::Values) => Vec::new(),
+        (false, true, _) => OF_DIGITS.iter().filter(is_epoch).collect(),
+        (false, false, Evidence::Values) => OF_DATES.iter().collect(),
+        (false, false, _) => OF_DATES.iter().chain(OF_NAMED.iter()).collect(),
+    }
+}
+
+/// True for seconds and milliseconds since 1970.
+pub(super) fn is_epoch(written: &str) -> bool {
+    matches!(written, "%s" | "%Q")
+}
+
+/// True for digits without anything between them.
+pub(super) fn is_of_digits(written: &str) -> bool {
+    DIGITS.contains(&written) || written == "%Y"
+}
+
+/// True for a format of a time of day, whose date is none.
+pub(super) fn is_of_day(written: &str) -> bool {
+    !written.is_empty()
+        && !["%Y", "%y", "%G", "%s", "%Q"]
+            .iter()
+            .any(|part| written.contains(part))
+}
