@@ -39,7 +39,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "rows.percent",
         values: Values::Words(&["points", "fraction"]),
-        default: "points",
+        default: "points, unchecked",
         unit: "",
         meaning: "For files of rows: whether 12% is 12 or 0.12.",
     },
