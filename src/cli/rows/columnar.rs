@@ -11,8 +11,8 @@ use std::thread;
 use anyhow::{anyhow, bail, ensure};
 
 use super::lines::ROW_BYTES_MAX;
+use super::ratio::OF_COLUMNS;
 use super::row::{Cell, Row};
-use super::source::OF_COLUMNS;
 
 /// Rows are handed over when they come to so many bytes.
 const BATCH_BYTES: usize = 1 << 18;

@@ -27,6 +27,7 @@ pub(super) mod number;
 pub(super) mod options;
 mod parquet_rows;
 mod preamble;
+mod ratio;
 mod recognised;
 mod row;
 pub(super) mod signature;

@@ -1,3 +1,5 @@
+//! Tests of rows of Arrow files and streams.
+
 use arrow_array::builder::{ListBuilder, StringDictionaryBuilder};
 use arrow_array::types::Int8Type;
 use arrow_array::{
