@@ -10,8 +10,7 @@ use std::thread;
 
 use anyhow::{anyhow, bail, ensure};
 
-use super::lines::ROW_BYTES_MAX;
-use super::ratio::OF_COLUMNS;
+use super::bounds::{OF_COLUMNS, ROW_BYTES_MAX};
 use super::row::{Cell, Row};
 
 /// Rows are handed over when they come to so many bytes.

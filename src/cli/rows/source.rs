@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{bail, ensure};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder};
 
+use super::bounds::OF_TEXT;
 use super::columnar::Columnar;
 use super::parquet_rows;
-use super::ratio::OF_TEXT;
 use super::recognised::{Recognised, recognise};
 use super::zip::{self, Method};
 

@@ -11,7 +11,7 @@ use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::{Message, MessageHeader, RecordBatch, root_as_footer, root_as_message};
 use arrow_schema::Schema;
 
-use super::super::ratio::OF_COLUMNS;
+use super::super::bounds::OF_COLUMNS;
 
 /// Bytes of a message's header.
 const HEADER_BYTES_MAX: u64 = 16 << 20;

@@ -1,6 +1,10 @@
-//! The bound on what a packed file unpacks to.
+//! The bounds on what is read of a file.
 //!
-//! Invariant: beyond its first bytes a file is held to so many unpacked ones for each packed one.
+//! Invariant: a row is bounded, and beyond its first bytes a packed file is held to so many unpacked
+//! ones for each packed one.
+
+/// The longest row; one without an end must not fill the memory.
+pub(super) const ROW_BYTES_MAX: usize = 16 << 20;
 
 /// How far a file may unpack.
 #[derive(Clone, Copy, Debug)]
