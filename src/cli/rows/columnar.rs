@@ -10,10 +10,9 @@ use std::thread;
 
 use anyhow::{anyhow, bail, ensure};
 
-use super::lines::ROW_BYTES_MAX;
+use super::bounds::{OF_COLUMNS, ROW_BYTES_MAX};
 use super::recognised::Format;
 use super::row::{Cell, Row};
-use super::source::OF_COLUMNS;
 
 /// Rows are handed over when they come to so many bytes.
 const BATCH_BYTES: usize = 1 << 18;

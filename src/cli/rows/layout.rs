@@ -3,9 +3,6 @@
 //! Invariant: a batch that comes out has one column for each input, in their order, and only
 //! finite numbers and gaps.
 
-#[cfg(test)]
-mod tests;
-
 use anyhow::{bail, ensure};
 use bytes::Bytes;
 use perennial::event::{Batch, Column};
@@ -419,3 +416,6 @@ fn unusable(row: &Row, column: &str, reason: &str, why: impl std::fmt::Display) 
         sentence,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use encoding_rs::{UTF_8, WINDOWS_1252};
 
+use super::bounds::ROW_BYTES_MAX;
 use super::encoding::{Decoding, Given, Transcoder, decoding, windows_1252};
 use super::source::{Opened, Source, is_stdin, open};
 
-/// The longest row; one without an end must not fill the memory.
-pub(super) const ROW_BYTES_MAX: usize = 16 << 20;
 /// Lines of the start by which the form of a file is told.
 const SAMPLE_LINES_MAX: usize = 300;
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a row has one cell for each column, and memory does not grow with the file.
 //!
-//! In reading order: `source` (bytes, unpacked), `encoding` and `lines` (text), `dialect`, `preamble`,
+//! In reading order: `bounds`, `source` (bytes, unpacked), `encoding` and `lines` (text), `dialect`, `preamble`,
 //! `delimited` and `table` (CSV), `json_lines`, `columnar` (`parquet_rows`,
 //! `arrow_rows`), `file` (rows of any of them); `number`
 //! and `row` (cells), `event_times`, `layout` (rows to features), `described`, `labelled` and
@@ -10,6 +10,7 @@
 
 #[cfg(feature = "arrow")]
 mod arrow_rows;
+mod bounds;
 pub(super) mod columnar;
 pub(super) mod decisions;
 mod delimited;

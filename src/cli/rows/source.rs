@@ -1,7 +1,7 @@
 //! The bytes of a file or of standard input, unpacked where they are packed.
 //!
 //! Invariant: nothing unpacks to more than so many times its size beyond its first bytes
-//! ([`RatioBound`]), so that a small file cannot keep a command busy for hours.
+//! ([`OF_TEXT`]), so that a small file cannot keep a command busy for hours.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -12,32 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{bail, ensure};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder};
 
+use super::bounds::OF_TEXT;
 use super::recognised::{Format, Recognised, recognise};
 use super::zip::{self, Method};
-
-/// How far a file may unpack.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RatioBound {
-    /// Unpacked bytes that need no justification.
-    free_bytes: u64,
-    /// Unpacked bytes for each packed one beyond these, at most.
-    ratio_max: u64,
-    /// What to do with a file that is sound.
-    remedy: &'static str,
-}
-
-/// Of packed text, a packed byte of which is seldom more than 100 bytes of rows.
-const OF_TEXT: RatioBound = RatioBound {
-    free_bytes: 4 << 20,
-    ratio_max: 250,
-    remedy: "unpack the file first if it is sound",
-};
-/// Of columns, whose equal values take next to nothing, and which are counted as the text of their rows.
-pub(super) const OF_COLUMNS: RatioBound = RatioBound {
-    free_bytes: 64 << 20,
-    ratio_max: 250,
-    remedy: "save the rows as CSV if the file is sound",
-};
 
 /// The bytes at the start of a file by which its format is recognised.
 const HEAD_BYTES: usize = 256 << 10;
@@ -208,23 +185,6 @@ impl Read for Bounded {
             .check(self.n_bytes, n_packed)
             .map_err(io::Error::other)?;
         Ok(n)
-    }
-}
-
-impl RatioBound {
-    /// Refuses an expansion that no file of rows has.
-    pub(super) fn check(self, n_unpacked: u64, n_packed: u64) -> Result<(), String> {
-        let RatioBound {
-            free_bytes,
-            ratio_max,
-            remedy,
-        } = self;
-        if n_unpacked <= free_bytes || n_unpacked / ratio_max <= n_packed {
-            return Ok(());
-        }
-        Err(format!(
-            "{n_packed} packed bytes unpack to more than {ratio_max} times as many: {remedy}"
-        ))
     }
 }
 

@@ -3,9 +3,6 @@
 //! Invariant: the same text is the same microsecond wherever it is read: no clock, no time zone data
 //! and no locale enter.
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 
 /// The most characters of a format.
@@ -544,3 +541,6 @@ pub(super) fn zone(text: &str) -> Option<i64> {
     let rest = offset(text, &mut fields)?;
     fields.offset.filter(|_| rest.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,9 @@ pub(super) struct Found {
     pub unread: u64,
 }
 
+/// Groups of a segment before which it is cut, the last ones.
+const GROUPS: usize = 3;
+
 fn config(segment_bytes: u32) -> Config {
     Config {
         segment_bytes,
@@ -91,12 +94,14 @@ impl Written {
         }
     }
 
-    /// Cuts at every `step`-th byte, without a checkpoint and with one.
+    /// Cuts at every `step`-th byte and where the last groups begin, without a checkpoint and with one.
     pub(super) fn cut_each(&self, step: usize) -> Found {
         let mut found = Found::default();
         for (index, (first, bytes)) in self.segments.iter().enumerate().rev() {
             let last = index + 1 == self.segments.len();
-            for at in (0..bytes.len()).rev().step_by(step) {
+            let groups = groups(bytes).into_iter().map(|group| group.start);
+            let begun = groups.rev().take(GROUPS);
+            for at in (0..bytes.len()).rev().step_by(step).chain(begun) {
                 found.cuts += 1;
                 overwrite(&self.path(*first), &bytes[..at]);
                 // A checkpoint somewhere from here on.

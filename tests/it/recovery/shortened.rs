@@ -95,8 +95,8 @@ async fn p6_a_state_whose_waiting_predictions_are_gone_is_refused_up_front() {
     let offline = Offline::open(&one.workspace.data(), "m").unwrap();
     let refused = offline.replay(Some(one.version)).err().unwrap().to_string();
     let expected = format!(
-        "predictions from position 3 on wait in the state at {position}, but the journal was \
-         shortened and starts at {first} now"
+        "predictions or feedback from position 3 on wait in the state at {position}, but the journal \
+         was shortened and starts at {first} now"
     );
     assert!(refused.contains(&expected), "{refused}");
     let refused = offline.replay(Some(1)).err().unwrap().to_string();

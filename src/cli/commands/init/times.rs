@@ -3,9 +3,6 @@
 //! Invariant: a format is chosen only if it reads nearly every value; where two read them all and
 //! differ, none is.
 
-#[cfg(test)]
-mod tests;
-
 use super::time_formats::{Evidence, formats, is_epoch, is_of_day, is_of_digits};
 use crate::cli::rows::quoted;
 use perennial::model::TimeFormat;
@@ -420,3 +417,6 @@ fn looks_like_date(text: &str) -> bool {
     let is_short = text.len() <= 40;
     is_short && (is_date || has_digits && words.len() <= 5 && words.iter().any(is_month))
 }
+
+#[cfg(test)]
+mod tests;

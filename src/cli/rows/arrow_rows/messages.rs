@@ -11,7 +11,7 @@ use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::{Message, MessageHeader, RecordBatch, root_as_footer, root_as_message};
 use arrow_schema::Schema;
 
-use super::super::source::check_ratio;
+use super::super::bounds::OF_COLUMNS;
 
 /// Bytes of a message's header.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
@@ -171,7 +171,9 @@ impl<R: Read + Seek> Messages<R> {
             "a batch of {n} bytes; at most {BODY_BYTES_MAX} are read"
         );
         self.n_unpacked = self.n_unpacked.saturating_add(n);
-        check_ratio(self.n_unpacked, self.n_bytes).map_err(|why| anyhow!(why))?;
+        OF_COLUMNS
+            .check(self.n_unpacked, self.n_bytes)
+            .map_err(|why| anyhow!(why))?;
         if let Some(dictionary) = dictionary {
             let kept = self.dictionaries.entry(dictionary.id()).or_default();
             *kept = n + if dictionary.isDelta() { *kept } else { 0 };

@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::super::source::OF_COLUMNS;
+use super::super::bounds::OF_COLUMNS;
 
 /// Bytes of an unpacked page.
 const PAGE_BYTES_MAX: u64 = 64 << 20;
