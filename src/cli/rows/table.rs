@@ -451,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_row_with_a_torn_quote_is_one_that_cannot_be_used() {
-        let head = "x,t\n1,a\n".repeat(1) + &"2,b\n".repeat(400);
+        let head = format!("x,t\n1,a\n{}", "2,b\n".repeat(400));
         let file = temporary(format!("{head}3,\"so \\\"he\\\" said\"\n4,c\n").as_bytes());
         let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
         let read: Vec<_> = rows.by_ref().collect();
