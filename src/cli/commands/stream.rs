@@ -85,7 +85,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let before = status(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
     let out = args.run.out.as_deref();
-    let out = out.map(|out| AnswersFile::create(out, &args.rows));
+    let out = out
+        .map(|out| AnswersFile::create(out, &args.rows))
+        .transpose()?;
     let mut stream = StreamRun {
         client,
         interrupt: interrupt.clone(),
@@ -102,12 +104,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         acknowledged: 0,
         last: None,
         unusable: UnusableRows::new(args.run.strict),
-        out: out.transpose()?,
+        out,
         options,
     };
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
-    let rows = file.by_ref().take(limit);
-    let rows = rows.take_while(|_| !interrupt.is_set());
+    let rows = file
+        .by_ref()
+        .take(limit)
+        .take_while(|_| !interrupt.is_set());
     if args.open {
         stream.open(rows).await?;
     } else {
