@@ -10,6 +10,7 @@ mod stream_run;
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use perennial::model::Task;
 
 use crate::cli::client::{self, Client};
 use crate::cli::interrupt::Interrupt;
@@ -66,19 +67,26 @@ pub(crate) struct Args {
     client: client::Args,
 }
 
+impl Args {
+    /// The part that the identity of the feedback is made of.
+    fn identity<'a>(&'a self, task: &'a Task) -> IdentityArgs<'a> {
+        IdentityArgs {
+            rows: &self.rows,
+            source: self.source.clone(),
+            is_once: self.once,
+            backfill: self.backfill.clone(),
+            weight: self.weight,
+            task,
+        }
+    }
+}
+
 /// Runs the loop and prints its report.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     let described = client.describe(&args.model).await?;
     let options = ReadOptions::of(&args.run.read, &described.rows);
-    let identity = RunIdentity::new(IdentityArgs {
-        rows: &args.rows,
-        source: args.source,
-        is_once: args.once,
-        backfill: args.backfill,
-        weight: args.weight,
-        task: &described.task,
-    })?;
+    let identity = RunIdentity::new(args.identity(&described.task))?;
     let file = LabelledRows::open(&args.rows, &args.target, &described, &options)?;
     let mut file = file.timed(args.time, &described.inputs)?;
     file.notes().iter().for_each(print::note);
