@@ -63,8 +63,8 @@ pub enum Order {
         /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
         newest: u64,
     },
-    /// Put what that learner knows in place of what is learned; where it is refused, a [`Refusal`]
-    /// follows.
+    /// Put what that learner knows in place of what is learned; where it is refused, a
+    /// [`super::Refusal`] follows.
     Retrain {
         /// The position of the first entry that it applied.
         from: u64,
