@@ -13,7 +13,7 @@ pub(super) struct RatioBound {
     free_bytes: u64,
     /// Unpacked bytes for each packed one beyond these, at most.
     ratio_max: u64,
-    /// What to do with a file that is sound.
+    /// The remedy for a file that is sound.
     remedy: &'static str,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Objects {
     rest: String,
     /// True once the array was closed.
     is_closed: bool,
-    /// What the first object looks like, if it may hold all rows.
+    /// The form of the first object, if it may hold all rows.
     pub wrapper: Option<Wrapper>,
     is_begun: bool,
 }
@@ -63,7 +63,7 @@ impl Wrapper {
         }
     }
 
-    /// What it is, and what to do.
+    /// A sentence that names it and its remedy.
     pub(super) fn sentence(&self) -> String {
         match self {
             Wrapper::Rows(key) => format!(

@@ -9,7 +9,7 @@ use crate::learn::records::ledger::Fate;
 use crate::model::Spec;
 
 impl Learner {
-    /// What each source has spent of its budget: the names that have one of their own, and at the end all
+    /// The weights that each source has spent of its budget: the names that have one of their own, and at the end all
     /// others together, whose name is empty; nothing where there are no budgets.
     pub fn spent(&self) -> impl Iterator<Item = (&str, f64)> {
         let budget = self.spec.budget.iter();

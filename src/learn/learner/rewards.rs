@@ -251,7 +251,7 @@ impl Learner {
     }
 }
 
-/// What each example of an event costs its source: a preference teaches two.
+/// The cost of each example of an event to its source: a preference teaches two.
 fn cost(feedback: &Feedback) -> f64 {
     match feedback.signal {
         Signal::PreferredOver(_) => feedback.weight / 2.0,

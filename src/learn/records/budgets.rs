@@ -13,10 +13,10 @@ use crate::model::weights::{Error, Tensors};
 
 /// The learned examples that a budget is of are counted in so many blocks, which leave one by one.
 const BLOCKS: u64 = 16;
-/// What rounding may make of a sum of weights.
+/// The error of a sum of weights by rounding.
 const ROUNDING: f64 = 1e-6;
 
-/// What each source has spent.
+/// The weights that each source has spent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Budgets {
     /// From the oldest to the newest.

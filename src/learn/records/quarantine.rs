@@ -59,7 +59,7 @@ pub struct QuarantinedEvent {
     pub cause: QuarantineCause,
 }
 
-/// What waits, and what came lately.
+/// The events that wait, and those that came lately.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Quarantine {
     /// By position.

@@ -10,7 +10,7 @@ use crate::cli::rows::quoted;
 
 /// A column with at least this many words in a value, on average, is text.
 const TEXT_WORDS_MIN: u64 = 3;
-/// What a column is that is left out since it numbers the rows.
+/// The reason of a column that is left out since it numbers the rows.
 pub(super) const ROW_ID: &str = "a row id";
 /// With fewer rows, distinct values are no evidence of a row id.
 const ROW_ID_ROWS_MIN: u64 = 20;

@@ -131,7 +131,7 @@ fn parsed(written: &str) -> TimeFormat {
     }
 }
 
-/// What makes a column one of dates before its values do.
+/// Evidence that a column holds dates, before its values are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Evidence {
     /// The values alone.
@@ -144,7 +144,7 @@ pub(super) enum Evidence {
 }
 
 impl Evidence {
-    /// What a header says.
+    /// The evidence of a header.
     pub(super) fn of_header(name: &str) -> Evidence {
         const PARTS: [&str; 10] = [
             "date", "time", "day", "datum", "epoch", "utc", "month", "zeit", "fecha", "week",

@@ -113,7 +113,7 @@ impl TimeCandidates {
         }
     }
 
-    /// The same where the author has said that they are dates.
+    /// The same of a column that the author has declared to be dates.
     pub(super) fn chosen(mut self) -> TimeCandidates {
         self.evidence = Evidence::Author;
         self

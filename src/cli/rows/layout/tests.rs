@@ -56,7 +56,7 @@ fn a_gap_is_not_a_number() {
     assert!(notes.is_empty(), "{notes:?}");
 }
 
-/// The cells of a column of times or numbers that may be gaps, and what is said at the end.
+/// The cells of a column of times or numbers that may be gaps, and the closing notes.
 fn with_gaps(text: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
     let file = temporary(text.as_bytes());
     let mut rows = Rows::open(file.path(), &Default::default()).unwrap();

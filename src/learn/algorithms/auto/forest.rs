@@ -47,7 +47,7 @@ const REACH: Reach = Reach {
     proportion: 1.02,
 };
 
-/// What the trees learn beside their answers.
+/// The learned state of the trees beside their answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ForestLearner {
     /// Of each tree, and of the successor.
@@ -62,16 +62,16 @@ pub(super) struct ForestLearner {
     scales: Arc<Scales>,
 }
 
-/// What a tree learns beside its answers.
+/// The learned state of a tree beside its answers.
 #[derive(Clone, Debug, PartialEq)]
 struct Growth {
-    /// What each node counts; none of an inner node, and of a leaf that splits no more.
+    /// The counts of each node; none of an inner node, and of a leaf that splits no more.
     observers: Vec<Option<Box<Observer>>>,
     seed: u64,
     n_drawn: u64,
 }
 
-/// What a leaf counts.
+/// The counts of a leaf.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Observer {
     tests: Vec<Test>,
