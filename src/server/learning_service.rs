@@ -40,8 +40,28 @@ enum Pending {
 /// An event on its way to the disk.
 struct Submitted {
     receipt: Receipt,
-    /// The model, and the prediction that the event is about.
-    asked: Option<(Arc<ServedModel>, PredictionId)>,
+    about: Option<About>,
+}
+
+/// The prediction that an event is about.
+struct About {
+    model: Arc<ServedModel>,
+    id: PredictionId,
+    /// The position up to which no such prediction was known as the event was submitted.
+    unknown_until: Option<u64>,
+}
+
+impl About {
+    /// True if it is known by now that an accepted event matches no prediction: nothing stands
+    /// between it and what the learner had read, either as it was submitted or by now.
+    fn is_unmatched(&self, accepted: Accepted) -> bool {
+        let Accepted::Accepted { position } = accepted else {
+            return false;
+        };
+        let reaches = |until: u64| until + 1 >= position;
+        self.unknown_until.is_some_and(reaches)
+            || self.model.unknown_until(self.id).is_some_and(reaches)
+    }
 }
 
 /// A valid event with its inputs encoded, and its model.
@@ -145,12 +165,16 @@ async fn prepare(
 
 /// Submits an event to the engine; it is on disk once its receipt has been waited for.
 fn submit((model, feedback): PreparedEvent) -> Result<Submitted, Refusal> {
-    let asked = match &feedback.subject {
-        Subject::Prediction(id) => Some((model.clone(), *id)),
+    let about = match &feedback.subject {
+        Subject::Prediction(id) => Some(About {
+            model: model.clone(),
+            id: *id,
+            unknown_until: model.unknown_until(*id),
+        }),
         Subject::Inputs { .. } => None,
     };
     let receipt = model.accept(feedback)?;
-    Ok(Submitted { receipt, asked })
+    Ok(Submitted { receipt, about })
 }
 
 async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackReply, Status> {
@@ -172,10 +196,10 @@ async fn acknowledge(
     submitted: Result<Submitted, Refusal>,
 ) -> Result<Acknowledged, Refusal> {
     let acknowledged = match submitted {
-        Ok(Submitted { receipt, asked }) => {
+        Ok(Submitted { receipt, about }) => {
             let accepted = receipt.wait().await.map_err(Refusal::from);
             accepted.map(|accepted| Acknowledged {
-                is_unmatched: is_unmatched(accepted, asked),
+                is_unmatched: about.is_some_and(|about| about.is_unmatched(accepted)),
                 accepted,
             })
         }
@@ -185,12 +209,4 @@ async fn acknowledge(
         context.refused_feedback.add(refusal);
     }
     acknowledged
-}
-
-/// True if it is known by now that an accepted event will match no prediction.
-fn is_unmatched(accepted: Accepted, asked: Option<(Arc<ServedModel>, PredictionId)>) -> bool {
-    match (accepted, asked) {
-        (Accepted::Accepted { position }, Some((model, id))) => model.is_unmatched(id, position),
-        _ => false,
-    }
 }

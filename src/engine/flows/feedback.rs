@@ -36,18 +36,16 @@ impl Receipt {
 }
 
 impl ServedModel {
-    /// True if it is known by now that feedback which stands at `position` ends as unmatched: every
-    /// entry before it is learned from, and none is a prediction of this id.
-    pub fn is_unmatched(&self, id: PredictionId, position: u64) -> bool {
-        let Ok(runtime) = self.get() else {
-            return false;
-        };
-        let served = runtime.serving.served().position;
-        served + 1 >= position
-            && runtime.try_lock_follower().is_ok_and(|follower| {
-                let learner = &follower.learner;
-                learner.position() + 1 >= position && learner.is_unknown(id)
-            })
+    /// The position up to which everything is learned from, where no prediction of this id is
+    /// known there; `None` where one is, and while there are entries to learn from.
+    pub fn unknown_until(&self, id: PredictionId) -> Option<u64> {
+        let runtime = self.get().ok()?;
+        // A stream that keeps the learner at work is not to contend for it.
+        if *runtime.serving.position().borrow() < runtime.progress.synced() {
+            return None;
+        }
+        let learner = &runtime.try_lock_follower().ok()?.learner;
+        learner.is_unknown(id).then(|| learner.position())
     }
 
     /// Hands validated feedback to the writer.
