@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use commands::{
     alias, audit, checkpoint, compare, config, demo, diff, evaluate, fate, feedback, import,
     incidents, init, limits, predict, promote, quarantine, reference, replay, restore, retract,
-    retrain, serve, status, stream, verify, versions,
+    retrain, serve, status, stream, token, verify, versions,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -38,6 +38,8 @@ enum Command {
     Import(import::Args),
     /// Serve every model of a folder
     Serve(serve::Args),
+    /// Make a token: who may call a server, and what for
+    Token(token::Args),
     /// Request predictions from a model
     Predict(predict::Args),
     /// Send feedback for predictions
@@ -105,6 +107,7 @@ impl Cli {
             Command::Init(args) => init::run(args),
             Command::Import(args) => import::run(args),
             Command::Serve(args) => serve::run(args),
+            Command::Token(args) => token::run(args),
             Command::Predict(args) => block_on(predict::run(args)),
             Command::Feedback(args) => block_on(feedback::run(args)),
             Command::Stream(args) => block_on(stream::run(args)),

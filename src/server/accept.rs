@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use axum::serve::Listener;
-use futures_util::{Stream, stream};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::context::ServerContext;
@@ -29,7 +27,7 @@ const TAKEN: &str = "connections have taken all descriptors but those for files:
 /// Where connections come in.
 pub(super) struct Acceptor {
     listener: TcpListener,
-    context: Arc<ServerContext>,
+    pub context: Arc<ServerContext>,
 }
 
 impl Acceptor {
@@ -38,7 +36,7 @@ impl Acceptor {
     }
 
     /// The next connection. One that would take what is left to files is closed at once, and counted.
-    async fn next(&self) -> (TcpStream, SocketAddr) {
+    pub(super) async fn next(&self) -> (TcpStream, SocketAddr) {
         let mut warned = false;
         loop {
             match self.listener.accept().await {
@@ -65,24 +63,7 @@ impl Acceptor {
         }
     }
 
-    /// The connections as a stream that never ends.
-    pub(super) fn stream(self) -> impl Stream<Item = io::Result<TcpStream>> {
-        stream::unfold(self, |acceptor| async move {
-            let (stream, _) = acceptor.next().await;
-            Some((Ok(stream), acceptor))
-        })
-    }
-}
-
-impl Listener for Acceptor {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        self.next().await
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 }

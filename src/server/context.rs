@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use axum::http::HeaderMap;
 use tokio::sync::{Semaphore, watch};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
+use super::access::{Access, Caller, Peer};
 use super::bounds::Config;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
@@ -30,6 +32,8 @@ pub(super) struct ServerContext {
     pub refused_predictions: Refusals,
     /// Feedback events that were refused; they are in no journal.
     pub refused_feedback: Refusals,
+    /// Requests of callers that showed no credential which allows them.
+    pub refused_logins: Refusals,
     /// Connections that were closed at once, since descriptors were short.
     pub refused_connections: AtomicU64,
 }
@@ -48,19 +52,52 @@ impl ServerContext {
             waiters: Waiters::default(),
             refused_predictions: Refusals::new("predict"),
             refused_feedback: Refusals::new("feedback"),
+            refused_logins: Refusals::new("login"),
             refused_connections: AtomicU64::new(0),
         }
     }
 
-    /// The model of that name; the refusal lists the models if they are few.
-    pub(super) fn model(&self, name: &str) -> Result<&Arc<ServedModel>, Refusal> {
-        self.engine.model(name).map_err(|error| match error {
+    pub(super) fn access(&self) -> &Access {
+        &self.config.access
+    }
+
+    /// The caller of a request to a path, if it may call that at all.
+    pub(super) fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Caller, Refusal> {
+        let admitted = self.access().admit(path, headers, peer);
+        if let Err(refusal) = &admitted
+            && refusal.code != Code::Unimplemented
+        {
+            self.refused_logins.add(refusal);
+        }
+        admitted
+    }
+
+    /// The model of that name, if the caller may use it: one that it may not use is answered as one that
+    /// is not there. The refusal lists those that it may use if they are few.
+    pub(super) fn model(&self, caller: &Caller, name: &str) -> Result<&Arc<ServedModel>, Refusal> {
+        let found = if caller.may_use(name) {
+            self.engine.model(name)
+        } else {
+            Err(Error::UnknownModel(name.to_owned()))
+        };
+        found.map_err(|error| match error {
             Error::UnknownModel(_) => {
-                let names: Vec<&str> = self.engine.models().map(|model| model.name()).collect();
+                let names: Vec<&str> = self.models(caller).map(|model| model.name()).collect();
                 Refusal::new(Code::NotFound, "model", unknown_model(name, &names))
             }
             error => error.into(),
         })
+    }
+
+    /// The models that a caller may use.
+    pub(super) fn models(&self, caller: &Caller) -> impl Iterator<Item = &Arc<ServedModel>> {
+        let models = self.engine.models();
+        models.filter(|model| caller.may_use(model.name()))
     }
 
     /// Runs an audit, a dry run or a digest [`run_blocking`], unless too many are under way.
@@ -109,12 +146,6 @@ fn unknown_model(name: &str, names: &[&str]) -> String {
 pub(super) async fn drained(mut draining: watch::Receiver<bool>) {
     // A sender that is gone means that the server is, too.
     let _ = draining.wait_for(|draining| *draining).await;
-}
-
-/// The actor of a request, as far as it is known without authentication: the remote address.
-pub(super) fn actor<T>(request: &Request<T>) -> String {
-    let address = request.remote_addr();
-    address.map_or_else(String::new, |address| address.ip().to_string())
 }
 
 /// Runs work that reads disks or digests on a thread for that, not on those that answer.

@@ -7,14 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Extension, Router};
 
+use super::access::Caller;
 use super::context::ServerContext;
+use super::guard::guard;
 use crate::engine::{self, Bound, Counts, Figure, Level, Status};
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -214,6 +217,7 @@ pub(super) fn router(context: Arc<ServerContext>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v2/health/live", get(|| async { StatusCode::OK }))
         .route("/v2/health/ready", get(ready))
+        .layer(from_fn_with_state(context.clone(), guard))
         .with_state(context)
 }
 
@@ -225,25 +229,38 @@ async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String
         StatusCode::SERVICE_UNAVAILABLE
     };
     let mut text = String::new();
+    if context.access().is_stale() {
+        text += "access: its files could not be taken over, and those of before are in force: see the log\n";
+    }
+    // Whoever shows no credential is told no names.
+    let named = !context.access().asks();
     for model in context.engine.models() {
         let bounds = model.bounds().into_iter();
         for bound in bounds.filter(|bound| bound.level > Level::Ample) {
-            let (name, level) = (model.name(), bound.level.word());
+            let name = if named { model.name() } else { "a model" };
+            let level = bound.level.word();
             text += &format!("{name}: {} is {level}: {}\n", bound.name, bound.advice);
         }
     }
     (code, text)
 }
 
-async fn metrics(State(context): State<Arc<ServerContext>>) -> impl IntoResponse {
-    let engine = context.engine.clone();
+async fn metrics(
+    State(context): State<Arc<ServerContext>>,
+    Extension(caller): Extension<Caller>,
+) -> impl IntoResponse {
+    let models: Vec<_> = context.models(&caller).cloned().collect();
     // A look at a model may wait for its learner: not on the threads that answer.
-    let look = move || engine.models().map(|model| model.status(false)).collect();
+    let look = move || models.iter().map(|model| model.status(false)).collect();
     let statuses: Vec<_> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     let mut text = of_models(&statuses);
     let help = "Requests and events refused at the door.";
     head(&mut text, "perennial_refused_total", "counter", help);
-    for refusals in [&context.refused_predictions, &context.refused_feedback] {
+    for refusals in [
+        &context.refused_predictions,
+        &context.refused_feedback,
+        &context.refused_logins,
+    ] {
         let (flow, n) = (refusals.flow, refusals.count());
         text += &format!("perennial_refused_total{{flow=\"{flow}\"}} {n}\n");
     }

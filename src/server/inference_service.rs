@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
+use super::access::{Caller, Peer};
 use super::context::{self, ServerContext};
 use super::wire::{self, Parameters, Refusal, Selection, Tensors};
 use crate::engine::ServedModel;
@@ -48,8 +49,9 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
+        let caller = Caller::of(&request);
         let ModelReadyRequest { name, version } = request.into_inner();
-        let ready = match self.0.engine.model(&name) {
+        let ready = match self.0.model(&caller, &name) {
             Ok(model) => model.snapshot_of(&version).await.is_ok(),
             Err(_) => false,
         };
@@ -67,8 +69,9 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
+        let caller = Caller::of(&request);
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let model = self.0.model(&name)?;
+        let model = self.0.model(&caller, &name)?;
         let snapshot = model.snapshot_of(&version).await.map_err(Refusal::from)?;
         let metadata = wire::model_metadata(&name, &snapshot.model, snapshot.version);
         Ok(Response::new(metadata))
@@ -80,9 +83,13 @@ impl GrpcInferenceService for InferenceService {
     ) -> Result<Response<ModelInferResponse>, Status> {
         let wait = Wait {
             time_left: time_left(request.metadata()),
-            connection: request.remote_addr(),
+            connection: request
+                .extensions()
+                .get()
+                .and_then(|peer: &Peer| peer.address),
         };
-        let answered = self.predict(request.into_inner(), wait).await;
+        let caller = Caller::of(&request);
+        let answered = self.predict(&caller, request.into_inner(), wait).await;
         if let Err(refusal) = &answered {
             self.0.refused_predictions.add(refusal);
         }
@@ -100,10 +107,11 @@ struct Wait {
 impl InferenceService {
     async fn predict(
         &self,
+        caller: &Caller,
         request: ModelInferRequest,
         wait: Wait,
     ) -> Result<ModelInferResponse, Refusal> {
-        let model = self.0.model(&request.model_name)?;
+        let model = self.0.model(caller, &request.model_name)?;
         let parameters = Parameters::read(&request.parameters)?;
         if let Some(position) = parameters.min_position {
             check_waits(model, &request.model_version)?;

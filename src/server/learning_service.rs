@@ -10,8 +10,9 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::access::Caller;
 use super::context::{self, ServerContext};
 use super::wire::{self, Acknowledged, Refusal};
 use crate::engine::{Accepted, Receipt, ServedModel};
@@ -78,8 +79,8 @@ impl learning_server::Learning for LearningService {
         request: Request<Streaming<FeedbackRequest>>,
     ) -> Result<Response<Replies>, Status> {
         let (window, pending) = mpsc::channel(WINDOW - ENCODING_MAX);
-        let actor = context::actor(&request);
-        tokio::spawn(read(self.0.clone(), request.into_inner(), actor, window));
+        let caller = Caller::of(&request);
+        tokio::spawn(read(self.0.clone(), request.into_inner(), caller, window));
         let context = self.0.clone();
         let replies = ReceiverStream::new(pending).then(move |pending| {
             let context = context.clone();
@@ -92,10 +93,10 @@ impl learning_server::Learning for LearningService {
         &self,
         request: Request<FeedbackRequest>,
     ) -> Result<Response<FeedbackReply>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let feedback_id = request.feedback_id.clone();
-        let submitted = prepare(&self.0, request, &actor).await.and_then(submit);
+        let submitted = prepare(&self.0, request, &caller).await.and_then(submit);
         let accepted = acknowledge(&self.0, submitted).await?;
         Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
     }
@@ -105,16 +106,25 @@ impl learning_server::Learning for LearningService {
 async fn read(
     context: Arc<ServerContext>,
     events: Streaming<FeedbackRequest>,
-    actor: String,
+    caller: Caller,
     window: mpsc::Sender<Pending>,
 ) {
-    let drained = context::drained(context.draining.clone());
-    tokio::pin!(drained);
+    let stopped = async {
+        tokio::select! {
+            () = context::drained(context.draining.clone()) => Status::unavailable(
+                "the server is stopping; send again what was not answered",
+            ),
+            () = context.access().ended(&caller) => Status::unauthenticated(
+                "the credential of this stream has ended; send again what was not answered under another",
+            ),
+        }
+    };
+    tokio::pin!(stopped);
     let each = async |event: Result<FeedbackRequest, Status>| {
         let event = event?;
         Ok::<_, Status>((
             event.feedback_id.clone(),
-            prepare(&context, event, &actor).await,
+            prepare(&context, event, &caller).await,
         ))
     };
     // Without an encoder, a queue would cost a tenth of a stream's rate.
@@ -131,9 +141,7 @@ async fn read(
         };
         let next = tokio::select! {
             next = prepared.next() => next,
-            () = &mut drained => Some(Err(Status::unavailable(
-                "the server is stopping; send again what was not answered",
-            ))),
+            status = &mut stopped => Some(Err(status)),
         };
         match next {
             Some(Ok((feedback_id, ready))) => place.send(Pending::Event {
@@ -149,18 +157,35 @@ async fn read(
 /// Validates an event, and encodes its inputs.
 async fn prepare(
     context: &ServerContext,
-    event: FeedbackRequest,
-    actor: &str,
+    mut event: FeedbackRequest,
+    caller: &Caller,
 ) -> Result<PreparedEvent, Refusal> {
-    let model = context.model(&event.model)?;
+    let model = context.model(caller, &event.model)?;
+    bind_source(caller, &mut event)?;
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
     let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
-    actor.clone_into(&mut feedback.actor);
+    caller.name.clone_into(&mut feedback.actor);
     if let Subject::Inputs { batch, .. } = &mut feedback.subject {
         *batch = model.embed(&served, std::mem::take(batch)).await?;
     }
     Ok((model.clone(), feedback))
+}
+
+/// Has an event carry the source of its sender, where that has only one.
+fn bind_source(caller: &Caller, event: &mut FeedbackRequest) -> Result<(), Refusal> {
+    let Some(own) = caller.source() else {
+        return Ok(());
+    };
+    if event.source.is_empty() {
+        own.clone_into(&mut event.source);
+    }
+    if event.source == own {
+        return Ok(());
+    }
+    let sent = &event.source;
+    let what = format!("source: {sent:.80?}, expected {own:?}, the only one of this credential");
+    Err(Refusal::new(Code::PermissionDenied, "source", what))
 }
 
 /// Submits an event to the engine; it is on disk once its receipt has been waited for.

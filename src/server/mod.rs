@@ -31,8 +31,11 @@
 //! ```
 
 mod accept;
+mod access;
 mod bounds;
+mod connections;
 mod context;
+mod guard;
 mod http;
 mod inference_service;
 mod learning_service;
@@ -56,9 +59,16 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use self::accept::Acceptor;
+pub use self::access::{
+    Access, AccessError, AccessFiles, CredentialsError, NewToken, Scope, TokenRights,
+    check_credentials, new_token,
+};
+use self::access::{Peer, Protocol};
 pub use self::bounds::Config;
 use self::bounds::STREAMS_MAX;
+use self::connections::Connections;
 use self::context::ServerContext;
+use self::guard::AccessLayer;
 pub use self::wire::{
     RefusedRow, audit as audit_message, check_row, fate as fate_message, version as version_message,
 };
@@ -110,19 +120,26 @@ pub enum Error {
     /// The HTTP side ended.
     #[error("HTTP server: {0}")]
     Http(#[from] io::Error),
+    /// Strangers could reach a listener, and nothing says who may call.
+    #[error(transparent)]
+    Access(#[from] AccessError),
 }
 
 /// Serves until `shutdown`, then drains: health says NOT_SERVING, no connection is accepted, and
 /// requests in flight have ten seconds to finish. The engine stays open.
 ///
 /// # Errors
-/// [`Error`] when a listener fails; the caller closes the engine and ends.
+/// [`Error::Access`] where strangers could reach a listener without a credential. The others when a
+/// listener fails; the caller closes the engine and ends.
 pub async fn run(
     listeners: Listeners,
     engine: Arc<Engine>,
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    for listener in [&listeners.grpc, &listeners.http] {
+        config.access.check_address(listener.local_addr()?)?;
+    }
     let (drain, draining) = watch::channel(false);
     let context = Arc::new(ServerContext::new(engine, config, draining.clone()));
     let (health, health_service) = health_reporter();
@@ -133,13 +150,20 @@ pub async fn run(
     ));
 
     let routes = routes(&context).add_service(health_service);
-    let incoming = Acceptor::new(listeners.grpc, context.clone()).stream();
+    let incoming = Connections::new(
+        Acceptor::new(listeners.grpc, context.clone()),
+        Protocol::Grpc,
+    );
     let grpc = transport()
+        .layer(AccessLayer(context.clone()))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, context::drained(draining.clone()));
-    let http = Acceptor::new(listeners.http, context.clone());
-    let http =
-        axum::serve(http, http::router(context)).with_graceful_shutdown(context::drained(draining));
+        .serve_with_incoming_shutdown(incoming.stream(), context::drained(draining.clone()));
+    let http = Connections::new(
+        Acceptor::new(listeners.http, context.clone()),
+        Protocol::Http,
+    );
+    let router = http::router(context).into_make_service_with_connect_info::<Peer>();
+    let http = axum::serve(http, router).with_graceful_shutdown(context::drained(draining));
     let serving = async {
         tokio::try_join!(async { grpc.await.map_err(Error::Grpc) }, async {
             http.await.map_err(Error::Http)

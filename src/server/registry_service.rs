@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tonic::{Code, Request, Response, Status};
 
-use super::context::{self, ServerContext, run_blocking};
+use super::access::{Caller, Scope};
+use super::context::{ServerContext, run_blocking};
 use super::wire::{self, Refusal};
 use crate::engine::{Disposal, Error, NewVersion, Retract, Retrain, ServedModel};
 use crate::event::{Command, Order, Selector};
@@ -27,7 +28,8 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<ListVersionsRequest>,
     ) -> Result<Response<ListVersionsResponse>, Status> {
-        let model = self.0.model(&request.into_inner().model)?.clone();
+        let caller = Caller::of(&request);
+        let model = self.0.model(&caller, &request.into_inner().model)?.clone();
         let versions = run_blocking(move || versions(&model)).await?;
         Ok(Response::new(ListVersionsResponse { versions }))
     }
@@ -36,8 +38,9 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<GetVersionRequest>,
     ) -> Result<Response<Version>, Status> {
+        let caller = Caller::of(&request);
         let GetVersionRequest { model, version } = request.into_inner();
-        let model = self.0.model(&model)?.clone();
+        let model = self.0.model(&caller, &model)?.clone();
         let found = run_blocking(move || {
             let mut versions = versions(&model)?;
             match versions.iter().position(|known| known.version == version) {
@@ -56,21 +59,21 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<CheckpointRequest>,
     ) -> Result<Response<VersionMade>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let CheckpointRequest { model, note } = request.into_inner();
         let order = Command {
             order: Order::Checkpoint,
-            actor,
+            actor: caller.name.clone(),
             note,
         };
-        self.carry_out("checkpoint", &model, order).await
+        self.carry_out("checkpoint", &caller, &model, order).await
     }
 
     async fn restore(
         &self,
         request: Request<RestoreRequest>,
     ) -> Result<Response<VersionMade>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let RestoreRequest {
             model,
             version,
@@ -80,13 +83,13 @@ impl registry_server::Registry for RegistryService {
         if !dry_run {
             let order = Command {
                 order: Order::Restore { version },
-                actor,
+                actor: caller.name.clone(),
                 note,
             };
-            return self.carry_out("restore", &model, order).await;
+            return self.carry_out("restore", &caller, &model, order).await;
         }
         check_note(&note)?;
-        let model = self.0.model(&model)?.clone();
+        let model = self.0.model(&caller, &model)?.clone();
         let checked = move || Ok(model.check_restore(version)?);
         let manifest = self.0.inquire(checked).await?;
         Ok(Response::new(VersionMade {
@@ -99,10 +102,11 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<RetractRequest>,
     ) -> Result<Response<Certificate>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
+        check_retracts(&caller, &request)?;
         if request.dry_run {
-            let model = self.0.model(&request.model)?.clone();
+            let model = self.0.model(&caller, &request.model)?.clone();
             let selector = wire::selector(&request)?;
             check_note(&request.note)?;
             let planned = self.0.inquire(move || {
@@ -114,8 +118,8 @@ impl registry_server::Registry for RegistryService {
             });
             return Ok(Response::new(planned.await?));
         }
-        let logged = LoggedOrder::new("retract", &request.model, &actor);
-        let done = self.retracted(request, actor).await;
+        let logged = LoggedOrder::new("retract", &request.model, &caller.name);
+        let done = self.retracted(&caller, request).await;
         let made = |done: &Certificate| (done.version, done.position);
         logged.end(done.as_ref().map(made));
         Ok(Response::new(done?))
@@ -125,15 +129,15 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<PromoteRequest>,
     ) -> Result<Response<VersionMade>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let PromoteRequest {
             model,
             version,
             note,
         } = request.into_inner();
-        let logged = LoggedOrder::new("promote", &model, &actor);
+        let logged = LoggedOrder::new("promote", &model, &caller.name);
         let version = (version > 0).then_some(version);
-        let made = self.promoted(&model, version, (actor, note)).await;
+        let made = self.promoted(&caller, &model, version, note).await;
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
         let NewVersion { version, position } = made?;
         Ok(Response::new(VersionMade { version, position }))
@@ -143,41 +147,41 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<RetrainRequest>,
     ) -> Result<Response<Retrained>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        let logged = LoggedOrder::new("retrain", &request.model, &actor);
-        let done = self.retrained(request, actor).await;
+        let logged = LoggedOrder::new("retrain", &request.model, &caller.name);
+        let done = self.retrained(&caller, request).await;
         logged.end(done.as_ref().map(|done| (done.version, done.position)));
         Ok(Response::new(done?))
     }
 
     async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<OrderDone>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let FreezeRequest { model, note } = request.into_inner();
         let order = Command {
             order: Order::Freeze,
-            actor,
+            actor: caller.name.clone(),
             note,
         };
-        self.done("freeze", &model, order).await
+        self.done("freeze", &caller, &model, order).await
     }
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<OrderDone>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let ResumeRequest { model, note } = request.into_inner();
         let order = Command {
             order: Order::Resume,
-            actor,
+            actor: caller.name.clone(),
             note,
         };
-        self.done("resume", &model, order).await
+        self.done("resume", &caller, &model, order).await
     }
 
     async fn set_alias(
         &self,
         request: Request<SetAliasRequest>,
     ) -> Result<Response<OrderDone>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let SetAliasRequest {
             model,
             alias,
@@ -189,15 +193,17 @@ impl registry_server::Registry for RegistryService {
         } else {
             Order::SetAlias { alias, version }
         };
+        let actor = caller.name.clone();
         let command = Command { order, actor, note };
-        self.done("alias", &model, command).await
+        self.done("alias", &caller, &model, command).await
     }
 
     async fn list_incidents(
         &self,
         request: Request<ListIncidentsRequest>,
     ) -> Result<Response<ListIncidentsResponse>, Status> {
-        let model = self.0.model(&request.into_inner().model)?.clone();
+        let caller = Caller::of(&request);
+        let model = self.0.model(&caller, &request.into_inner().model)?.clone();
         let gate = run_blocking(move || Ok(model.status(false).gate)).await?;
         let incidents = gate.into_iter().flat_map(|gate| gate.incidents);
         Ok(Response::new(ListIncidentsResponse {
@@ -209,7 +215,7 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<UpdateIncidentRequest>,
     ) -> Result<Response<OrderDone>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let UpdateIncidentRequest {
             model,
             incident,
@@ -224,15 +230,18 @@ impl registry_server::Registry for RegistryService {
                 return Err(Refusal::invalid("state", what).into());
             }
         };
+        let actor = caller.name.clone();
         let command = Command { order, actor, note };
-        self.done(name, &model, command).await
+        self.done(name, &caller, &model, command).await
     }
 
     async fn list_quarantine(
         &self,
         request: Request<ListQuarantineRequest>,
     ) -> Result<Response<ListQuarantineResponse>, Status> {
-        let model = self.0.model(&request.into_inner().model)?.clone();
+        let caller = Caller::of(&request);
+        let model = self.0.model(&caller, &request.into_inner().model)?.clone();
+        note_read(&caller, "quarantine", model.name());
         let found = self.0.inquire(move || Ok(model.quarantined()?)).await?;
         Ok(Response::new(ListQuarantineResponse {
             feedback: found.into_iter().map(wire::quarantined).collect(),
@@ -257,6 +266,7 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<AuditRequest>,
     ) -> Result<Response<AuditResponse>, Status> {
+        let caller = Caller::of(&request);
         let AuditRequest {
             prediction_id,
             without,
@@ -270,8 +280,11 @@ impl registry_server::Registry for RegistryService {
         let found = self
             .0
             .inquire(move || match engine.audit(id, without.as_deref())? {
-                Some(found) => Ok(wire::audit(found)),
-                None => {
+                Some(found) if caller.may_use(&found.model) => {
+                    note_read(&caller, "prediction", &found.model);
+                    Ok(wire::audit(found))
+                }
+                _ => {
                     let what = format!("no journal here holds prediction {id}");
                     Err(Refusal::new(Code::NotFound, "prediction_id", what))
                 }
@@ -280,11 +293,15 @@ impl registry_server::Registry for RegistryService {
     }
 
     async fn fate(&self, request: Request<FateRequest>) -> Result<Response<FateResponse>, Status> {
+        let caller = Caller::of(&request);
         let FateRequest { model, feedback_id } = request.into_inner();
-        let served = self.0.model(&model)?.clone();
+        let served = self.0.model(&caller, &model)?.clone();
         let found = self.0.inquire(move || match served.fate(&feedback_id)? {
-            Some(found) => Ok(wire::fate(found)),
-            None => {
+            Some(found) if may_read(&caller, &found.feedback.source) => {
+                note_read(&caller, "feedback", served.name());
+                Ok(wire::fate(found))
+            }
+            _ => {
                 let what = format!(
                     "the journal of {model:?} holds no feedback {feedback_id:.128?}; it was never \
                      accepted, or is no longer retained, or was erased"
@@ -299,8 +316,9 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<SetLimitsRequest>,
     ) -> Result<Response<Limits>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        let model = self.0.model(&request.model)?.clone();
+        let model = self.0.model(&caller, &request.model)?.clone();
         let changes = OrderedLimits {
             bytes_max: request.bytes_max,
             retract_within: request.retract_within,
@@ -318,10 +336,11 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
+        let caller = Caller::of(&request);
         let StatusRequest { model, digest } = request.into_inner();
         let models: Vec<Arc<ServedModel>> = match model.as_str() {
-            "" => self.0.engine.models().cloned().collect(),
-            name => vec![self.0.model(name)?.clone()],
+            "" => self.0.models(&caller).cloned().collect(),
+            name => vec![self.0.model(&caller, name)?.clone()],
         };
         let statuses = move || {
             let status = |model: &Arc<ServedModel>| wire::model_status(model.status(digest));
@@ -341,11 +360,12 @@ impl RegistryService {
     async fn carry_out(
         &self,
         name: &'static str,
+        caller: &Caller,
         model: &str,
         command: Command,
     ) -> Result<Response<VersionMade>, Status> {
         let logged = LoggedOrder::new(name, model, &command.actor);
-        let made = self.commanded(model, command).await;
+        let made = self.commanded(caller, model, command).await;
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
         let NewVersion { version, position } = made?;
         Ok(Response::new(VersionMade { version, position }))
@@ -355,10 +375,14 @@ impl RegistryService {
     async fn done(
         &self,
         name: &'static str,
+        caller: &Caller,
         model: &str,
         command: Command,
     ) -> Result<Response<OrderDone>, Status> {
-        let made = self.carry_out(name, model, command).await?.into_inner();
+        let made = self
+            .carry_out(name, caller, model, command)
+            .await?
+            .into_inner();
         Ok(Response::new(OrderDone {
             position: made.position,
         }))
@@ -371,7 +395,7 @@ impl RegistryService {
         request: Request<ReviewRequest>,
         order: fn(Selector) -> Order,
     ) -> Result<Response<OrderDone>, Status> {
-        let actor = context::actor(&request);
+        let caller = Caller::of(&request);
         let ReviewRequest {
             model,
             source,
@@ -389,29 +413,31 @@ impl RegistryService {
         })?;
         let command = Command {
             order: order(selector.hashed()),
-            actor,
+            actor: caller.name.clone(),
             note,
         };
-        self.done(name, &model, command).await
+        self.done(name, &caller, &model, command).await
     }
 
     async fn promoted(
         &self,
+        caller: &Caller,
         model: &str,
         version: Option<u64>,
-        by: (String, String),
+        note: String,
     ) -> Result<NewVersion, Refusal> {
-        let model = self.0.model(model)?;
-        check_note(&by.1)?;
+        let model = self.0.model(caller, model)?;
+        check_note(&note)?;
+        let by = (caller.name.clone(), note);
         Ok(model.promote(version, by).await?)
     }
 
     async fn retrained(
         &self,
+        caller: &Caller,
         request: RetrainRequest,
-        actor: String,
     ) -> Result<Retrained, Refusal> {
-        let model = self.0.model(&request.model)?;
+        let model = self.0.model(caller, &request.model)?;
         check_note(&request.note)?;
         let RetrainRequest {
             newest,
@@ -422,24 +448,29 @@ impl RegistryService {
         let retrain = Retrain {
             newest,
             force,
-            actor,
+            actor: caller.name.clone(),
             note,
         };
         Ok(wire::retrained(model.retrain(retrain).await?))
     }
 
-    async fn commanded(&self, model: &str, command: Command) -> Result<NewVersion, Refusal> {
-        let model = self.0.model(model)?;
+    async fn commanded(
+        &self,
+        caller: &Caller,
+        model: &str,
+        command: Command,
+    ) -> Result<NewVersion, Refusal> {
+        let model = self.0.model(caller, model)?;
         check_note(&command.note)?;
         Ok(model.command(command).await?)
     }
 
     async fn retracted(
         &self,
+        caller: &Caller,
         request: RetractRequest,
-        actor: String,
     ) -> Result<Certificate, Refusal> {
-        let model = self.0.model(&request.model)?;
+        let model = self.0.model(caller, &request.model)?;
         let selector = wire::selector(&request)?;
         check_note(&request.note)?;
         let disposal = if request.erase {
@@ -449,7 +480,7 @@ impl RegistryService {
         };
         let order = Retract {
             selector: selector.clone(),
-            actor,
+            actor: caller.name.clone(),
             note: request.note,
             disposal,
         };
@@ -504,6 +535,30 @@ impl Drop for LoggedOrder {
             tracing::warn!(order, model, actor, "nobody waits for the order any more");
         }
     }
+}
+
+/// A sender of feedback takes back what is its own; whatever else is retracted takes an operator.
+fn check_retracts(caller: &Caller, request: &RetractRequest) -> Result<(), Refusal> {
+    if caller.has(Scope::Operate) {
+        return Ok(());
+    }
+    let is_own = caller.source().is_some() && request.source.as_deref() == caller.source();
+    if is_own && !request.erase {
+        return Ok(());
+    }
+    let what = "this takes the scope operate; a credential of feedback retracts the source that it is bound \
+                to, and erases nothing";
+    Err(Refusal::new(Code::PermissionDenied, "source", what))
+}
+
+/// True if a caller may read feedback of a source: its own, or whichever with the scope for it.
+fn may_read(caller: &Caller, source: &str) -> bool {
+    caller.has(Scope::Read) || caller.source().is_none_or(|own| own == source)
+}
+
+/// Rows that others sent were read: the log says by whom.
+fn note_read(caller: &Caller, what: &'static str, model: &str) {
+    tracing::info!(actor = caller.name, model, what, "rows read");
 }
 
 /// By which clock events are chosen, where they are chosen by time.

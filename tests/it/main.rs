@@ -3,6 +3,7 @@
 //! Their own programs have `memory`, which counts what is allocated, `soak`, which searches for as
 //! long as it is asked to, and `zz_passed_over`, which runs last.
 
+mod access;
 mod adoption;
 mod aliases;
 mod architecture;

@@ -9,8 +9,8 @@ use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
+use super::access::Requests;
 use super::refusal::refusal;
 
 /// The most events, or rows, in flight.
@@ -26,7 +26,7 @@ pub(crate) struct FeedbackStream<T, S> {
 impl<T: Send + 'static, S: Send + 'static> FeedbackStream<T, S> {
     /// Opens a stream; each reply is folded into the state, and an error of that ends the stream.
     pub(crate) fn open(
-        mut learning: LearningClient<Channel>,
+        mut learning: LearningClient<Requests>,
         state: S,
         fold: fn(&mut S, T, FeedbackReply) -> anyhow::Result<()>,
     ) -> Self {

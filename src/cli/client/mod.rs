@@ -2,6 +2,7 @@
 //!
 //! Invariant: a refusal becomes an error with the server's own sentence.
 
+mod access;
 mod answer;
 mod feedback;
 mod refusal;
@@ -10,15 +11,18 @@ mod signature;
 
 use std::time::Duration;
 
-use anyhow::{anyhow, ensure};
+use anyhow::anyhow;
 use perennial::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use perennial::proto::inference::{ModelInferRequest, ModelMetadataRequest};
 use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::registry_client::RegistryClient;
 use perennial::proto::perennial::v1::{ModelStatus, StatusRequest};
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Endpoint;
 
+pub(crate) use access::AccessArgs;
+use access::{Requests, Server};
 pub(crate) use answer::{Answer, AnswerValue};
 pub(crate) use feedback::{FeedbackStream, IN_FLIGHT_MAX};
 pub(crate) use refusal::refusal;
@@ -33,20 +37,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// The server's address for gRPC
+    /// The server's address for gRPC; https:// before it for TLS
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8001")]
     pub server: String,
     /// Print JSON, one object a line
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// The services of a server; a clone shares the connection.
 #[derive(Clone)]
 pub(super) struct Client {
-    pub inference: GrpcInferenceServiceClient<Channel>,
-    pub learning: LearningClient<Channel>,
-    pub registry: RegistryClient<Channel>,
+    pub inference: GrpcInferenceServiceClient<Requests>,
+    pub learning: LearningClient<Requests>,
+    pub registry: RegistryClient<Requests>,
 }
 
 impl Client {
@@ -55,18 +61,20 @@ impl Client {
     /// # Errors
     /// The address is malformed, or no server listens there.
     pub(super) async fn connect(args: &Args) -> anyhow::Result<Client> {
-        let server = address(&args.server)?;
-        let endpoint = Endpoint::from_shared(format!("http://{server}"))
-            .map_err(|_| anyhow!("--server {server}: expected HOST:PORT"))?
+        let server = Server::read(&args.server)?;
+        let bearer = args.access.bearer(&server)?;
+        let endpoint = Endpoint::from_shared(server.url())
+            .map_err(|_| anyhow!("--server {}: expected HOST:PORT", args.server))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true);
+        let endpoint = args.access.secured(endpoint, server.is_tls)?;
         let channel = endpoint.connect().await;
-        let channel =
-            channel.map_err(|_| anyhow!("cannot reach {server}: is `perennial serve` running?"))?;
+        let channel = channel.map_err(|error| unreached(&server, &error))?;
+        let requests = InterceptedService::new(channel, bearer);
         Ok(Client {
-            inference: GrpcInferenceServiceClient::new(channel.clone()),
-            learning: LearningClient::new(channel.clone()),
-            registry: RegistryClient::new(channel),
+            inference: GrpcInferenceServiceClient::new(requests.clone()),
+            learning: LearningClient::new(requests.clone()),
+            registry: RegistryClient::new(requests),
         })
     }
 
@@ -104,39 +112,16 @@ impl Client {
     }
 }
 
-/// The host and port of a server, which may be written as a URL.
-fn address(written: &str) -> anyhow::Result<&str> {
-    ensure!(
-        !written.starts_with("https://"),
-        "--server {written}: this program speaks no TLS; expected HOST:PORT of plain gRPC"
-    );
-    let address = written.strip_prefix("http://").unwrap_or(written);
-    let address = address.trim_end_matches('/');
-    let port = address
-        .rsplit_once(':')
-        .map(|(_, port)| port.parse::<u16>());
-    ensure!(
-        matches!(port, Some(Ok(_))),
-        "--server {written}: expected HOST:PORT, as in 127.0.0.1:8001"
-    );
-    Ok(address)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_of_a_server_may_be_a_url_and_needs_a_port() {
-        let refusal = |written| address(written).unwrap_err().to_string();
-        for written in ["host:8001", "http://host:8001", "http://host:8001/"] {
-            assert_eq!(address(written).unwrap(), "host:8001");
-        }
-        assert_eq!(address("[::1]:8001").unwrap(), "[::1]:8001");
-        for written in ["host", "http://host", "host:", "host:70000", "host:8001/v2"] {
-            let expected = format!("--server {written}: expected HOST:PORT, as in 127.0.0.1:8001");
-            assert_eq!(refusal(written), expected);
-        }
-        assert!(refusal("https://host:8001").contains("speaks no TLS"));
+/// Why a server was not reached; of a handshake that failed, the innermost cause says what was wrong.
+fn unreached(server: &Server<'_>, error: &tonic::transport::Error) -> anyhow::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let address = server.address;
+    if server.is_tls && !cause.to_string().contains("refused") {
+        anyhow!("cannot reach {address} over TLS: {cause}")
+    } else {
+        anyhow!("cannot reach {address}: is `perennial serve` running?")
     }
 }

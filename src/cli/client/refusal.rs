@@ -12,6 +12,17 @@ pub(crate) fn refusal(status: Status) -> anyhow::Error {
             "the address of --server answers HTTP, not gRPC: give the port that `perennial serve` \
              prints as grpc=HOST:PORT"
         ),
+        // The same for a connection that was closed as it began to speak.
+        message
+            if ["h2 protocol error", "transport error"]
+                .iter()
+                .any(|one| message.starts_with(one)) =>
+        {
+            anyhow!(
+                "the connection ended before an answer ({message}): where the server speaks TLS, write \
+             --server https://HOST:PORT"
+            )
+        }
         message => anyhow!("{message}"),
     }
 }

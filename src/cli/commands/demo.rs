@@ -221,6 +221,7 @@ impl DemoSession {
         let args = client::Args {
             server: address.to_owned(),
             json: false,
+            access: client::AccessArgs::default(),
         };
         Ok(DemoSession {
             client: Client::connect(&args).await?,

@@ -25,5 +25,6 @@ pub(super) mod retrain;
 pub(super) mod serve;
 pub(super) mod status;
 pub(super) mod stream;
+pub(super) mod token;
 pub(super) mod verify;
 pub(super) mod versions;

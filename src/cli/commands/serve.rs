@@ -2,21 +2,26 @@
 //!
 //! Invariant: stdout carries one line, printed once every sound model is ready.
 
+mod access_files;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use perennial::engine::{self, Engine, WallClock};
 use perennial::model::keys::{Key, Values};
-use perennial::server::{self, Listeners};
+use perennial::server::{self, Access, Listeners};
 use perennial::store::regular;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
+
+use access_files::AccessPaths;
 
 use crate::cli::output::print;
 
@@ -30,7 +35,7 @@ const BACKLOG: u32 = 1024;
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial serve --models models --data data")]
 pub(crate) struct Args {
-    /// A file with the keys models, data, listen and http [default: perennial.toml, if it is there]
+    /// A file with these as keys, but for --believe-clock [default: perennial.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder of models [default: models]
@@ -45,6 +50,18 @@ pub(crate) struct Args {
     /// Where to listen for HTTP: health and metrics [default: 127.0.0.1:8000]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
+    /// Who may call, as `perennial token` writes it; without, callers of this machine may do everything
+    #[arg(long, value_name = "FILE")]
+    credentials: Option<PathBuf>,
+    /// The certificate of the server as PEM, for TLS on both ports
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// The private key of the certificate, as PEM
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The roots of client certificates as PEM; the credentials say what their holders may do
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
     /// Trust the clock of this machine, even if it is more than a day ahead of a journal
     #[arg(long)]
     believe_clock: bool,
@@ -58,10 +75,14 @@ struct File {
     data: Option<PathBuf>,
     listen: Option<String>,
     http: Option<String>,
+    credentials: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
 }
 
 /// The keys of a configuration file; each has a flag of the same name.
-pub(crate) const KEYS: [Key; 4] = [
+pub(crate) const KEYS: [Key; 8] = [
     Key {
         name: "models",
         values: Values::Text("a folder"),
@@ -90,6 +111,36 @@ pub(crate) const KEYS: [Key; 4] = [
         unit: "",
         meaning: "The address for HTTP: health and metrics.",
     },
+    Key {
+        name: "credentials",
+        values: Values::Text("a file"),
+        default: "",
+        unit: "",
+        meaning: "Who may call, as `perennial token` writes it; changes are taken over within seconds. \
+                  Without, callers of this machine may do everything, and no other address is served.",
+    },
+    Key {
+        name: "certificate",
+        values: Values::Text("a file"),
+        default: "",
+        unit: "",
+        meaning: "The certificate of the server and those that lead to its root, as PEM: both ports \
+                  speak TLS. Changes are taken over within seconds.",
+    },
+    Key {
+        name: "key",
+        values: Values::Text("a file"),
+        default: "",
+        unit: "",
+        meaning: "The private key of the certificate, as PEM.",
+    },
+    Key {
+        name: "client_ca",
+        values: Values::Text("a file"),
+        default: "",
+        unit: "",
+        meaning: "The roots of client certificates, as PEM; the credentials say what their holders may do.",
+    },
 ];
 
 /// The settings in force.
@@ -99,16 +150,23 @@ struct Settings {
     data: PathBuf,
     listen: String,
     http: String,
+    access: AccessPaths,
 }
 
 impl Settings {
     fn new(args: Args, file: File) -> Settings {
-        let [models, data, listen, http] = KEYS.map(|key| key.default);
+        let [models, data, listen, http, ..] = KEYS.map(|key| key.default);
         Settings {
             models: args.models.or(file.models).unwrap_or(models.into()),
             data: args.data.or(file.data).unwrap_or(data.into()),
             listen: args.listen.or(file.listen).unwrap_or(listen.into()),
             http: args.http.or(file.http).unwrap_or(http.into()),
+            access: AccessPaths {
+                credentials: args.credentials.or(file.credentials),
+                certificate: args.certificate.or(file.certificate),
+                key: args.key.or(file.key),
+                client_ca: args.client_ca.or(file.client_ca),
+            },
         }
     }
 }
@@ -128,14 +186,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let settings = Settings::new(args, file);
     check_models(&settings.models)?;
+    let (access, files) = settings.access.open()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
     // Recovery can take minutes: a port in use is reported before it begins.
-    let (grpc, http) = runtime.block_on(async {
-        let grpc = bind("--listen", &settings.listen).await?;
-        anyhow::Ok((grpc, bind("--http", &settings.http).await?))
+    let ports = runtime.block_on(async {
+        let grpc = bind("--listen", &settings.listen, &access).await?;
+        anyhow::Ok([grpc, bind("--http", &settings.http, &access).await?])
     })?;
     let engine = Engine::open(engine::Config {
         models: settings.models.clone(),
@@ -151,24 +210,35 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             "nothing to serve: no folder with a model.toml in it; `perennial init` drafts one"
         );
     }
+    let config = server::Config {
+        access: access.clone(),
+        ..server::Config::default()
+    };
     let served = runtime.block_on(async {
-        let listeners = Listeners {
-            grpc: listen("--listen", grpc)?,
-            http: listen("--http", http)?,
-        };
-        let stopped = stop()?;
-        print::line(format_args!(
-            "listening grpc={} http={}",
-            listeners.grpc.local_addr()?,
-            listeners.http.local_addr()?
-        ))?;
-        let config = server::Config::default();
-        server::run(listeners, engine.clone(), config, stopped).await?;
-        anyhow::Ok(())
+        tokio::spawn(settings.access.follow(access, Some(files)));
+        serve(ports, engine.clone(), config).await
     });
     // Also after an error: the learned state is saved.
     engine.close();
     served
+}
+
+async fn serve(
+    [grpc, http]: [TcpSocket; 2],
+    engine: Arc<Engine>,
+    config: server::Config,
+) -> anyhow::Result<()> {
+    let listeners = Listeners {
+        grpc: listen("--listen", grpc)?,
+        http: listen("--http", http)?,
+    };
+    let stopped = stop()?;
+    print::line(format_args!(
+        "listening grpc={} http={}",
+        listeners.grpc.local_addr()?,
+        listeners.http.local_addr()?
+    ))?;
+    Ok(server::run(listeners, engine, config, stopped).await?)
 }
 
 /// Refuses the folder of one model in place of the one around it.
@@ -194,7 +264,7 @@ fn has_no_color(variable: Option<OsString>) -> bool {
 }
 
 /// Binds a port. Until it listens, a connection is refused at once.
-async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpSocket> {
+async fn bind(flag: &str, address: &str, access: &Access) -> anyhow::Result<TcpSocket> {
     let cannot = || format!("{flag} {address}: cannot listen there");
     ensure!(
         address
@@ -203,7 +273,13 @@ async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpSocket> {
         "{flag} {address}: expected HOST:PORT, as in 127.0.0.1:8001"
     );
     let found = lookup_host(address).await.with_context(cannot)?;
-    let bound = found.map(|address| -> io::Result<TcpSocket> {
+    let found: Vec<SocketAddr> = found.collect();
+    for &one in &found {
+        access
+            .check_address(one)
+            .with_context(|| format!("{flag} {address}"))?;
+    }
+    let bound = found.into_iter().map(|address| -> io::Result<TcpSocket> {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -269,15 +345,25 @@ mod tests {
             data: None,
             listen: None,
             http: None,
+            credentials: None,
+            certificate: Some("flag".into()),
+            key: None,
+            client_ca: None,
             believe_clock: false,
         };
-        let file = toml::from_str("models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'");
+        let file = "models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'\ncertificate = 'file'\nkey = 'file'";
+        let file = toml::from_str(file);
         let settings = Settings::new(args, file.unwrap());
         let expected = Settings {
             models: "flag".into(),
             data: "file".into(),
             listen: "0.0.0.0:1".into(),
             http: "127.0.0.1:8000".into(),
+            access: AccessPaths {
+                certificate: Some("flag".into()),
+                key: Some("file".into()),
+                ..AccessPaths::default()
+            },
         };
         assert_eq!(settings, expected);
     }

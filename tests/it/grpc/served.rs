@@ -129,7 +129,8 @@ impl Served {
     /// The answer of its HTTP server to a request for this path, with its headers.
     pub(super) fn get(&self, path: &str) -> String {
         let mut http = TcpStream::connect(self.http).expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         http.write_all(request.as_bytes()).expect("it reads");
         let mut answer = String::new();
         http.read_to_string(&mut answer).expect("UTF-8");

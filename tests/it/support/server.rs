@@ -167,7 +167,7 @@ impl Server {
     /// The page for Prometheus.
     pub(crate) fn metrics(&self) -> String {
         let mut http = TcpStream::connect(&self.http).expect("it listens");
-        let request = "GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
+        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         http.write_all(request.as_bytes()).expect("it reads");
         let mut page = String::new();
         http.read_to_string(&mut page).expect("UTF-8");

@@ -1,0 +1,302 @@
+//! The file of credentials: who may call, by a token or by a client certificate.
+//!
+//! Invariant: no token stands in the file, only its digest. A token is 256 random bits, so a fast
+//! digest hides it as well as a slow one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::scope::Scope;
+
+/// The beginning of every token, so that one that lies about is recognised.
+const TOKEN_PREFIX: &str = "perennial_";
+/// The random bits of a token, in bytes.
+const TOKEN_BYTES: usize = 32;
+/// Credentials of one file.
+const CREDENTIALS_MAX: usize = 10_000;
+/// Characters of a name.
+const NAME_MAX: usize = 64;
+/// Bytes of a feedback source.
+const SOURCE_BYTES_MAX: usize = 256;
+
+/// A fault of a file of credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CredentialsError(String);
+
+/// One that may call, and what for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Credential {
+    /// The actor in journals, logs and certificates of retraction.
+    pub name: String,
+    pub scopes: BTreeSet<Scope>,
+    /// The models that it may use; `None` for all of them.
+    pub models: Option<BTreeSet<String>>,
+    /// The only source of its feedback.
+    pub source: Option<String>,
+    /// When it ends.
+    pub expires: Option<SystemTime>,
+    proof: Proof,
+}
+
+/// How a caller shows that a credential is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Proof {
+    /// A token with this digest.
+    Token(blake3::Hash),
+    /// A certificate with this name: a DNS name or a URI.
+    Certificate(String),
+}
+
+impl Credential {
+    /// How long it still holds; `None` where it has no end.
+    pub(super) fn time_left(&self, now: SystemTime) -> Option<Duration> {
+        let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
+        self.expires.map(left)
+    }
+}
+
+/// The credentials of a file.
+#[derive(Debug, Default)]
+pub(super) struct Credentials {
+    by_token: BTreeMap<[u8; 32], Arc<Credential>>,
+    by_certificate: BTreeMap<String, Arc<Credential>>,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    credential: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    token: Option<String>,
+    certificate: Option<String>,
+    expires: Option<String>,
+    scopes: Vec<Scope>,
+    models: Option<Vec<String>>,
+    source: Option<String>,
+}
+
+impl Credentials {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`CredentialsError`]: it is not TOML, a key is not known, or a value is not one that is allowed.
+    pub(super) fn read(text: &str) -> Result<Credentials, CredentialsError> {
+        let file: File =
+            toml::from_str(text).map_err(|error| CredentialsError(error.to_string()))?;
+        if file.credential.len() > CREDENTIALS_MAX {
+            let got = file.credential.len();
+            return refused(format!(
+                "{got} credentials, expected at most {CREDENTIALS_MAX}"
+            ));
+        }
+        let mut credentials = Credentials::default();
+        let mut names = BTreeSet::new();
+        for entry in file.credential {
+            let credential = Arc::new(entry.checked()?);
+            let name = &credential.name;
+            if !names.insert(name.clone()) {
+                return refused(format!("credential {name:?}: the name stands twice"));
+            }
+            let other = match &credential.proof {
+                Proof::Token(digest) => {
+                    let digest = *digest.as_bytes();
+                    credentials.by_token.insert(digest, credential.clone())
+                }
+                Proof::Certificate(of) => {
+                    let of = of.clone();
+                    credentials.by_certificate.insert(of, credential.clone())
+                }
+            };
+            if let Some(other) = other {
+                let other = &other.name;
+                let what = format!("credential {name:?}: {other:?} has the same proof");
+                return refused(what);
+            }
+        }
+        Ok(credentials)
+    }
+
+    /// The credential of a token. It is found by its digest, which says nothing of the others, and
+    /// compared in constant time.
+    pub(super) fn of_token(&self, token: &str) -> Option<&Arc<Credential>> {
+        let digest = blake3::hash(token.as_bytes());
+        let found = self.by_token.get(digest.as_bytes())?;
+        (found.proof == Proof::Token(digest)).then_some(found)
+    }
+
+    /// The credential of a certificate with these names: the first name that has one.
+    pub(super) fn of_certificate(&self, names: &[String]) -> Option<&Arc<Credential>> {
+        names.iter().find_map(|name| self.by_certificate.get(name))
+    }
+
+    /// True if the credential stands here as it was.
+    pub(super) fn holds(&self, credential: &Credential) -> bool {
+        let found = match &credential.proof {
+            Proof::Token(digest) => self.by_token.get(digest.as_bytes()),
+            Proof::Certificate(name) => self.by_certificate.get(name),
+        };
+        found.is_some_and(|found| **found == *credential)
+    }
+}
+
+impl Entry {
+    fn checked(self) -> Result<Credential, CredentialsError> {
+        check_name(&self.name)?;
+        let proof = self.proof()?;
+        if self.scopes.is_empty() {
+            let scopes = Scope::ALL.map(Scope::name).join(", ");
+            return Err(self.fault(format!("scopes: none, expected some of {scopes}")));
+        }
+        if self.models.as_ref().is_some_and(Vec::is_empty) {
+            let what = "models: none; name some, or leave the key out for all of them";
+            return Err(self.fault(what));
+        }
+        let source_bytes = self.source.as_ref().map_or(1, String::len);
+        if !(1..=SOURCE_BYTES_MAX).contains(&source_bytes) {
+            let what = format!("source: {source_bytes} bytes, expected 1 to {SOURCE_BYTES_MAX}");
+            return Err(self.fault(what));
+        }
+        Ok(Credential {
+            expires: self.end(&proof)?,
+            proof,
+            name: self.name,
+            scopes: self.scopes.into_iter().collect(),
+            models: self.models.map(|models| models.into_iter().collect()),
+            source: self.source,
+        })
+    }
+
+    fn proof(&self) -> Result<Proof, CredentialsError> {
+        match (&self.token, &self.certificate) {
+            (Some(digest), None) => match blake3::Hash::from_hex(digest) {
+                Ok(digest) => Ok(Proof::Token(digest)),
+                Err(_) => Err(self.fault(
+                    "token: expected the BLAKE3 digest of the token, 64 hexadecimal digits, as \
+                     `perennial token` writes it",
+                )),
+            },
+            (None, Some(name)) if !name.is_empty() => Ok(Proof::Certificate(name.clone())),
+            _ => Err(self.fault("expected either token or certificate")),
+        }
+    }
+
+    fn end(&self, proof: &Proof) -> Result<Option<SystemTime>, CredentialsError> {
+        let Some(text) = &self.expires else {
+            return match proof {
+                Proof::Token(_) => Err(self
+                    .fault("expires: missing; a token has an end, as in \"2027-01-31T00:00:00Z\"")),
+                Proof::Certificate(_) => Ok(None),
+            };
+        };
+        let time = text.parse().ok().and_then(|time: Timestamp| {
+            let micros = u64::try_from(time.as_microsecond()).ok()?;
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+        });
+        let what = || format!("expires: {text:?}, expected a time as in \"2027-01-31T00:00:00Z\"");
+        time.map(Some).ok_or_else(|| self.fault(what()))
+    }
+
+    fn fault(&self, what: impl AsRef<str>) -> CredentialsError {
+        CredentialsError(format!("credential {:?}: {}", self.name, what.as_ref()))
+    }
+}
+
+fn refused<T>(what: String) -> Result<T, CredentialsError> {
+    Err(CredentialsError(what))
+}
+
+/// A name stands in journals, logs and certificates as it is, and never looks like an address.
+fn check_name(name: &str) -> Result<(), CredentialsError> {
+    let mut characters = name.chars();
+    let is_good = characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
+        && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'))
+        && name.len() <= NAME_MAX;
+    if is_good {
+        return Ok(());
+    }
+    refused(format!(
+        "name: {name:.80?}, expected a letter and then letters, digits, dots, underscores, hyphens \
+         and at signs, {NAME_MAX} characters at most"
+    ))
+}
+
+/// A token that was made: it is shown once, and only its digest is kept.
+#[derive(Debug)]
+pub struct NewToken {
+    /// The token itself.
+    pub token: String,
+    /// Its entry in a file of credentials.
+    pub entry: String,
+}
+
+/// The rights of a token to be made.
+#[derive(Clone, Debug)]
+pub struct TokenRights<'a> {
+    /// The actor in journals and logs.
+    pub name: &'a str,
+    /// At least one.
+    pub scopes: &'a [Scope],
+    /// The models that it may use; empty for all of them.
+    pub models: &'a [String],
+    /// The only source of its feedback.
+    pub source: Option<&'a str>,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// Makes a token of 256 random bits.
+///
+/// # Errors
+/// [`CredentialsError`]: the rights are none that a file of credentials could state.
+pub fn new_token(
+    random: [u8; TOKEN_BYTES],
+    rights: &TokenRights<'_>,
+) -> Result<NewToken, CredentialsError> {
+    let mut token = TOKEN_PREFIX.to_owned();
+    for byte in random {
+        // A string takes whatever is written.
+        let _ = write!(token, "{byte:02x}");
+    }
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let list = |texts: Vec<String>| format!("[{}]", texts.join(", "));
+    let scopes = rights.scopes.iter().map(|scope| quoted(scope.name()));
+    let mut entry = format!(
+        "[[credential]]\nname = {}\ntoken = \"{}\"\nexpires = \"{}\"\nscopes = {}\n",
+        quoted(rights.name),
+        blake3::hash(token.as_bytes()),
+        rights.expires,
+        list(scopes.collect()),
+    );
+    if !rights.models.is_empty() {
+        let models = rights.models.iter().map(|model| quoted(model));
+        entry += &format!("models = {}\n", list(models.collect()));
+    }
+    if let Some(source) = rights.source {
+        entry += &format!("source = {}\n", quoted(source));
+    }
+    Credentials::read(&entry)?;
+    Ok(NewToken { token, entry })
+}
+
+/// Checks the text of a file of credentials.
+///
+/// # Errors
+/// [`CredentialsError`]: what is wrong with it.
+pub fn check_credentials(text: &str) -> Result<(), CredentialsError> {
+    Credentials::read(text).map(|_| ())
+}

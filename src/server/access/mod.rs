@@ -1,0 +1,405 @@
+//! Who may call what: credentials, the callers that have shown one, and the keys of TLS.
+//!
+//! Invariant: with credentials everything but health is refused to a caller that shows none; without
+//! them only callers of this machine are served. What is in force is replaced whole or not at all.
+//!
+//! In reading order: `scope` (what each method needs), `credentials` (the file), `files` (all files of access), [`Access`] (what is in
+//! force), `tls`.
+
+mod credentials;
+mod files;
+mod scope;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use tokio::sync::watch;
+use tonic::{Code, Request};
+
+use self::credentials::{Credential, Credentials};
+pub use self::credentials::{
+    CredentialsError, NewToken, TokenRights, check_credentials, new_token,
+};
+pub use self::files::{AccessError, AccessFiles};
+pub use self::scope::Scope;
+use self::scope::{Needs, needed};
+pub(super) use self::tls::{Protocol, names_of};
+use self::tls::{ServerKeys, server_keys};
+use super::wire::Refusal;
+
+/// Refused logins of one address in a second; further ones are told to come back later.
+const REFUSED_PER_SECOND: u32 = 20;
+/// Addresses whose refused logins are counted apart.
+const ADDRESSES_MAX: usize = 1024;
+/// Bytes of a header that may be a token.
+const TOKEN_BYTES_MAX: usize = 256;
+/// Between two looks at whether a credential has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Who may call, and the keys of TLS, as they are in force now.
+#[derive(Debug)]
+pub struct Access {
+    in_force: ArcSwap<InForce>,
+    /// Counts what was put in force.
+    changes: watch::Sender<u64>,
+    /// True after files that could not be taken over.
+    is_stale: watch::Sender<bool>,
+    logins: Mutex<BTreeMap<IpAddr, (Instant, u32)>>,
+}
+
+#[derive(Debug, Default)]
+struct InForce {
+    /// `None` where callers of this machine may do everything, and nobody else anything.
+    credentials: Option<Credentials>,
+    keys: Option<ServerKeys>,
+}
+
+impl InForce {
+    fn read(files: &AccessFiles) -> Result<InForce, AccessError> {
+        let keys = server_keys(files)?;
+        let credentials = match &files.credentials {
+            Some(text) => Some(Credentials::read(text)?),
+            None if files.client_ca.is_some() => {
+                let what = "client_ca: nothing says what the holders of client certificates may do: name \
+                            them in a file of credentials";
+                return Err(AccessError::Tls(what.into()));
+            }
+            None => None,
+        };
+        Ok(InForce { credentials, keys })
+    }
+}
+
+impl Default for Access {
+    /// Without credentials: callers of this machine may do everything, and nobody else anything.
+    fn default() -> Access {
+        Access::in_force(InForce::default())
+    }
+}
+
+impl Access {
+    /// Access as the files say.
+    ///
+    /// # Errors
+    /// [`AccessError`]: a file is wrong, or misses its fellow.
+    pub fn new(files: &AccessFiles) -> Result<Access, AccessError> {
+        Ok(Access::in_force(InForce::read(files)?))
+    }
+
+    fn in_force(in_force: InForce) -> Access {
+        Access {
+            in_force: ArcSwap::from_pointee(in_force),
+            changes: watch::Sender::new(0),
+            is_stale: watch::Sender::new(false),
+            logins: Mutex::default(),
+        }
+    }
+
+    /// Puts files in force in place of others. Calls whose credential is gone or changed end; a
+    /// connection keeps the keys that it began with.
+    ///
+    /// # Errors
+    /// [`AccessError`]: what was in force stays.
+    pub fn replace(&self, files: &AccessFiles) -> Result<(), AccessError> {
+        let read = self.follows(files).and_then(|()| InForce::read(files));
+        self.is_stale.send_replace(read.is_err());
+        self.in_force.store(Arc::new(read?));
+        self.changes.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// Files that are gone would open what was closed.
+    fn follows(&self, files: &AccessFiles) -> Result<(), AccessError> {
+        let in_force = self.in_force.load();
+        let lost = |what: &str| {
+            Err(AccessError::Tls(format!(
+                "{what}: there before, and gone now"
+            )))
+        };
+        if in_force.credentials.is_some() && files.credentials.is_none() {
+            return lost("credentials");
+        }
+        if in_force.keys.is_some() && files.certificate.is_none() {
+            return lost("certificate");
+        }
+        Ok(())
+    }
+
+    /// Says that the newest files could not be read, so that health tells it.
+    pub fn note_unread(&self) {
+        self.is_stale.send_replace(true);
+    }
+
+    /// True after files that could not be taken over: those of before are in force.
+    pub fn is_stale(&self) -> bool {
+        *self.is_stale.borrow()
+    }
+
+    /// Refuses an address that strangers can reach, where nothing says who may call.
+    ///
+    /// # Errors
+    /// [`AccessError::Open`].
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), AccessError> {
+        let asks = self.in_force.load().credentials.is_some();
+        if asks || address.ip().to_canonical().is_loopback() {
+            Ok(())
+        } else {
+            Err(AccessError::Open(address))
+        }
+    }
+
+    /// True if callers have to show a credential.
+    pub(super) fn asks(&self) -> bool {
+        self.in_force.load().credentials.is_some()
+    }
+
+    /// The keys for a new connection; `None` without TLS.
+    pub(super) fn tls(&self, protocol: Protocol) -> Option<Arc<rustls::ServerConfig>> {
+        let in_force = self.in_force.load();
+        in_force.keys.as_ref().map(|keys| keys.of(protocol))
+    }
+
+    /// The caller of a request to a path, if it may call that at all; the model that it names is looked
+    /// at when it is known.
+    pub(super) fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Caller, Refusal> {
+        let Some(needs) = needed(path) else {
+            let what = "there is no such method";
+            return Err(Refusal::new(Code::Unimplemented, "", what));
+        };
+        if needs == Needs::Nothing {
+            return Ok(Caller::nobody(peer));
+        }
+        let in_force = self.in_force.load();
+        let Some(credentials) = &in_force.credentials else {
+            // Listeners that strangers reach are refused at the start; this is of the same mind.
+            return if peer.is_local() {
+                Ok(Caller::of_this_machine(peer))
+            } else {
+                Err(self.refused_login(
+                    peer,
+                    "without credentials only callers of this machine are served",
+                ))
+            };
+        };
+        let credential = match credential_of(credentials, headers, peer) {
+            Ok(credential) => credential,
+            Err(why) => return Err(self.refused_login(peer, why)),
+        };
+        if credential.time_left(SystemTime::now()) == Some(Duration::ZERO) {
+            let why = "the credential has expired: ask for a new one";
+            return Err(self.refused_login(peer, why));
+        }
+        if let Needs::OneOf(scopes) = needs
+            && !scopes.iter().any(|scope| credential.scopes.contains(scope))
+        {
+            let names: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+            let what = format!(
+                "the credential {:?} lacks the scope for this: {}",
+                credential.name,
+                names.join(" or ")
+            );
+            return Err(Refusal::new(Code::PermissionDenied, "", what));
+        }
+        Ok(Caller {
+            name: credential.name.clone(),
+            rights: Rights::Of(credential.clone()),
+        })
+    }
+
+    /// Resolves once the credential of a caller ends: it expired, or was changed or removed.
+    pub(super) async fn ended(&self, caller: &Caller) {
+        let Rights::Of(credential) = &caller.rights else {
+            return std::future::pending().await;
+        };
+        let mut changes = self.changes.subscribe();
+        loop {
+            let in_force = self.in_force.load_full();
+            let credentials = in_force.credentials.as_ref();
+            let left = credential.time_left(SystemTime::now());
+            if !credentials.is_some_and(|all| all.holds(credential)) || left == Some(Duration::ZERO)
+            {
+                return;
+            }
+            let look = tokio::time::sleep(left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)));
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = look => {}
+            }
+        }
+    }
+
+    /// Why a login is refused; one that is refused too often is told to come back later.
+    fn refused_login(&self, peer: &Peer, why: &'static str) -> Refusal {
+        let Some(address) = peer.address else {
+            return Refusal::new(Code::Unauthenticated, "", why);
+        };
+        let now = Instant::now();
+        let mut logins = self.logins.lock().expect("nothing panics under it");
+        if logins.len() >= ADDRESSES_MAX {
+            logins.retain(|_, (since, _)| now.duration_since(*since) < Duration::from_secs(1));
+        }
+        let full = logins.len() >= ADDRESSES_MAX;
+        let n = match logins.get_mut(&address.ip()) {
+            Some((since, n)) if now.duration_since(*since) < Duration::from_secs(1) => {
+                *n += 1;
+                *n
+            }
+            None if full => REFUSED_PER_SECOND + 1,
+            _ => {
+                logins.insert(address.ip(), (now, 1));
+                1
+            }
+        };
+        if n <= REFUSED_PER_SECOND {
+            return Refusal::new(Code::Unauthenticated, "", why);
+        }
+        let what = "too many logins of this address were refused within a second: send a credential that \
+                    holds, or come back later";
+        Refusal::new(Code::ResourceExhausted, "", what)
+    }
+}
+
+/// The credential that a request shows: its token, or the certificate of its connection.
+fn credential_of<'a>(
+    credentials: &'a Credentials,
+    headers: &HeaderMap,
+    peer: &Peer,
+) -> Result<&'a Arc<Credential>, &'static str> {
+    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let Some(header) = sent.next() else {
+        let found = credentials.of_certificate(&peer.names);
+        return found.ok_or(if peer.names.is_empty() {
+            "no credential came: send the header authorization: Bearer TOKEN, or a client certificate"
+        } else {
+            "no credential is of a name of this client certificate"
+        });
+    };
+    if sent.next().is_some() {
+        return Err("authorization: the header came twice");
+    }
+    if !peer.is_encrypted && !peer.is_local() {
+        return Err("a token is taken over TLS alone: whoever sees it on its way can use it");
+    }
+    let token = header
+        .to_str()
+        .ok()
+        .filter(|text| text.len() <= TOKEN_BYTES_MAX)
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let token = token.ok_or("authorization: expected Bearer TOKEN")?;
+    credentials
+        .of_token(token)
+        .ok_or("the token is not known: it was revoked, or is of another server")
+}
+
+/// The other side of a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    /// `None` where it is a process that opened a socket of the file system.
+    pub address: Option<SocketAddr>,
+    pub is_encrypted: bool,
+    /// The DNS names and URIs of its certificate, which a root of ours vouches for.
+    pub names: Arc<[String]>,
+}
+
+impl Peer {
+    /// A peer of which nothing is known.
+    pub(super) fn stranger() -> Peer {
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        Peer {
+            address: Some(address),
+            ..Peer::default()
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        let address = self.address;
+        address.is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+
+    fn name(&self) -> String {
+        let address = self.address;
+        address.map_or_else(String::new, |address| address.ip().to_string())
+    }
+}
+
+/// Who calls, and what for.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The actor in journals and logs: the name of its credential, or its address where none is asked
+    /// for.
+    pub name: String,
+    rights: Rights,
+}
+
+#[derive(Clone, Debug)]
+enum Rights {
+    None,
+    All,
+    Of(Arc<Credential>),
+}
+
+impl Caller {
+    fn nobody(peer: &Peer) -> Caller {
+        Caller {
+            name: peer.name(),
+            rights: Rights::None,
+        }
+    }
+
+    fn of_this_machine(peer: &Peer) -> Caller {
+        Caller {
+            name: peer.name(),
+            rights: Rights::All,
+        }
+    }
+
+    /// The caller of a request that was admitted; of any other, one without a right.
+    pub(super) fn of<T>(request: &Request<T>) -> Caller {
+        let admitted = request.extensions().get::<Caller>();
+        admitted
+            .cloned()
+            .unwrap_or_else(|| Caller::nobody(&Peer::stranger()))
+    }
+
+    /// True if it may use a model of this name.
+    pub(super) fn may_use(&self, model: &str) -> bool {
+        match &self.rights {
+            Rights::None => false,
+            Rights::All => true,
+            Rights::Of(credential) => {
+                let models = credential.models.as_ref();
+                models.is_none_or(|models| models.contains(model))
+            }
+        }
+    }
+
+    /// True if it has a scope.
+    pub(super) fn has(&self, scope: Scope) -> bool {
+        match &self.rights {
+            Rights::None => false,
+            Rights::All => true,
+            Rights::Of(credential) => credential.scopes.contains(&scope),
+        }
+    }
+
+    /// The only source of its feedback, if it is bound to one.
+    pub(super) fn source(&self) -> Option<&str> {
+        match &self.rights {
+            Rights::None | Rights::All => None,
+            Rights::Of(credential) => credential.source.as_deref(),
+        }
+    }
+}

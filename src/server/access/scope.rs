@@ -1,0 +1,193 @@
+//! Scopes: the rights of callers, and those that each method and path needs.
+//!
+//! Invariant: a method that no rule names is refused to everybody.
+
+use serde::Deserialize;
+
+/// A right that a credential gives, for the models that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Asks for predictions, and for what can be predicted.
+    Predict,
+    /// Sends feedback, and asks what became of it.
+    Feedback,
+    /// Releases and discards what waits in quarantine; the sender's labels supersede those of others.
+    Review,
+    /// Gives orders: checkpoint, restore, retract, retrain, promote, freeze, limits, aliases, incidents.
+    Operate,
+    /// Reads rows that others sent: audits, and feedback by its id.
+    Read,
+    /// Reads versions, status, incidents, metrics and the descriptors of the services.
+    Observe,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Scope; 6] = [
+        Scope::Predict,
+        Scope::Feedback,
+        Scope::Review,
+        Scope::Operate,
+        Scope::Read,
+        Scope::Observe,
+    ];
+
+    /// Its name in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Predict => "predict",
+            Scope::Feedback => "feedback",
+            Scope::Review => "review",
+            Scope::Operate => "operate",
+            Scope::Read => "read",
+            Scope::Observe => "observe",
+        }
+    }
+}
+
+/// The need of a method or a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing: it tells only that the server lives.
+    Nothing,
+    /// A credential, whatever its scopes.
+    Credential,
+    /// One of these scopes.
+    OneOf(&'static [Scope]),
+}
+
+use Needs::{Credential, Nothing, OneOf};
+use Scope::{Feedback, Observe, Operate, Predict, Read, Review};
+
+/// The services, each with what its methods need.
+const SERVICES: [(&str, &[(&str, Needs)]); 6] = [
+    (
+        "inference.GRPCInferenceService",
+        &[
+            ("ServerLive", Credential),
+            ("ServerReady", Credential),
+            ("ServerMetadata", Credential),
+            ("ModelReady", OneOf(&[Predict, Observe])),
+            ("ModelMetadata", OneOf(&[Predict, Feedback, Observe])),
+            ("ModelInfer", OneOf(&[Predict])),
+        ],
+    ),
+    (
+        "perennial.v1.Learning",
+        &[
+            ("StreamFeedback", OneOf(&[Feedback])),
+            ("SubmitFeedback", OneOf(&[Feedback])),
+        ],
+    ),
+    (
+        "perennial.v1.Registry",
+        &[
+            ("ListVersions", OneOf(&[Observe, Operate])),
+            ("GetVersion", OneOf(&[Observe, Operate])),
+            ("Status", OneOf(&[Observe, Operate])),
+            ("ListIncidents", OneOf(&[Observe, Operate])),
+            ("Watch", OneOf(&[Observe, Operate])),
+            ("Checkpoint", OneOf(&[Operate])),
+            ("Restore", OneOf(&[Operate])),
+            ("Retract", OneOf(&[Operate, Feedback])),
+            ("Retrain", OneOf(&[Operate])),
+            ("Promote", OneOf(&[Operate])),
+            ("Freeze", OneOf(&[Operate])),
+            ("Resume", OneOf(&[Operate])),
+            ("SetAlias", OneOf(&[Operate])),
+            ("UpdateIncident", OneOf(&[Operate])),
+            ("SetLimits", OneOf(&[Operate])),
+            ("ListQuarantine", OneOf(&[Review])),
+            ("Release", OneOf(&[Review])),
+            ("Discard", OneOf(&[Review])),
+            ("Audit", OneOf(&[Read])),
+            ("Fate", OneOf(&[Feedback, Read])),
+        ],
+    ),
+    (
+        "grpc.health.v1.Health",
+        &[("Check", Nothing), ("List", Nothing), ("Watch", Nothing)],
+    ),
+    (
+        "grpc.reflection.v1.ServerReflection",
+        &[("ServerReflectionInfo", OneOf(&[Observe]))],
+    ),
+    (
+        "grpc.reflection.v1alpha.ServerReflection",
+        &[("ServerReflectionInfo", OneOf(&[Observe]))],
+    ),
+];
+
+/// The paths over HTTP.
+const PATHS: [(&str, Needs); 3] = [
+    ("/v2/health/live", Nothing),
+    ("/v2/health/ready", Nothing),
+    ("/metrics", OneOf(&[Observe])),
+];
+
+/// The need of a path, of gRPC or of HTTP; `None` where there is no such method.
+pub(super) fn needed(path: &str) -> Option<Needs> {
+    if let Some((_, needs)) = PATHS.iter().find(|(known, _)| *known == path) {
+        return Some(*needs);
+    }
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let (_, methods) = SERVICES.iter().find(|(known, _)| *known == service)?;
+    let (_, needs) = methods.iter().find(|(known, _)| *known == method)?;
+    Some(*needs)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::proto::DESCRIPTORS;
+
+    #[test]
+    fn every_method_of_the_services_has_a_rule_and_nothing_else_has_one() {
+        let mut served = vec![];
+        for descriptors in [
+            DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            let files = FileDescriptorSet::decode(descriptors).expect("descriptors");
+            for file in files.file {
+                for service in &file.service {
+                    for method in &service.method {
+                        let (package, service) = (file.package(), service.name());
+                        served.push(format!("/{package}.{service}/{}", method.name()));
+                    }
+                }
+            }
+        }
+        let without: Vec<&String> = served.iter().filter(|p| needed(p).is_none()).collect();
+        assert!(without.is_empty(), "no rule: {without:?}");
+        for (service, methods) in SERVICES {
+            for (method, _) in methods {
+                let path = format!("/{service}/{method}");
+                assert!(served.contains(&path), "{path} is not served");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_only_like_one_has_no_rule() {
+        for path in [
+            "",
+            "/",
+            "/metrics/",
+            "//metrics",
+            "/perennial.v1.Registry",
+            "/perennial.v1.Registry/",
+            "/perennial.v1.Registry/restore",
+            "/perennial.v1.Registry/Restore/",
+            "/perennial.v1.registry/Restore",
+        ] {
+            assert_eq!(needed(path), None, "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The question asked of each request before anything of its body is read: who calls.
+//!
+//! Invariant: a request that reaches a service carries its [`super::access::Caller`].
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
+use axum::http::{self, HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::Either;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::access::Peer;
+use super::context::ServerContext;
+use super::wire::Refusal;
+
+/// Asks it of every request over gRPC.
+#[derive(Clone)]
+pub(super) struct AccessLayer(pub Arc<ServerContext>);
+
+impl<S> Layer<S> for AccessLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            context: self.0.clone(),
+            inner,
+        }
+    }
+}
+
+/// A service behind the question.
+#[derive(Clone)]
+pub(super) struct Guarded<S> {
+    context: Arc<ServerContext>,
+    inner: S,
+}
+
+impl<S, B> Service<http::Request<B>> for Guarded<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<http::Response<Body>, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        // A request without a peer comes from nobody.
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.unwrap_or_else(Peer::stranger);
+        let path = request.uri().path();
+        let admitted = self.context.admit(path, request.headers(), &peer);
+        match admitted {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Either::Left(self.inner.call(request))
+            }
+            Err(refusal) => Either::Right(ready(Ok(Status::from(refusal).into_http()))),
+        }
+    }
+}
+
+/// Asks it of every request over HTTP, and refuses what a page of another site has a browser send.
+pub(super) async fn guard(
+    State(context): State<Arc<ServerContext>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Err(what) = check_origin(request.headers(), !context.access().asks()) {
+        return (StatusCode::FORBIDDEN, format!("{what}\n")).into_response();
+    }
+    let path = request.uri().path();
+    match context.admit(path, request.headers(), &peer) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let code = match refusal.code {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::NOT_FOUND,
+    };
+    let body = format!("{}\n", refusal.message);
+    if code == StatusCode::UNAUTHORIZED {
+        (code, [(WWW_AUTHENTICATE, "Bearer")], body).into_response()
+    } else {
+        (code, body).into_response()
+    }
+}
+
+/// A page of another site names itself as the origin. One that had its own name lead to this machine
+/// names itself as the host, which counts where being of this machine is all that is asked.
+fn check_origin(headers: &HeaderMap, is_open: bool) -> Result<(), &'static str> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    let host = text(HOST);
+    if let Some(origin) = text(ORIGIN) {
+        let of_origin = origin.split_once("://").map(|(_, authority)| authority);
+        if of_origin.is_none() || of_origin != host {
+            return Err("origin: a page of another site sent this");
+        }
+    }
+    match host {
+        Some(host) if is_open && !is_of_this_machine(host) => Err(
+            "host: not a name of this machine, which is all that is served without credentials; ask \
+             127.0.0.1 or localhost",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn is_of_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host();
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    let address = bare.unwrap_or(name).parse::<std::net::IpAddr>();
+    match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_what_a_page_of_another_site_sends_is_refused() {
+        let check = |host: Option<&str>, origin: Option<&str>, open: bool, closed: bool| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(HOST, host), (ORIGIN, origin)] {
+                if let Some(value) = value {
+                    headers.insert(name, value.parse().expect("a header"));
+                }
+            }
+            let got = [true, false].map(|is_open| check_origin(&headers, is_open).is_ok());
+            assert_eq!(got, [open, closed], "{host:?} {origin:?}");
+        };
+        check(None, None, true, true);
+        check(Some("127.0.0.1:8000"), None, true, true);
+        check(Some("localhost:8000"), None, true, true);
+        check(Some("LOCALHOST"), None, true, true);
+        check(Some("[::1]:8000"), None, true, true);
+        check(Some("[::ffff:127.0.0.1]:8000"), None, true, true);
+        check(Some("example.org"), None, false, true);
+        check(Some("localhost.example.org"), None, false, true);
+        check(Some("127.0.0.1.example.org:8000"), None, false, true);
+        check(Some("10.0.0.1:8000"), None, false, true);
+        check(Some(""), None, false, true);
+        check(
+            Some("localhost:8000"),
+            Some("http://localhost:8000"),
+            true,
+            true,
+        );
+        check(
+            Some("localhost:8000"),
+            Some("http://example.org"),
+            false,
+            false,
+        );
+        check(Some("localhost:8000"), Some("null"), false, false);
+        check(
+            Some("localhost:8000"),
+            Some("http://localhost:3000"),
+            false,
+            false,
+        );
+        check(None, Some("http://localhost:8000"), false, false);
+    }
+}
