@@ -183,5 +183,6 @@ fn correction(id: PredictionId, n: u64, rng: &mut SmallRng) -> Feedback {
         actor: String::new(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     }
 }

@@ -43,6 +43,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
             actor: String::new(),
             weight: 1.0,
             comment: String::new(),
+            may_correct: false,
         })?;
         // On disk from here on, whatever happens to this process.
         let Accepted::Accepted { position } = receipt.wait().await? else {

@@ -166,6 +166,8 @@ pub struct Feedback {
     pub weight: f64,
     /// The sender's own words, which nothing reads; may be empty.
     pub comment: String,
+    /// True if its sender has the right to review: its labels supersede those of every source.
+    pub may_correct: bool,
 }
 
 /// The weights that an event can have; a description may allow less.

@@ -60,6 +60,7 @@ fn on(index: usize, columns: Vec<Column>, decision: Option<Decision>, signal: Si
         actor: String::new(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     };
     entry(index as u64 + 2, Event::Feedback(feedback))
 }

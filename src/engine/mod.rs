@@ -35,6 +35,7 @@
 //!     actor: String::new(),
 //!     weight: 1.0,
 //!     comment: String::new(),
+//!     may_correct: false,
 //! })?;
 //! let accepted = runtime.block_on(receipt.wait())?;
 //! assert!(matches!(accepted, Accepted::Accepted { .. }), "it is on disk");

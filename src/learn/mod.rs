@@ -27,6 +27,7 @@
 //!     actor: String::new(),
 //!     weight: 1.0,
 //!     comment: String::new(),
+//!     may_correct: false,
 //! };
 //! let entry = Entry { position: 1, time: Time(0), event: Event::Feedback(feedback) };
 //! let mut twin = learner.clone();

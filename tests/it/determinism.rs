@@ -304,6 +304,7 @@ fn wide_summaries() -> Vec<String> {
                 actor: String::new(),
                 weight: 1.0,
                 comment: String::new(),
+                may_correct: false,
             };
             let entry = Entry {
                 position,

@@ -9,7 +9,8 @@
 //! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, `13` the
 //! first orders, decisions and versions of the gate, `14` the first alarm of drift, `15` the first
 //! orders of retraining and the version that one makes, `16` the first version of a champion, `17` the first
-//! feedback with a weight and a comment, and the first orders about quarantine, and `18` the first aliases:
+//! feedback with a weight and a comment, and the first orders about quarantine, `18` the first aliases, and
+//! `20` the first feedback of a sender who may correct others:
 //! `PERENNIAL_GOLDEN=tests/golden/9 cargo test --release --test it golden` writes what the first test
 //! made to a folder that is not there yet.
 
@@ -28,7 +29,7 @@ use events::{
     ERASED, LIVED, TRAINED, after, all_names, answered, championed, counted, decided, hashed,
     judged, labelled, later, names, samples, samples_read, short_history, start, trained, wide,
 };
-use newest::{aliased, drift, retrained, weighted};
+use newest::{aliased, corrected, drift, retrained, weighted};
 use perennial::engine::State;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
 use perennial::learn::Learner;
@@ -105,6 +106,11 @@ fn golden_weighted() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/17")
 }
 
+/// The journal of feedback of a sender who may correct others.
+fn golden_corrected() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/20")
+}
+
 /// The journal of orders about aliases.
 fn golden_aliased() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/18")
@@ -170,6 +176,7 @@ fn write(data: &Path) {
         ("drift", vec![drift()]),
         ("championed", vec![championed()]),
         ("weighted", weighted()),
+        ("corrected", vec![corrected()]),
         ("retrained", retrained()),
         ("aliased", aliased()),
         ("answered", answered()),
@@ -266,6 +273,8 @@ fn what_is_written_today_has_the_golden_layout() {
     assert_eq!(championed[0], championed[1]);
     let weighted = [&data, &golden_weighted()].map(|data| headers(data, "weighted"));
     assert_eq!(weighted[0], weighted[1]);
+    let corrected = [&data, &golden_corrected()].map(|data| headers(data, "corrected"));
+    assert_eq!(corrected[0], corrected[1]);
     let retrained = [&data, &golden_retrained()].map(|data| headers(data, "retrained"));
     assert_eq!(retrained[0], retrained[1]);
     let aliased = [&data, &golden_aliased()].map(|data| headers(data, "aliased"));
@@ -300,7 +309,7 @@ fn every_kind_of_event_is_among_the_samples() {
         .chain(&retrained())
         .chain(&weighted())
         .chain(&aliased())
-        .chain(&[decided(), wide(), drift(), championed()])
+        .chain(&[decided(), wide(), drift(), championed(), corrected()])
         .flat_map(names)
         .collect();
     assert_eq!(there, all_names());
@@ -340,6 +349,7 @@ fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     holds(golden_drift(), "drift", vec![drift()]);
     holds(golden_championed(), "championed", vec![championed()]);
     holds(golden_weighted(), "weighted", weighted());
+    holds(golden_corrected(), "corrected", vec![corrected()]);
     holds(golden_retrained(), "retrained", retrained());
     holds(golden_aliased(), "aliased", aliased());
     holds(golden_answered(), "answered", answered());

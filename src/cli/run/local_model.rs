@@ -258,6 +258,7 @@ fn feedback(row: u64, subject: Subject, signal: Signal) -> Feedback {
         actor: String::new(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     }
 }
 

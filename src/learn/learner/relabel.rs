@@ -41,10 +41,10 @@ pub(crate) struct LastWord {
     pub gives_way: bool,
 }
 
-/// True if a sender may supersede the labels of other sources. Nobody is authenticated yet, and
-/// whoever is local has every right; a named sender is one that nothing gave a right to.
-fn may_review(actor: &str) -> bool {
-    actor.is_empty()
+/// True if a sender may supersede the labels of other sources: whoever has the right to review, and
+/// this process itself, which has no name.
+fn may_review(feedback: &Feedback) -> bool {
+    feedback.may_correct || feedback.actor.is_empty()
 }
 
 impl LastWord {
@@ -72,7 +72,7 @@ impl LastWord {
             };
         }
         let (newer, older) = if is_newer { (next, last) } else { (last, next) };
-        let may_supersede = newer.source == older.source || may_review(&newer.actor);
+        let may_supersede = newer.source == older.source || may_review(newer);
         match (may_supersede, is_newer) {
             (true, true) => Verdict::Supersedes,
             (true, false) => Verdict::IsOlder,

@@ -263,6 +263,7 @@ mod tests {
             actor: String::new(),
             weight: 1.0,
             comment: String::new(),
+            may_correct: false,
         }
     }
 

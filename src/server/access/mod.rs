@@ -395,6 +395,15 @@ impl Caller {
         }
     }
 
+    /// True if its labels supersede those of every source: a credential says that it may review. Where
+    /// none is asked for, nothing vouches for anybody.
+    pub(super) fn may_correct(&self) -> bool {
+        match &self.rights {
+            Rights::None | Rights::All => false,
+            Rights::Of(credential) => credential.scopes.contains(&Scope::Review),
+        }
+    }
+
     /// The only source of its feedback, if it is bound to one.
     pub(super) fn source(&self) -> Option<&str> {
         match &self.rights {

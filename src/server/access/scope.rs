@@ -87,7 +87,6 @@ const SERVICES: [(&str, &[(&str, Needs)]); 6] = [
             ("GetVersion", OneOf(&[Observe, Operate])),
             ("Status", OneOf(&[Observe, Operate])),
             ("ListIncidents", OneOf(&[Observe, Operate])),
-            ("Watch", OneOf(&[Observe, Operate])),
             ("Checkpoint", OneOf(&[Operate])),
             ("Restore", OneOf(&[Operate])),
             ("Retract", OneOf(&[Operate, Feedback])),
@@ -107,7 +106,7 @@ const SERVICES: [(&str, &[(&str, Needs)]); 6] = [
     ),
     (
         "grpc.health.v1.Health",
-        &[("Check", Nothing), ("List", Nothing), ("Watch", Nothing)],
+        &[("Check", Nothing), ("Watch", Nothing)],
     ),
     (
         "grpc.reflection.v1.ServerReflection",

@@ -75,6 +75,7 @@ pub(in crate::server) fn feedback(
         actor: String::new(),
         weight,
         comment: request.comment.unwrap_or_default(),
+        may_correct: false,
     })
 }
 

@@ -226,6 +226,7 @@ fn feedback(rest: &mut Rest, format: u8) -> Result<Feedback, Malformed> {
         actor: rest.text()?,
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     };
     if format > 1 {
         (feedback.weight, feedback.comment) = (rest.f64()?, rest.text()?);
@@ -233,6 +234,7 @@ fn feedback(rest: &mut Rest, format: u8) -> Result<Feedback, Malformed> {
         if !WEIGHTS.contains(&weight) {
             return Err(Malformed(format!("a weight of {weight}")));
         }
+        feedback.may_correct = format > 2;
         if format_of_feedback(&feedback) == 1 {
             let what = "neither weight nor comment; such an entry is of format version 1";
             return Err(Malformed(what.to_owned()));
@@ -522,7 +524,7 @@ mod tests {
         check(7, 1, "unknown kind 7;");
         check(19, 1, "unknown kind 19;");
         check(0, 1, "unknown kind 0;");
-        check(3, 3, "kind 3 has format version 3, expected at most 2;");
+        check(3, 4, "kind 3 has format version 4, expected at most 3;");
         check(2, 5, "kind 2 has format version 5, expected at most 4;");
         check(2, 0, "kind 2 has format version 0, expected at most 4;");
     }

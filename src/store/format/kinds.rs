@@ -9,7 +9,7 @@ pub(super) fn newest_format(kind: u8) -> u8 {
     match kind {
         2 | 16 => 4,
         5 => 4,
-        3 => 2,
+        3 => 3,
         _ => 1,
     }
 }
@@ -36,9 +36,10 @@ pub(super) fn format_of_prediction(prediction: &Prediction) -> u8 {
     }
 }
 
-/// The same of feedback: 2 has a weight and a comment.
+/// The same of feedback: 2 has a weight and a comment, 3 is of a sender who may correct others as well.
 pub(super) fn format_of_feedback(feedback: &Feedback) -> u8 {
     match (feedback.weight == 1.0, feedback.comment.is_empty()) {
+        _ if feedback.may_correct => 3,
         (true, true) => 1,
         _ => 2,
     }

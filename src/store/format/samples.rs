@@ -1,6 +1,7 @@
 //! Small events with their bytes, and arbitrary ones: for the tests of this room.
 
 mod drawn;
+mod feedback;
 mod orders;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use proptest::prelude::*;
 
 use crate::event::*;
 use drawn::{alarms, verdicts, versions};
+use feedback::{feedback_by_subject, weighted};
 use orders::{retractions, retrainings};
 
 /// An event, and the bytes of its payload in hexadecimal digits.
@@ -20,7 +22,7 @@ pub(in crate::store) fn samples() -> Vec<Sample> {
     [
         predictions_by_output(),
         feedback_by_subject(),
-        vec![weighted()],
+        weighted(),
         orders(),
         retractions(),
         retrainings(),
@@ -143,88 +145,6 @@ fn predictions_by_output() -> Vec<Sample> {
              00000000",
         ),
     ]
-}
-
-/// Of a prediction, with all fields; of inputs, without what is optional.
-fn feedback_by_subject() -> Vec<Sample> {
-    vec![
-        (
-            Event::Feedback(Feedback {
-                feedback_id: "f".into(),
-                subject: Subject::Prediction(PredictionId(0x1122)),
-                signal: Signal::Label("yes".into()),
-                source: "web".into(),
-                event_time: Some(Time(-1)),
-                tags: BTreeMap::from([("a".into(), "1".into()), ("b".into(), String::new())]),
-                actor: "ops".into(),
-                weight: 1.0,
-                comment: String::new(),
-            }),
-            "01000000 66 01 22110000000000000000000000000000 01 03000000 796573 \
-             03000000 776562 01 ffffffffffffffff \
-             02000000 01000000 61 01000000 31 01000000 62 00000000 03000000 6f7073",
-        ),
-        (
-            Event::Feedback(Feedback {
-                feedback_id: "g".into(),
-                subject: Subject::Inputs {
-                    batch: one_row(vec![Column::Numbers(vec![1.0])]),
-                    decision: Some(Decision {
-                        action: "left".into(),
-                        propensity: 0.5,
-                    }),
-                },
-                signal: Signal::Named {
-                    name: "dwell".into(),
-                    value: 2.0,
-                },
-                source: String::new(),
-                event_time: None,
-                tags: BTreeMap::new(),
-                actor: String::new(),
-                weight: 1.0,
-                comment: String::new(),
-            }),
-            "01000000 67 02 01000000 01000000 01 01000000 000000000000f03f \
-             01 04000000 6c656674 000000000000e03f \
-             04 05000000 6477656c6c 0000000000000040 \
-             00000000 00 00000000 00000000",
-        ),
-        (
-            Event::Feedback(Feedback {
-                feedback_id: "h".into(),
-                subject: Subject::Prediction(PredictionId(1)),
-                signal: Signal::PreferredOver(PredictionId(0x1122)),
-                source: String::new(),
-                event_time: None,
-                tags: BTreeMap::new(),
-                actor: String::new(),
-                weight: 1.0,
-                comment: String::new(),
-            }),
-            "01000000 68 01 01000000000000000000000000000000 \
-             05 22110000000000000000000000000000 00000000 00 00000000 00000000",
-        ),
-    ]
-}
-
-/// Feedback with a weight and a comment.
-fn weighted() -> Sample {
-    (
-        Event::Feedback(Feedback {
-            feedback_id: "w".into(),
-            subject: Subject::Prediction(PredictionId(1)),
-            signal: Signal::Value(2.0),
-            source: String::new(),
-            event_time: None,
-            tags: BTreeMap::new(),
-            actor: String::new(),
-            weight: 0.5,
-            comment: "é".into(),
-        }),
-        "01000000 77 01 01000000000000000000000000000000 02 0000000000000040 \
-         00000000 00 00000000 00000000 000000000000e03f 02000000 c3a9",
-    )
 }
 
 /// Orders but for retractions.
@@ -569,13 +489,17 @@ fn feedback() -> impl Strategy<Value = Event> {
     let event_time = prop::option::of(any::<i64>().prop_map(Time));
     let tags = prop::collection::btree_map(".{0,4}", ".{0,4}", 0..4);
     let weight = prop_oneof![Just(1.0), 0.001..1000.0];
-    let own = (weight, prop_oneof![Just(String::new()), ".{0,6}"]);
+    let own = (
+        weight,
+        prop_oneof![Just(String::new()), ".{0,6}"],
+        any::<bool>(),
+    );
     (
         ".{0,8}", subject, signal, ".{0,8}", event_time, tags, ".{0,8}", own,
     )
         .prop_map(
             |(feedback_id, subject, signal, source, event_time, tags, actor, own)| {
-                let (weight, comment) = own;
+                let (weight, comment, may_correct) = own;
                 Event::Feedback(Feedback {
                     feedback_id,
                     subject,
@@ -586,6 +510,7 @@ fn feedback() -> impl Strategy<Value = Event> {
                     actor,
                     weight,
                     comment,
+                    may_correct,
                 })
             },
         )

@@ -315,6 +315,7 @@ fn an_id_knows_the_mark_of_its_content() {
         actor: String::new(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     };
     for n in 1..=25 {
         ids.insert(&feedback(n, 0.5), n, Time(0));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use perennial::engine::PredictOptions;
 use perennial::proto::perennial::v1::feedback_reply::Status::{Accepted, Refused};
 use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::registry_client::RegistryClient;
@@ -14,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::guarded::{Guarded, credential, only, token};
-use crate::support::AUTO;
+use crate::support::{AUTO, rows};
 
 /// Nothing here takes longer.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -214,5 +215,40 @@ async fn p8_a_sender_asks_for_and_takes_back_its_own() {
     assert_eq!(retract("own", "shop", false).await, Ok(1));
     let status = registry.status(by("reader", StatusRequest::default()));
     assert_eq!(status.await.expect("it may").into_inner().models.len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_sender_who_may_review_corrects_the_labels_of_others() {
+    let senders = ["shop", "bank"].map(|name| credential(name, name, &["feedback"], ""));
+    let desk = credential("desk", "desk", &["feedback", "review", "read"], "");
+    let server = Guarded::start(&[("m", AUTO)], &only(senders.concat() + &desk)).await;
+    let (batch, _) = rows(1, 0.0).next().expect("a row");
+    let model = server.engine.model("m").expect("it is served").clone();
+    let snapshot = model.snapshot("").expect("it answers");
+    let answer = model.predict(&snapshot, batch, PredictOptions::default());
+    let id = answer.await.expect("an answer").ids[0];
+    let mut learning = LearningClient::new(server.plain().await);
+    // All of them by another source: the second has no right to contradict, the third has.
+    let sent = [("shop", "a"), ("bank", "b"), ("desk", "b")];
+    let mut last = 0;
+    for (who, label) in sent {
+        let label = FeedbackRequest {
+            prediction_id: Some(id.to_string()),
+            label: Some(label.to_owned()),
+            ..event(who, who)
+        };
+        let reply = learning.submit_feedback(by(who, label)).await;
+        last = reply.expect("it may").into_inner().position;
+    }
+    let reached = model.wait_for_position(last);
+    tokio::time::timeout(WAIT_MAX, reached)
+        .await
+        .expect("in time")
+        .expect("it learns");
+    let fates = model.status(false).fates;
+    for name in ["superseded", "quarantined", "applied"] {
+        assert_eq!(fates.get(name), Some(&1), "{name}: {fates:?}");
+    }
     server.stop().await;
 }

@@ -63,6 +63,7 @@ fn teach(room: &mut LearnerHarness, kind: usize, label: &str, source: &str, n_ro
             actor: String::new(),
             weight: 1.0,
             comment: String::new(),
+            may_correct: false,
         };
         room.append(Event::Feedback(feedback));
     }

@@ -403,6 +403,7 @@ fn feedback(signal: Signal, inputs: Option<Subject>) -> Event {
         actor: if all { "ops" } else { "" }.to_owned(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     })
 }
 
@@ -518,6 +519,7 @@ fn rewarded(n: u64, source: &str) -> [Event; 2] {
         actor: String::new(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     });
     [shown(n), feedback]
 }
@@ -584,6 +586,7 @@ pub(super) fn trained() -> Vec<Event> {
             actor: String::new(),
             weight: 1.0,
             comment: String::new(),
+            may_correct: false,
         })
     }));
     all

@@ -58,8 +58,25 @@ pub(super) fn weighted() -> Vec<Event> {
         actor: String::new(),
         weight: 0.25,
         comment: "weil es so ist: ä".to_owned(),
+        may_correct: false,
     });
     [feedback].into_iter().chain(orders).collect()
+}
+
+/// Feedback of a sender who may correct others.
+pub(super) fn corrected() -> Event {
+    Event::Feedback(Feedback {
+        feedback_id: "f-3".to_owned(),
+        subject: Subject::Prediction(PredictionId(0x1122)),
+        signal: Signal::Label("no".to_owned()),
+        source: "desk".to_owned(),
+        event_time: None,
+        tags: Default::default(),
+        actor: "ann".to_owned(),
+        weight: 1.0,
+        comment: String::new(),
+        may_correct: true,
+    })
 }
 
 /// Orders that name a version, and let the name go.

@@ -217,6 +217,7 @@ async fn p10_labels_that_race_for_the_last_place_do_not_all_get_it() {
                 actor: String::new(),
                 weight: 1.0,
                 comment: String::new(),
+                may_correct: false,
             };
             model.accept(feedback).expect("there is room")
         })

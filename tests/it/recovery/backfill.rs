@@ -36,6 +36,7 @@ fn event(n: usize, backfill: Option<&str>) -> Feedback {
         actor: String::new(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     }
 }
 

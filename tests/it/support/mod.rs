@@ -138,6 +138,7 @@ pub(crate) fn label(id: PredictionId, feedback_id: &str, label: &str) -> Feedbac
         actor: String::new(),
         weight: 1.0,
         comment: String::new(),
+        may_correct: false,
     }
 }
 

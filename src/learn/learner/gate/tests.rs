@@ -139,6 +139,7 @@ impl Story {
                 actor: String::new(),
                 weight: 1.0,
                 comment: String::new(),
+                may_correct: false,
             }));
         }
     }

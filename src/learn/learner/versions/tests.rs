@@ -137,6 +137,7 @@ impl Story {
             actor: String::new(),
             weight: 1.0,
             comment: String::new(),
+            may_correct: false,
         }));
         assert_eq!(step.fate, Some(Fate::Applied));
     }

@@ -145,6 +145,7 @@ impl Fixture {
             actor: String::new(),
             weight: 1.0,
             comment: String::new(),
+            may_correct: false,
         };
         self.apply(at_s, Event::Feedback(feedback)).fate
     }
