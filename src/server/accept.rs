@@ -62,10 +62,6 @@ impl Acceptor {
             }
         }
     }
-
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
 
 impl Drop for Acceptor {

@@ -1,5 +1,6 @@
 //! The bounds of requests, and who may send them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::Access;
@@ -14,6 +15,17 @@ pub struct Config {
     pub message_bytes_max: usize,
     /// Rows of one request.
     pub rows_max: usize,
+    /// Bytes of all messages that are read or answered at a time, each counted at the length that it
+    /// claims, and at what it is inflated to. At least [`Config::message_bytes_max`].
+    pub request_bytes_max: u64,
+    /// Requests over gRPC at a time, on all connections together.
+    pub requests_max: usize,
+    /// Connections at a time, on both ports together.
+    pub connections_max: usize,
+    /// The same of one address, but for those of this machine and of `proxies`.
+    pub connections_per_peer_max: usize,
+    /// Addresses that speak for many peers.
+    pub proxies: Vec<IpAddr>,
     /// Who may call; by default callers of this machine, and they may do everything.
     pub access: Arc<Access>,
 }
@@ -25,6 +37,11 @@ impl Default for Config {
             message_bytes_max: 64 * 1024 * 1024,
             // A batch is answered in one piece; more rows would hold up those behind it.
             rows_max: 4096,
+            request_bytes_max: 256 * 1024 * 1024,
+            requests_max: 16 * 1024,
+            connections_max: 16 * 1024,
+            connections_per_peer_max: 1024,
+            proxies: vec![],
             access: Arc::default(),
         }
     }

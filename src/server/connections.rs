@@ -5,31 +5,33 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server;
 
 use super::accept::Acceptor;
 use super::access::{Peer, Protocol, names_of};
+use super::crowd::Place;
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Handshakes under way; where one more comes, the oldest ends.
 const HANDSHAKES_MAX: usize = 1024;
+
+/// How long a connection may be silent before its first byte.
+const FIRST_BYTE_MAX: Duration = Duration::from_secs(10);
 
 /// The connections of a port.
 pub(super) struct Connections {
@@ -51,14 +53,21 @@ impl Connections {
     }
 
     /// The next connection, once it can be served.
-    async fn next(&mut self) -> Connection {
+    pub(super) async fn next(&mut self) -> Connection {
         loop {
             tokio::select! {
                 (stream, address) = self.acceptor.next() => {
+                    let context = &self.acceptor.context;
+                    let Some(place) = context.crowd.enter(address.ip(), &context.config) else {
+                        context.refused_connections.fetch_add(1, Relaxed);
+                        continue;
+                    };
                     let peer = Peer { address: Some(address), ..Peer::default() };
-                    match self.acceptor.context.access().tls(self.protocol) {
-                        None => return Connection { stream: Bytes::Plain(stream), peer },
-                        Some(keys) => self.begin(handshake(TlsAcceptor::from(keys), stream, peer)),
+                    match context.access().tls(self.protocol) {
+                        None => return Connection::new(Bytes::Plain(stream), peer, place),
+                        Some(keys) => {
+                            self.begin(handshake(TlsAcceptor::from(keys), stream, peer, place));
+                        }
                     }
                 }
                 Some(done) = self.handshakes.next() => if let Some(connection) = done {
@@ -97,7 +106,12 @@ impl Connections {
 }
 
 /// Ends without a word where the other side speaks no TLS, or shows a certificate of nobody we trust.
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, peer: Peer) -> Option<Connection> {
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    peer: Peer,
+    place: Place,
+) -> Option<Connection> {
     let stream = acceptor.accept(stream).await.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
     let names = certificates
@@ -110,28 +124,32 @@ async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, peer: Peer) -> Opti
         ..peer
     };
     let stream = Bytes::Encrypted(Box::new(stream));
-    Some(Connection { stream, peer })
-}
-
-impl Listener for Connections {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let connection = self.next().await;
-        let address = connection.peer.address;
-        (connection, address.expect("a connection of a port has one"))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.acceptor.local_addr()
-    }
+    Some(Connection::new(stream, peer, place))
 }
 
 /// A connection that can be served.
 pub(super) struct Connection {
     stream: Bytes,
     peer: Peer,
+    /// Ends a connection that has said nothing yet; gone with its first byte.
+    silence: Option<Pin<Box<Sleep>>>,
+    _place: Place,
+}
+
+impl Connection {
+    fn new(stream: Bytes, peer: Peer, place: Place) -> Connection {
+        Connection {
+            stream,
+            peer,
+            silence: Some(Box::pin(sleep(FIRST_BYTE_MAX))),
+            _place: place,
+        }
+    }
+
+    /// The other side.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
 }
 
 enum Bytes {
@@ -147,22 +165,24 @@ impl server::Connected for Connection {
     }
 }
 
-impl Connected<IncomingStream<'_, Connections>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Connections>) -> Peer {
-        stream.io().peer.clone()
-    }
-}
-
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        let read = match &mut self.stream {
             Bytes::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Bytes::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
+        };
+        if let Some(silence) = &mut self.silence {
+            if read.is_ready() {
+                self.silence = None;
+            } else if silence.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
         }
+        read
     }
 }
 
@@ -208,5 +228,42 @@ impl AsyncWrite for Connection {
             Bytes::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Bytes::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::bounds::Config;
+    use super::super::crowd::Crowd;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p8_a_connection_says_something_at_first_and_may_be_quiet_then() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let crowd = Arc::new(Crowd::default());
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        let accepted = async || {
+            let (stream, peer) = listener.accept().await.expect("a connection");
+            let place = crowd.enter(peer.ip(), &Config::default()).expect("room");
+            Connection::new(Bytes::Plain(stream), Peer::default(), place)
+        };
+        let mut byte = [0];
+        let mut silent = accepted().await;
+        let ended = silent.read(&mut byte).await.expect_err("it says nothing");
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        drop((silent, client));
+        client = TcpStream::connect(address).await.expect("it listens");
+        let mut quiet = accepted().await;
+        client.write_all(b"x").await.expect("it takes it");
+        assert_eq!(quiet.read(&mut byte).await.expect("a byte"), 1);
+        let hours = Duration::from_secs(36_000);
+        let more = tokio::time::timeout(hours, quiet.read(&mut byte)).await;
+        more.expect_err("it is open and quiet");
     }
 }

@@ -10,7 +10,9 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use super::access::{Access, Caller, Peer};
+use super::bodies::{ByteBudget, Holding};
 use super::bounds::Config;
+use super::crowd::Crowd;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;
@@ -27,6 +29,12 @@ pub(super) struct ServerContext {
     pub config: Config,
     pub draining: watch::Receiver<bool>,
     inquiries: Arc<Semaphore>,
+    /// The connections that there are.
+    pub crowd: Arc<Crowd>,
+    /// Places of requests over gRPC, which are read or answered.
+    requests: Arc<Semaphore>,
+    /// The bytes that they hold.
+    pub bytes: Arc<ByteBudget>,
     pub waiters: Waiters,
     /// Predictions that were refused, for whatever reason.
     pub refused_predictions: Refusals,
@@ -45,6 +53,9 @@ impl ServerContext {
         draining: watch::Receiver<bool>,
     ) -> ServerContext {
         ServerContext {
+            crowd: Arc::default(),
+            requests: Arc::new(Semaphore::new(config.requests_max)),
+            bytes: Arc::new(ByteBudget::new(config.request_bytes_max)),
             engine,
             config,
             draining,
@@ -75,6 +86,19 @@ impl ServerContext {
             self.refused_logins.add(refusal);
         }
         admitted
+    }
+
+    /// A place for a request over gRPC, if there is one.
+    pub(super) fn hold(&self) -> Result<Arc<Holding>, Refusal> {
+        match self.requests.clone().try_acquire_owned() {
+            Ok(place) => Ok(Holding::new(self.bytes.clone(), place)),
+            Err(_) => {
+                let n = self.config.requests_max;
+                let what =
+                    format!("{n} requests are read and answered, as many as may; ask again later");
+                Err(Refusal::new(Code::ResourceExhausted, "", what))
+            }
+        }
     }
 
     /// The model of that name, if the caller may use it: one that it may not use is answered as one that

@@ -1,13 +1,15 @@
-//! The question asked of each request before anything of its body is read: who calls.
+//! The door: who calls, and whether there is room, asked before anything of a body is read.
 //!
 //! Invariant: a request that reaches a service carries its [`super::access::Caller`].
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::Extension;
+use axum::extract::{Request, State};
 use axum::http::header::{HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{self, HeaderMap, StatusCode};
@@ -19,6 +21,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::access::Peer;
+use super::bodies::{Holding, Messages, RequestBody};
 use super::context::ServerContext;
 use super::wire::Refusal;
 
@@ -44,38 +47,67 @@ pub(super) struct Guarded<S> {
     inner: S,
 }
 
-impl<S, B> Service<http::Request<B>> for Guarded<S>
+type Answered = Result<http::Response<Body>, Infallible>;
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<http::Response<Body>, Infallible>>>;
+    type Future = Either<Pin<Box<dyn Future<Output = Answered> + Send>>, Ready<Answered>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         // A request without a peer comes from nobody.
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.unwrap_or_else(Peer::stranger);
         let path = request.uri().path();
         let admitted = self.context.admit(path, request.headers(), &peer);
+        let admitted = admitted.and_then(|caller| Ok((caller, self.context.hold()?)));
         match admitted {
-            Ok(caller) => {
+            Ok((caller, holding)) => {
                 request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request))
+                let answer = self.inner.call(self.counted(request, holding.clone()));
+                Either::Left(Box::pin(async move {
+                    let answer = answer.await;
+                    drop(holding);
+                    answer
+                }))
             }
             Err(refusal) => Either::Right(ready(Ok(Status::from(refusal).into_http()))),
         }
     }
 }
 
+impl<S> Guarded<S> {
+    /// The request with a body whose bytes are counted.
+    fn counted(&self, request: http::Request<Body>, holding: Arc<Holding>) -> http::Request<Body> {
+        let messages = if has_many(request.uri().path()) {
+            Messages::Many
+        } else {
+            Messages::One
+        };
+        let bytes_max = self.context.config.message_bytes_max;
+        let (mut head, body) = request.into_parts();
+        let body = RequestBody::new(body, &mut head.headers, holding, messages, bytes_max);
+        http::Request::from_parts(head, Body::new(body))
+    }
+}
+
+/// True if a call takes a stream of messages.
+fn has_many(path: &str) -> bool {
+    path.ends_with("/StreamFeedback") || path.ends_with("/ServerReflectionInfo")
+}
+
 /// Asks it of every request over HTTP, and refuses what a page of another site has a browser send.
 pub(super) async fn guard(
     State(context): State<Arc<ServerContext>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {

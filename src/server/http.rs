@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,11 +15,21 @@ use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 
 use super::access::Caller;
+use super::connections::Connections;
 use super::context::ServerContext;
 use super::guard::guard;
 use crate::engine::{self, Bound, Counts, Figure, Level, Status};
+
+/// How long the headers of a request may take to come, and how long a connection may be idle.
+const HEADERS_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a connection that are read ahead.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -221,6 +232,37 @@ pub(super) fn router(context: Arc<ServerContext>) -> Router {
         .with_state(context)
 }
 
+/// Serves the paths until `stop`; requests under way are then answered, and idle connections end.
+pub(super) async fn serve(
+    mut connections: Connections,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    let graceful = GracefulShutdown::new();
+    tokio::pin!(stop);
+    loop {
+        let connection = tokio::select! {
+            connection = connections.next() => connection,
+            () = &mut stop => break,
+        };
+        let router = router.clone().layer(Extension(connection.peer().clone()));
+        let service = TowerToHyperService::new(router);
+        let serving = server.serve_connection(TokioIo::new(connection), service);
+        let serving = graceful.watch(serving);
+        tokio::spawn(async move {
+            // A client that broke off is no fault of ours.
+            let _ = serving.await;
+        });
+    }
+    drop(connections);
+    graceful.shutdown().await;
+}
+
 /// Ready or not, the text names each bound that is near or reached, and what to do.
 async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String) {
     let code = if context.ready() {
@@ -269,6 +311,14 @@ async fn metrics(
     head(&mut text, name, "counter", help);
     let n = context.refused_connections.load(Relaxed);
     text += &format!("{name} {n}\n");
+    let mut gauge = |name: &str, help: &str, n: u64| {
+        head(&mut text, name, "gauge", help);
+        text += &format!("{name} {n}\n");
+    };
+    let help = "Connections that are open, on both ports.";
+    gauge("perennial_connections", help, context.crowd.n() as u64);
+    let help = "Bytes of the requests that are read and answered now.";
+    gauge("perennial_request_bytes", help, context.bytes.taken());
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
 }
 

@@ -32,9 +32,11 @@
 
 mod accept;
 mod access;
+mod bodies;
 mod bounds;
 mod connections;
 mod context;
+mod crowd;
 mod guard;
 mod http;
 mod inference_service;
@@ -52,18 +54,17 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tonic::codec::CompressionEncoding::{Deflate, Gzip};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use self::accept::Acceptor;
+use self::access::Protocol;
 pub use self::access::{
     Access, AccessError, AccessFiles, CredentialsError, NewToken, Scope, TokenRights,
     check_credentials, new_token,
 };
-use self::access::{Peer, Protocol};
 pub use self::bounds::Config;
 use self::bounds::STREAMS_MAX;
 use self::connections::Connections;
@@ -117,9 +118,9 @@ pub enum Error {
     /// The gRPC side ended.
     #[error("gRPC server: {0}")]
     Grpc(#[from] tonic::transport::Error),
-    /// The HTTP side ended.
-    #[error("HTTP server: {0}")]
-    Http(#[from] io::Error),
+    /// The system tells no address of a listener.
+    #[error("listener: {0}")]
+    Listener(#[from] io::Error),
     /// Strangers could reach a listener, and nothing says who may call.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -162,16 +163,14 @@ pub async fn run(
         Acceptor::new(listeners.http, context.clone()),
         Protocol::Http,
     );
-    let router = http::router(context).into_make_service_with_connect_info::<Peer>();
-    let http = axum::serve(http, router).with_graceful_shutdown(context::drained(draining));
+    let http = http::serve(http, http::router(context), context::drained(draining));
     let serving = async {
-        tokio::try_join!(async { grpc.await.map_err(Error::Grpc) }, async {
-            http.await.map_err(Error::Http)
-        },)
+        let (grpc, ()) = tokio::join!(grpc, http);
+        grpc.map_err(Error::Grpc)
     };
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended.map(|_| ()),
+        ended = &mut serving => return ended,
         () = shutdown => {}
     }
     watching.abort();
@@ -179,7 +178,7 @@ pub async fn run(
     drain.send_replace(true);
     end_watches(health).await;
     match timeout(DRAIN_MAX, serving).await {
-        Ok(ended) => ended.map(|_| ()),
+        Ok(ended) => ended,
         Err(_) => {
             tracing::warn!(
                 seconds = DRAIN_MAX.as_secs(),
@@ -200,23 +199,18 @@ fn transport() -> Server {
         .http2_keepalive_interval(Some(KEEPALIVE))
 }
 
+/// Compressed messages are inflated at the door.
 fn routes(context: &Arc<ServerContext>) -> Routes {
     let bytes_max = context.config.message_bytes_max;
     let inference = inference::GrpcInferenceServiceServer::new(
         inference_service::InferenceService(context.clone()),
     )
-    .max_decoding_message_size(bytes_max)
-    .accept_compressed(Gzip)
-    .accept_compressed(Deflate);
+    .max_decoding_message_size(bytes_max);
     let learning =
         learning_server::LearningServer::new(learning_service::LearningService(context.clone()))
-            .max_decoding_message_size(bytes_max)
-            .accept_compressed(Gzip)
-            .accept_compressed(Deflate);
+            .max_decoding_message_size(bytes_max);
     let registry =
-        registry_server::RegistryServer::new(registry_service::RegistryService(context.clone()))
-            .accept_compressed(Gzip)
-            .accept_compressed(Deflate);
+        registry_server::RegistryServer::new(registry_service::RegistryService(context.clone()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)

@@ -1,0 +1,404 @@
+//! The bodies of requests over gRPC: their bytes are counted before they are held, and inflated here.
+//!
+//! Invariant: the messages of all requests that are read or answered take no more bytes than the budget,
+//! each counted at the length that it claims before any of it is read, and at what it is inflated to. A
+//! message is inflated in slices, between which others are served.
+
+use std::future::Future;
+use std::io::{self, Cursor, Read};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue};
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::read::{GzDecoder, ZlibDecoder};
+use http_body::{Body as HttpBody, Frame};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::wire::Refusal;
+
+/// How long the body of a call with one message may take to come.
+const BODY_MAX: Duration = Duration::from_secs(60);
+/// Bytes that are inflated before others are served.
+const SLICE: usize = 64 * 1024;
+/// The flag and the length before each message.
+const PREFIX: usize = 5;
+const ENCODING: &str = "grpc-encoding";
+
+/// The bytes that requests may take at a time.
+#[derive(Debug)]
+pub(super) struct ByteBudget {
+    max: u64,
+    taken: AtomicU64,
+}
+
+impl ByteBudget {
+    pub(super) fn new(max: u64) -> ByteBudget {
+        ByteBudget {
+            max,
+            taken: AtomicU64::new(0),
+        }
+    }
+
+    fn take(&self, n: u64) -> bool {
+        let more = |taken: u64| taken.checked_add(n).filter(|sum| *sum <= self.max);
+        self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self, n: u64) {
+        self.taken.fetch_sub(n, Relaxed);
+    }
+
+    /// How many bytes are taken now.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+}
+
+/// What a request holds for as long as it is read or answered.
+#[derive(Debug)]
+pub(super) struct Holding {
+    budget: Arc<ByteBudget>,
+    n: AtomicU64,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Holding {
+    pub(super) fn new(budget: Arc<ByteBudget>, place: OwnedSemaphorePermit) -> Arc<Holding> {
+        Arc::new(Holding {
+            budget,
+            n: AtomicU64::new(0),
+            _place: place,
+        })
+    }
+
+    fn take(&self, n: u64) -> Result<(), Status> {
+        if self.budget.take(n) {
+            self.n.fetch_add(n, Relaxed);
+            return Ok(());
+        }
+        let what = format!(
+            "the requests that are read and answered now take the {} bytes that they may; send this one \
+             again later",
+            self.budget.max
+        );
+        Err(Refusal::new(Code::ResourceExhausted, "", what).into())
+    }
+
+    fn give_back(&self, n: u64) {
+        self.n.fetch_sub(n, Relaxed);
+        self.budget.give_back(n);
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.budget.give_back(*self.n.get_mut());
+    }
+}
+
+/// How many messages a request has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// One, which is held until it is answered.
+    One,
+    /// Any number over any time; each is held until the next one is read.
+    Many,
+}
+
+/// The encodings that are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Gzip,
+    Deflate,
+}
+
+/// A body as the services read it.
+pub(super) struct RequestBody {
+    inner: Body,
+    holding: Arc<Holding>,
+    messages: Messages,
+    message_bytes_max: u64,
+    /// Where messages may be compressed; they are inflated here, and the services see none.
+    encoding: Option<Encoding>,
+    stage: Stage,
+    /// Bytes that came behind a message which had to be inflated first.
+    behind: Bytes,
+    /// Bytes of messages that were passed on whole.
+    passed: u64,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where the reading stands.
+enum Stage {
+    /// In the prefix of a message.
+    Prefix(BytesMut),
+    /// In a message that is passed on as it comes.
+    Passing { left: u64, counted: u64 },
+    /// In a message that is inflated once it is whole.
+    Collecting { length: usize, bytes: BytesMut },
+    /// In one that is inflated.
+    Inflating(Box<Inflation>),
+}
+
+/// A message on its way to what it becomes.
+struct Inflation {
+    inflater: Inflater,
+    compressed: u64,
+    out: BytesMut,
+}
+
+enum Inflater {
+    Gzip(GzDecoder<Cursor<Bytes>>),
+    Deflate(ZlibDecoder<Cursor<Bytes>>),
+}
+
+impl Inflater {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Inflater::Gzip(inflater) => inflater.read(out),
+            Inflater::Deflate(inflater) => inflater.read(out),
+        }
+    }
+}
+
+impl RequestBody {
+    /// Takes over the encoding from the headers, which name none afterwards.
+    pub(super) fn new(
+        inner: Body,
+        headers: &mut HeaderMap,
+        holding: Arc<Holding>,
+        messages: Messages,
+        message_bytes_max: usize,
+    ) -> RequestBody {
+        let encoding = match headers.get(ENCODING).map(HeaderValue::as_bytes) {
+            Some(b"gzip") => Some(Encoding::Gzip),
+            Some(b"deflate") => Some(Encoding::Deflate),
+            // Whatever else is answered by the services.
+            _ => None,
+        };
+        if encoding.is_some() {
+            headers.remove(ENCODING);
+        }
+        RequestBody {
+            inner,
+            holding,
+            messages,
+            message_bytes_max: message_bytes_max as u64,
+            encoding,
+            stage: Stage::Prefix(BytesMut::new()),
+            behind: Bytes::new(),
+            passed: 0,
+            deadline: None,
+        }
+    }
+
+    /// The bytes to be passed on, up to a message that has to be inflated first.
+    fn pass(&mut self, mut bytes: Bytes) -> Result<Bytes, Status> {
+        if self.encoding.is_none() {
+            let mut left = bytes.clone();
+            while !left.is_empty() {
+                self.step(&mut left, None)?;
+            }
+            return Ok(bytes);
+        }
+        let mut out = BytesMut::new();
+        while !bytes.is_empty() && !matches!(self.stage, Stage::Inflating(_)) {
+            self.step(&mut bytes, Some(&mut out))?;
+        }
+        self.behind = bytes;
+        Ok(out.freeze())
+    }
+
+    /// Goes on by what comes first: some of a prefix, or of a message.
+    fn step(&mut self, left: &mut Bytes, out: Option<&mut BytesMut>) -> Result<(), Status> {
+        match &mut self.stage {
+            Stage::Prefix(prefix) => {
+                let some = left.len().min(PREFIX - prefix.len());
+                prefix.extend_from_slice(&left.split_to(some));
+                if prefix.len() == PREFIX {
+                    let prefix = std::mem::take(prefix);
+                    self.begin(&prefix, out)?;
+                }
+            }
+            Stage::Passing {
+                left: rest,
+                counted,
+            } => {
+                let some = usize::try_from(*rest).map_or(left.len(), |rest| rest.min(left.len()));
+                let some = left.split_to(some);
+                *rest -= some.len() as u64;
+                if *rest == 0 {
+                    self.passed += *counted;
+                    self.stage = Stage::Prefix(BytesMut::new());
+                }
+                if let Some(out) = out {
+                    out.extend_from_slice(&some);
+                }
+            }
+            Stage::Collecting { length, bytes } => {
+                let some = left.len().min(*length - bytes.len());
+                bytes.extend_from_slice(&left.split_to(some));
+                if bytes.len() == *length {
+                    let bytes = std::mem::take(bytes).freeze();
+                    self.stage = Stage::Inflating(Box::new(self.inflation(bytes)));
+                }
+            }
+            Stage::Inflating(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A prefix is whole: the message that it announces is counted.
+    fn begin(&mut self, prefix: &[u8], out: Option<&mut BytesMut>) -> Result<(), Status> {
+        let mut length = [0; 4];
+        length.copy_from_slice(&prefix[1..]);
+        let length = u64::from(u32::from_be_bytes(length));
+        let is_compressed = prefix[0] == 1 && self.encoding.is_some();
+        let is_too_long = length > self.message_bytes_max;
+        if is_compressed && is_too_long {
+            return Err(self.too_long());
+        }
+        // One that is passed on and too long is refused by the service, which reads no more of it.
+        let counted = if is_too_long { 0 } else { length };
+        self.holding.take(counted)?;
+        if is_compressed {
+            self.stage = Stage::Collecting {
+                length: length as usize,
+                bytes: BytesMut::new(),
+            };
+            return Ok(());
+        }
+        if let Some(out) = out {
+            out.extend_from_slice(prefix);
+        }
+        self.stage = match length {
+            0 => Stage::Prefix(BytesMut::new()),
+            left => Stage::Passing { left, counted },
+        };
+        Ok(())
+    }
+
+    fn too_long(&self) -> Status {
+        let max = self.message_bytes_max;
+        Status::out_of_range(format!(
+            "a message has more than the {max} bytes that it may have, compressed or not"
+        ))
+    }
+
+    fn inflation(&self, bytes: Bytes) -> Inflation {
+        let (compressed, cursor) = (bytes.len() as u64, Cursor::new(bytes));
+        let inflater = match self.encoding {
+            Some(Encoding::Deflate) => Inflater::Deflate(ZlibDecoder::new(cursor)),
+            _ => Inflater::Gzip(GzDecoder::new(cursor)),
+        };
+        let mut out = BytesMut::new();
+        out.put_bytes(0, PREFIX);
+        Inflation {
+            inflater,
+            compressed,
+            out,
+        }
+    }
+
+    /// Inflates a slice more; the message once it is whole.
+    fn inflate(&mut self) -> Result<Option<Bytes>, Status> {
+        let Stage::Inflating(one) = &mut self.stage else {
+            return Ok(None);
+        };
+        let mut slice = [0; SLICE];
+        let n = one.inflater.read(&mut slice).map_err(|error| {
+            Status::invalid_argument(format!("a message is not compressed as it says: {error}"))
+        })?;
+        if n > 0 {
+            self.holding.take(n as u64)?;
+            one.out.extend_from_slice(&slice[..n]);
+            if (one.out.len() - PREFIX) as u64 > self.message_bytes_max {
+                return Err(self.too_long());
+            }
+            return Ok(None);
+        }
+        let mut out = std::mem::take(&mut one.out);
+        let length = out.len() - PREFIX;
+        let compressed = one.compressed;
+        let claimed = u32::try_from(length).map_err(|_| self.too_long())?;
+        out[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
+        self.holding.give_back(compressed);
+        self.passed += length as u64;
+        self.stage = Stage::Prefix(BytesMut::new());
+        Ok(Some(out.freeze()))
+    }
+
+    /// Fails once a body has taken too long to come; it may take any time where it has many messages.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        if self.messages == Messages::Many {
+            return Poll::Pending;
+        }
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep(BODY_MAX)));
+        ready!(deadline.as_mut().poll(context));
+        let seconds = BODY_MAX.as_secs();
+        Poll::Ready(Status::deadline_exceeded(format!(
+            "the request did not come whole within {seconds} seconds"
+        )))
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.messages == Messages::Many {
+            // Whoever asks for more has taken what was passed on.
+            let passed = std::mem::take(&mut self.passed);
+            self.holding.give_back(passed);
+        }
+        loop {
+            if matches!(self.stage, Stage::Inflating(_)) {
+                match self.inflate() {
+                    Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
+                    Ok(None) => {
+                        // The others first.
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Err(status) => return Poll::Ready(Some(Err(status))),
+                }
+            }
+            let bytes = if self.behind.is_empty() {
+                let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+                    return self.poll_deadline(context).map(|status| Some(Err(status)));
+                };
+                match frame {
+                    None => return Poll::Ready(None),
+                    Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(bytes) => bytes,
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    },
+                }
+            } else {
+                std::mem::take(&mut self.behind)
+            };
+            match self.pass(bytes) {
+                Ok(passed) if passed.is_empty() => {}
+                Ok(passed) => return Poll::Ready(Some(Ok(Frame::data(passed)))),
+                Err(status) => return Poll::Ready(Some(Err(status))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
