@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::promote::print_done;
 use super::status::sorted;
+use super::versions::number;
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
@@ -24,6 +25,7 @@ pub(crate) struct Args {
     /// The alias: a name to ask for as model_version; without one, list those that are set
     alias: Option<String>,
     /// The version that it names from now on
+    #[arg(value_parser = number)]
     version: Option<u64>,
     /// Remove the alias
     #[arg(long, requires = "alias", conflicts_with = "version")]

@@ -28,7 +28,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::error::ErrorKind;
 use perennial::event::ModelName;
 use perennial::model::RowFormat;
@@ -51,6 +51,10 @@ use target::TaskChoice;
 
 /// As many inputs as a model takes.
 const INPUTS_MAX: usize = 4096;
+/// The name of a description.
+const MODEL_TOML: &str = "model.toml";
+/// The refusal of a name that is taken.
+const EXISTS: &str = "the model exists; remove it, or choose another name";
 /// The input of decisions that have no other.
 const CONTEXT: &str = "context";
 /// The note on logged decisions without a context.
@@ -103,6 +107,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         (None, None) => bail!("--target is missing"),
     };
     let options = ReadOptions::of(&args.read, &RowFormat::default());
+    // A long file is not read for nothing.
+    let path = args.models.join(args.name.as_str()).join(MODEL_TOML);
+    ensure!(!path.exists(), "{}: {EXISTS}", path.display());
     let draft = draft(&args.rows, goal, &options, &args.choices)?;
     draft.shown().iter().for_each(print::note);
     let path = write(&args.models, &args.name, &draft)?;
@@ -128,15 +135,7 @@ pub(crate) fn draft(
     choices: &[Choice],
 ) -> anyhow::Result<Draft> {
     let of_file = || shown(path);
-    let mut survey = Survey::of(path, (goal, choices), options)?;
-    let contradicted = survey.contradicted();
-    if let (None, Some(decimals)) = (options.decimals, contradicted) {
-        let options = ReadOptions {
-            decimals: Some(decimals),
-            ..options.clone()
-        };
-        survey = Survey::of(path, (goal, choices), &options)?;
-    }
+    let survey = Survey::by_its_marks(path, (goal, choices), options)?;
     survey
         .ensure_read(choices, options.decimals)
         .with_context(of_file)?;
@@ -148,7 +147,14 @@ pub(crate) fn draft(
     );
     let source = path.file_name().unwrap_or(path.as_os_str());
     let source = source.to_string_lossy().into_owned();
-    assembled(survey, goal, choices, source).with_context(of_file)
+    let unusable = survey.unusable.join("; ");
+    let drafted = assembled(survey, goal, choices, source);
+    // Rows that were not used may be why.
+    let drafted = drafted.map_err(|error| match unusable.as_str() {
+        "" => error,
+        unusable => anyhow!("{error:#}; {unusable}"),
+    });
+    drafted.with_context(of_file)
 }
 
 /// The draft from a survey.
@@ -308,15 +314,14 @@ fn index_hint(excluded: &[ExcludedColumn]) -> String {
 /// The model exists, or the file cannot be written.
 pub(crate) fn write(models: &Path, name: &ModelName, draft: &Draft) -> anyhow::Result<PathBuf> {
     let folder = models.join(name.as_str());
-    let path = folder.join("model.toml");
+    let path = folder.join(MODEL_TOML);
     let of_file = || path.display().to_string();
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let created = OpenOptions::new().write(true).create_new(true).open(&path);
     let mut file = match created {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(
-            "{}: the model exists; remove it, or choose another name",
-            of_file()
-        ),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("{}: {EXISTS}", of_file())
+        }
         created => created.with_context(of_file)?,
     };
     if let Err(error) = file.write_all(draft.to_toml().as_bytes()) {

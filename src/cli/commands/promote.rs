@@ -5,7 +5,7 @@
 use perennial::proto::perennial::v1::{FreezeRequest, OrderDone, PromoteRequest, ResumeRequest};
 use serde_json::json;
 
-use super::versions::print_made;
+use super::versions::{number, print_made};
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
@@ -16,6 +16,7 @@ pub(crate) struct Args {
     /// The model's name
     model: String,
     /// The version of the contender, as status shows it; whichever it is if absent
+    #[arg(value_parser = number)]
     version: Option<u64>,
     /// The reason, kept in the journal
     #[arg(long, value_name = "TEXT", default_value = "")]

@@ -9,7 +9,7 @@ use perennial::engine::Offline;
 use perennial::event::{Command, Order};
 use perennial::proto::perennial::v1::{GetVersionRequest, RestoreRequest, Version, VersionMade};
 
-use super::versions::{offline_version, print_made};
+use super::versions::{number, offline_version, print_made};
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
@@ -20,6 +20,7 @@ pub(crate) struct Args {
     /// The model's name
     model: String,
     /// The number of the version to restore
+    #[arg(value_parser = number)]
     version: u64,
     /// Check that the version can be restored, and change nothing
     #[arg(long)]

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// A file with these as keys, but for --believe-clock [default: perennial.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A folder without its option
+    #[arg(hide = true)]
+    stray: Option<PathBuf>,
     /// The folder of models [default: models]
     #[arg(long, value_name = "FOLDER")]
     models: Option<PathBuf>,
@@ -171,6 +174,17 @@ impl Settings {
     }
 }
 
+/// Ends the program where a folder stands without its option.
+fn misused(folder: &Path) -> ! {
+    let folder = folder.display();
+    let command = clap::Command::new("serve").bin_name("perennial serve");
+    let mut command = <Args as clap::Args>::augment_args(command);
+    let why = format!("{folder}: the folder of models is given by --models {folder}");
+    command
+        .error(clap::error::ErrorKind::ValueValidation, why)
+        .exit()
+}
+
 /// Serves until SIGTERM or ctrl-c.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
@@ -178,6 +192,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .with_ansi(io::stderr().is_terminal() && !has_no_color(std::env::var_os("NO_COLOR")))
         .with_max_level(Level::INFO)
         .init();
+    if let Some(stray) = &args.stray {
+        misused(stray);
+    }
     let file = read(args.config.as_deref())?;
     let wall_clock = if args.believe_clock {
         WallClock::Believed
@@ -340,6 +357,7 @@ mod tests {
     #[test]
     fn flags_beat_the_file_and_the_file_beats_defaults() {
         let args = Args {
+            stray: None,
             config: None,
             models: Some("flag".into()),
             data: None,

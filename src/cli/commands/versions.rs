@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use perennial::engine::{Error, Offline};
 use perennial::proto::perennial::v1::{
     GetVersionRequest, ListVersionsRequest, Version, VersionMade,
@@ -35,6 +36,7 @@ pub(crate) struct ShowArgs {
     /// The model's name
     model: String,
     /// The version's number
+    #[arg(value_parser = number)]
     version: u64,
     /// Read this data directory instead of a server; no server may have it open
     #[arg(long)]
@@ -103,6 +105,12 @@ fn offline(data: &Path, model: &str) -> anyhow::Result<Vec<Version>> {
     let versions = offline.versions()?.into_iter();
     let message = |(manifest, damage)| version_message(manifest, damage, None, &aliases);
     Ok(versions.map(message).collect())
+}
+
+/// The number of a version.
+pub(crate) fn number(text: &str) -> anyhow::Result<u64> {
+    let number = text.parse().ok();
+    number.context("expected the number of a version, as `perennial versions` lists them")
 }
 
 /// Reads one version of a model in a data directory.

@@ -1,10 +1,26 @@
 //! The bounds on what is read of a file.
 //!
 //! Invariant: a row is bounded, and beyond its first bytes a packed file is held to so many unpacked
-//! ones for each packed one.
+//! ones for each packed one, and a file of columns to so many rows.
 
 /// The longest row; one without an end must not fill the memory.
 pub(super) const ROW_BYTES_MAX: usize = 16 << 20;
+
+/// Rows of columns that need no justification: as many as are read in some seconds.
+const FREE_ROWS: u64 = 4 << 20;
+/// Rows for each byte of a file of columns beyond these, at most.
+const ROWS_PER_BYTE_MAX: u64 = 4;
+
+/// Refuses more rows than a file of so many bytes has, as runs of one value make them of nothing.
+pub(super) fn check_rows(n_rows: u64, n_packed: u64) -> Result<(), String> {
+    if n_rows <= FREE_ROWS || n_rows / ROWS_PER_BYTE_MAX <= n_packed {
+        return Ok(());
+    }
+    Err(format!(
+        "{n_packed} bytes hold more than {ROWS_PER_BYTE_MAX} times as many rows: save the rows as CSV if the \
+         file is sound"
+    ))
+}
 
 /// How far a file may unpack.
 #[derive(Clone, Copy, Debug)]

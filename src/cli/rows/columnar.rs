@@ -10,7 +10,7 @@ use std::thread;
 
 use anyhow::{anyhow, bail, ensure};
 
-use super::bounds::{OF_COLUMNS, ROW_BYTES_MAX};
+use super::bounds::{OF_COLUMNS, ROW_BYTES_MAX, check_rows};
 use super::recognised::Format;
 use super::row::{Cell, Row};
 
@@ -108,6 +108,7 @@ pub(super) struct Handed<'a> {
     /// Bytes of the batch, and of all rows.
     n_bytes: usize,
     n_all: u64,
+    n_rows: u64,
     n_packed: u64,
 }
 
@@ -118,6 +119,7 @@ impl<'a> Handed<'a> {
             batch: Vec::new(),
             n_bytes: 0,
             n_all: 0,
+            n_rows: 0,
             n_packed,
         }
     }
@@ -125,7 +127,7 @@ impl<'a> Handed<'a> {
     /// Takes a row; false once nobody takes batches any more.
     ///
     /// # Errors
-    /// The row is too long, or the file unpacks to more than a file of rows does.
+    /// The row is too long, or the file unpacks to more, or has more rows, than a file of rows does.
     pub(super) fn take(&mut self, row: Row) -> anyhow::Result<bool> {
         let size: usize = row.cells.iter().map(size).sum();
         ensure!(
@@ -135,8 +137,10 @@ impl<'a> Handed<'a> {
             ROW_BYTES_MAX >> 20
         );
         self.n_all += size as u64;
+        self.n_rows += 1;
         OF_COLUMNS
             .check(self.n_all, self.n_packed)
+            .and_then(|()| check_rows(self.n_rows, self.n_packed))
             .map_err(|why| anyhow!(why))?;
         self.n_bytes += size;
         self.batch.push(row);

@@ -59,6 +59,8 @@ struct Place {
     strays: Option<(u64, u64, String)>,
     /// Whole numbers that lost digits, and the first of them with its line.
     long: Option<(u64, u64, String)>,
+    /// Numbers with the other decimal mark than the file's, and the first of them with its line.
+    others: Option<(u64, u64, String)>,
     /// The value in every row, of an input that files do not have.
     constant: Option<Cell>,
 }
@@ -191,6 +193,11 @@ impl Layout {
             };
             add(&place.strays, one, many);
             add(
+                &place.others,
+                "has another decimal mark than the file and was read by it",
+                "have another decimal mark than the file and were read by it",
+            );
+            add(
                 &place.long,
                 "has more digits than a number keeps",
                 "have more digits than a number keeps",
@@ -216,6 +223,7 @@ impl Place {
             spread: false,
             strays: None,
             long: None,
+            others: None,
             constant: Some(Cell::Text(value.to_owned())),
         }
     }
@@ -231,6 +239,7 @@ impl Place {
             spread: false,
             strays: None,
             long: None,
+            others: None,
             constant: None,
         };
         match input.kind {
@@ -291,7 +300,11 @@ impl Place {
     fn number(&mut self, row: &Row, text: &str, reading: Reading) -> anyhow::Result<f64> {
         let Reading { decimals, options } = reading;
         let name = &self.input.name;
-        if let Some(value) = options.number(text, decimals) {
+        let by_file = options.number_by(text, decimals);
+        if let Some(value) = by_file.or_else(|| options.number_by(text, decimals.other())) {
+            if by_file.is_none() {
+                count(&mut self.others, row.line, text);
+            }
             if options.is_named_gap(name, text, decimals) {
                 return self.gap(row, text).map(|()| f64::NAN);
             }

@@ -31,7 +31,7 @@ mod preamble;
 mod recognised;
 mod row;
 pub(super) mod signature;
-mod source;
+pub(super) mod source;
 mod table;
 pub(super) mod target;
 mod zip;
@@ -134,6 +134,10 @@ mod tests {
         assert_eq!(
             error(find_column(&columns, "label")),
             "no column \"label\"; the file has \"a\", \"b c\""
+        );
+        assert_eq!(
+            error(find_column(&columns, " A")),
+            "no column \" A\", but \"a\", which differs in case or blanks; the file has \"a\", \"b c\""
         );
         let check = |text: &str, expected: Option<&str>| {
             let cells = vec![Cell::Text(text.into())];

@@ -44,15 +44,32 @@ const GAPS: [&str; 18] = [
 /// The longest text that may be a number.
 const NUMBER_BYTES_MAX: usize = 64;
 
+/// A text without the blanks around it, of which most have none.
+pub(crate) fn trimmed(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    if ends.iter().all(|end| end.is_some_and(u8::is_ascii_graphic)) {
+        text
+    } else {
+        text.trim()
+    }
+}
+
 /// True if a cell of a target or a category holds no value: nothing, `NA`, `nan`, `\N` or `#N/A`.
 pub(crate) fn is_missing(text: &str) -> bool {
-    let text = text.trim();
+    let text = trimmed(text);
     matches!(text, "" | "NA" | "\\N" | "#N/A" | "<NA>") || text.eq_ignore_ascii_case("nan")
 }
 
 /// True for an infinite number, which stands for none that can be learned.
 pub(crate) fn is_infinite(text: &str) -> bool {
-    let text = text.trim().trim_start_matches(['-', '+', '\u{2212}']);
+    let text = trimmed(text);
+    // The letters, and the last byte of the sign.
+    let is_one = |byte: &u8| byte.is_ascii_alphabetic() || *byte == 0x9e;
+    if text.len() > 12 || !text.as_bytes().last().is_some_and(is_one) {
+        return false;
+    }
+    let text = text.trim_start_matches(['-', '+', '\u{2212}']);
     text.len() <= 8
         && ["inf", "infinity", "1.#inf", "\u{221e}"]
             .iter()
@@ -61,7 +78,7 @@ pub(crate) fn is_infinite(text: &str) -> bool {
 
 /// True if a cell of a column of numbers or dates is one of the usual tokens for no value.
 pub(crate) fn is_gap(text: &str) -> bool {
-    let text = text.trim();
+    let text = trimmed(text);
     // No token begins with a digit, as most cells do.
     let is_digit = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
     !is_digit && text.len() <= 7 && GAPS.iter().any(|gap| text.eq_ignore_ascii_case(gap))
@@ -69,7 +86,7 @@ pub(crate) fn is_gap(text: &str) -> bool {
 
 /// The finite number that a text is under a decimal mark; none for any other text, a gap included.
 pub(crate) fn finite(text: &str, decimals: Decimals) -> Option<f64> {
-    let text = text.trim();
+    let text = trimmed(text);
     if text.len() > NUMBER_BYTES_MAX || text.is_empty() {
         return None;
     }
@@ -81,6 +98,11 @@ pub(crate) fn finite(text: &str, decimals: Decimals) -> Option<f64> {
         }
     }
     may_be_number(text).then(|| written(text, decimals))?
+}
+
+/// The same, or else the number by the other mark, which such a text can only mean.
+pub(crate) fn finite_by_either(text: &str, decimals: Decimals) -> Option<f64> {
+    finite(text, decimals).or_else(|| finite(text, decimals.other()))
 }
 
 /// False for a text without a digit, or with more letters than a currency and an exponent have.
@@ -120,7 +142,10 @@ pub(crate) fn number(text: &str, decimals: Decimals) -> Option<f64> {
 pub(crate) fn is_ambiguous(text: &str) -> bool {
     let text = text.trim().trim_start_matches('-');
     let parts = text.split_once(['.', ',']);
-    let could_be = |(whole, rest): (&str, &str)| (1..=3).contains(&whole.len()) && rest.len() >= 3;
+    let could_be = |(whole, rest): (&str, &str)| {
+        let are_digits = rest.bytes().all(|byte| byte.is_ascii_digit());
+        (1..=3).contains(&whole.len()) && (rest.len() == 3 || rest.len() > 3 && !are_digits)
+    };
     if !parts.is_some_and(could_be) {
         return false;
     }
@@ -131,7 +156,7 @@ pub(crate) fn is_ambiguous(text: &str) -> bool {
 
 /// True if a text is a percentage.
 pub(crate) fn is_percent(text: &str) -> bool {
-    text.trim().ends_with('%')
+    trimmed(text).ends_with('%')
 }
 
 /// A number with a sign, a currency or a percent sign around its digits.
@@ -169,13 +194,29 @@ fn written(text: &str, decimals: Decimals) -> Option<f64> {
             break;
         }
     }
-    let value = digits(rest, decimals).filter(|_| n_signs <= 1)?;
+    let (rest, power) = without_multiple(rest);
+    let value = digits(rest, decimals, power).filter(|_| n_signs <= 1)?;
     let value = if is_negative { -value } else { value };
     value.is_finite().then_some(value)
 }
 
-/// A number without a sign: digits, perhaps in groups, perhaps with a fraction and an exponent.
-fn digits(text: &str, decimals: Decimals) -> Option<f64> {
+/// The letters of multiples, as in 1.5K and 20M, each with its power of ten.
+const MULTIPLES: [(char, &str); 4] = [('K', "e3"), ('k', "e3"), ('M', "e6"), ('B', "e9")];
+
+/// A number before its letter of a multiple, and the exponent that the letter stands for.
+fn without_multiple(text: &str) -> (&str, &'static str) {
+    let mut multiples = MULTIPLES.iter();
+    let found = multiples.find_map(|(letter, power)| {
+        let before = text.strip_suffix(*letter)?.trim_end();
+        let is_number = before.ends_with(|c: char| c.is_ascii_digit());
+        is_number.then_some((before, *power))
+    });
+    found.unwrap_or((text, ""))
+}
+
+/// A number without a sign: digits, perhaps in groups, perhaps with a fraction and an exponent, which
+/// `power` is as well.
+fn digits(text: &str, decimals: Decimals, power: &str) -> Option<f64> {
     let (mark, other) = match decimals {
         Decimals::Point => ('.', ','),
         Decimals::Comma => (',', '.'),
@@ -193,6 +234,9 @@ fn digits(text: &str, decimals: Decimals) -> Option<f64> {
     if grouped && (exponent.is_some() || !is_grouped(whole, other)) {
         return None;
     }
+    if exponent.is_some() && !power.is_empty() {
+        return None;
+    }
     let mut plain: String = whole.chars().filter(char::is_ascii_digit).collect();
     plain.push('.');
     plain.push_str(fraction);
@@ -207,6 +251,7 @@ fn digits(text: &str, decimals: Decimals) -> Option<f64> {
     if plain == "." {
         return None;
     }
+    plain.push_str(power);
     plain.parse().ok()
 }
 
@@ -272,10 +317,15 @@ mod tests {
         check("1,00,000", Some(100_000.0), None);
         check("1.5e-3", Some(0.0015), None);
         check("1,5e-3", None, Some(0.0015));
+        check("153.76K", Some(153_760.0), None);
+        check("$1.2M", Some(1_200_000.0), None);
+        check("1,5 M", None, Some(1_500_000.0));
+        both("-3B", -3e9);
+        both("19k", 19_000.0);
         for text in [
             "", "-", "$", "%", "1x", "x1", "1,23,4", "12,34", "inf", "nan", "infinity", "1-2",
             "--5", "2008-01", "1:30", ".", ",", "e5", "1e", "1_000", "12,", "1..2", "(5", "0x1f",
-            "1 2",
+            "1 2", "1e3K", "K", "1KM", "12m", "M5",
         ] {
             if text != "12,34" && text != "12," {
                 none(text);

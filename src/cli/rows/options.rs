@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use encoding_rs::Encoding;
 use perennial::model::{RowFormat, encoding_named};
 
-use super::number::{Decimals, finite, is_gap};
+use super::number::{Decimals, finite, finite_by_either, is_gap};
 
 /// The options of every command that reads rows.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -119,7 +119,7 @@ impl ReadOptions {
         let Some(sentinels) = self.sentinels.get(column) else {
             return false;
         };
-        let value = finite(text, decimals);
+        let value = finite_by_either(text, decimals);
         // In model.toml numbers have a decimal point.
         let is_same = |sentinel: &String| {
             sentinel == text || value.is_some() && finite(sentinel, Decimals::Point) == value
@@ -127,8 +127,15 @@ impl ReadOptions {
         sentinels.iter().any(is_same)
     }
 
-    /// The number of a cell, none for any other text.
+    /// The number of a cell, none for any other text. Where the decimal mark of the file makes no number
+    /// of it, and the other one does, it is that.
     pub(crate) fn number(&self, text: &str, decimals: Decimals) -> Option<f64> {
+        let by_file = self.number_by(text, decimals);
+        by_file.or_else(|| self.number_by(text, decimals.other()))
+    }
+
+    /// The number of a cell by a decimal mark.
+    pub(crate) fn number_by(&self, text: &str, decimals: Decimals) -> Option<f64> {
         let value = finite(text, decimals)?;
         if self.percent_is_fraction && text.trim_end().ends_with('%') {
             Some(value / 100.0)

@@ -95,7 +95,7 @@ mod tests {
     use std::sync::Arc;
 
     use parquet::basic::Compression;
-    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+    use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
@@ -190,6 +190,48 @@ mod tests {
         assert!(bytes.len() < 1 << 20);
         let refusal = error(read(&bytes));
         assert!(refusal.contains("a page of 1000"), "{refusal}");
+    }
+
+    /// A file of runs of one number and one truth, in so many groups of a million rows.
+    fn runs(n_groups: usize) -> Vec<u8> {
+        let schema = "message rows { required int64 x; required boolean y; }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut bytes = Vec::new();
+        let properties = Arc::new(packed(Compression::ZSTD(Default::default())));
+        let mut file = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
+        for _ in 0..n_groups {
+            let mut group = file.next_row_group().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let written = column
+                .typed::<Int64Type>()
+                .write_batch(&vec![7; 1 << 20], None, None);
+            assert_eq!(written.unwrap(), 1 << 20);
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let written = column
+                .typed::<BoolType>()
+                .write_batch(&vec![true; 1 << 20], None, None);
+            assert_eq!(written.unwrap(), 1 << 20);
+            column.close().unwrap();
+            group.close().unwrap();
+        }
+        file.close().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn p9_runs_of_one_value_have_a_bound_in_rows_and_are_refused_before_the_first() {
+        let bytes = runs(5);
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+        let file = crate::cli::rows::tests::temporary(&bytes);
+        let refusal = error(open(file.path()).map(|_| ()));
+        assert!(
+            refusal.ends_with("as many rows: save the rows as CSV if the file is sound"),
+            "{refusal}"
+        );
+        let file = crate::cli::rows::tests::temporary(&runs(1));
+        let mut rows = open(file.path()).unwrap();
+        assert_eq!(rows.next().unwrap().unwrap().cells.len(), 2);
     }
 
     /// A file of one list of the same number.

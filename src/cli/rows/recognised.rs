@@ -113,6 +113,11 @@ pub(super) fn recognise(head: &[u8]) -> Recognised {
     if begins(b"<?xml") {
         return Recognised::Unreadable("XML: save the rows as CSV or JSON lines");
     }
+    if begins(b"+-") && has_line(start, b"|") {
+        return Recognised::Unreadable(
+            "a table drawn for a screen: write it without borders, as `mysql --batch` does",
+        );
+    }
     if begins(b"version https://git-lfs") {
         return Recognised::Unreadable("a pointer of Git LFS: fetch the file with `git lfs pull`");
     }
@@ -209,6 +214,7 @@ mod tests {
         check(b"<html>", "HTML");
         check(b"a\0b\0\0\0c", "binary");
         check(b"@RELATION iris\n@attribute x numeric\n", "ARFF");
+        check(b"+---+---+\n| a | b |\n", "mysql --batch");
         check(b"% by hand\n%\n@relation iris\n", "ARFF");
         check(b"-1 1:0.5 2:1e3\n1 2:7\n", "svmlight");
         check(b"\xff\xfe\0\0a\0\0\0", "UTF-32");

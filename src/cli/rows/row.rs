@@ -88,7 +88,12 @@ pub(crate) fn find_column(columns: &[String], name: &str) -> anyhow::Result<usiz
     if columns.len() > N_LISTED_MAX {
         listed += &format!(" and {} more", columns.len() - N_LISTED_MAX);
     }
-    bail!("no column {}; the file has {listed}", quoted(name))
+    let like = |column: &&String| column.trim().to_lowercase() == name.trim().to_lowercase();
+    let like = columns.iter().find(like);
+    let like = like.map_or_else(String::new, |column| {
+        format!(", but {}, which differs in case or blanks", quoted(column))
+    });
+    bail!("no column {}{like}; the file has {listed}", quoted(name))
 }
 
 /// A text of a file as a message may show it: on one line, and not too much of it.

@@ -46,7 +46,7 @@ pub(super) enum Opened {
 }
 
 /// True if a path stands for standard input.
-pub(super) fn is_stdin(path: &Path) -> bool {
+pub(in crate::cli) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == STDIN
 }
 
@@ -267,6 +267,31 @@ mod tests {
                 "{refusal}"
             );
         }
+    }
+
+    #[test]
+    fn p9_what_unpacks_without_end_is_refused_within_its_first_megabytes() {
+        // 8 GiB of rows in some hundred kilobytes, of which the first bytes are read alone.
+        let rows = b"0123456\n".repeat(1 << 17);
+        let gigabytes = zstd_packed(&rows.repeat(64)).repeat(128);
+        assert!(gigabytes.len() < 1 << 20, "{}", gigabytes.len());
+        let file = crate::cli::rows::tests::temporary(&gigabytes);
+        let Opened::Text(mut source) = open(file.path()).unwrap() else {
+            panic!("it is text")
+        };
+        let mut n_bytes = 0;
+        let mut buffer = vec![0; 64 << 10];
+        let refusal = loop {
+            match source.bytes.read(&mut buffer) {
+                Ok(n) => n_bytes += n,
+                Err(refusal) => break refusal.to_string(),
+            }
+            assert!(n_bytes < 16 << 20, "no refusal within {n_bytes} bytes");
+        };
+        assert!(
+            refusal.contains("unpack to more than 250 times"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! this build does not offer yet was refused with that word.
 
 mod budget;
+mod calendar_names;
 mod description;
 mod difference;
 mod drift;

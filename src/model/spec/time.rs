@@ -5,35 +5,14 @@
 
 use std::fmt;
 
+use super::calendar_names;
+
 /// The most characters of a format.
 const FORMAT_CHARS_MAX: usize = 100;
 /// The most characters of a time.
 const TIME_CHARS_MAX: usize = 100;
 const MICROSECONDS: i64 = 1_000_000;
 const DAY_S: i64 = 24 * 3600;
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-const WEEKDAYS: [&str; 7] = [
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-];
 
 /// The format of times: RFC 3339, or the author's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +30,7 @@ enum Part {
     ShortYear,
     /// `%m`.
     Month,
-    /// `%b` or `%B`, in English, whole or cut to three letters.
+    /// `%b` or `%B`, whole or cut, in one of five languages.
     MonthName,
     /// `%q`, 1 to 4: the first month of a quarter.
     Quarter,
@@ -249,11 +228,11 @@ impl Part {
             Part::Literal(' ') => return Some(text.trim_start()),
             Part::Literal(c) => return text.strip_prefix(c),
             Part::MonthName => {
-                let (month, rest) = name(text, &MONTHS)?;
-                fields.month = month + 1;
+                let (month, rest) = calendar_names::month(text)?;
+                fields.month = month;
                 return Some(rest);
             }
-            Part::WeekdayName => return name(text, &WEEKDAYS).map(|(_, rest)| rest),
+            Part::WeekdayName => return calendar_names::after_weekday(text),
             Part::Half => {
                 let half = text.get(..2)?;
                 fields.is_afternoon = Some(half.eq_ignore_ascii_case("pm"));
@@ -340,23 +319,6 @@ fn signed(text: &str) -> Option<(i64, &str)> {
         None => rest,
     };
     Some((value, rest))
-}
-
-/// A name of a list, whole or its first three letters.
-fn name<'a>(text: &'a str, names: &[&str]) -> Option<(i64, &'a str)> {
-    let begins = |start: &str| {
-        let text = text.get(..start.len());
-        text.is_some_and(|text| text.eq_ignore_ascii_case(start))
-    };
-    let place = names.iter().position(|name| begins(&name[..3]))?;
-    let length = if begins(names[place]) {
-        names[place].len()
-    } else if begins("sept") {
-        4
-    } else {
-        3
-    };
-    Some((place as i64, text[length..].trim_start_matches('.')))
 }
 
 /// The fraction of a second, if there is one.

@@ -36,7 +36,11 @@ pub(in crate::server) fn feedback(
 ) -> Result<Feedback, Refusal> {
     let id_bytes = request.feedback_id.len();
     if !(1..=FEEDBACK_ID_BYTES_MAX).contains(&id_bytes) {
-        let what = format!("feedback_id: {id_bytes} bytes, expected 1 to {FEEDBACK_ID_BYTES_MAX}");
+        let given = match id_bytes {
+            0 => "not given; each event has an id of its own".to_owned(),
+            n => format!("{n} bytes"),
+        };
+        let what = format!("feedback_id: {given}, expected 1 to {FEEDBACK_ID_BYTES_MAX} bytes");
         return Err(Refusal::invalid("feedback_id", what));
     }
     if request.source.len() > SOURCE_BYTES_MAX {

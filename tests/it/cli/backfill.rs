@@ -232,7 +232,7 @@ async fn p9_replies_say_what_will_match_nothing_and_name_a_field_once() {
     let (tally, stderr) = send(&nameless, 1);
     assert_eq!(tally["refused"], 1);
     assert!(
-        stderr.contains("line 1: feedback_id: 0 bytes, expected 1 to 128"),
+        stderr.contains("line 1: feedback_id: not given; each event has an id of its own"),
         "{stderr}"
     );
     assert!(stderr.contains("error: 1 event was refused"), "{stderr}");

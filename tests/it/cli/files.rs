@@ -72,6 +72,99 @@ fn what_serves_nothing_is_named() {
 }
 
 #[test]
+fn a_folder_without_a_model_is_served_with_a_warning() {
+    let workspace = Workspace::new(&[]);
+    fs::create_dir_all(workspace.models()).expect("a folder");
+    let log = workspace.data().with_file_name("log");
+    let written = fs::File::create(&log).expect("a log");
+    let server = Server::logging(&workspace.models(), &workspace.data(), written.into());
+    server.stop();
+    let log = fs::read_to_string(&log).expect("a log");
+    let warning =
+        "nothing to serve: no folder with a model.toml in it; `perennial init` drafts one";
+    assert!(log.contains("WARN") && log.contains(warning), "{log}");
+}
+
+#[test]
+fn stray_arguments_and_numbers_that_are_none_are_misuse() {
+    let workspace = Workspace::new(&[("m", REGRESSION)]);
+    let rows = file(&workspace, "rows.csv", "x,target\n1,2\n2,4\n");
+    let (models, folder) = (workspace.models(), workspace.models().join("m"));
+    let (rows, models, folder) = (text(&rows), text(&models), text(&folder));
+    let check = |args: &[&str], expected: &str| {
+        let (stdout, stderr) = run(args, 2);
+        assert_eq!(stdout, "", "{args:?}");
+        assert!(stderr.contains(expected), "{args:?}: {stderr}");
+    };
+    let given = format!("{models}: the folder of models is given by --models {models}");
+    check(&["serve", models], &given);
+    check(
+        &["init", "n", rows, "target"],
+        "\"target\": name the column to predict by --target \"target\"",
+    );
+    check(&["evaluate", folder, rows, "target"], "--target <COLUMN>");
+    let stream = ["stream", "m", rows, "--target", "target"];
+    check(
+        &[&stream[..], &["more"]].concat(),
+        "unexpected argument 'more'",
+    );
+    check(&["predict", "m", rows], "unexpected argument");
+    let n_rows = "expected a number of rows: a whole number, 0 or more";
+    let evaluate = ["evaluate", folder, rows, "--target", "target"];
+    for option in ["--limit", "--delay"] {
+        for value in ["-1", "x", "1e3", "1.5"] {
+            check(&[&evaluate[..], &[option, value]].concat(), n_rows);
+            check(&[&stream[..], &[option, value]].concat(), n_rows);
+        }
+    }
+    let version = "expected the number of a version, as `perennial versions` lists them";
+    check(&["restore", "m", "newest"], version);
+    check(&["show", "m", "v2"], version);
+}
+
+#[test]
+fn a_model_that_exists_is_told_before_a_file_is_read() {
+    let workspace = Workspace::new(&[("m", REGRESSION)]);
+    let models = workspace.models();
+    let init = [
+        "init",
+        "m",
+        "no-such.csv",
+        "--target",
+        "y",
+        "--models",
+        text(&models),
+    ];
+    refused(
+        &init,
+        "model.toml: the model exists; remove it, or choose another name",
+    );
+}
+
+#[test]
+fn a_draft_that_fails_says_which_rows_were_not_used() {
+    let workspace = Workspace::new(&[]);
+    let models = workspace.models();
+    // A comma in a label without quotes divides it.
+    let lines = rows(&|n| format!("{},{}\n", n % 7, ["Yes, sure", "No"][n % 2]));
+    let path = file(&workspace, "asked.csv", &format!("x,y\n{lines}"));
+    let init = [
+        "init",
+        "m",
+        text(&path),
+        "--target",
+        "y",
+        "--models",
+        text(&models),
+    ];
+    refused(
+        &init,
+        "target \"y\" is \"No\" in every row, which leaves nothing to learn; not used: 30 rows, another \
+         number of fields than 2",
+    );
+}
+
+#[test]
 fn refused_feedback_is_counted_and_the_stream_goes_on_with_and_without_waiting() {
     let workspace = Workspace::new(&[("m", REGRESSION)]);
     // Every third event is of a time to come, which no feedback has.

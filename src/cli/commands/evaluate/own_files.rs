@@ -169,6 +169,31 @@ fn money_and_percent_are_numbers() {
 }
 
 #[test]
+fn both_decimal_marks_and_multiples_are_numbers() {
+    // Four digits behind the mark, so that no number may be thousands.
+    let plain = lines("x;z;y", N, |_, x, z, y| format!("{x:.4};{z:.4};{y}"));
+    let clean = accuracy(plain.as_bytes());
+    let comma = |number: f64| format!("{number:.4}").replace('.', ",");
+    let by_column = lines("x;z;y", N, |_, x, z, y| format!("{x:.4};{};{y}", comma(z)));
+    check(clean, by_column.as_bytes(), "a mark a column");
+    let by_row = lines("x;z;y", N, |row, x, z, y| match row % 3 {
+        0 => format!("{};{z:.4};{y}", comma(x)),
+        _ => format!("{x:.4};{z:.4};{y}"),
+    });
+    check(clean, by_row.as_bytes(), "a mark a row");
+    let sold = |x: f64| 5_000_000.0 + 2_000_000.0 * x;
+    let plain = lines("sold,z,y", N, |_, x, z, y| {
+        format!("{:.0},{z:.4},{y}", sold(x))
+    });
+    let clean = accuracy(plain.as_bytes());
+    let multiples = lines("sold,z,y", N, |_, x, z, y| match sold(x) {
+        sold if sold < 1e6 => format!("{:.3}K,{z:.4},{y}", sold / 1e3),
+        sold => format!("{:.6}M,{z:.4},{y}", sold / 1e6),
+    });
+    check(clean, multiples.as_bytes(), "multiples");
+}
+
+#[test]
 fn labels_that_are_spelled_in_two_ways_are_one() {
     let plain = lines("x,z,y", N, |_, x, z, y| {
         format!("{x:.4},{z:.4},{}", u8::from(y == "up"))
@@ -219,6 +244,28 @@ fn dates_make_a_forecast() {
     assert!(got < 0.8, "{got}");
     let without = error(text(false).as_bytes());
     assert!(without > 1.4 * got, "{without} {got}");
+}
+
+#[test]
+fn dates_in_words_make_the_same_forecast() {
+    const MONTHS: [(&str, &str); 3] = [
+        ("Januar", "enero"),
+        ("März", "marzo"),
+        ("Dezember", "diciembre"),
+    ];
+    let text = |date: &dyn Fn(usize, usize) -> String| {
+        let mut text = "Datum;y\n".to_owned();
+        for row in 0..84 {
+            let (day, month) = (1 + row % 28, row / 28);
+            let value = 10.0 * month as f64 + day as f64 + noise(row as u64);
+            writeln!(text, "{};{value:.2}", date(day, month)).expect("a string takes it");
+        }
+        error(text.as_bytes())
+    };
+    let clean = text(&|day, month| format!("{day:02}.{:02}.2024", [1, 3, 12][month]));
+    let german = text(&|day, month| format!("{day}. {} 2024", MONTHS[month].0));
+    let spanish = text(&|day, month| format!("{day} de {} de 2024", MONTHS[month].1));
+    assert_eq!((german, spanish), (clean, clean));
 }
 
 #[test]

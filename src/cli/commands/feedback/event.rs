@@ -19,6 +19,10 @@ pub(super) struct Refusal {
     pub sentence: String,
 }
 
+/// The fields of an event.
+const FIELDS: &str = "feedback_id, prediction_id, inputs, action, propensity, source, event_time, tags, \
+    label, value, reward, signal, preferred_over, backfill, weight, comment and model";
+
 fn refuse(field: &str, sentence: impl ToString) -> Refusal {
     Refusal {
         field: field.to_owned(),
@@ -29,7 +33,8 @@ fn refuse(field: &str, sentence: impl ToString) -> Refusal {
 /// Parses an event; its values are checked by the server.
 pub(super) fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackRequest, Refusal> {
     let fields = serde_json::from_str::<Map<String, Value>>(line);
-    let mut fields = Fields(fields.map_err(|error| refuse("", error))?);
+    let no_object = |error| refuse("", format_args!("not a JSON object: {error}"));
+    let mut fields = Fields(fields.map_err(no_object)?);
     let named = fields.text("model")?;
     if named.is_some_and(|named| named != model) {
         return Err(refuse(
@@ -68,7 +73,7 @@ pub(super) fn parse(model: &str, inputs: &[Input], line: &str) -> Result<Feedbac
         weight: fields.number("weight")?,
         comment: fields.text("comment")?,
     };
-    fields.end("")?;
+    fields.end("", FIELDS)?;
     Ok(event)
 }
 
@@ -115,10 +120,13 @@ impl Fields {
         }
     }
 
-    fn end(self, prefix: &str) -> Result<(), Refusal> {
+    fn end(self, prefix: &str, known: &str) -> Result<(), Refusal> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(key) => Err(refuse(&format!("{prefix}{key}"), "no such field")),
+            Some(key) => {
+                let sentence = format_args!("no such field; there are {known}");
+                Err(refuse(&format!("{prefix}{key}"), sentence))
+            }
         }
     }
 }
@@ -129,7 +137,7 @@ fn signal(fields: Map<String, Value>) -> Result<Signal, Refusal> {
         name: fields.text("name")?.unwrap_or_default(),
         value: fields.number("value")?.unwrap_or_default(),
     };
-    fields.end("signal.")?;
+    fields.end("signal.", "name and value")?;
     Ok(signal)
 }
 
@@ -251,9 +259,13 @@ mod tests {
             assert_eq!(refusal.field, field, "{line}");
             assert!(refusal.sentence.contains(sentence), "{}", refusal.sentence);
         };
-        check("{", "", "EOF");
+        check("{", "", "not a JSON object: EOF");
         check("[]", "", "invalid type");
-        check(r#"{"lable": "a"}"#, "lable", "no such field");
+        check(
+            r#"{"lable": "a"}"#,
+            "lable",
+            "no such field; there are feed",
+        );
         check(r#"{"label": [1]}"#, "label", "[1], expected a text");
         check(r#"{"value": "1"}"#, "value", "expected a number");
         check(r#"{"model": "n"}"#, "model", "expected \"m\"");

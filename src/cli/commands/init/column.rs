@@ -5,6 +5,7 @@
 use super::column_stats::{ColumnStats, N_DISTINCT_MAX};
 use super::description::{shown, shown_range};
 use super::draft::{DraftInput, DraftKind, Task};
+use super::marks::{marks_are_mixed, read_by_other};
 use super::times::TimesFound;
 use crate::cli::rows::quoted;
 
@@ -220,6 +221,15 @@ fn counted_cells(n: u64, noun: &str) -> String {
     }
 }
 
+/// A sentence about cells that are no numbers.
+fn strays(column: &ColumnStats) -> Option<String> {
+    let tokens = column.tokens.iter();
+    let tokens = tokens.map(|(token, n)| format!("{} ({n})", quoted(token)));
+    let tokens = tokens.collect::<Vec<String>>().join(", ");
+    let cells = counted_cells(column.n_texts, "number");
+    (column.n_texts > 0).then(|| format!("{cells}: {tokens}"))
+}
+
 /// A sentence about infinite numbers.
 fn infinities(column: &ColumnStats) -> Option<String> {
     let cells = match column.n_infinite {
@@ -230,39 +240,31 @@ fn infinities(column: &ColumnStats) -> Option<String> {
     Some(cells)
 }
 
-/// A sentence about numbers with both decimal marks.
+/// A sentence about numbers with both decimal marks, some of which may be either, where it is so.
 fn mixed_marks(column: &ColumnStats) -> Option<String> {
-    let n_others = column.marks.n_only_there;
+    let n_others = column.marks.n_only_there - column.n_by_other();
     let is_mixed = column.n_numbers > 0 && n_others > 0 && n_others * 2 >= column.n_texts;
-    is_mixed.then(|| {
-        format!(
-            "{n_others} cells have another decimal mark than the {} other numbers of the column: write \
-             one mark throughout, since no reader can tell 1.234 from 1,234 in it",
-            column.n_numbers
-        )
-    })
+    is_mixed.then(|| marks_are_mixed(n_others, column.n_numbers))
 }
 
 /// The way on for a column of dates that no format reads.
 fn date_hint(name: &str) -> String {
     format!(
-        "--as \"{name}=date:FORMAT\" names one, of digits and English months as in date:%d/%m/%Y"
+        "--as \"{name}=date:FORMAT\" names one, of digits and names of months as in date:%d/%m/%Y"
     )
 }
 
 /// Sentences about the values of a column.
 pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
     let mut remarks = Vec::new();
-    if *kind == DraftKind::Number && column.n_texts > 0 {
-        let tokens = column.tokens.iter();
-        let tokens: Vec<String> = tokens
-            .map(|(token, n)| format!("{} ({n})", quoted(token)))
-            .collect();
-        let (n, tokens) = (column.n_texts, tokens.join(", "));
-        remarks.push(format!("{}: {tokens}", counted_cells(n, "number")));
+    if *kind == DraftKind::Number {
+        remarks.extend(strays(column));
     }
     match kind {
-        DraftKind::Number => remarks.extend(infinities(column)),
+        DraftKind::Number => {
+            remarks.extend(infinities(column));
+            remarks.extend(read_by_other(column.n_by_other()));
+        }
         DraftKind::Category | DraftKind::Text => remarks.extend(mixed_marks(column)),
         DraftKind::Time(_) | DraftKind::Vector(_) => {}
     }

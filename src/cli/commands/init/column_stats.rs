@@ -12,7 +12,9 @@ use super::hashed::Hashed;
 use super::marks::Marks;
 use super::target::{Label, TargetStats};
 use super::times::TimeCandidates;
-use crate::cli::rows::number::{Decimals, is_infinite, is_percent, loses_digits, number};
+use crate::cli::rows::number::{
+    Decimals, finite, is_infinite, is_percent, loses_digits, number, trimmed,
+};
 use crate::cli::rows::{Cell, quoted};
 
 /// Distinct values are counted one by one up to here, and on a sample beyond.
@@ -74,6 +76,8 @@ pub(super) struct ColumnStats {
     /// The comparison with the target.
     pub target_copy: TargetCopy,
     decimals: Decimals,
+    /// True if numbers with the other decimal mark are read by it.
+    by_either: bool,
 }
 
 impl ColumnStats {
@@ -82,6 +86,7 @@ impl ColumnStats {
         ColumnStats {
             name: name.to_owned(),
             decimals,
+            by_either: false,
             n_gaps: 0,
             n_infinite: 0,
             n_numbers: 0,
@@ -119,6 +124,21 @@ impl ColumnStats {
         self
     }
 
+    /// The same, where numbers with the other decimal mark are read by it if that is said.
+    pub(super) fn reading(mut self, by_either: bool) -> ColumnStats {
+        self.by_either = by_either;
+        self
+    }
+
+    /// The number of cells that were read by the other decimal mark.
+    pub(super) fn n_by_other(&self) -> u64 {
+        if self.by_either {
+            self.marks.n_only_there
+        } else {
+            0
+        }
+    }
+
     /// The same of a column that the first `n_rows` rows do not have, as keys of JSON may come late: as
     /// if it had stood there as a gap in each of them.
     pub(super) fn absent_from(mut self, n_rows: u64, target: &TargetStats) -> ColumnStats {
@@ -141,6 +161,7 @@ impl ColumnStats {
         self.n_infinite += u64::from(is_infinite);
         let number = match number(text, self.decimals) {
             None if is_infinite => Some(f64::NAN),
+            None if self.by_either => self.number_by_other(text),
             number => number,
         };
         match number {
@@ -155,7 +176,7 @@ impl ColumnStats {
                 self.add_value(text);
             }
             None => {
-                self.n_words += text.split_whitespace().count() as u64;
+                self.n_words += count_words(text);
                 self.add_value(text);
             }
         }
@@ -170,6 +191,12 @@ impl ColumnStats {
             self.target_copy.add(label, text, number, hash);
             self.give_away.add(hash, number, label.class, label.number);
         }
+    }
+
+    fn number_by_other(&mut self, text: &str) -> Option<f64> {
+        let number = finite(text, self.decimals.other())?;
+        self.marks.add_other();
+        Some(number)
     }
 
     fn add_number(&mut self, number: f64, text: &str) {
@@ -187,14 +214,12 @@ impl ColumnStats {
         self.n_texts += 1;
         self.marks.add_text(text, self.decimals);
         self.first_text.get_or_insert_with(|| quoted(text));
-        let known = self
-            .tokens
-            .iter()
-            .position(|(known, _)| known == text.trim());
+        let text = trimmed(text);
+        let known = self.tokens.iter().position(|(known, _)| known == text);
         match known {
             Some(place) => self.tokens[place].1 += 1,
             None if self.tokens.len() < TOKENS_MAX => {
-                let shown: String = text.trim().chars().take(40).collect();
+                let shown: String = text.chars().take(40).collect();
                 self.tokens.push((shown, 1));
             }
             None => {}
@@ -203,7 +228,7 @@ impl ColumnStats {
 
     /// Adds what every value tells that is no gap.
     fn add_value(&mut self, text: &str) {
-        let trimmed = text.trim();
+        let trimmed = trimmed(text);
         let is_digits = trimmed.bytes().all(|byte| byte.is_ascii_digit());
         self.is_digits &= is_digits;
         let is_code = is_digits && trimmed.len() > 1 && trimmed.starts_with('0');
@@ -333,6 +358,21 @@ impl TargetCopy {
     }
 }
 
+/// The number of words in a text.
+fn count_words(text: &str) -> u64 {
+    if !text.is_ascii() {
+        return text.split_whitespace().count() as u64;
+    }
+    let is_blank = |byte: u8| matches!(byte, b' ' | 9..=13);
+    let mut was_blank = true;
+    let mut n_words = 0;
+    for byte in text.bytes() {
+        n_words += u64::from(was_blank && !is_blank(byte));
+        was_blank = is_blank(byte);
+    }
+    n_words
+}
+
 fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
@@ -342,6 +382,8 @@ fn hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
+
+    use super::count_words;
 
     use crate::cli::commands::init::tests::drafted;
 
@@ -363,6 +405,20 @@ mod tests {
         let inputs: Vec<_> = inputs.collect();
         let excluded: Vec<String> = draft.excluded.iter().map(ToString::to_string).collect();
         format!("{inputs:?} {excluded:?}")
+    }
+
+    #[test]
+    fn words_stand_between_blanks() {
+        for text in [
+            "",
+            " ",
+            "one",
+            " one two\t three\n",
+            "\u{e9}\u{a0}two",
+            "a\u{b}b",
+        ] {
+            assert_eq!(count_words(text), text.split_whitespace().count() as u64);
+        }
     }
 
     #[test]

@@ -24,10 +24,6 @@ pub(super) struct Marks {
 impl Marks {
     /// Adds a number, as it stands and as it was read.
     pub(super) fn add(&mut self, text: &str, value: f64, decimals: Decimals) {
-        // One number that tells is enough.
-        if self.n_only_here > 0 {
-            return;
-        }
         let place = match text.bytes().find(|byte| matches!(byte, b'.' | b',')) {
             None => {
                 let value = value.abs();
@@ -38,17 +34,31 @@ impl Marks {
             Some(b'.') => 0,
             Some(_) => 1,
         };
-        if is_ambiguous(text) {
-            self.first[place].get_or_insert_with(|| text.trim().to_owned());
-        } else {
+        if self.first[place].is_none() && is_ambiguous(text) {
+            self.first[place] = Some(text.trim().to_owned());
+        } else if self.n_only_here == 0 && !is_ambiguous(text) {
+            // One number that tells is enough.
             let is_only = finite(text, decimals.other()).is_none();
             self.n_only_here += u64::from(is_only);
         }
     }
 
+    /// True where numbers with the other decimal mark can be read by it: none of the column is one number
+    /// by a point and another by a comma, or they are so few among `n_numbers` that the file's mark is
+    /// that of the column.
+    pub(super) fn can_be_read_by_either(&self, n_numbers: u64) -> bool {
+        let are_few = self.n_only_there * 100 <= n_numbers + self.n_only_there;
+        self.n_only_there > 0 && (self.first == [None, None] || are_few)
+    }
+
+    /// Adds a number that is one by the other decimal mark alone.
+    pub(super) fn add_other(&mut self) {
+        self.n_only_there += 1;
+    }
+
     /// Adds a text that is no number by the decimal mark in use.
     pub(super) fn add_text(&mut self, text: &str, decimals: Decimals) {
-        if text.contains(['.', ',']) {
+        if text.bytes().any(|byte| matches!(byte, b'.' | b',')) {
             self.n_only_there += u64::from(finite(text, decimals.other()).is_some());
         }
     }
@@ -68,9 +78,73 @@ impl Marks {
     }
 }
 
+/// A sentence about numbers that are read by the other decimal mark.
+pub(super) fn read_by_other(n: u64) -> Option<String> {
+    match n {
+        0 => None,
+        1 => Some("1 cell has another decimal mark than the file, and is read by it".to_owned()),
+        n => Some(format!(
+            "{n} cells have another decimal mark than the file, and are read by it"
+        )),
+    }
+}
+
+/// A sentence about numbers with both decimal marks, some of which may be either.
+pub(super) fn marks_are_mixed(n_others: u64, n_numbers: u64) -> String {
+    format!(
+        "{n_others} cells have another decimal mark than the {n_numbers} other numbers of the column: write \
+         one mark throughout, since no reader can tell 1.234 from 1,234 in it"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::commands::init::draft::DraftKind;
+    use crate::cli::commands::init::tests::drafted;
+
+    /// The kind of `x`, and what is said of it, in a file of semicolons whose `z` has points.
+    fn drafted_beside_points(x: &dyn Fn(usize) -> String) -> (DraftKind, String) {
+        let row = |n: usize| format!("{};{}.25;{}\n", x(n), n % 7, ["up", "down"][n % 2]);
+        let rows: String = (0..60).map(row).collect();
+        let draft = drafted(&format!("x;z;y\n{rows}"), None).unwrap();
+        let input = draft.inputs.iter().find(|input| input.name == "x");
+        let input = input.expect("x is an input");
+        (input.kind.clone(), input.remarks.join("; "))
+    }
+
+    #[test]
+    fn numbers_by_the_other_mark_are_read_where_no_number_is_open() {
+        let said = "60 cells have another decimal mark than the file, and are read by it";
+        let (kind, remarks) = drafted_beside_points(&|n| format!("{n},5"));
+        assert_eq!(kind, DraftKind::Number);
+        assert!(remarks.contains(said), "{remarks}");
+        let by_row = |n: usize| format!("{n}{}25", [",", "."][n % 2]);
+        let (kind, remarks) = drafted_beside_points(&by_row);
+        assert_eq!(kind, DraftKind::Number);
+        assert!(remarks.contains("30 cells have another"), "{remarks}");
+        // 1.234 may be either.
+        let open = |n: usize| format!("{}{}", n % 9 + 1, [",5", ".234"][n % 2]);
+        let (kind, remarks) = drafted_beside_points(&open);
+        assert_eq!(kind, DraftKind::Category);
+        assert!(remarks.contains("write one mark throughout"), "{remarks}");
+    }
+
+    #[test]
+    fn a_target_by_the_other_mark_is_a_number_or_is_refused() {
+        let of_targets = |y: &dyn Fn(usize) -> String| {
+            let row = |n: usize| format!("{}.25;{}\n", n % 7, y(n));
+            let rows: String = (0..60).map(row).collect();
+            drafted(&format!("x;y\n{rows}"), None)
+        };
+        let draft = of_targets(&|n| format!("{n},5")).unwrap();
+        assert!(draft.labels.is_empty(), "{:?}", draft.labels);
+        let notes = draft.notes.join("; ");
+        assert!(notes.contains("target: 60 cells have another"), "{notes}");
+        let open = of_targets(&|n| format!("{n}{}", [",5", ".234"][n % 2]));
+        let refusal = format!("{:#}", open.err().expect("it is refused"));
+        assert!(refusal.contains("write one mark throughout"), "{refusal}");
+    }
 
     #[test]
     fn an_open_number_is_named_unless_others_tell() {

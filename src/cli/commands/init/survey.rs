@@ -2,6 +2,7 @@
 //!
 //! Invariant: memory is bounded by columns and classes, never by rows.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -17,6 +18,7 @@ use super::target::TargetStats;
 use crate::cli::rows::lines::shown;
 use crate::cli::rows::number::Decimals;
 use crate::cli::rows::options::ReadOptions;
+use crate::cli::rows::source::is_stdin;
 use crate::cli::rows::{Cell, Form, Rows, quoted};
 use crate::cli::run::usable::UnusableRows;
 
@@ -33,17 +35,67 @@ pub(super) struct Survey {
     pub form: Form,
     pub no_header: bool,
     pub notes: Vec<String>,
+    /// Sentences about rows that cannot be used, which are notes as well.
+    pub unusable: Vec<String>,
+}
+
+/// How a survey reads a file.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    options: &'a ReadOptions,
+    /// Columns whose numbers with the other decimal mark are read by it.
+    by_either: &'a BTreeSet<String>,
 }
 
 impl Survey {
+    /// Reads every row of a file by the decimal marks that its numbers have.
+    ///
+    /// # Errors
+    /// As [`Survey::of`].
+    pub(super) fn by_its_marks(
+        path: &Path,
+        what: (Goal, &[Choice]),
+        options: &ReadOptions,
+    ) -> anyhow::Result<Survey> {
+        let by_either = BTreeSet::new();
+        let by_file = Reading {
+            options,
+            by_either: &by_either,
+        };
+        let mut survey = Survey::of(path, what, by_file)?;
+        let mut options = options.clone();
+        if let (None, Some(decimals)) = (options.decimals, survey.contradicted()) {
+            let mark = decimals.word();
+            ensure!(
+                !is_stdin(path),
+                "standard input: numbers have a decimal {mark}: say --decimals {mark}"
+            );
+            options.decimals = Some(decimals);
+            let reading = Reading {
+                options: &options,
+                by_either: &by_either,
+            };
+            survey = Survey::of(path, what, reading)?;
+        }
+        let by_either = survey.by_either();
+        if by_either.is_empty() || is_stdin(path) {
+            return Ok(survey);
+        }
+        let reading = Reading {
+            options: &options,
+            by_either: &by_either,
+        };
+        Survey::of(path, what, reading)
+    }
+
     /// Reads every row of a file.
     ///
     /// # Errors
     /// The file is malformed, has no such target, or no row that can be used.
-    pub(super) fn of(
+    fn of(
         path: &Path,
         (goal, choices): (Goal, &[Choice]),
-        options: &ReadOptions,
+        Reading { options, by_either }: Reading,
     ) -> anyhow::Result<Survey> {
         let mut rows = Rows::open(path, options)?;
         let decimals = rows.form().decimals;
@@ -58,7 +110,7 @@ impl Survey {
         };
         let nothing = Cell::Text(String::new());
         let mut stats: Vec<(usize, ColumnStats)> = Vec::new();
-        let mut target = TargetStats::new(name, decimals);
+        let mut target = TargetStats::new(name, decimals, by_either.contains(name));
         let mut unusable = UnusableRows::new(false);
         let (mut n_rows, mut n_known) = (0, 0);
         while let Some(row) = rows.next() {
@@ -70,6 +122,7 @@ impl Survey {
             let new = new.filter(|(index, _)| is_feature(*index, &logged));
             let begun = |name: &String| {
                 let column = ColumnStats::new(name, decimals).given(choices);
+                let column = column.reading(by_either.contains(name));
                 column.absent_from(n_rows, &target)
             };
             stats.extend(new.map(|(index, name)| (index, begun(name))));
@@ -87,9 +140,7 @@ impl Survey {
         }
         notes.extend(rows.closing_notes().into_iter().chain(unusable.notes()));
         notes.extend(logged.iter().filter_map(LoggedColumn::remark));
-        let is_unusable = n_rows == 0 && unusable.n_rows() > 0;
-        ensure!(!is_unusable, "{}", unusable.notes().join("; "));
-        ensure!(n_rows > 0, "{}: no rows below the header", of_file());
+        ensure_rows(path, n_rows, &unusable)?;
         Ok(Survey {
             stats: stats.into_iter().map(|(_, column)| column).collect(),
             target,
@@ -98,6 +149,7 @@ impl Survey {
             form: rows.form(),
             no_header: options.no_header,
             notes,
+            unusable: unusable.notes(),
         })
     }
 
@@ -116,11 +168,23 @@ impl Survey {
     }
 
     /// The decimal mark that the numbers have, where they were read by the other one.
-    pub(super) fn contradicted(&self) -> Option<Decimals> {
+    fn contradicted(&self) -> Option<Decimals> {
         let other = self.form.decimals.other();
         let n_here: u64 = self.marks().map(|marks| marks.n_only_here).sum();
         let n_there: u64 = self.marks().map(|marks| marks.n_only_there).sum();
         (n_there > n_here && n_here == 0).then_some(other)
+    }
+
+    /// The columns, and the target, whose numbers with the other decimal mark can be read by it.
+    fn by_either(&self) -> BTreeSet<String> {
+        let columns = self.stats.iter();
+        let columns = columns.map(|column| (&*column.name, &column.marks, column.n_numbers));
+        let target = &self.target;
+        let target = (target.header(), &target.marks, target.n_numbers());
+        let can_be = columns
+            .chain([target])
+            .filter(|(_, marks, n_numbers)| marks.can_be_read_by_either(*n_numbers));
+        can_be.map(|(name, ..)| name.to_owned()).collect()
     }
 
     /// Refuses numbers that are one thing by a point and another by a comma, where no other number of
@@ -166,4 +230,12 @@ impl Survey {
         }
         Ok(())
     }
+}
+
+/// Refuses a file without a row that can be used.
+fn ensure_rows(path: &Path, n_rows: u64, unusable: &UnusableRows) -> anyhow::Result<()> {
+    let is_unusable = n_rows == 0 && unusable.n_rows() > 0;
+    ensure!(!is_unusable, "{}", unusable.notes().join("; "));
+    ensure!(n_rows > 0, "{}: no rows below the header", shown(path));
+    Ok(())
 }

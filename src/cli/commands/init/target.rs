@@ -10,7 +10,8 @@ use super::amounts::{Meaning, meaning};
 use super::description::shown_range;
 use super::draft::Task;
 use super::extremes::Extremes;
-use super::marks::Marks;
+use super::marks::{Marks, marks_are_mixed, read_by_other};
+use super::time_formats::{Evidence, formats};
 use crate::cli::rows::number::{Decimals, finite, is_gap, is_percent, loses_digits, number};
 use crate::cli::rows::quoted;
 
@@ -61,6 +62,8 @@ pub(super) struct TargetStats {
     first_text: Option<(String, u64)>,
     is_whole: bool,
     decimals: Decimals,
+    /// True if numbers with the other decimal mark are read by it.
+    by_either: bool,
 }
 
 /// The task for a target, with its reason.
@@ -76,10 +79,12 @@ pub(crate) struct TaskChoice {
 }
 
 impl TargetStats {
-    /// The statistics before the first row.
-    pub(super) fn new(name: &str, decimals: Decimals) -> TargetStats {
+    /// The statistics before the first row, where numbers with the other decimal mark are read by it if
+    /// that is said.
+    pub(super) fn new(name: &str, decimals: Decimals, by_either: bool) -> TargetStats {
         TargetStats {
             decimals,
+            by_either,
             header: name.to_owned(),
             name: quoted(name),
             n_rows: 0,
@@ -102,7 +107,10 @@ impl TargetStats {
     /// Adds the next value that is not a gap, and returns it as a label.
     pub(super) fn add<'a>(&mut self, line: u64, text: &'a str) -> Label<'a> {
         self.n_rows += 1;
-        let number = number(text, self.decimals).filter(|number| !number.is_nan());
+        let mut number = number(text, self.decimals).filter(|number| !number.is_nan());
+        if number.is_none() && self.by_either && !is_gap(text) {
+            number = finite(text, self.decimals.other()).inspect(|_| self.marks.add_other());
+        }
         match number {
             Some(number) => {
                 self.is_whole &= number.fract() == 0.0;
@@ -163,6 +171,11 @@ impl TargetStats {
         self.n_rows
     }
 
+    /// The number of rows with a number.
+    pub(super) fn n_numbers(&self) -> u64 {
+        self.n_rows - self.n_texts
+    }
+
     /// The number of rows of each class; none where there are too many classes.
     pub(super) fn class_counts(&self) -> Option<Vec<u32>> {
         let n_rows =
@@ -202,6 +215,7 @@ impl TargetStats {
         }
         let suggested = self.suggested();
         let task = asked.unwrap_or(suggested);
+        self.ensure_one_mark(asked)?;
         self.ensure_learnable(task)?;
         let seen = match (task, &self.first_text) {
             (Task::Regression, _) => {
@@ -333,6 +347,15 @@ impl TargetStats {
                     .to_owned(),
             );
         }
+        if task == Task::Regression && self.by_either {
+            remarks.extend(read_by_other(self.marks.n_only_there));
+        }
+        if task != Task::Regression && self.first_text.as_ref().is_some_and(|one| is_time(&one.0)) {
+            remarks.push(
+                "its values look like times: a regression takes numbers, such as minutes or days"
+                    .to_owned(),
+            );
+        }
         if task == Task::Classification && self.n_rows >= 20 && 2 * self.newest > self.n_rows {
             remarks.push(
                 "a label came first in the second half of the rows: classes_max leaves room for more"
@@ -340,6 +363,26 @@ impl TargetStats {
             );
         }
         remarks
+    }
+
+    /// Refuses numbers with both decimal marks, some of which may be either, unless they are asked to be
+    /// names.
+    fn ensure_one_mark(&self, asked: Option<Task>) -> anyhow::Result<()> {
+        let n_others = if self.by_either {
+            0
+        } else {
+            self.marks.n_only_there
+        };
+        let are_names = !matches!(asked, None | Some(Task::Regression));
+        let n_texts = self.n_texts - self.n_gaps;
+        let is_mixed = self.n_numbers() > 0 && n_others * 100 >= n_texts.max(1) * 99;
+        ensure!(
+            are_names || !is_mixed,
+            "target {}: {}",
+            self.name,
+            marks_are_mixed(n_others, self.n_numbers())
+        );
+        Ok(())
     }
 
     fn ensure_learnable(&self, task: Task) -> anyhow::Result<()> {
@@ -370,6 +413,13 @@ fn is_list(quoted: &str) -> bool {
     let words = quoted.trim_matches('"').split_whitespace();
     let numbers = words.clone().filter(|word| word.parse::<f64>().is_ok());
     numbers.count() >= 3 && words.count() < 20
+}
+
+/// True for a text, in quotes, that is a date or a time of day.
+fn is_time(quoted: &str) -> bool {
+    let text = quoted.trim_matches('"');
+    let mut formats = formats(text, Evidence::Values).into_iter();
+    formats.any(|format| format.read_as_written(text, 0).is_some())
 }
 
 /// What the spellings of a label have in common: its number, or its letters without case and blanks.
@@ -485,6 +535,16 @@ mod tests {
             None,
             "Classification, target \"y\": 1000 distinct values, not numeric",
         );
+    }
+
+    #[test]
+    fn a_target_of_times_says_that_a_regression_takes_numbers() {
+        let rows: String = (0..60)
+            .map(|n| format!("{},{}:{:02}:00\n", n % 7, n % 3, n % 60))
+            .collect();
+        let notes = drafted(&format!("x,y\n{rows}"), None).unwrap().notes;
+        let said = "target: its values look like times: a regression takes numbers, such as minutes or days";
+        assert!(notes.iter().any(|note| note == said), "{notes:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use perennial::model::TimeFormat;
 
 /// Formats of a date, the likelier first.
-const DATES: [&str; 54] = [
+const DATES: [&str; 63] = [
     "%d/%m/%Y",
     "%m/%d/%Y",
     "%d-%m-%Y",
@@ -27,6 +27,8 @@ const DATES: [&str; 54] = [
     "%d/%b/%Y",
     "%d/%b/%y",
     "%d. %b %Y",
+    "%d. %b %y",
+    "%d de %b de %Y",
     "%b %d, %Y",
     "%b %d %Y",
     "%b-%d-%Y",
@@ -62,9 +64,16 @@ const DATES: [&str; 54] = [
     "%a, %b %d, %Y",
     "%a %b %d, %Y",
     "%a %b %d %Y",
+    "%a %d.%m.%Y",
+    "%a, %d.%m.%Y",
+    "%a %d/%m/%Y",
+    "%a, %d. %b %Y",
+    "%a %d. %b %Y",
+    "%a %d de %b de %Y",
+    "%a, %d de %b de %Y",
 ];
 /// Formats of the time behind a date.
-const CLOCKS: [&str; 15] = [
+const CLOCKS: [&str; 16] = [
     "",
     " %H:%M",
     " %H:%M:%S",
@@ -80,9 +89,11 @@ const CLOCKS: [&str; 15] = [
     ", %I:%M %p",
     ", %I:%M:%S %p",
     " %Hh",
+    " %Hh%M",
 ];
-/// Formats of mails and of web servers.
-const LOGGED: [&str; 3] = [
+/// Formats of mails, of web servers and of SAS.
+const LOGGED: [&str; 4] = [
+    "%d%b%Y:%H:%M:%S",
     "%a, %d %b %Y %H:%M:%S %z",
     "%d/%b/%Y:%H:%M:%S %z",
     "[%d/%b/%Y:%H:%M:%S %z]",
@@ -90,7 +101,7 @@ const LOGGED: [&str; 3] = [
 /// RFC 3339, and formats of a time of day.
 const ALONE: [&str; 5] = ["", "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M %p"];
 /// Formats that may as well be fractions or scores, for columns whose header says dates.
-const NAMED: [&str; 3] = ["%m/%y", "%m-%y", "%y/%m/%d"];
+const NAMED: [&str; 4] = ["%m/%y", "%m-%y", "%y/%m/%d", "%b %y"];
 /// Formats of plain digits, for columns whose header says dates.
 const DIGITS: [&str; 12] = [
     "%Y%m%d",

@@ -124,6 +124,23 @@ fn p9_what_unpacks_without_end_is_refused() {
 }
 
 #[test]
+fn p9_rows_of_nothing_have_a_bound() {
+    let nothing = Arc::new(NullArray::new(1 << 30)) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("x", nothing)]).unwrap();
+    let bytes = stream(&batch);
+    assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+    let file = temporary(&bytes);
+    let mut rows = open(file.path()).unwrap();
+    let refusal = loop {
+        match rows.next() {
+            Ok(row) => assert!(row.is_some(), "it ends"),
+            Err(refusal) => break refusal.to_string(),
+        }
+    };
+    assert!(refusal.contains("times as many rows"), "{refusal}");
+}
+
+#[test]
 fn p9_a_damaged_file_is_refused_or_read_and_never_ends_the_program() {
     let drained = |bytes: &[u8]| {
         let file = temporary(bytes);

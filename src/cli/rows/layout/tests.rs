@@ -94,6 +94,11 @@ fn stray_cells_are_gaps_and_are_said() {
         "column \"a\": 1 cell has more digits than a number keeps in line 4: \"9007199254740993\"",
     ];
     assert_eq!(notes, said);
+    let (cells, notes) = with_gaps("a,b\n1.5,1\n\"2,25\",1\n", Kind::Number);
+    assert_eq!(cells, ["1.5", "2.25"]);
+    let said = "column \"a\": 1 cell has another decimal mark than the file and was read by it in line \
+                3: \"2,25\"";
+    assert_eq!(notes, [said]);
     let (cells, notes) = with_gaps("b\n1\n", Kind::Number);
     assert_eq!(cells, ["NaN"]);
     assert_eq!(notes, ["no column \"a\": it is a gap in every row"]);

@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::super::bounds::OF_COLUMNS;
+use super::super::bounds::{OF_COLUMNS, check_rows};
 
 /// Bytes of an unpacked page.
 const PAGE_BYTES_MAX: u64 = 64 << 20;
@@ -27,10 +27,14 @@ const DICTIONARY: i64 = 2;
 /// Checks every page of a file.
 ///
 /// # Errors
-/// A page is larger than is read, or unpacks to more than its header says.
+/// There are more rows than a file of its length has, or a page is larger than is read, or unpacks to
+/// more than its header says.
 pub(super) fn check(path: &Path, metadata: &ParquetMetaData) -> anyhow::Result<()> {
     let mut file = BufReader::new(File::open(path)?);
     let length = file.get_ref().metadata()?.len();
+    let n_rows = metadata.row_groups().iter().map(|group| group.num_rows());
+    let n_rows = n_rows.fold(0u64, |sum, n| sum.saturating_add(n.unsigned_abs()));
+    check_rows(n_rows, length).map_err(|why| anyhow!(why))?;
     for group in metadata.row_groups() {
         for column in group.columns() {
             ensure_read(column.compression())?;

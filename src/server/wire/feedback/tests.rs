@@ -96,12 +96,12 @@ fn p9_bad_feedback_is_refused_with_its_field() {
     check(
         |f| f.feedback_id.clear(),
         "feedback_id",
-        "feedback_id: 0 bytes, expected 1 to 128",
+        "feedback_id: not given; each event has an id of its own, expected 1 to 128 bytes",
     );
     check(
         |f| f.feedback_id = "f".repeat(129),
         "feedback_id",
-        "feedback_id: 129 bytes, expected 1 to 128",
+        "feedback_id: 129 bytes, expected 1 to 128 bytes",
     );
     check(
         |f| f.source = "s".repeat(257),

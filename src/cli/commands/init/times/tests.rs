@@ -71,6 +71,44 @@ fn a_format_is_proved_by_the_values() {
 }
 
 #[test]
+fn months_and_weekdays_are_read_in_other_languages() {
+    let check = |values: &[&str], expected: &str| match found("x", values) {
+        TimesFound::Format(format, range) => {
+            assert_eq!(format, expected, "{values:?}");
+            assert!(range.starts_with("2021-01-04"), "{range}");
+        }
+        other => panic!("{values:?}: {other:?}"),
+    };
+    check(&["4. Januar 2021", "5. März 2021"], "%d. %b %Y");
+    check(&["04. Jan 21", "05. Mrz 21", "06. Okt 21"], "%d. %b %y");
+    check(
+        &["04. Jan. 2021 10:00", "05. Mai 2021 11:30"],
+        "%d. %b %Y %H:%M",
+    );
+    check(&["4 janvier 2021", "5 août 2021"], "%d %b %Y");
+    check(&["04-janv.-21", "05-févr.-21", "06-mai-21"], "%d-%b-%y");
+    check(
+        &["4 de enero de 2021", "5 de diciembre de 2021"],
+        "%d de %b de %Y",
+    );
+    check(&["4 gennaio 2021", "5 luglio 2021"], "%d %b %Y");
+    check(
+        &["Mo 04.01.2021", "Di 05.01.2021", "Mi 06.01.2021"],
+        "%a %d.%m.%Y",
+    );
+    check(
+        &["Montag, 4. Januar 2021", "Sonntag, 5. Dezember 2021"],
+        "%a, %d. %b %Y",
+    );
+    check(&["lun. 04/01/2021", "mer. 13/01/2021"], "%a %d/%m/%Y");
+    // As SAS writes them.
+    check(
+        &["04JAN2021:00:00:00", "05JAN2021:10:30:00"],
+        "%d%b%Y:%H:%M:%S",
+    );
+}
+
+#[test]
 fn day_and_month_that_no_value_tells_apart_are_left_to_the_author() {
     let got = found("date", &["01/02/2004", "03/04/2004"]);
     let (first, second) = ("%d/%m/%Y".to_owned(), "%m/%d/%Y".to_owned());
