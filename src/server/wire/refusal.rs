@@ -3,13 +3,18 @@
 //! Invariant: every refusal has a gRPC code, the field at fault and one sentence; those that a
 //! client may try again later say when.
 
+use std::time::Duration;
+
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::engine::{self, Remedy};
 
 /// A client that was turned away by load waits so long, in milliseconds.
 const RETRY_MS: &str = "100";
+/// The same, as the standard details of an error (`google.rpc.RetryInfo`) have it.
+const RETRY: Duration = Duration::from_millis(100);
 /// gRPC's own hint, which retry policies obey, and one for those who read.
 const RETRY_KEYS: [&str; 2] = ["grpc-retry-pushback-ms", "retry-after-ms"];
 
@@ -78,12 +83,14 @@ fn code_of(remedy: Remedy) -> Code {
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Status {
-        let mut status = Status::new(refusal.code, refusal.message);
-        if refusal.code == Code::ResourceExhausted {
-            for key in RETRY_KEYS {
-                let metadata = status.metadata_mut();
-                metadata.insert(key, MetadataValue::from_static(RETRY_MS));
-            }
+        if refusal.code != Code::ResourceExhausted {
+            return Status::new(refusal.code, refusal.message);
+        }
+        let details = ErrorDetails::with_retry_info(Some(RETRY));
+        let mut status = Status::with_error_details(refusal.code, refusal.message, details);
+        for key in RETRY_KEYS {
+            let metadata = status.metadata_mut();
+            metadata.insert(key, MetadataValue::from_static(RETRY_MS));
         }
         status
     }
@@ -150,6 +157,9 @@ mod tests {
                 "{code}"
             );
             assert_eq!(status.message(), "so");
+            let told = status.get_details_retry_info();
+            let delay = told.and_then(|told| told.retry_delay);
+            assert_eq!(delay, hinted.then_some(RETRY), "{code}");
         };
         check(Code::ResourceExhausted, true);
         check(Code::Unavailable, false);

@@ -142,7 +142,7 @@ mod tests {
         let notes = draft.notes.join("; ");
         assert!(notes.contains("target: 60 cells have another"), "{notes}");
         let open = of_targets(&|n| format!("{n}{}", [",5", ".234"][n % 2]));
-        let refusal = format!("{:#}", open.err().expect("it is refused"));
+        let refusal = format!("{:#}", open.map(|_| ()).expect_err("it is refused"));
         assert!(refusal.contains("write one mark throughout"), "{refusal}");
     }
 
