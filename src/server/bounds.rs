@@ -37,7 +37,7 @@ impl Default for Config {
             message_bytes_max: 64 * 1024 * 1024,
             // A batch is answered in one piece; more rows would hold up those behind it.
             rows_max: 4096,
-            request_bytes_max: 256 * 1024 * 1024,
+            request_bytes_max: 96 * 1024 * 1024,
             requests_max: 16 * 1024,
             connections_max: 16 * 1024,
             connections_per_peer_max: 1024,

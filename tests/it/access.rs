@@ -1,6 +1,7 @@
 //! Who may call what: credentials, TLS, and what strangers are told.
 
 mod guarded;
+mod held;
 mod roles;
 mod streams;
 mod tls;
