@@ -44,11 +44,17 @@ impl Marks {
     }
 
     /// True where numbers with the other decimal mark can be read by it: none of the column is one number
-    /// by a point and another by a comma, or they are so few among `n_numbers` that the file's mark is
-    /// that of the column.
+    /// by a point and another by a comma, or they are so few among `n_numbers`, of which others tell the
+    /// file's mark, that it is that of the column.
     pub(super) fn can_be_read_by_either(&self, n_numbers: u64) -> bool {
-        let are_few = self.n_only_there * 100 <= n_numbers + self.n_only_there;
+        let are_few =
+            self.n_only_here > 0 && self.n_only_there * 100 <= n_numbers + self.n_only_there;
         self.n_only_there > 0 && (self.first == [None, None] || are_few)
+    }
+
+    /// True where the numbers that tell have the other decimal mark than the file.
+    pub(super) fn is_contradicted(&self) -> bool {
+        self.n_only_there > 0 && self.n_only_here == 0
     }
 
     /// Adds a number that is one by the other decimal mark alone.
@@ -128,6 +134,28 @@ mod tests {
         let (kind, remarks) = drafted_beside_points(&open);
         assert_eq!(kind, DraftKind::Category);
         assert!(remarks.contains("write one mark throughout"), "{remarks}");
+    }
+
+    #[test]
+    fn an_open_number_of_a_column_that_tells_another_mark_is_named() {
+        // Of 101 numbers one tells, and says a comma where the rest of the file says a point.
+        let row = |n: usize| {
+            let x = if n == 50 {
+                "12,5".to_owned()
+            } else {
+                format!("{}.234", n % 9 + 1)
+            };
+            format!("{x};{}.25;{}\n", n % 7, ["up", "down"][n % 2])
+        };
+        let rows: String = (0..101).map(row).collect();
+        let refusal = drafted(&format!("x;z;y\n{rows}"), None).err();
+        let refusal = format!("{:#}", refusal.expect("it is refused"));
+        assert!(
+            refusal.contains(
+                "may be thousands or a fraction, and other numbers of the column have another"
+            ),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -202,9 +202,10 @@ impl Survey {
                 quoted(&choice.column)
             );
         }
-        if given.is_some() || self.marks().any(|marks| marks.n_only_here > 0) {
+        if given.is_some() {
             return Ok(());
         }
+        let is_told = self.marks().any(|marks| marks.n_only_here > 0);
         let is_of_commas = self.form.separator.is_none_or(|separator| separator == ',');
         let is_chosen_otherwise = |name: &str| {
             let mut choices = choices.iter();
@@ -218,11 +219,18 @@ impl Survey {
         let columns = columns.map(|column| (column.name.as_str(), &column.marks));
         let target = self.target.is_of_numbers().then_some(&self.target);
         let target = target.map(|target| (target.header(), &target.marks));
-        for (name, marks) in columns.chain(target) {
+        let is_open = |marks: &Marks| !is_told || marks.is_contradicted();
+        for (name, marks) in columns.chain(target).filter(|(_, marks)| is_open(marks)) {
+            let is_of_commas = is_of_commas && !marks.is_contradicted();
             if let Some(open) = marks.open(is_of_commas, self.form.decimals) {
+                let why = if is_told {
+                    "other numbers of the column have another decimal mark than the file"
+                } else {
+                    "no number of the file tells"
+                };
                 bail!(
-                    "column {}: {} may be thousands or a fraction, and no number of the file tells; \
-                     say --decimals point or --decimals comma",
+                    "column {}: {} may be thousands or a fraction, and {why}; say --decimals point or \
+                     --decimals comma",
                     quoted(name),
                     quoted(open)
                 );
