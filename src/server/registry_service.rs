@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
 use super::context::{self, ServerContext, run_blocking};
+use super::watch::{LearningEvents, watch};
 use super::wire::{self, Refusal};
 use crate::engine::{Disposal, Error, NewVersion, Retract, Retrain, ServedModel};
 use crate::event::{Command, Order, Selector};
@@ -16,6 +17,8 @@ use crate::proto::perennial::v1::*;
 
 /// Bytes of an operator's note.
 const NOTE_BYTES_MAX: usize = 1024;
+/// Learning events of a model that its status shows.
+const NEWEST_EVENTS_MAX: usize = 8;
 /// Characters of a model's name in the log.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -23,6 +26,8 @@ pub(super) struct RegistryService(pub Arc<ServerContext>);
 
 #[tonic::async_trait]
 impl registry_server::Registry for RegistryService {
+    type WatchStream = LearningEvents;
+
     async fn list_versions(
         &self,
         request: Request<ListVersionsRequest>,
@@ -323,8 +328,17 @@ impl registry_server::Registry for RegistryService {
             "" => self.0.engine.models().cloned().collect(),
             name => vec![self.0.model(name)?.clone()],
         };
+        let engine = self.0.engine.clone();
+        let (webhook, watches) = (engine.deliveries(), engine.published().watches);
+        let webhook = webhook.map(|deliveries| wire::webhook_status(deliveries.counts()));
         let statuses = move || {
-            let status = |model: &Arc<ServedModel>| wire::model_status(model.status(digest));
+            let status = |model: &Arc<ServedModel>| {
+                let newest = engine.newest_events(model.name(), NEWEST_EVENTS_MAX);
+                ModelStatus {
+                    newest_events: newest.iter().map(|one| wire::learning_event(one)).collect(),
+                    ..wire::model_status(model.status(digest))
+                }
+            };
             Ok(models.iter().map(status).collect())
         };
         let models = if digest {
@@ -332,7 +346,18 @@ impl registry_server::Registry for RegistryService {
         } else {
             run_blocking(statuses).await?
         };
-        Ok(Response::new(StatusResponse { models }))
+        Ok(Response::new(StatusResponse {
+            models,
+            webhook,
+            watches: watches as u64,
+        }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<LearningEvents>, Status> {
+        Ok(Response::new(watch(&self.0, request.get_ref())?))
     }
 }
 

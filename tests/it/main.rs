@@ -34,3 +34,4 @@ mod sources;
 mod support;
 mod undo;
 mod versions;
+mod watch;

@@ -27,3 +27,4 @@ pub(super) mod status;
 pub(super) mod stream;
 pub(super) mod verify;
 pub(super) mod versions;
+pub(super) mod watch;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: stdout carries one line, printed once every sound model is ready.
 
+mod webhook;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal, Read};
@@ -30,7 +32,8 @@ const BACKLOG: u32 = 1024;
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial serve --models models --data data")]
 pub(crate) struct Args {
-    /// A file with the keys models, data, listen and http [default: perennial.toml, if it is there]
+    /// A file with the keys models, data, listen and http, and the table webhook [default: perennial.toml,
+    /// if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder of models [default: models]
@@ -51,17 +54,35 @@ pub(crate) struct Args {
 }
 
 /// The keys of a configuration file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     models: Option<PathBuf>,
     data: Option<PathBuf>,
     listen: Option<String>,
     http: Option<String>,
+    webhook: Option<webhook::Table>,
 }
 
-/// The keys of a configuration file; each has a flag of the same name.
-pub(crate) const KEYS: [Key; 4] = [
+const N_FLAGS: usize = 4;
+
+/// The keys of a configuration file.
+pub(crate) const KEYS: [Key; N_FLAGS + webhook::KEYS.len()] = {
+    let mut keys = [FLAGS[0]; N_FLAGS + webhook::KEYS.len()];
+    let mut place = 0;
+    while place < keys.len() {
+        keys[place] = if place < N_FLAGS {
+            FLAGS[place]
+        } else {
+            webhook::KEYS[place - N_FLAGS]
+        };
+        place += 1;
+    }
+    keys
+};
+
+/// Those that have a flag of the same name.
+const FLAGS: [Key; N_FLAGS] = [
     Key {
         name: "models",
         values: Values::Text("a folder"),
@@ -102,31 +123,37 @@ struct Settings {
 }
 
 impl Settings {
-    fn new(args: Args, file: File) -> Settings {
-        let [models, data, listen, http] = KEYS.map(|key| key.default);
+    fn new(args: Args, file: &File) -> Settings {
+        let [models, data, listen, http] = FLAGS.map(|key| key.default);
         Settings {
-            models: args.models.or(file.models).unwrap_or(models.into()),
-            data: args.data.or(file.data).unwrap_or(data.into()),
-            listen: args.listen.or(file.listen).unwrap_or(listen.into()),
-            http: args.http.or(file.http).unwrap_or(http.into()),
+            models: args.models.or(file.models.clone()).unwrap_or(models.into()),
+            data: args.data.or(file.data.clone()).unwrap_or(data.into()),
+            listen: args.listen.or(file.listen.clone()).unwrap_or(listen.into()),
+            http: args.http.or(file.http.clone()).unwrap_or(http.into()),
         }
     }
 }
 
-/// Serves until SIGTERM or ctrl-c.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !has_no_color(std::env::var_os("NO_COLOR")))
         .with_max_level(Level::INFO)
         .init();
-    let file = read(args.config.as_deref())?;
+}
+
+/// Serves until SIGTERM or ctrl-c.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    log_to_stderr();
+    let mut file = read(args.config.as_deref())?;
+    let webhook = file.webhook.take().map(webhook::Table::read).transpose()?;
+    let (webhook, webhook_queue_max) = webhook.unzip();
     let wall_clock = if args.believe_clock {
         WallClock::Believed
     } else {
         WallClock::Checked
     };
-    let settings = Settings::new(args, file);
+    let settings = Settings::new(args, &file);
     check_models(&settings.models)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -141,6 +168,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         models: settings.models.clone(),
         data: settings.data.clone(),
         learner_threads: 0,
+        webhook_queue_max,
         wall_clock,
         ..Default::default()
     })?;
@@ -151,6 +179,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             "nothing to serve: no folder with a model.toml in it; `perennial init` drafts one"
         );
     }
+    let config = server::Config {
+        webhook,
+        ..Default::default()
+    };
     let served = runtime.block_on(async {
         let listeners = Listeners {
             grpc: listen("--listen", grpc)?,
@@ -162,7 +194,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             listeners.grpc.local_addr()?,
             listeners.http.local_addr()?
         ))?;
-        let config = server::Config::default();
         server::run(listeners, engine.clone(), config, stopped).await?;
         anyhow::Ok(())
     });
@@ -272,7 +303,7 @@ mod tests {
             believe_clock: false,
         };
         let file = toml::from_str("models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'");
-        let settings = Settings::new(args, file.unwrap());
+        let settings = Settings::new(args, &file.unwrap());
         let expected = Settings {
             models: "flag".into(),
             data: "file".into(),
@@ -308,10 +339,11 @@ mod tests {
     fn unknown_keys_and_missing_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("perennial.toml");
-        let error = format!("{:#}", read(Some(&path)).unwrap_err());
+        let refused = || format!("{:#}", read(Some(&path)).map(drop).unwrap_err());
+        let error = refused();
         assert!(error.contains("perennial.toml: No such file"), "{error}");
         fs::write(&path, "port = 1").unwrap();
-        let error = format!("{:#}", read(Some(&path)).unwrap_err());
+        let error = refused();
         assert!(error.contains("unknown field `port`"), "{error}");
     }
 }
