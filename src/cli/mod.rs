@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use commands::{
     alias, audit, checkpoint, compare, config, demo, diff, evaluate, fate, feedback, import,
     incidents, init, limits, predict, promote, quarantine, reference, replay, restore, retract,
-    retrain, serve, status, stream, token, verify, versions,
+    retrain, serve, status, stream, token, verify, versions, watch,
 };
 
 /// An inference server whose models keep learning after deployment.
@@ -50,6 +50,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Show the state of the served models
     Status(status::Args),
+    /// Watch what happens to the served models: promotions, rewinds, incidents, drift, restores
+    Watch(watch::Args),
     /// List the versions of a model
     Versions(versions::Args),
     /// Show one version in full
@@ -113,6 +115,7 @@ impl Cli {
             Command::Stream(args) => block_on(stream::run(args)),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Status(args) => block_on(status::run(args)),
+            Command::Watch(args) => block_on(watch::run(args)),
             Command::Versions(args) => block_on(versions::run(args)),
             Command::Show(args) => block_on(versions::show(args)),
             Command::Checkpoint(args) => block_on(checkpoint::run(args)),

@@ -65,8 +65,8 @@ pub use crate::learn::{
     ChampionChange, ChampionScore, Confused, Evidence, Fate, Figure, Finding, Incident,
     IncidentState, PairedEvidence, Suspect,
 };
-pub use crate::store::Manifest;
-use crate::store::{Directory, Disk};
+pub use crate::store::{Delivery, Manifest};
+use crate::store::{DeliveryQueue, Directory, Disk};
 pub use compute::clock::{Clock, Reading, WallClock};
 pub use compute::described::{Described, describe, tensor_matches};
 use compute::embed::{Embedder, Embedders};
@@ -90,6 +90,13 @@ pub use history::logged::{LoggedDecision, LoggedDecisions};
 pub use history::translation::Divergence;
 pub use history::truths::ROWS_MAX as COMPARED_ROWS_MAX;
 pub use host::bounds::{Bound, Level};
+use host::deliveries::Intake;
+pub use host::deliveries::{Attempted, Deliveries, DeliveryCounts};
+use host::event_publisher::EventPublisher;
+pub use host::event_publisher::{
+    PublishedCounts, Subscription, WATCH_EVENTS_MAX, WATCHES_MAX, WatchError,
+};
+pub use host::learning_event::{LearningEvent, LearningEventKind};
 pub(crate) use host::new_labels::check_place;
 use host::runtime::{LearnerTask, ModelRuntime, Queues, RecoveredModel};
 pub use host::served_model::ServedModel;
@@ -116,6 +123,9 @@ pub struct Config {
     pub data: PathBuf,
     /// 0 takes one thread a core, less one, and at least one.
     pub learner_threads: usize,
+    /// Learning events that may wait for a webhook, in a file of the data directory; none where there is no
+    /// webhook.
+    pub webhook_queue_max: Option<usize>,
     /// The disk that the data directory lies on.
     #[doc(hidden)]
     pub disk: Disk,
@@ -135,6 +145,7 @@ impl Default for Config {
             models: "models".into(),
             data: "data".into(),
             learner_threads: 0,
+            webhook_queue_max: None,
             disk: Disk::default(),
             wall_clock: WallClock::default(),
             clock: Clock::default(),
@@ -156,6 +167,8 @@ pub struct Engine {
     models: BTreeMap<String, Arc<ServedModel>>,
     threads: Mutex<Option<Threads>>,
     feedback_stopped: watch::Receiver<bool>,
+    events: Arc<EventPublisher>,
+    deliveries: Option<Arc<Deliveries>>,
     _directory: Directory,
 }
 
@@ -183,10 +196,14 @@ impl Engine {
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);
         let (stopped, feedback_stopped) = watch::channel(false);
+        let deliveries = deliveries(&directory, config.webhook_queue_max)?;
+        let intake = deliveries.as_ref().map(Intake::start);
+        let events = Arc::new(EventPublisher::new(intake));
         let queues = Queues {
             write_queue,
             jobs,
             feedback_stopped: stopped,
+            events: events.clone(),
         };
         let mut models = BTreeMap::new();
         let mut embedders = Embedders::default();
@@ -223,6 +240,8 @@ impl Engine {
             })),
             models,
             feedback_stopped,
+            events,
+            deliveries,
             _directory: directory,
         }))
     }
@@ -236,6 +255,34 @@ impl Engine {
     /// failed; its predictions go on.
     pub fn feedback_stopped(&self) -> watch::Receiver<bool> {
         self.feedback_stopped.clone()
+    }
+
+    /// Watches the learning events of a model, or of every model for an empty name, from now on. With a
+    /// position, those of it and later that are still kept come first.
+    ///
+    /// # Errors
+    /// [`WatchError`]: too many watch, or events of that position are no longer kept.
+    pub fn watch(
+        &self,
+        model: &str,
+        from_position: Option<u64>,
+    ) -> Result<Subscription, WatchError> {
+        self.events.watch(model, from_position)
+    }
+
+    /// The newest learning events of a model since the start, at most so many, the oldest of them first.
+    pub fn newest_events(&self, model: &str, n_max: usize) -> Vec<Arc<LearningEvent>> {
+        self.events.newest(model, n_max)
+    }
+
+    /// Learning events since the start, and who watches them.
+    pub fn published(&self) -> PublishedCounts {
+        self.events.counts()
+    }
+
+    /// What is to be delivered to a webhook; none where [`Config::webhook_queue_max`] is none.
+    pub fn deliveries(&self) -> Option<&Arc<Deliveries>> {
+        self.deliveries.as_ref()
     }
 
     /// The model of this name.
@@ -286,6 +333,7 @@ impl Engine {
         runtime.iter().for_each(|model| model.save_at_stop());
         let _ = threads.write_queue.insist(Work::Close);
         let _ = threads.writer.join();
+        self.events.close();
     }
 }
 
@@ -303,10 +351,33 @@ fn serve(
         clock: opened.clock,
         retracted: opened.retracted,
     };
+    queues
+        .events
+        .begin(name, recovered.follower.learner.position());
     let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
     runtime.note_journal(&opened.journal);
     let written = JournalWriter::new(opened.journal, opened.ids, runtime.clone());
     (runtime, written)
+}
+
+/// The deliveries to a webhook, if there is one, with those that were left when the last server ended.
+fn deliveries(
+    directory: &Directory,
+    queue_max: Option<usize>,
+) -> Result<Option<Arc<Deliveries>>, Error> {
+    let Some(queue_max) = queue_max else {
+        return Ok(None);
+    };
+    let (queue, n_damaged) = DeliveryQueue::open(directory)?;
+    if n_damaged > 0 {
+        let path = directory.delivery_queue();
+        tracing::warn!(path = %path.display(), n_damaged, "damaged lines were passed over");
+    }
+    if !queue.is_empty() {
+        let queued = queue.len();
+        tracing::info!(queued, "learning events wait for the webhook since before");
+    }
+    Ok(Some(Arc::new(Deliveries::new(queue, queue_max))))
 }
 
 /// Learns all that is journaled, and journals the records that follow.

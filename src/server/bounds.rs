@@ -1,14 +1,15 @@
-//! The bounds of requests, and who may send them.
+//! The bounds of requests, who may send them, and where learning events are posted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::Access;
+use super::webhook::Webhook;
 
 /// Requests in flight on one connection.
 pub(super) const STREAMS_MAX: u32 = 1024;
 
-/// The bounds of messages and batches, and who may send them.
+/// The bounds of messages and batches, who may send them, and the webhook.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Bytes of one message, compressed or not.
@@ -28,6 +29,9 @@ pub struct Config {
     pub proxies: Vec<IpAddr>,
     /// Who may call; by default callers of this machine, and they may do everything.
     pub access: Arc<Access>,
+    /// Where learning events are posted that an engine with a
+    /// [`webhook_queue_max`](crate::engine::Config::webhook_queue_max) queues; none for nowhere.
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for Config {
@@ -43,6 +47,7 @@ impl Default for Config {
             connections_per_peer_max: 1024,
             proxies: vec![],
             access: Arc::default(),
+            webhook: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +24,7 @@ use tonic::transport::server;
 
 use super::accept::Acceptor;
 use super::access::{Peer, Protocol, names_of};
+use super::context::ServerContext;
 use super::crowd::Place;
 
 /// How long a handshake may take.
@@ -43,9 +45,13 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(acceptor: Acceptor, protocol: Protocol) -> Connections {
+    pub(super) fn new(
+        listener: TcpListener,
+        context: &Arc<ServerContext>,
+        protocol: Protocol,
+    ) -> Connections {
         Connections {
-            acceptor,
+            acceptor: Acceptor::new(listener, context.clone()),
             protocol,
             handshakes: FuturesUnordered::new(),
             ends: VecDeque::new(),
@@ -233,10 +239,7 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
 
     use super::super::bounds::Config;
     use super::super::crowd::Crowd;

@@ -24,7 +24,7 @@ use super::access::Caller;
 use super::connections::Connections;
 use super::context::ServerContext;
 use super::guard::guard;
-use crate::engine::{self, Bound, Counts, Figure, Level, Status};
+use crate::engine::{self, Bound, Counts, Figure, LearningEventKind, Level, Status};
 
 /// How long the headers of a request may take to come, and how long a connection may be idle.
 const HEADERS_MAX: Duration = Duration::from_secs(30);
@@ -319,7 +319,58 @@ async fn metrics(
     gauge("perennial_connections", help, context.crowd.n() as u64);
     let help = "Bytes of the requests that are read and answered now.";
     gauge("perennial_request_bytes", help, context.bytes.taken());
+    of_events(&mut text, &context, &caller);
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
+}
+
+/// Learning events, who watches them, and the webhook that they are posted to; zero where there is none.
+fn of_events(text: &mut String, context: &ServerContext, caller: &Caller) {
+    let engine = &context.engine;
+    let published = engine.published();
+    let name = "perennial_learning_events_total";
+    let help = "Learning events since the start, by kind.";
+    head(text, name, "counter", help);
+    for model in context.models(caller).map(|model| model.name()) {
+        for kind in LearningEventKind::ALL.map(LearningEventKind::word) {
+            let n = published.events.get(&(model.to_owned(), kind));
+            let n = n.copied().unwrap_or(0);
+            *text += &format!("{name}{{model=\"{model}\",kind=\"{kind}\"}} {n}\n");
+        }
+    }
+    let deliveries = engine.deliveries();
+    let counts = deliveries.map(|one| one.counts()).unwrap_or_default();
+    let name = "perennial_webhook_deliveries_total";
+    let help = "Learning events for the webhook, by outcome.";
+    head(text, name, "counter", help);
+    for (outcome, n) in [
+        ("delivered", counts.delivered),
+        ("retried", counts.retried),
+        ("given_up", counts.given_up),
+        ("dropped", counts.dropped),
+    ] {
+        *text += &format!("{name}{{outcome=\"{outcome}\"}} {n}\n");
+    }
+    let mut put = |name: &str, kind: &str, help: &str, n: u64| {
+        head(text, name, kind, help);
+        *text += &format!("{name} {n}\n");
+    };
+    let help = "Learning events that wait for the webhook.";
+    put(
+        "perennial_webhook_queued_events",
+        "gauge",
+        help,
+        counts.queued as u64,
+    );
+    let help = "Watches of learning events that are open.";
+    put("perennial_watches", "gauge", help, published.watches as u64);
+    let help = "Watches dropped, since they did not keep up.";
+    let n_dropped = published.dropped_watches;
+    put(
+        "perennial_dropped_watches_total",
+        "counter",
+        help,
+        n_dropped,
+    );
 }
 
 /// Names of models, fates and members hold nothing that a label must escape; those of classes and slices

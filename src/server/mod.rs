@@ -4,7 +4,8 @@
 //! nothing here waits without a bound. [`run`] owns no state of a model; the engine does.
 //!
 //! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),
-//! `registry_service` (versions), `http` (metrics), `wire` (messages to values and back), `context`
+//! `registry_service` (versions), `watch` (learning events), `webhook` and `webhook_delivery` (the same,
+//! posted), `http` (metrics), `wire` (messages to values and back), `context`
 //! (what the services share).
 //!
 //! ```
@@ -41,9 +42,13 @@ mod guard;
 mod http;
 mod inference_service;
 mod learning_service;
+mod logged_order;
 mod refusals;
 mod registry_service;
 mod waiters;
+mod watch;
+mod webhook;
+mod webhook_delivery;
 mod wire;
 
 use std::future::Future;
@@ -52,14 +57,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::watch as watch_channel;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use self::accept::Acceptor;
 use self::access::Protocol;
 pub use self::access::{
     Access, AccessError, AccessFiles, CredentialsError, NewToken, Scope, TokenRights,
@@ -70,6 +75,7 @@ use self::bounds::STREAMS_MAX;
 use self::connections::Connections;
 use self::context::ServerContext;
 use self::guard::AccessLayer;
+pub use self::webhook::{Webhook, WebhookConfig, WebhookError};
 pub use self::wire::{
     RefusedRow, audit as audit_message, check_row, fate as fate_message, version as version_message,
 };
@@ -141,7 +147,7 @@ pub async fn run(
     for listener in [&listeners.grpc, &listeners.http] {
         config.access.check_address(listener.local_addr()?)?;
     }
-    let (drain, draining) = watch::channel(false);
+    let (drain, draining) = watch_channel::channel(false);
     let context = Arc::new(ServerContext::new(engine, config, draining.clone()));
     let (health, health_service) = health_reporter();
     set_health(&health, ServingStatus::Serving).await;
@@ -150,19 +156,14 @@ pub async fn run(
         health.clone(),
     ));
 
+    let mut posting = post_events(&context);
     let routes = routes(&context).add_service(health_service);
-    let incoming = Connections::new(
-        Acceptor::new(listeners.grpc, context.clone()),
-        Protocol::Grpc,
-    );
+    let incoming = Connections::new(listeners.grpc, &context, Protocol::Grpc);
     let grpc = transport()
         .layer(AccessLayer(context.clone()))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming.stream(), context::drained(draining.clone()));
-    let http = Connections::new(
-        Acceptor::new(listeners.http, context.clone()),
-        Protocol::Http,
-    );
+    let http = Connections::new(listeners.http, &context, Protocol::Http);
     let http = http::serve(http, http::router(context), context::drained(draining));
     let serving = async {
         let (grpc, ()) = tokio::join!(grpc, http);
@@ -177,7 +178,12 @@ pub async fn run(
     set_health(&health, ServingStatus::NotServing).await;
     drain.send_replace(true);
     end_watches(health).await;
-    match timeout(DRAIN_MAX, serving).await {
+    let ending = async {
+        let ended = serving.await;
+        posting.join_next().await;
+        ended
+    };
+    match timeout(DRAIN_MAX, ending).await {
         Ok(ended) => ended,
         Err(_) => {
             tracing::warn!(
@@ -187,6 +193,17 @@ pub async fn run(
             Ok(())
         }
     }
+}
+
+/// The task that posts learning events to the webhook, if there is one; dropped, it ends.
+fn post_events(context: &ServerContext) -> JoinSet<()> {
+    let mut posting = JoinSet::new();
+    let (webhook, deliveries) = (&context.config.webhook, context.engine.deliveries());
+    if let (Some(webhook), Some(deliveries)) = (webhook.clone(), deliveries.cloned()) {
+        let draining = context.draining.clone();
+        posting.spawn(webhook_delivery::run(webhook, deliveries, draining));
+    }
+    posting
 }
 
 fn transport() -> Server {
@@ -231,7 +248,7 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
 }
 
 /// A model whose feedback has stopped takes the service out of health; predictions stay in.
-async fn watch_feedback(mut stopped: watch::Receiver<bool>, health: HealthReporter) {
+async fn watch_feedback(mut stopped: watch_channel::Receiver<bool>, health: HealthReporter) {
     if stopped.wait_for(|stopped| *stopped).await.is_ok() {
         let service = learning_server::SERVICE_NAME;
         health

@@ -8,6 +8,8 @@ use tonic::{Code, Request, Response, Status};
 
 use super::access::{Caller, Scope};
 use super::context::{ServerContext, run_blocking};
+use super::logged_order::LoggedOrder;
+use super::watch::{LearningEvents, watch};
 use super::wire::{self, Refusal};
 use crate::engine::{Disposal, Error, NewVersion, Retract, Retrain, ServedModel};
 use crate::event::{Command, Order, Selector};
@@ -17,13 +19,15 @@ use crate::proto::perennial::v1::*;
 
 /// Bytes of an operator's note.
 const NOTE_BYTES_MAX: usize = 1024;
-/// Characters of a model's name in the log.
-const NAME_CHARS_MAX: usize = 64;
+/// Learning events of a model that its status shows.
+const NEWEST_EVENTS_MAX: usize = 8;
 
 pub(super) struct RegistryService(pub Arc<ServerContext>);
 
 #[tonic::async_trait]
 impl registry_server::Registry for RegistryService {
+    type WatchStream = LearningEvents;
+
     async fn list_versions(
         &self,
         request: Request<ListVersionsRequest>,
@@ -342,8 +346,17 @@ impl registry_server::Registry for RegistryService {
             "" => self.0.models(&caller).cloned().collect(),
             name => vec![self.0.model(&caller, name)?.clone()],
         };
+        let engine = self.0.engine.clone();
+        let (webhook, watches) = (engine.deliveries(), engine.published().watches);
+        let webhook = webhook.map(|deliveries| wire::webhook_status(deliveries.counts()));
         let statuses = move || {
-            let status = |model: &Arc<ServedModel>| wire::model_status(model.status(digest));
+            let status = |model: &Arc<ServedModel>| {
+                let newest = engine.newest_events(model.name(), NEWEST_EVENTS_MAX);
+                ModelStatus {
+                    newest_events: newest.iter().map(|one| wire::learning_event(one)).collect(),
+                    ..wire::model_status(model.status(digest))
+                }
+            };
             Ok(models.iter().map(status).collect())
         };
         let models = if digest {
@@ -351,7 +364,19 @@ impl registry_server::Registry for RegistryService {
         } else {
             run_blocking(statuses).await?
         };
-        Ok(Response::new(StatusResponse { models }))
+        Ok(Response::new(StatusResponse {
+            models,
+            webhook,
+            watches: watches as u64,
+        }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<LearningEvents>, Status> {
+        let caller = Caller::of(&request);
+        Ok(Response::new(watch(&self.0, &caller, request.get_ref())?))
     }
 }
 
@@ -489,51 +514,6 @@ impl RegistryService {
             clock: clock(model, &selector)?,
             ..wire::certificate(model.name(), &selector, done)
         })
-    }
-}
-
-/// An order on its way. The log gets one line of what became of it, also where nobody waits for it
-/// any more.
-struct LoggedOrder {
-    order: &'static str,
-    model: String,
-    actor: String,
-    ended: bool,
-}
-
-impl LoggedOrder {
-    fn new(order: &'static str, model: &str, actor: &str) -> LoggedOrder {
-        LoggedOrder {
-            order,
-            // A request may name anything as its model.
-            model: model.chars().take(NAME_CHARS_MAX).collect(),
-            actor: actor.to_owned(),
-            ended: false,
-        }
-    }
-
-    /// It made a version, whose order stands at a position, or it was refused.
-    fn end(mut self, done: Result<(u64, u64), &Refusal>) {
-        self.ended = true;
-        let (order, model, actor) = (self.order, &self.model, &self.actor);
-        match done {
-            Ok((version, position)) => {
-                tracing::info!(order, model, actor, version, position, "order carried out");
-            }
-            Err(refusal) => {
-                let (code, why) = (refusal.code, &refusal.message);
-                tracing::warn!(order, model, actor, ?code, why, "order refused");
-            }
-        }
-    }
-}
-
-impl Drop for LoggedOrder {
-    fn drop(&mut self) {
-        if !self.ended {
-            let (order, model, actor) = (self.order, &self.model, &self.actor);
-            tracing::warn!(order, model, actor, "nobody waits for the order any more");
-        }
     }
 }
 

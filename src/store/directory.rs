@@ -12,6 +12,8 @@ use crate::store::error::Error;
 use crate::store::regular;
 
 const LOCK: &str = "LOCK";
+/// The name of no model begins so.
+const DELIVERY_QUEUE: &str = "_webhook.queue";
 
 /// An open data directory; the lock is held as long as this lives.
 #[derive(Debug)]
@@ -110,6 +112,11 @@ impl Directory {
             }),
             Err(TryLockError::Error(error)) => Err(Error::io(&path.join(LOCK), "lock it")(error)),
         }
+    }
+
+    /// The file of what a webhook is still to be sent.
+    pub fn delivery_queue(&self) -> PathBuf {
+        self.path.join(DELIVERY_QUEUE)
     }
 
     /// The folder of a model, which holds all that is kept of it.

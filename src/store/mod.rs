@@ -30,6 +30,7 @@
 //! ```
 
 pub mod checkpoint;
+mod delivery_queue;
 mod directory;
 #[doc(hidden)]
 pub mod disk;
@@ -42,6 +43,7 @@ mod scratch;
 
 pub(crate) use checkpoint::Checkpoint;
 pub use checkpoint::Manifest;
+pub use delivery_queue::{Delivery, DeliveryQueue};
 pub use directory::Directory;
 pub use disk::Disk;
 pub use error::{Error, Malformed};

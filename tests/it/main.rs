@@ -35,3 +35,4 @@ mod sources;
 mod support;
 mod undo;
 mod versions;
+mod watch;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::promote::print_done;
 use crate::cli::client::{self, Client, refusal};
-use crate::cli::output::print;
+use crate::cli::output::{learning_event, print};
 
 /// The model, and what to do with an incident.
 #[derive(clap::Args)]
@@ -133,15 +133,6 @@ fn contradictions(incident: &Incident) -> String {
 
 fn object(incident: &Incident) -> Value {
     let evidence = incident.evidence.unwrap_or_default();
-    let suspects = incident.suspects.iter();
-    let suspects = suspects.map(|one| {
-        json!({
-            "source": one.source,
-            "share": one.share,
-            "labels": one.labels,
-            "loss": one.loss,
-        })
-    });
     json!({
         "incident": incident.incident,
         "kind": incident.kind,
@@ -152,7 +143,7 @@ fn object(incident: &Incident) -> Value {
         "wealth": evidence.wealth,
         "needed": evidence.needed,
         "difference": evidence.difference,
-        "suspects": suspects.collect::<Vec<_>>(),
+        "suspects": learning_event::suspects(incident),
         "actor": incident.actor,
         "note": incident.note,
     })

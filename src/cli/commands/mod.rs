@@ -28,3 +28,4 @@ pub(super) mod stream;
 pub(super) mod token;
 pub(super) mod verify;
 pub(super) mod versions;
+pub(super) mod watch;

@@ -3,6 +3,7 @@
 //! Invariant: stdout carries one line, printed once every sound model is ready.
 
 mod access_files;
+mod webhook;
 
 use std::ffi::OsString;
 use std::fs;
@@ -35,7 +36,8 @@ const BACKLOG: u32 = 1024;
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial serve --models models --data data")]
 pub(crate) struct Args {
-    /// A file with these as keys, but for --believe-clock [default: perennial.toml, if it is there]
+    /// A file with these as keys, but for --believe-clock, and the table webhook [default: perennial.toml, if
+    /// it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A folder without its option
@@ -71,7 +73,7 @@ pub(crate) struct Args {
 }
 
 /// The keys of a configuration file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     models: Option<PathBuf>,
@@ -82,10 +84,28 @@ struct File {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     client_ca: Option<PathBuf>,
+    webhook: Option<webhook::Table>,
 }
 
-/// The keys of a configuration file; each has a flag of the same name.
-pub(crate) const KEYS: [Key; 8] = [
+const N_FLAGS: usize = 8;
+
+/// The keys of a configuration file.
+pub(crate) const KEYS: [Key; N_FLAGS + webhook::KEYS.len()] = {
+    let mut keys = [FLAGS[0]; N_FLAGS + webhook::KEYS.len()];
+    let mut place = 0;
+    while place < keys.len() {
+        keys[place] = if place < N_FLAGS {
+            FLAGS[place]
+        } else {
+            webhook::KEYS[place - N_FLAGS]
+        };
+        place += 1;
+    }
+    keys
+};
+
+/// Those that have a flag of the same name.
+const FLAGS: [Key; N_FLAGS] = [
     Key {
         name: "models",
         values: Values::Text("a folder"),
@@ -158,7 +178,7 @@ struct Settings {
 
 impl Settings {
     fn new(args: Args, file: File) -> Settings {
-        let [models, data, listen, http, ..] = KEYS.map(|key| key.default);
+        let [models, data, listen, http, ..] = FLAGS.map(|key| key.default);
         Settings {
             models: args.models.or(file.models).unwrap_or(models.into()),
             data: args.data.or(file.data).unwrap_or(data.into()),
@@ -185,17 +205,23 @@ fn misused(folder: &Path) -> ! {
         .exit()
 }
 
-/// Serves until SIGTERM or ctrl-c.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !has_no_color(std::env::var_os("NO_COLOR")))
         .with_max_level(Level::INFO)
         .init();
+}
+
+/// Serves until SIGTERM or ctrl-c.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    log_to_stderr();
     if let Some(stray) = &args.stray {
         misused(stray);
     }
-    let file = read(args.config.as_deref())?;
+    let mut file = read(args.config.as_deref())?;
+    let webhook = file.webhook.take().map(webhook::Table::read).transpose()?;
+    let (webhook, webhook_queue_max) = webhook.unzip();
     let wall_clock = if args.believe_clock {
         WallClock::Believed
     } else {
@@ -217,6 +243,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         models: settings.models.clone(),
         data: settings.data.clone(),
         learner_threads: 0,
+        webhook_queue_max,
         wall_clock,
         ..Default::default()
     })?;
@@ -229,6 +256,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     let config = server::Config {
         access: access.clone(),
+        webhook,
         ..server::Config::default()
     };
     let served = runtime.block_on(async {
@@ -412,10 +440,11 @@ mod tests {
     fn unknown_keys_and_missing_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("perennial.toml");
-        let error = format!("{:#}", read(Some(&path)).unwrap_err());
+        let refused = || format!("{:#}", read(Some(&path)).map(drop).unwrap_err());
+        let error = refused();
         assert!(error.contains("perennial.toml: No such file"), "{error}");
         fs::write(&path, "port = 1").unwrap();
-        let error = format!("{:#}", read(Some(&path)).unwrap_err());
+        let error = refused();
         assert!(error.contains("unknown field `port`"), "{error}");
     }
 }

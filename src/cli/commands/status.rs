@@ -2,15 +2,16 @@
 //!
 //! Invariant: a block for each model, or with `--json` an object a line.
 
+mod events;
 mod figures;
 
 use perennial::proto::perennial::v1::{
     Confusion, DriftAlarm, Evidence, GateStatus, MemberStatus, ModelStatus, Retraining,
-    SourceBudget,
+    SourceBudget, StatusRequest,
 };
 use serde_json::{Map, Value, json};
 
-use crate::cli::client::{self, Client};
+use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
 /// The model, or every model.
@@ -26,15 +27,25 @@ pub(crate) struct Args {
 /// Requests the status, and prints it.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
-    let model = args.model.unwrap_or_default();
-    for status in client.status(&model).await? {
+    let request = StatusRequest {
+        model: args.model.unwrap_or_default(),
+        digest: false,
+    };
+    let found = client.registry.status(request).await;
+    let found = found.map_err(refusal)?.into_inner();
+    for status in &found.models {
         if args.client.json {
-            print::line(object(&status))?;
+            let mut object = object(status);
+            object["webhook"] = found.webhook.as_ref().map(events::webhook_object).into();
+            print::line(object)?;
         } else {
-            block(&status).iter().try_for_each(print::line)?;
+            block(status).iter().try_for_each(print::line)?;
         }
     }
-    Ok(())
+    match &found.webhook {
+        Some(webhook) if !args.client.json => print::line(events::webhook(webhook)),
+        _ => Ok(()),
+    }
 }
 
 /// The name, the task where it is known, and the state.
@@ -105,6 +116,7 @@ fn block(status: &ModelStatus) -> Vec<String> {
     lines.extend(alias_line(status));
     lines.extend(retraining_line(status));
     lines.extend(bounds(status));
+    lines.extend(events::lines(status));
     lines
 }
 
@@ -375,6 +387,7 @@ fn object(status: &ModelStatus) -> Value {
         "gate": status.gate.as_ref().map(gate_object),
         "aliases": sorted(&status.aliases).into_iter().collect::<Map<_, _>>(),
         "retraining": status.retraining.map(retraining_object),
+        "newest_events": events::event_objects(status),
     })
 }
 

@@ -2,5 +2,6 @@
 
 pub(crate) mod answers;
 pub(crate) mod chart;
+pub(crate) mod learning_event;
 pub(crate) mod print;
 pub(crate) mod progress;

@@ -12,13 +12,12 @@ use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
 use crate::engine::host::follower::Follower;
+use crate::engine::host::learning_event;
 use crate::engine::host::orders::Done;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::runtime::{LearnerTask, ModelRuntime};
 use crate::engine::host::work::Work;
-use crate::event::{
-    Alarm, Command, Entry, Event, Feedback, Judgement, Order, Reason, Refusal, Verdict, Version,
-};
+use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Refusal, Version};
 use crate::learn::{ChampionChange, MovedAlias, Step};
 use crate::store;
 
@@ -158,14 +157,8 @@ impl ModelRuntime {
             Event::Command(command) => self.note_promotion(follower, command, &step),
             _ => {}
         }
-        for verdict in &step.verdicts {
-            self.announce(verdict);
-            self.record(Event::Verdict(*verdict));
-        }
-        step.alarms.into_iter().for_each(|alarm| self.raise(alarm));
-        step.moved_aliases
-            .iter()
-            .for_each(|one| self.announce_move(one));
+        let events = learning_event::of_step(&self.name, &follower.learner, entry, &step);
+        self.note_decisions(&step);
         let outcome = match (step.refused, step.version) {
             (Some(what), version) => {
                 // The rewards of silent windows may have made a version due.
@@ -187,7 +180,7 @@ impl ModelRuntime {
                 }
                 let kept = self.keep(follower, entry, (&version, &step.frozen));
                 if let Some(change) = &step.champion {
-                    self.announce_change(change);
+                    self.announce_void(change);
                 }
                 kept.map(|()| Done {
                     version: version.version,
@@ -197,46 +190,26 @@ impl ModelRuntime {
             }
             (None, None) => Ok(Done::default()),
         };
+        // What they are of is saved by now.
+        events
+            .into_iter()
+            .for_each(|event| self.events.publish(event));
         if order.is_some() {
             self.orders.finish(entry.position, outcome);
         }
     }
 
-    /// Logs a decision of the gate: what needs a person as a warning.
-    fn announce(&self, verdict: &Verdict) {
-        let (model, word) = (&self.name, verdict.judgement.word());
-        let Verdict {
-            position,
-            version,
-            labels,
-            evidence,
-            difference,
-            ..
-        } = *verdict;
-        match verdict.judgement {
-            Judgement::Promoted | Judgement::Rejected => {
-                tracing::info!(
-                    model,
-                    position,
-                    version,
-                    labels,
-                    evidence,
-                    difference,
-                    "the contender is {word}"
-                );
-            }
-            Judgement::Rewound | Judgement::Declined | Judgement::Frozen => {
-                tracing::warn!(
-                    model,
-                    position,
-                    version,
-                    labels,
-                    evidence,
-                    difference,
-                    "the candidate is worse than the champion: {word}"
-                );
-            }
+    /// Records the verdicts and alarms of a step, and logs the aliases that it moved.
+    fn note_decisions(&self, step: &Step) {
+        for verdict in &step.verdicts {
+            self.record(Event::Verdict(*verdict));
         }
+        for alarm in &step.alarms {
+            self.record(Event::Drift(alarm.clone()));
+        }
+        step.moved_aliases
+            .iter()
+            .for_each(|one| self.announce_move(one));
     }
 
     /// Logs a label that contradicts another one, and an event that waits for a person.
@@ -290,8 +263,8 @@ impl ModelRuntime {
         }
     }
 
-    /// Logs that another history has another champion, and which approvals that made void.
-    fn announce_change(&self, change: &ChampionChange) {
+    /// Logs which approvals another history made void.
+    fn announce_void(&self, change: &ChampionChange) {
         let model = &self.name;
         for position in &change.void {
             tracing::warn!(
@@ -301,29 +274,6 @@ impl ModelRuntime {
                 "an approval is void: it was of weights that have changed since"
             );
         }
-        if change.before != change.after {
-            let (before, champion) = (change.before.version, change.after.version);
-            tracing::info!(
-                model,
-                before,
-                champion,
-                "the champion is that of the other history"
-            );
-        }
-    }
-
-    /// Logs and records an alarm of drift.
-    fn raise(&self, alarm: Alarm) {
-        let Alarm {
-            position,
-            watched,
-            input,
-            change,
-            evidence,
-        } = &alarm;
-        let (model, watched, change) = (&self.name, watched.word(), change.word());
-        tracing::warn!(model, position, watched, input, change, evidence, "drift");
-        self.record(Event::Drift(alarm));
     }
 
     /// Publishes a version where it has to serve at once, saves and records it, and the frozen states that

@@ -3,14 +3,18 @@
 //! In reading order: `runtime`, the state that the threads share, with its parts `health`,
 //! `progress`, `journal_metrics`, `orders` and `retractions`; `writer` and `learning`, the loops of
 //! the two threads, with `write_queue` and `follower` between them; `room` and `retain`, the bounds
-//! of the journal; `served_model`, as requests see it.
+//! of the journal; `learning_event`, `event_publisher` and `deliveries`, the notifications;
+//! `served_model`, as requests see it.
 
 pub(crate) mod awaited;
 pub(crate) mod bounds;
+pub(crate) mod deliveries;
+pub(crate) mod event_publisher;
 pub(crate) mod follower;
 pub(crate) mod health;
 pub(crate) mod journal_metrics;
 pub(crate) mod learning;
+pub(crate) mod learning_event;
 pub(crate) mod levels;
 pub(crate) mod new_labels;
 pub(crate) mod orders;

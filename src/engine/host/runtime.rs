@@ -19,9 +19,11 @@ use crate::engine::compute::stages::Stages;
 use crate::engine::compute::threads;
 use crate::engine::error::Error;
 use crate::engine::host::bounds::BoundCounts;
+use crate::engine::host::event_publisher::EventPublisher;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::health::Health;
 use crate::engine::host::journal_metrics::JournalMetrics;
+use crate::engine::host::learning_event::{LearningEvent, LearningEventKind};
 use crate::engine::host::orders::OrderOutcomes;
 use crate::engine::host::priority::Urgency;
 use crate::engine::host::progress::Progress;
@@ -62,6 +64,8 @@ pub(crate) struct ModelRuntime {
     pub retraining: Retraining,
     pub urgency: Urgency,
     pub last_status: LastStatus,
+    /// Where learning events are published.
+    pub events: Arc<EventPublisher>,
     pub retry: ShortageRetry,
     /// Where a test holds orders.
     pub stages: Stages,
@@ -87,6 +91,7 @@ pub(crate) struct Queues {
     pub jobs: Sender<LearnerTask>,
     /// Set once feedback has stopped for any model.
     pub feedback_stopped: watch::Sender<bool>,
+    pub events: Arc<EventPublisher>,
 }
 
 impl ModelRuntime {
@@ -124,6 +129,7 @@ impl ModelRuntime {
             retraining: Retraining::default(),
             urgency: Urgency::default(),
             last_status: LastStatus::default(),
+            events: queues.events.clone(),
             retry,
             stages: follower.stages.clone(),
             jobs: queues.jobs.clone(),
@@ -169,8 +175,20 @@ impl ModelRuntime {
     pub(crate) fn halt(&self, reason: Option<&str>) {
         let reason = reason.unwrap_or(PANICKED);
         tracing::error!(model = self.name, reason, "learning has stopped");
-        self.health.halt(format!("learning has stopped: {reason}"));
+        let reason = format!("learning has stopped: {reason}");
+        let was_halted = self.health.is_halted();
+        self.health.halt(reason.clone());
         self.serving.wake();
+        if !was_halted {
+            self.publish_halt(*self.serving.position().borrow(), reason);
+        }
+    }
+
+    /// Publishes that a person is needed before this model goes on.
+    pub(crate) fn publish_halt(&self, position: u64, reason: String) {
+        let place = (&self.name[..], position, self.clock.now());
+        let halted = LearningEvent::new(LearningEventKind::Halted, place, reason);
+        self.events.publish(halted);
     }
 
     /// Refuses feedback and commands from here on.

@@ -504,6 +504,8 @@ impl JournalWriter {
             tracing::error!(model = self.runtime.name, %error, "journal failed; feedback stops");
             // Nobody needs to wait for a position that is not there.
             self.runtime.serving.wake();
+            let position = self.runtime.progress.synced();
+            self.runtime.publish_halt(position, reason.clone());
         }
         reason
     }

@@ -87,6 +87,7 @@ const SERVICES: [(&str, &[(&str, Needs)]); 6] = [
             ("GetVersion", OneOf(&[Observe, Operate])),
             ("Status", OneOf(&[Observe, Operate])),
             ("ListIncidents", OneOf(&[Observe, Operate])),
+            ("Watch", OneOf(&[Observe, Operate])),
             ("Checkpoint", OneOf(&[Operate])),
             ("Restore", OneOf(&[Operate])),
             ("Retract", OneOf(&[Operate, Feedback])),

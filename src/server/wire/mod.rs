@@ -6,9 +6,10 @@
 //!
 //! In reading order: `tensors` (inputs to rows), with `numbers`, `texts`, `times` and `tensor` below it;
 //! `parameters` (of a request); `outputs` (answers to tensors); `metadata`; `feedback`, with
-//! `signals` below it; `records` (versions and status); `audits` (with retractions).
+//! `signals` below it; `records` (versions and status); `events` (learning events); `audits` (with retractions).
 
 mod audits;
+mod events;
 mod feedback;
 mod metadata;
 mod numbers;
@@ -24,6 +25,7 @@ mod times;
 
 pub use audits::{audit, fate};
 pub(super) use audits::{certificate, plan, quarantined, selector};
+pub(super) use events::{learning_event, webhook_status};
 pub(super) use feedback::{Acknowledged, feedback, reply};
 pub(super) use metadata::{model_metadata, server_metadata};
 pub(super) use outputs::{Selection, response};

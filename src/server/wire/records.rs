@@ -112,6 +112,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
             is_open: newest.is_open,
         }),
         aliases: status.aliases.into_iter().collect(),
+        newest_events: Vec::new(),
         fates: fates.map(|(fate, n)| (fate.to_owned(), n)).collect(),
         contradictions: status.contradictions,
         quarantined: status.quarantined,
@@ -153,7 +154,8 @@ fn confusion(pair: engine::Confused) -> Confusion {
     }
 }
 
-fn alarm(alarm: Alarm) -> DriftAlarm {
+/// One alarm of drift.
+pub(super) fn alarm(alarm: Alarm) -> DriftAlarm {
     DriftAlarm {
         position: alarm.position,
         watched: alarm.watched.word().to_owned(),

@@ -264,7 +264,7 @@ async fn p9_feedback_for_an_unknown_model_is_not_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_feedback_without_an_id_is_refused() {
     let change = |event: &mut FeedbackRequest| event.feedback_id.clear();
-    let culprit = "feedback_id: 0 bytes";
+    let culprit = "feedback_id: not given";
     refused_feedback(AUTO, change, Code::InvalidArgument, culprit).await;
 }
 

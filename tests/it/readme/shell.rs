@@ -18,7 +18,7 @@ use crate::support::server::{WAIT_MAX, ended, kill};
 /// Printed by the shell after each block.
 const DONE: &str = "-- the block has ended --";
 /// The commands that take `--server`.
-const CLIENTS: &str = "predict|feedback|stream|status|versions|show|checkpoint|restore|retrain|alias|promote|freeze|resume|incidents|\
+const CLIENTS: &str = "predict|feedback|stream|status|watch|versions|show|checkpoint|restore|retrain|alias|promote|freeze|resume|incidents|\
      quarantine|limits|retract|audit|fate";
 /// The ports of the documents, for gRPC and for HTTP.
 const PORTS: [&str; 2] = ["8001", "8000"];

@@ -1,0 +1,53 @@
+//! The line of the log that each order gets.
+//!
+//! Invariant: one line an order, also where nobody waits for it any more.
+
+use super::wire::Refusal;
+
+/// Characters of a model's name in the log.
+const NAME_CHARS_MAX: usize = 64;
+
+/// An order on its way. The log gets one line of what became of it, also where nobody waits for it
+/// any more.
+pub(super) struct LoggedOrder {
+    order: &'static str,
+    model: String,
+    actor: String,
+    ended: bool,
+}
+
+impl LoggedOrder {
+    pub(super) fn new(order: &'static str, model: &str, actor: &str) -> LoggedOrder {
+        LoggedOrder {
+            order,
+            // A request may name anything as its model.
+            model: model.chars().take(NAME_CHARS_MAX).collect(),
+            actor: actor.to_owned(),
+            ended: false,
+        }
+    }
+
+    /// It made a version, whose order stands at a position, or it was refused.
+    pub(super) fn end(mut self, done: Result<(u64, u64), &Refusal>) {
+        self.ended = true;
+        let (order, model, actor) = (self.order, &self.model, &self.actor);
+        match done {
+            Ok((version, position)) => {
+                tracing::info!(order, model, actor, version, position, "order carried out");
+            }
+            Err(refusal) => {
+                let (code, why) = (refusal.code, &refusal.message);
+                tracing::warn!(order, model, actor, ?code, why, "order refused");
+            }
+        }
+    }
+}
+
+impl Drop for LoggedOrder {
+    fn drop(&mut self) {
+        if !self.ended {
+            let (order, model, actor) = (self.order, &self.model, &self.actor);
+            tracing::warn!(order, model, actor, "nobody waits for the order any more");
+        }
+    }
+}
