@@ -54,6 +54,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 6] = [
             "rewards",
             "state",
             "versions",
+            "veto",
             "windows",
         ],
     ),
