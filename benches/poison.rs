@@ -1,7 +1,8 @@
 //! Poisoned labels: one source of ten gives wrong ones, with and without budgets of sources and a gate.
 //!
 //! Invariant: every run takes the same rows of elec2, each predicted, labelled and learned before the next one;
-//! answers are scored by the true labels, which the learner of a poisoned run does not see.
+//! answers are scored by the true labels, which the learner of a poisoned run does not see. Each source is a
+//! slice, and incidents of before the first wrong label are closed then, as a person would.
 //!
 //! `cargo bench --bench poison`, or fewer rows: `cargo bench --bench poison -- 4000`.
 
@@ -49,10 +50,10 @@ fn main() -> Result<()> {
     };
     println!("labels of {POISONED} are wrong behind row {}\n", n_rows / 4);
     println!(
-        "| wrong | its part of the events | policy | budget | accuracy | throttled | labels to the incident | \
-         named first | retracted: as if never there |"
+        "| wrong | its part of the events | policy | budget | accuracy | champion of row | throttled | first \
+         incident | its labels | it names first | labels until it is named first | retracted: as if never there |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (share, times) in ATTACKS {
         for policy in POLICIES {
             for (name, budget) in BUDGETS {
@@ -83,7 +84,7 @@ fn description(rows: &data::Rows) -> String {
         .map(|input| format!("[[input]]\nname = \"{input}\"\nkind = \"number\"\n"))
         .collect();
     format!(
-        "task = \"classification\"\nclasses = {classes:?}\n{}",
+        "task = \"classification\"\nclasses = {classes:?}\n{}[monitor]\nsources = true\n",
         inputs.concat()
     )
 }
@@ -105,8 +106,13 @@ struct Run {
     /// Rows behind the first wrong label, and those that were answered right.
     n_answered: usize,
     n_right: usize,
-    /// Labels between the first wrong one and the first incident, and the source that it names first.
-    incident: Option<(usize, String)>,
+    /// Labels between the first wrong one and the first incident, its kind, and the source that it names
+    /// first.
+    incident: Option<(usize, String, String)>,
+    /// Labels between the first wrong one and the first incident that names the poisoned source first.
+    named: Option<usize>,
+    /// Entries before the first wrong label.
+    n_before: u64,
 }
 
 impl Run {
@@ -116,10 +122,15 @@ impl Run {
             n_answered: 0,
             n_right: 0,
             incident: None,
+            named: None,
+            n_before: u64::MAX,
         };
         let mut n_labels = 0;
         for row in 0..n_rows {
             let is_poisoned = row >= n_rows / 4;
+            if row == n_rows / 4 {
+                run.close_incidents();
+            }
             let source = format!("source {}", row % N_SOURCES);
             let n_events = if source == POISONED { times } else { 1 };
             for event in 0..n_events {
@@ -169,10 +180,33 @@ impl Run {
         }));
     }
 
+    /// Closes the incidents of before the first wrong label.
+    fn close_incidents(&mut self) {
+        let incidents: Vec<u64> = {
+            let incidents = self.room.learner.incidents().iter();
+            incidents.map(|one| one.position).collect()
+        };
+        for incident in incidents {
+            self.room.append(Event::Command(Command {
+                order: Order::Close { incident },
+                actor: String::new(),
+                note: String::new(),
+            }));
+        }
+        self.n_before = self.room.learner.position();
+    }
+
     fn note_incident(&mut self, n_labels: usize) {
-        if let (None, Some(first)) = (&self.incident, self.room.learner.incidents().first()) {
-            let named = first.suspects.first().map(|one| one.source.clone());
-            self.incident = Some((n_labels, named.unwrap_or_default()));
+        let incidents = self.room.learner.incidents().iter();
+        for one in incidents.filter(|one| one.position > self.n_before) {
+            let suspect = one.suspects.first().map_or("", |one| &one.source);
+            if self.incident.is_none() {
+                let kind = one.kind.word().to_owned();
+                self.incident = Some((n_labels, kind, suspect.to_owned()));
+            }
+            if self.named.is_none() && suspect == POISONED {
+                self.named = Some(n_labels);
+            }
         }
     }
 
@@ -180,10 +214,15 @@ impl Run {
     fn line(mut self) -> String {
         let accuracy = self.n_right as f64 / self.n_answered as f64;
         let throttled = self.room.learner.ledger().count(Fate::Throttled);
-        let (labels, named) = match &self.incident {
-            None => ("none".to_owned(), String::new()),
-            Some((labels, named)) => (labels.to_string(), (named == POISONED).to_string()),
+        let incident = match &self.incident {
+            None => "none |  | ".to_owned(),
+            Some((labels, kind, named)) => format!("{kind} | {labels} | {named}"),
         };
+        let named = self
+            .named
+            .map_or("never".to_owned(), |labels| labels.to_string());
+        // Two entries a row: the question, and what the source says.
+        let (_, champion) = self.room.learner.champion().unwrap_or_default();
         let is_first = |one: &&perennial::event::Entry| match &one.event {
             Event::Feedback(feedback) => feedback.source == POISONED,
             _ => false,
@@ -211,7 +250,10 @@ impl Run {
         } else {
             "NO"
         };
-        format!("{accuracy:.3} | {throttled} | {labels} | {named} | {same}")
+        format!(
+            "{accuracy:.3} | {} | {throttled} | {incident} | {named} | {same}",
+            champion / 2
+        )
     }
 }
 

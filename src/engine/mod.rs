@@ -63,7 +63,7 @@ pub use crate::event::Disposal;
 use crate::event::PredictionId;
 pub use crate::learn::{
     ChampionChange, ChampionScore, Confused, Evidence, Fate, Figure, Finding, Incident,
-    IncidentState, PairedEvidence, Suspect,
+    IncidentState, MovedAlias, PairedEvidence, Suspect, Veto,
 };
 pub use crate::store::{Delivery, Manifest};
 use crate::store::{DeliveryQueue, Directory, Disk};

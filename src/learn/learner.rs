@@ -20,6 +20,7 @@ mod rewards;
 mod state;
 mod stream;
 mod versions;
+mod veto;
 mod windows;
 
 use std::collections::BTreeMap;

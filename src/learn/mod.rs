@@ -61,7 +61,7 @@ pub use drift::{Detectors, Judged};
 pub(crate) use gate::losses::Truth;
 pub use gate::{
     ChampionChange, ChampionScore, EProcess, Evidence, Finding, Incident, IncidentKind,
-    IncidentState, PairedEvidence, Suspect,
+    IncidentState, PairedEvidence, Suspect, Veto,
 };
 pub(crate) use gate::{PairedTrial, Trial};
 pub use join::Found;

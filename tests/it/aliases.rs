@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use perennial::engine::{
-    Disposal, Engine, Error, NewVersion, PredictOptions, Retract, ServedModel,
+    Certificate, Disposal, Engine, Error, MovedAlias, NewVersion, PredictOptions, Retract,
+    ServedModel,
 };
 use perennial::event::{Command, Feedback, Order, Outputs, Selector};
 use serde_json::Value;
@@ -162,7 +163,7 @@ async fn submit(model: &ServedModel, n_rows: usize, source: &str) {
     model.wait_for_position(last).await.expect("learned");
 }
 
-fn retract(model: &ServedModel, source: &str, disposal: Disposal) -> u64 {
+fn retract(model: &ServedModel, source: &str, disposal: Disposal) -> Certificate {
     let selector = Selector::Source(source.to_owned());
     let (actor, note) = Default::default();
     let done = wait(model.retract(Retract {
@@ -171,7 +172,15 @@ fn retract(model: &ServedModel, source: &str, disposal: Disposal) -> u64 {
         note,
         disposal,
     }));
-    done.expect("it is retracted").version
+    done.expect("it is retracted")
+}
+
+fn moved(alias: &str, before: u64, after: u64) -> MovedAlias {
+    MovedAlias {
+        alias: alias.to_owned(),
+        before,
+        after,
+    }
 }
 
 #[test]
@@ -190,7 +199,11 @@ fn p6_an_alias_of_what_was_retracted_moves_to_the_first_version_without_it() {
             let clean = answer(&model, "clean").expect("it answers");
             assert_ne!(answer(&model, "prod").expect("it answers"), clean);
 
-            let made = retract(&model, "batch", disposal);
+            let plan = model.plan_retraction(&Selector::Source("batch".to_owned()));
+            assert_eq!(plan.expect("a plan").aliases, [moved("prod", 3, 0)]);
+            let certificate = retract(&model, "batch", disposal);
+            let made = certificate.version;
+            assert_eq!(certificate.plan.aliases, [moved("prod", 3, made)]);
             let expected = [("clean".to_owned(), 2), ("prod".to_owned(), made)];
             assert_eq!(aliases(&model), expected, "{policy} {disposal:?}");
             let prod = answer(&model, "prod").expect("it answers");
@@ -232,7 +245,7 @@ fn p5_an_alias_stays_where_a_restore_brings_another_version_back() {
         );
         // The version that was restored can be named as well, and a retraction of it moves both.
         wait(given(&model, set("back", restored))).expect("it is set");
-        let made = retract(&model, "people", Disposal::Keep);
+        let made = retract(&model, "people", Disposal::Keep).version;
         let expected = [("back".to_owned(), made), ("prod".to_owned(), made)];
         assert_eq!(aliases(&model), expected, "{policy}");
         engine.close();

@@ -25,6 +25,7 @@ fn described(policy: &str, learning_rate: f64) -> String {
          [[input]]\nname = \"c\"\nkind = \"category\"\n\
          [learner]\nkind = \"gradient\"\noptimizer = \"adamw\"\nlearning_rate = {learning_rate}\n\
          [memory]\nstrategy = \"none\"\n\
+         [drift]\naction = \"off\"\n\
          [publish]\npolicy = \"{policy}\"\nevery_examples = 100\nscore_every = 1\n"
     )
 }

@@ -86,6 +86,22 @@ fn line(incident: &Incident) -> String {
              there on",
             champion(*version, *since)
         ),
+        "errors" | "slice" => format!(
+            "{} err more, by {:.4} over the newest {} labels{}",
+            answers(&incident.about),
+            evidence.difference,
+            evidence.labels,
+            contradictions(incident)
+        ),
+        "constant" => format!(
+            "the candidate gives every row the same answer, {} does not; learned since position {since}",
+            champion(*version, *since)
+        ),
+        "exploding" => format!(
+            "the weights of the candidate are many times as large as those of {}; learned since \
+             position {since}",
+            champion(*version, *since)
+        ),
         _ => format!(
             "worse than {} by {:.4} over {} labels, learned since position {since}{}",
             champion(*version, *since),
@@ -110,11 +126,19 @@ fn champion(version: u64, since: u64) -> String {
     }
 }
 
-/// The sources whose labels contradicted the champion.
+/// The answers whose errors rose: all, or those to the rows of a slice.
+fn answers(about: &str) -> String {
+    match about {
+        "" => "served answers".to_owned(),
+        slice => format!("served answers to {}", slice.escape_debug()),
+    }
+}
+
+/// The sources whose labels contradicted the champion, or what was served.
 fn contradictions(incident: &Incident) -> String {
     let suspects = incident.suspects.iter().map(|one| {
         format!(
-            "{:?} {:.2} a label, {:.0} % of its loss, {} labels",
+            "{:?} {:.2} a label, {:.0} % of the loss, {} labels",
             one.source,
             one.loss,
             100.0 * one.share,
@@ -125,7 +149,11 @@ fn contradictions(incident: &Incident) -> String {
     match suspects.len() {
         0 => String::new(),
         _ => format!(
-            "; labels that contradicted the champion: {}",
+            "; labels that contradicted {}: {}",
+            match incident.kind.as_str() {
+                "errors" | "slice" => "what was served",
+                _ => "the champion",
+            },
             suspects.join("; ")
         ),
     }
@@ -136,6 +164,7 @@ fn object(incident: &Incident) -> Value {
     json!({
         "incident": incident.incident,
         "kind": incident.kind,
+        "about": incident.about,
         "state": incident.state,
         "version": incident.version,
         "since": incident.since,
@@ -176,11 +205,22 @@ mod tests {
             state: "closed".to_owned(),
             actor: "ann".to_owned(),
             note: "one\ntwo\u{7}".to_owned(),
+            about: String::new(),
         };
         let expected = "90 worse closed: worse than version 4 by 0.2500 over 50 labels, learned since \
                         position 30; labels that contradicted the champion: \"ev\\u{1b}[2J\" 0.50 a \
-                        label, 75 % of its loss, 20 labels; ann: one\\ntwo\\u{7}";
+                        label, 75 % of the loss, 20 labels; ann: one\\ntwo\\u{7}";
         assert_eq!(line(&incident), expected);
+        let slice = Incident {
+            kind: "slice".to_owned(),
+            about: "source:ev\n".to_owned(),
+            note: String::new(),
+            ..incident.clone()
+        };
+        let expected = "90 slice closed: served answers to source:ev\\n err more, by 0.2500 over the newest \
+                        50 labels; labels that contradicted what was served: \"ev\\u{1b}[2J\" 0.50 a \
+                        label, 75 % of the loss, 20 labels";
+        assert_eq!(line(&slice), expected);
         let void = Incident {
             kind: "void".to_owned(),
             version: 0,

@@ -3,7 +3,7 @@
 //! Invariant: the change is announced before it is made.
 
 use anyhow::Context;
-use perennial::proto::perennial::v1::{Certificate, ChampionScore, RetractRequest};
+use perennial::proto::perennial::v1::{Certificate, ChampionScore, MovedAlias, RetractRequest};
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
@@ -132,12 +132,28 @@ fn show(did: &str, certificate: &Certificate, json: bool) -> anyhow::Result<()> 
     for (name, line) in champion_lines(certificate) {
         put(name, line)?;
     }
+    for one in &certificate.aliases {
+        put("alias", moved(one))?;
+    }
     if !certificate.clock.is_empty() {
         put("chosen by", certificate.clock.clone())?;
     }
     match certificate.erased {
         0 => Ok(()),
         erased => put("erased", format!("the content of {erased} entries")),
+    }
+}
+
+/// An alias that moves.
+fn moved(one: &MovedAlias) -> String {
+    let MovedAlias {
+        alias,
+        before,
+        after,
+    } = one;
+    match after {
+        0 => format!("{alias} names version {before}, and would name the first one without it"),
+        _ => format!("{alias} named version {before}, and names version {after}"),
     }
 }
 
@@ -198,6 +214,10 @@ fn score_object(score: &ChampionScore) -> Value {
     })
 }
 
+fn alias_object(one: &MovedAlias) -> Value {
+    json!({"alias": one.alias, "before": one.before, "after": one.after})
+}
+
 fn object(certificate: &Certificate) -> Value {
     json!({
         "model": certificate.model,
@@ -218,6 +238,7 @@ fn object(certificate: &Certificate) -> Value {
         "incidents_gone": certificate.incidents_gone,
         "incidents_come": certificate.incidents_come,
         "approvals_void": certificate.approvals_void,
+        "aliases": certificate.aliases.iter().map(alias_object).collect::<Vec<_>>(),
         "clock": certificate.clock,
     })
 }

@@ -178,6 +178,9 @@ fn retraining_line(status: &ModelStatus) -> Option<String> {
 /// Champion and contender, and how far the evidence is.
 fn gate_line(gate: &GateStatus) -> String {
     let mut line = format!("{}, champion version {}", gate.policy, gate.champion);
+    if gate.policy != "live" && gate.champion_position == 1 {
+        line += ", which has learned nothing and serves";
+    }
     if let Some(promotion) = &gate.promotion {
         line += &format!(
             ", contender version {} {}",
@@ -195,6 +198,9 @@ fn gate_line(gate: &GateStatus) -> String {
             ..
         } = gate;
         line += &format!(", next contender at example {next_contender} ({examples} so far)");
+    }
+    if !gate.forgot.is_empty() {
+        line += &format!(", the newest contender forgot: {}", gate.forgot);
     }
     if !gate.no_evidence.is_empty() {
         line += &format!(", {}", gate.no_evidence);
@@ -434,6 +440,7 @@ fn gate_object(gate: &GateStatus) -> Value {
         "frozen_actor": gate.frozen_actor,
         "frozen_note": gate.frozen_note,
         "next_contender": gate.next_contender,
+        "forgot": gate.forgot,
         "examples": gate.examples,
         "no_evidence": gate.no_evidence,
         "open_incidents": gate.open_incidents,
@@ -492,11 +499,19 @@ mod tests {
             );
         };
         let waits = GateStatus {
-            next_contender: 2500,
+            next_contender: 250,
             examples: 40,
             ..GateStatus::default()
         };
-        check(waits, ", next contender at example 2500 (40 so far)");
+        check(waits.clone(), ", next contender at example 250 (40 so far)");
+        let untrained = GateStatus {
+            champion_position: 1,
+            ..waits
+        };
+        check(
+            untrained,
+            ", which has learned nothing and serves, next contender at example 250 (40 so far)",
+        );
         let tested = |labels, difference| GateStatus {
             contender: 3,
             promotion: Some(Evidence {

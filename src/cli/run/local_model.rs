@@ -11,8 +11,8 @@ use anyhow::{Context, bail, ensure};
 use perennial::engine::{self, Described};
 use perennial::event::Order;
 use perennial::event::{
-    Batch, Decision, Description, Entry, Event, Feedback, Outputs, Prediction, PredictionId,
-    Signal, Subject, Time,
+    Batch, Decision, Description, Entry, Event, Feedback, Judgement, Outputs, Prediction,
+    PredictionId, Signal, Subject, Time, Verdict,
 };
 use perennial::learn::{Counterfactual, CounterfactualLookup, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
@@ -31,6 +31,8 @@ pub(crate) struct LocalModel {
     snapshot: Option<Model>,
     position: u64,
     open_predictions: OpenPredictions,
+    /// Examples before the first promotion, examples before the newest, and how many there were.
+    pub promotions: Option<[u64; 3]>,
 }
 
 /// The predictions whose targets are not yet known, by position, and the encoders of their texts.
@@ -103,6 +105,7 @@ impl LocalModel {
             learner,
             described: described.clone(),
             snapshot: None,
+            promotions: None,
             open_predictions: OpenPredictions {
                 predictions: BTreeMap::new(),
                 described,
@@ -215,12 +218,15 @@ impl LocalModel {
             time: Time(0),
             event,
         };
-        if self
-            .learner
-            .apply(&entry, &mut self.open_predictions)?
-            .changed
-        {
+        let step = self.learner.apply(&entry, &mut self.open_predictions)?;
+        if step.changed {
             self.snapshot = None;
+        }
+        let is_promotion = |one: &Verdict| one.judgement == Judgement::Promoted;
+        if step.verdicts.iter().any(is_promotion) {
+            let n_examples = self.learner.n_scored();
+            let [first, _, n] = self.promotions.unwrap_or([n_examples, 0, 0]);
+            self.promotions = Some([first, n_examples, n + 1]);
         }
         Ok(())
     }

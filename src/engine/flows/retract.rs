@@ -23,7 +23,7 @@ use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::event::{Command, Disposal, Order, Reason, Retraction, Selector};
-use crate::learn::{ChampionChange, Tainted};
+use crate::learn::{ChampionChange, MovedAlias, Tainted};
 use crate::model::PublishPolicy;
 
 /// Entries that a rebuild applies between two looks at how far the journal is.
@@ -58,6 +58,8 @@ pub struct Plan {
     /// What it does to the champion and the incidents; the new champion has no version in a plan. A plan
     /// tells where the policy is gated or manual.
     pub champion: Option<ChampionChange>,
+    /// Aliases of versions that are tainted; in a plan they name no version yet.
+    pub aliases: Vec<MovedAlias>,
 }
 
 /// The certificate of a retraction: enough to check it by applying the journal again. Where only
@@ -197,6 +199,7 @@ impl ModelRuntime {
         plan.last_position = done.excluded.last().copied().unwrap_or(0);
         plan.entries = position - 1 - plan.base;
         plan.champion = done.champion;
+        plan.aliases = done.aliases;
         plan.tainted = self.tainted_by(done.version);
         let manifest = self.versions.find(done.version)?;
         let manifest = manifest.ok_or_else(|| self.unavailable("its version is gone"))?;
@@ -309,19 +312,29 @@ impl ModelRuntime {
         let known = Known::new(selection.facts.clone());
         let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
         let rebuild = rebuild.map_err(|error| self.refused(error))?;
-        let (known, unrecorded) = {
+        let (known, unrecorded, aliases) = {
             let follower = self.lock_follower()?;
             let learner = &follower.learner;
             (
                 learner.tainted().clone(),
                 learner.unrecorded_versions().to_vec(),
+                learner.aliases().clone(),
             )
         };
         let mut lineage = selection.lineage.clone();
         unrecorded.iter().for_each(|version| lineage.add(version));
         let mut tainted = lineage.since(first_position);
         tainted.retain(|version| known.refusal(*version).is_none());
+        let aliases = aliases
+            .iter()
+            .filter(|(_, version)| tainted.contains(version));
+        let aliases = aliases.map(|(alias, version)| MovedAlias {
+            alias: alias.clone(),
+            before: *version,
+            after: 0,
+        });
         let plan = Plan {
+            aliases: aliases.collect(),
             excluded: positions.len() as u64,
             first_position,
             last_position,

@@ -186,6 +186,7 @@ impl ModelRuntime {
                     version: version.version,
                     excluded: step.excluded,
                     champion: step.champion,
+                    aliases: step.moved_aliases,
                 })
             }
             (None, None) => Ok(Done::default()),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::engine::error::Error;
-use crate::learn::ChampionChange;
+use crate::learn::{ChampionChange, MovedAlias};
 
 /// Outcomes that are kept.
 const OUTCOMES_MAX: usize = 1024;
@@ -23,6 +23,8 @@ pub(crate) struct Done {
     pub excluded: Vec<u64>,
     /// What it did to the champion, where it brought another history.
     pub champion: Option<ChampionChange>,
+    /// The aliases that it moved.
+    pub aliases: Vec<MovedAlias>,
 }
 
 /// The outcomes of the orders of one model.

@@ -222,6 +222,7 @@ fn gate_status(learner: &Learner) -> Option<GateStatus> {
         next_contender: learner.next_contender(),
         n_labels: learner.n_scored(),
         no_evidence: learner.lacks_evidence(),
+        forgot: learner.veto_of_newest().cloned(),
         incidents: learner.incidents().to_vec(),
     })
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::engine::compute::histogram::Counts;
 use crate::engine::host::bounds::Bound;
 use crate::event::Alarm;
-use crate::learn::{Confused, Evidence, Figure, Incident, IncidentState, Retraining};
+use crate::learn::{Confused, Evidence, Figure, Incident, IncidentState, Retraining, Veto};
 
 /// The readiness of a model to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +125,8 @@ pub struct GateStatus {
     pub next_contender: Option<u64>,
     /// Examples that have come to the gate, by which that counts.
     pub n_labels: u64,
+    /// The newest contender against the champion that had forgotten what the champion knows.
+    pub forgot: Option<Veto>,
     /// Why there is no evidence, where there can be none.
     pub no_evidence: Option<&'static str>,
     /// The oldest first.

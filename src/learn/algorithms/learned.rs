@@ -237,6 +237,11 @@ impl Learned {
         self.retention.as_ref()?.scores().first().copied()
     }
 
+    /// The numbers of the examples that are anchors of the retention set, the newest anchor last.
+    pub(crate) fn anchored(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.retention.iter().flat_map(Retention::examples)
+    }
+
     /// The same of each member of a portfolio.
     pub fn member_retention(&self) -> &[f64] {
         let scores = self.retention.as_ref().map_or(&[][..], Retention::scores);

@@ -97,13 +97,19 @@ impl Retention {
         })
     }
 
-    /// Every anchor by these scales, with its class.
-    pub(crate) fn anchors(&self, scales: &Scales) -> impl Iterator<Item = (Encoded, u32)> {
+    /// Every anchor by these scales, with its class and the number of its example.
+    pub(crate) fn anchors(&self, scales: &Scales) -> impl Iterator<Item = (Encoded, u32, u64)> {
         let rows = self.anchors.rows().iter();
-        rows.map(|anchor| {
+        let known = rows.filter_map(|anchor| Some((anchor, anchor.example?)));
+        known.map(|(anchor, number)| {
             let row = anchor.row.encoded(scales).into_owned();
-            (row, anchor.target.stratum())
+            (row, anchor.target.stratum(), number)
         })
+    }
+
+    /// The numbers of the examples that are anchors, the newest anchor last.
+    pub(crate) fn examples(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.anchors.rows().iter().filter_map(|one| one.example)
     }
 
     /// Follows the answers to an anchor: whether that of the model was right, and of each member.

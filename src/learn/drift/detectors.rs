@@ -88,7 +88,7 @@ pub enum Judged {
 
 impl Judged {
     /// The error that is watched for its rise.
-    fn error(self) -> f64 {
+    pub(in crate::learn) fn error(self) -> f64 {
         match self {
             Judged::Label { is_right, .. } => f64::from(u8::from(!is_right)),
             Judged::Value(error) => error.min(HUGE),
@@ -250,7 +250,7 @@ impl Detectors {
 
     /// Takes the judgement of a served answer to a row of this slice.
     pub fn observe_slice(&mut self, name: &str, judged: Judged, position: u64) -> Vec<Alarm> {
-        let threshold = self.n_slice_keys as f64 / (SLICES * self.rate);
+        let threshold = self.needed(Watched::Slice);
         if !self.slices.contains_key(name) {
             let test = ChangeTest::new(Values::Rises, hash(name.as_bytes()));
             self.slices.insert(name.to_owned(), test);
@@ -272,6 +272,15 @@ impl Detectors {
             .for_each(ChangeTest::begin_again);
         self.error_window = Adwin::default();
         self.error_scale = ErrorScale::default();
+    }
+
+    /// The evidence from which on a test of errors alarms.
+    pub(in crate::learn) fn needed(&self, watched: Watched) -> f64 {
+        match watched {
+            Watched::Slice => self.n_slice_keys as f64 / (SLICES * self.rate),
+            Watched::ErrorWindow => self.threshold(ERROR_WINDOW),
+            _ => self.threshold(ERROR),
+        }
     }
 
     /// The evidence from which on a test of this share alarms.

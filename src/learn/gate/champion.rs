@@ -9,18 +9,18 @@
 //! it together promote wrongly with a probability of at most `alpha`; so it is with rewinds, of which the
 //! first may spend half of that.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::anchor_slices::AnchorSlices;
+use super::blame::{Blame, RecentErrors};
+use super::constancy::Constancy;
 use super::e_process::EProcess;
-use super::evidence::{ChampionScore, Evidence};
+use super::evidence::{ChampionScore, Evidence, Veto};
 use super::frozen::FrozenState;
-use super::incident::{
-    Incident, IncidentKind, IncidentState, Incidents, SUSPECTS_MAX, Suspect, clipped,
-};
-use super::losses::{LossScale, Truth};
-use crate::event::Judgement;
-use crate::learn::algorithms::learned::answers::Answer;
+use super::incident::{Incident, IncidentKind, IncidentState, Incidents, clipped};
+use super::losses::{Answers, LossScale, Truth};
+use crate::event::{Alarm, Judgement, Watched};
+use crate::learn::monitors::OF_SOURCE;
 use crate::learn::records::saved::{put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Publish, PublishPolicy, Spec};
@@ -33,22 +33,17 @@ const SPACING_PART: u64 = 8;
 const LABELS_MIN: u64 = 300;
 /// Scored labels after which a contender that is not promoted makes room for a newer one.
 const LABELS_MAX: u64 = 5_000;
-/// At this wealth against the candidate every example is scored.
+/// So many contenders could have been taken since one without any evidence for it, which makes room.
+const SPACINGS_MAX: u64 = 2;
+/// Where the champion serves, the first examples are all scored: they teach the most.
+const FIRST_EXAMPLES: u64 = 2_000;
+/// At this wealth against the candidate every example is scored, and at this wealth for a contender whose
+/// promotion changes what serves.
 const SUSPICIOUS: f64 = 3.0;
-/// Sources whose labels are told apart; further ones count together.
-const SOURCES_MAX: usize = 64;
-const OTHERS: &str = "(further sources)";
-
-/// What labels of sources said against one side: how many were scored, and the sum of its losses.
-type Blame = BTreeMap<String, (u64, f64)>;
-
-/// The answers of all sides to a row; none that is not finite.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Answers {
-    pub candidate: Option<Answer>,
-    pub champion: Option<Answer>,
-    pub contender: Option<Answer>,
-}
+/// So many examples are all scored once served answers err more, or the candidate looks broken.
+const WATCHED_EXAMPLES: u64 = 2_000;
+/// Weights of the candidate that are so many times as large as the champion's have exploded.
+const EXPLODED: f64 = 1e4;
 
 /// Champion, contender and evidence.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +72,14 @@ pub(crate) struct Gate {
     /// contender.
     blame: Blame,
     contender_blame: Blame,
+    /// The errors of what was served.
+    errors: RecentErrors,
+    constancy: Constancy,
+    /// Up to this example every one is scored.
+    watched_until: u64,
+    /// The newest contender against this champion that had forgotten something.
+    veto: Option<Veto>,
+    pub(crate) anchor_slices: AnchorSlices,
     pub(crate) incidents: Incidents,
 }
 
@@ -96,8 +99,13 @@ impl Gate {
             rewound_at: None,
             is_frozen: false,
             frozen_by: Default::default(),
-            blame: Blame::new(),
-            contender_blame: Blame::new(),
+            blame: Blame::default(),
+            contender_blame: Blame::default(),
+            errors: RecentErrors::default(),
+            constancy: Constancy::default(),
+            watched_until: 0,
+            veto: None,
+            anchor_slices: AnchorSlices::default(),
             incidents: Incidents::default(),
         }
     }
@@ -161,7 +169,27 @@ impl Gate {
     pub(crate) fn count(&mut self, spec: &Spec) -> bool {
         self.n_labels += 1;
         let every = spec.publish.score_every;
-        hash(spec.seed, self.n_labels).is_multiple_of(every) || self.is_suspicious()
+        self.scores_all(&spec.publish) || hash(spec.seed, self.n_labels).is_multiple_of(every)
+    }
+
+    /// True while every example is scored: while the evidence points against the candidate, after an incident,
+    /// and, where the champion serves, at first, while a contender is new and while the evidence points to
+    /// its promotion.
+    fn scores_all(&self, publish: &Publish) -> bool {
+        if self.n_labels <= self.watched_until || self.is_suspicious() {
+            return true;
+        }
+        if publish.policy == PublishPolicy::Live {
+            return false;
+        }
+        let promotion = self.promotion(publish);
+        let is_new = self.n_labels <= FIRST_EXAMPLES;
+        is_new
+            || promotion.is_some_and(|evidence| {
+                let is_promising =
+                    evidence.wealth > SUSPICIOUS && evidence.wealth < evidence.needed;
+                evidence.labels < LABELS_MIN || is_promising
+            })
     }
 
     /// Takes the label of a row, of a source, as evidence; gives the losses of candidate and champion.
@@ -187,10 +215,11 @@ impl Gate {
             let in_favour = of_champion - of_contender + margin;
             self.promotion.observe(in_favour / (1.0 + margin));
         }
-        add_blame(&mut self.blame, source, of_champion);
+        self.blame.add(source, of_champion);
         if self.contender.is_some() {
-            add_blame(&mut self.contender_blame, source, of_contender);
+            self.contender_blame.add(source, of_contender);
         }
+        self.constancy.observe(answers);
         Some([of_candidate, of_champion])
     }
 
@@ -201,7 +230,7 @@ impl Gate {
 
     /// The champion, and its mean loss since its state was taken.
     pub(crate) fn champion_score(&self) -> ChampionScore {
-        let (labels, loss) = sum(&self.blame);
+        let (labels, loss) = self.blame.sum();
         ChampionScore {
             version: self.champion.version,
             position: self.champion.position,
@@ -230,8 +259,10 @@ impl Gate {
                 }
             };
         }
-        let is_worse = promotion.labels >= LABELS_MIN && promotion.difference >= publish.margin;
-        (is_worse || promotion.labels >= LABELS_MAX).then_some(Judgement::Rejected)
+        let is_old = self.n_labels >= self.taken_at + SPACINGS_MAX * self.spacing(publish);
+        let is_worse = promotion.difference >= publish.margin || (is_old && promotion.wealth < 1.0);
+        let gives_up = promotion.labels >= LABELS_MIN && is_worse;
+        (gives_up || promotion.labels >= LABELS_MAX).then_some(Judgement::Rejected)
     }
 
     /// True if the next contender is due.
@@ -266,8 +297,14 @@ impl Gate {
         self.contender_blame.clear();
     }
 
-    /// Gives up the contender.
-    pub(crate) fn reject(&mut self) {
+    /// The newest contender against this champion that had forgotten something.
+    pub(crate) fn veto(&self) -> Option<&Veto> {
+        self.veto.as_ref()
+    }
+
+    /// Gives up the contender, which has forgotten something if this says so.
+    pub(crate) fn reject(&mut self, veto: Option<Veto>) {
+        self.veto = veto.or(self.veto.take());
         self.contender = None;
         self.contender_blame.clear();
     }
@@ -290,6 +327,7 @@ impl Gate {
         self.champion = champion;
         (self.n_contenders, self.n_declines) = (0, 0);
         self.blame.clear();
+        self.veto = None;
         self.begin_again();
     }
 
@@ -299,6 +337,7 @@ impl Gate {
         self.promotion = EProcess::default();
         self.decline = EProcess::default();
         self.contender_blame.clear();
+        self.constancy = Constancy::default();
         self.taken_at = self.n_labels;
     }
 
@@ -313,7 +352,7 @@ impl Gate {
             (true, false) => IncidentKind::Rewound,
             (true, true) => IncidentKind::Frozen,
         };
-        if is_live || !self.incidents.has_open(kind) {
+        if is_live || !self.incidents.has_open(kind, "") {
             let incident = self.incident(position, kind, publish);
             self.incidents.raise(incident);
         }
@@ -332,10 +371,11 @@ impl Gate {
         Incident {
             position,
             kind,
+            about: String::new(),
             version: self.champion.version,
             since: self.champion.position,
             evidence: self.decline(publish),
-            suspects: self.suspects(),
+            suspects: self.blame.suspects(),
             state: IncidentState::Open,
             actor: String::new(),
             note: String::new(),
@@ -352,24 +392,63 @@ impl Gate {
         self.incidents.raise(incident);
     }
 
-    /// The sources whose labels contradict the champion more than all labels do on average: the one with
-    /// the largest sum of what is more comes first.
-    fn suspects(&self) -> Vec<Suspect> {
-        let (n_labels, total) = sum(&self.blame);
-        let mean = total / n_labels.max(1) as f64;
-        let blamed = self.blame.iter().filter(|(_, (_, loss))| *loss > 0.0);
-        let mut suspects: Vec<Suspect> = blamed
-            .map(|(source, (labels, loss))| Suspect {
-                source: source.clone(),
-                share: loss / total,
-                labels: *labels,
-                loss: loss / *labels as f64,
-            })
-            .collect();
-        let excess = |one: &Suspect| (one.loss - mean) * one.labels as f64;
-        suspects.sort_by(|one, other| excess(other).total_cmp(&excess(one)));
-        suspects.truncate(SUSPECTS_MAX);
-        suspects
+    /// A served answer had this error by a label of a source.
+    pub(crate) fn note_error(&mut self, source: &str, error: f64) {
+        self.errors.add(source, error);
+    }
+
+    /// The errors of what is served, or of a slice of it, rise: raises an incident unless one is open, and
+    /// scores the examples that follow.
+    pub(crate) fn note_alarm(&mut self, alarm: &Alarm, needed: f64, publish: &Publish) {
+        let kind = match alarm.watched {
+            Watched::Error | Watched::ErrorWindow => IncidentKind::Errors,
+            Watched::Slice => IncidentKind::Slice,
+            _ => return,
+        };
+        self.watched_until = self.watched_until.max(self.n_labels + WATCHED_EXAMPLES);
+        if self.incidents.has_open(kind, &alarm.input) {
+            return;
+        }
+        let (labels, difference) = self.errors.rise();
+        let incident = Incident {
+            about: alarm.input.clone(),
+            evidence: Evidence {
+                labels,
+                wealth: alarm.evidence,
+                needed,
+                difference,
+            },
+            suspects: self.errors.suspects(alarm.input.strip_prefix(OF_SOURCE)),
+            ..self.incident(alarm.position, kind, publish)
+        };
+        self.incidents.raise(incident);
+    }
+
+    /// Raises an incident where the candidate answers every row alike, or its weights, which have this norm
+    /// beside the champion's, have exploded; none of both decides alone, so the test begins anew.
+    pub(crate) fn note_health(
+        &mut self,
+        position: u64,
+        norms: Option<[f64; 2]>,
+        publish: &Publish,
+    ) {
+        let has_exploded = norms.is_some_and(|[of_candidate, of_champion]| {
+            of_champion > 0.0 && of_candidate > EXPLODED * of_champion
+        });
+        let signs = [
+            (IncidentKind::Constant, self.constancy.is_shown()),
+            (IncidentKind::Exploding, has_exploded),
+        ];
+        for (kind, is_shown) in signs {
+            if is_shown && !self.incidents.has_open(kind, "") {
+                let incident = self.incident(position, kind, publish);
+                self.incidents.raise(incident);
+                self.watched_until = self.watched_until.max(self.n_labels + WATCHED_EXAMPLES);
+                // A new test, so that what came before it is no help to the candidate.
+                self.n_declines += 1;
+                self.decline = EProcess::default();
+            }
+        }
     }
 
     /// Gives champion and contender the numbers of versions: those of the recorded history are not theirs,
@@ -409,13 +488,20 @@ impl Gate {
             self.taken_at,
             self.rewound_at.map_or(0, |at| at + 1),
             u64::from(self.is_frozen),
+            self.watched_until,
         ];
         all.put_u64("numbers", &[numbers.len()], numbers);
         let mut frozen_by = Tensors::default();
         put_texts(&mut frozen_by, self.frozen_by.iter().map(String::as_str));
         all.nest("frozen_by", frozen_by);
-        save_blame(&self.blame, "blame", &mut all);
-        save_blame(&self.contender_blame, "contender_blame", &mut all);
+        self.blame.save("blame", &mut all);
+        self.contender_blame.save("contender_blame", &mut all);
+        self.errors.save("errors", &mut all);
+        self.constancy.save(&mut all);
+        if let Some(veto) = &self.veto {
+            save_veto(veto, &mut all);
+        }
+        self.anchor_slices.save(&mut all);
         self.incidents.save(&mut all);
         tensors.nest("gate", all);
     }
@@ -426,7 +512,10 @@ impl Gate {
         let Some(champion) = FrozenState::load("champion", spec, &mut all)? else {
             return Ok(None);
         };
-        let numbers = all.take_u64("numbers", &[Some(6)])?;
+        let numbers = all.take_u64("numbers", &[None])?;
+        let (numbers, later) = numbers
+            .split_at_checked(6)
+            .ok_or_else(|| Error::value("numbers", "fewer than a gate has"))?;
         let frozen_by = take_texts(&mut all.unnest("frozen_by"))?;
         let two = |_| Error::value("frozen_by", "not a person and a reason");
         Ok(Some(Gate {
@@ -442,47 +531,41 @@ impl Gate {
             rewound_at: numbers[4].checked_sub(1),
             is_frozen: numbers[5] == 1,
             frozen_by: frozen_by.try_into().map_err(two)?,
-            blame: load_blame("blame", &mut all)?,
-            contender_blame: load_blame("contender_blame", &mut all)?,
+            blame: Blame::load("blame", &mut all)?,
+            contender_blame: Blame::load("contender_blame", &mut all)?,
+            errors: RecentErrors::load("errors", &mut all)?,
+            constancy: Constancy::load(&mut all)?,
+            watched_until: later.first().copied().unwrap_or(0),
+            veto: load_veto(&mut all)?,
+            anchor_slices: AnchorSlices::load(&mut all)?,
             incidents: Incidents::load(&mut all)?,
         }))
     }
 }
 
-/// Adds the loss of a side on a label of a source.
-fn add_blame(blame: &mut Blame, source: &str, loss: f64) {
-    let known = blame.contains_key(source) || blame.len() < SOURCES_MAX;
-    let source = if known { source } else { OTHERS };
-    let (labels, sum) = blame.entry(source.to_owned()).or_default();
-    *labels += 1;
-    *sum += loss.max(0.0);
-}
-
-/// The labels of all sources, and the sum of the losses.
-fn sum(blame: &Blame) -> (u64, f64) {
-    let all = blame.values();
-    all.fold((0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-}
-
-fn save_blame(blame: &Blame, name: &str, tensors: &mut Tensors) {
+fn save_veto(veto: &Veto, tensors: &mut Tensors) {
+    let numbers = vec![veto.version, veto.anchors, veto.right[0], veto.right[1]];
     let mut saved = Tensors::default();
-    put_texts(&mut saved, blame.keys().map(String::as_str));
-    let (labels, losses) = blame.values().copied().unzip();
-    saved.put_u64("labels", &[blame.len()], labels);
-    saved.put_f64("losses", &[blame.len()], losses);
-    tensors.nest(name, saved);
+    saved.put_u64("numbers", &[4], numbers);
+    put_texts(&mut saved, [&veto.class[..], &veto.slice].into_iter());
+    tensors.nest("veto", saved);
 }
 
-fn load_blame(name: &str, tensors: &mut Tensors) -> Result<Blame, Error> {
-    let mut saved = tensors.unnest(name);
-    let sources = take_texts(&mut saved)?;
-    let labels = saved.take_u64("labels", &[Some(sources.len())])?;
-    let losses = saved.take_f64("losses", &[Some(sources.len())])?;
-    if labels.contains(&0) || losses.iter().any(|loss| !loss.is_finite()) {
-        return Err(Error::value(name, "losses of no label, or not finite"));
+fn load_veto(tensors: &mut Tensors) -> Result<Option<Veto>, Error> {
+    let mut saved = tensors.unnest("veto");
+    if saved.0.is_empty() {
+        return Ok(None);
     }
-    let losses = labels.into_iter().zip(losses);
-    Ok(sources.into_iter().zip(losses).collect())
+    let numbers = saved.take_u64("numbers", &[Some(4)])?;
+    let two = |_| Error::value("veto", "not a class and a slice");
+    let [class, slice] = take_texts(&mut saved)?.try_into().map_err(two)?;
+    Ok(Some(Veto {
+        version: numbers[0],
+        class,
+        slice,
+        anchors: numbers[1],
+        right: [numbers[2], numbers[3]],
+    }))
 }
 
 /// A hash of a number, by SplitMix64 (Steele, Lea and Flood 2014).

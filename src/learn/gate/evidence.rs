@@ -2,6 +2,8 @@
 //!
 //! Invariant: plain values of one moment.
 
+use std::fmt;
+
 /// A champion, and how well it answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChampionScore {
@@ -13,6 +15,51 @@ pub struct ChampionScore {
     pub labels: u64,
     /// The mean of its bounded losses on them; none before the first.
     pub loss: Option<f64>,
+}
+
+/// A contender that was not promoted, since it forgot what the champion knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Veto {
+    /// The version of the contender.
+    pub version: u64,
+    /// The class of the anchors; empty of all of them, and of a slice.
+    pub class: String,
+    /// The slice of the anchors, as in `country=BR`.
+    pub slice: String,
+    /// Anchors that both were asked.
+    pub anchors: u64,
+    /// How many the champion answers right, and the contender.
+    pub right: [u64; 2],
+}
+
+impl Veto {
+    /// By so much the contender answers a smaller share right.
+    pub fn lost(&self) -> f64 {
+        let [champion, contender] = self.right.map(|right| right as f64);
+        (champion - contender) / self.anchors.max(1) as f64
+    }
+}
+
+impl fmt::Display for Veto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Veto {
+            version,
+            class,
+            slice,
+            anchors,
+            right: [champion, contender],
+        } = self;
+        write!(
+            f,
+            "version {version} answers {contender} of {anchors} anchors"
+        )?;
+        if !class.is_empty() {
+            write!(f, " of {class:?}")?;
+        } else if !slice.is_empty() {
+            write!(f, " of the slice {slice:?}")?;
+        }
+        write!(f, " right, the champion {champion}")
+    }
 }
 
 /// What an order that brings another history does to the champion and to the incidents.

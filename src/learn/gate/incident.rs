@@ -24,14 +24,26 @@ pub enum IncidentKind {
     Frozen,
     /// A person's approval was of weights that a retraction or an adoption has changed since.
     Void,
+    /// Served answers err more than before.
+    Errors,
+    /// Those to the rows of a slice do.
+    Slice,
+    /// The candidate gives every row the same answer, and the champion does not.
+    Constant,
+    /// The candidate's weights are many times as large as the champion's.
+    Exploding,
 }
 
 impl IncidentKind {
-    const ALL: [IncidentKind; 4] = [
+    const ALL: [IncidentKind; 8] = [
         IncidentKind::Rewound,
         IncidentKind::Worse,
         IncidentKind::Frozen,
         IncidentKind::Void,
+        IncidentKind::Errors,
+        IncidentKind::Slice,
+        IncidentKind::Constant,
+        IncidentKind::Exploding,
     ];
 
     /// The word for it, on the wire and on screens.
@@ -41,6 +53,10 @@ impl IncidentKind {
             IncidentKind::Worse => "worse",
             IncidentKind::Frozen => "frozen",
             IncidentKind::Void => "void",
+            IncidentKind::Errors => "errors",
+            IncidentKind::Slice => "slice",
+            IncidentKind::Constant => "constant",
+            IncidentKind::Exploding => "exploding",
         }
     }
 }
@@ -73,16 +89,17 @@ impl IncidentState {
     }
 }
 
-/// A source whose labels contradicted the champion since its state was taken.
+/// A source whose labels contradicted the champion since its state was taken, or of errors of late what was
+/// served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suspect {
     /// The source.
     pub source: String,
-    /// The share of its labels in the champion's loss.
+    /// The share of its labels in the loss.
     pub share: f64,
     /// Its labels that were scored.
     pub labels: u64,
-    /// The champion's mean loss on them.
+    /// The mean loss on them.
     pub loss: f64,
 }
 
@@ -93,13 +110,16 @@ pub struct Incident {
     pub position: u64,
     /// What it is about.
     pub kind: IncidentKind,
+    /// The slice, as in `country=BR`; empty of other kinds.
+    pub about: String,
     /// The version of the champion; 0 of a champion without one.
     pub version: u64,
     /// The position of the champion's state: what was learned from there on is suspected.
     pub since: u64,
-    /// The evidence that the candidate is worse.
+    /// The evidence that the candidate is worse; of errors that they rose, with the difference between the
+    /// newest and all.
     pub evidence: Evidence,
-    /// The sources whose labels contradicted the champion most.
+    /// The sources whose labels contradicted the champion most, or of errors of late what was served.
     pub suspects: Vec<Suspect>,
     /// How far people are with it.
     pub state: IncidentState,
@@ -119,10 +139,13 @@ impl Incidents {
         &self.0
     }
 
-    /// True if one of this kind is not closed.
-    pub(super) fn has_open(&self, kind: IncidentKind) -> bool {
-        let is_open = |one: &Incident| one.kind == kind && one.state != IncidentState::Closed;
-        self.0.iter().any(is_open)
+    /// True if one of this kind, about this slice, is not closed.
+    pub(super) fn has_open(&self, kind: IncidentKind, about: &str) -> bool {
+        let mut of_it = self
+            .0
+            .iter()
+            .filter(|one| one.kind == kind && one.about == about);
+        of_it.any(|one| one.state != IncidentState::Closed)
     }
 
     /// Names the champion whose state is of a position by this version. Those of a derived history that have
@@ -148,7 +171,8 @@ impl Incidents {
             };
             let same = |(_, other): &(usize, &&Incident)| {
                 let is_free = other.position == one.position || !taken.contains(&other.position);
-                other.kind == one.kind && is_free && distance(other) <= within(other)
+                let is_alike = other.kind == one.kind && other.about == one.about;
+                is_alike && is_free && distance(other) <= within(other)
             };
             let nearest = known.iter().enumerate().filter(same);
             let nearest = nearest.min_by_key(|(_, other)| distance(other));
@@ -220,6 +244,10 @@ impl Incidents {
                 &mut saved,
                 [&one.actor[..], &one.note].into_iter().chain(sources),
             );
+            if !one.about.is_empty() {
+                let about = one.about.clone().into_bytes();
+                saved.put_u8("about", &[about.len()], about);
+            }
             tensors.nest(&format!("incidents.{place:04}"), saved);
         }
     }
@@ -243,6 +271,11 @@ fn load(saved: &mut Tensors) -> Result<Incident, Error> {
     let values = saved.take_f64("values", &[None])?;
     let mut texts = take_texts(saved)?.into_iter();
     let wrong = || Error::value("incidents", "no incident");
+    let about = if saved.0.contains_key("about") {
+        saved.take_u8("about", &[None])?
+    } else {
+        Vec::new()
+    };
     let [wealth, needed, difference, losses @ ..] = &values[..] else {
         return Err(wrong());
     };
@@ -268,6 +301,7 @@ fn load(saved: &mut Tensors) -> Result<Incident, Error> {
     Ok(Incident {
         position: numbers[0],
         kind: *kind.ok_or_else(wrong)?,
+        about: String::from_utf8(about).map_err(|_| wrong())?,
         version: numbers[2],
         since: numbers[3],
         evidence: Evidence {
@@ -305,6 +339,7 @@ mod tests {
         Incident {
             position,
             kind: IncidentKind::Rewound,
+            about: String::new(),
             version: 3,
             since: 2,
             evidence: Evidence {
@@ -324,14 +359,21 @@ mod tests {
     fn incidents_are_moved_on_by_people_and_saved() {
         let mut incidents = Incidents::default();
         incidents.raise(incident(7));
+        incidents.raise(Incident {
+            kind: IncidentKind::Slice,
+            about: "country=BR".to_owned(),
+            ..incident(8)
+        });
+        assert!(incidents.has_open(IncidentKind::Slice, "country=BR"));
+        assert!(!incidents.has_open(IncidentKind::Slice, "country=AR"));
         let by = ("ann", "a bad batch of labels");
         let mut to = |state| incidents.move_on(7, state, by);
         assert_eq!(to(IncidentState::Acknowledged), None);
         assert_eq!(to(IncidentState::Closed), None);
         let refused = to(IncidentState::Acknowledged);
         assert_eq!(refused.as_deref(), Some("incident 7 is closed"));
-        let unknown = incidents.move_on(8, IncidentState::Closed, by);
-        assert_eq!(unknown.as_deref(), Some("there is no incident 8"));
+        let unknown = incidents.move_on(9, IncidentState::Closed, by);
+        assert_eq!(unknown.as_deref(), Some("there is no incident 9"));
         let mut tensors = Tensors::default();
         incidents.save(&mut tensors);
         assert_eq!(Incidents::load(&mut tensors), Ok(incidents));

@@ -27,6 +27,14 @@ pub(crate) struct Truth {
     pub propensity: Option<f64>,
 }
 
+/// The answers of all sides to a row; none that is not finite.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Answers {
+    pub candidate: Option<Answer>,
+    pub champion: Option<Answer>,
+    pub contender: Option<Answer>,
+}
+
 /// The scales of losses, as earlier labels show them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LossScale {

@@ -21,7 +21,10 @@
 //! and more that each have a mean of their own, or a season is longer than a test: its first half looks like
 //! a change until the second half comes.
 
+pub(crate) mod anchor_slices;
+mod blame;
 pub(crate) mod champion;
+mod constancy;
 mod dependence;
 pub(crate) mod e_process;
 mod evidence;
@@ -32,7 +35,7 @@ mod paired;
 mod trial;
 
 pub use e_process::EProcess;
-pub use evidence::{ChampionChange, ChampionScore, Evidence};
+pub use evidence::{ChampionChange, ChampionScore, Evidence, Veto};
 pub use incident::{Incident, IncidentKind, IncidentState, Suspect};
 pub(crate) use paired::PairedTrial;
 pub use paired::{Finding, PairedEvidence};

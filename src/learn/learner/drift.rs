@@ -46,6 +46,20 @@ impl Learner {
         self.watch(|detectors, _, position| detectors.observe_slice(name, judged, position));
     }
 
+    /// The error of a served answer by the label of a source, beside those of all others.
+    pub(super) fn note_error(
+        &mut self,
+        prediction: &Prediction,
+        row: usize,
+        score: f64,
+        source: &str,
+    ) {
+        let error = Learner::judged(prediction, row, score).error();
+        if let Some(gate) = self.accounts.gate.as_mut().filter(|_| error.is_finite()) {
+            gate.note_error(source, error);
+        }
+    }
+
     /// The judgement as the tests take it.
     pub(super) fn judged(prediction: &Prediction, row: usize, score: f64) -> Judged {
         let n_rows = prediction.batch.n_rows;
@@ -77,6 +91,11 @@ impl Learner {
         let new = || Detectors::new(spec, settings.false_alarms);
         let detectors = self.accounts.detectors.get_or_insert_with(new);
         let alarms = observe(detectors, spec, position);
+        let with_needed = alarms
+            .iter()
+            .map(|alarm| (alarm.clone(), detectors.needed(alarm.watched)));
+        let with_needed: Vec<_> = with_needed.collect();
+        self.note_alarms(&with_needed);
         if self.history == History::Recorded {
             self.stream.alarms.extend(alarms);
         }

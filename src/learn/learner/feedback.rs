@@ -226,9 +226,11 @@ impl Learner {
             weight: example.weight,
             asked: example.asked,
         };
+        let newest_anchor = self.learned.anchored().next_back();
         let outcome = self
             .learned
             .observe((batch, row), new, encoders, &mut scores);
+        self.note_anchor(&example, newest_anchor);
         let names = || {
             self.learned
                 .member_weights()

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::feedback::Example;
 use super::{Error, History, Learner, Step};
-use crate::event::{Judgement, Order, PredictionId, Reason, Refusal, Verdict, Version};
+use crate::event::{Alarm, Judgement, Order, PredictionId, Reason, Refusal, Verdict, Version};
 use crate::learn::algorithms::learned::answers::AskedRow;
-use crate::learn::gate::champion::{Answers, Gate};
+use crate::learn::gate::champion::Gate;
 use crate::learn::gate::frozen::FrozenState;
-use crate::learn::gate::losses::{Truth, gives_evidence};
+use crate::learn::gate::losses::{Answers, Truth, gives_evidence};
 use crate::learn::gate::{
-    ChampionChange, ChampionScore, Evidence, Incident, IncidentKind, IncidentState,
+    ChampionChange, ChampionScore, Evidence, Incident, IncidentKind, IncidentState, Veto,
 };
 use crate::learn::lookup::Lookup;
 use crate::learn::monitors::Monitors;
@@ -115,6 +115,11 @@ impl Learner {
     /// Examples that have come to the gate.
     pub fn n_scored(&self) -> u64 {
         self.accounts.gate.as_ref().map_or(0, Gate::n_labels)
+    }
+
+    /// The newest contender against the champion that was not promoted, since it had forgotten something.
+    pub fn veto_of_newest(&self) -> Option<&Veto> {
+        self.accounts.gate.as_ref()?.veto()
     }
 
     /// Why rewards are no evidence here, if they are none.
@@ -304,6 +309,13 @@ impl Learner {
         };
         let publish = self.spec.publish;
         let judgement = gate.judgement(&publish);
+        let (judgement, veto) = match judgement {
+            Some(Judgement::Promoted) => match self.veto() {
+                None => (judgement, None),
+                vetoed => (Some(Judgement::Rejected), vetoed),
+            },
+            _ => (judgement, None),
+        };
         if judgement.is_some_and(|one| one != Judgement::Rejected) {
             self.accounts
                 .monitors
@@ -321,14 +333,16 @@ impl Learner {
                         gate.promote();
                         step.changed |= publish.policy != PublishPolicy::Live;
                     }
-                    Judgement::Rejected => gate.reject(),
+                    Judgement::Rejected => gate.reject(veto),
                     _ => drop(gate.note_decline(position, &publish)),
                 }
             }
             None => {}
         }
         let gate = self.accounts.gate.as_ref();
-        if gate.is_some_and(|gate| gate.wants_contender(&publish)) {
+        let takes = gate.is_some_and(|gate| gate.wants_contender(&publish));
+        self.note_health(takes);
+        if takes {
             // An order may have made a version of the same state.
             if step.version.is_none() {
                 step.version = self.make(Reason::Contender);
@@ -336,6 +350,32 @@ impl Learner {
             let contender = self.frozen_state();
             let gate = self.accounts.gate.as_mut().expect("it wants one");
             gate.challenge(contender);
+        }
+    }
+
+    /// Looks whether the candidate is broken: at its weights where the next contender is taken.
+    fn note_health(&mut self, takes: bool) {
+        let Some(gate) = &self.accounts.gate else {
+            return;
+        };
+        let norms = || {
+            let of_candidate = self.learned.network_norm()?;
+            Some([of_candidate, gate.champion().learned.network_norm()?])
+        };
+        let norms = if takes { norms() } else { None };
+        let (position, publish) = (self.stream.position, self.spec.publish);
+        if let Some(gate) = &mut self.accounts.gate {
+            gate.note_health(position, norms, &publish);
+        }
+    }
+
+    /// The errors of what is served, or of a slice of it, rise by this evidence.
+    pub(super) fn note_alarms(&mut self, alarms: &[(Alarm, f64)]) {
+        let publish = self.spec.publish;
+        if let Some(gate) = &mut self.accounts.gate {
+            for (alarm, needed) in alarms {
+                gate.note_alarm(alarm, *needed, &publish);
+            }
         }
     }
 

@@ -3,8 +3,6 @@
 //! Invariant: a place means a label only within one history, up to the next order that brings
 //! other learning back. An answer is judged by its label, or not at all.
 
-use std::collections::BTreeMap;
-
 use super::{History, Learner};
 use crate::event::{Feedback, Outputs, Prediction, Signal};
 use crate::model::{Spec, Target, Task, answered_class};
@@ -13,14 +11,14 @@ use crate::model::{Spec, Target, Task, answered_class};
 const BY_LABEL: u32 = 2;
 
 impl Learner {
-    /// Judges row `row` of what was served; false where it cannot be judged, and of the first value:
+    /// Judges row `row` of what was served, by feedback or by silence; false where it cannot be judged, and of the first value:
     /// there is none before it to repeat either.
     pub(super) fn judge(
         &mut self,
         prediction: &Prediction,
         row: usize,
         target: Target,
-        tags: &BTreeMap<String, String>,
+        by: Option<&Feedback>,
     ) -> bool {
         if self.passes_first(target) && self.accounts.evaluation.is_before_first() {
             return false;
@@ -28,8 +26,11 @@ impl Learner {
         let score = self.score(prediction, row, target);
         if let Some(score) = score {
             self.accounts.evaluation.judge(score);
+            if let Some(feedback) = by {
+                self.note_error(prediction, row, score, &feedback.source);
+            }
             self.watch_judged(prediction, row, score);
-            self.monitor_judged((prediction, row), target, score, tags);
+            self.monitor_judged((prediction, row), target, score, by);
         }
         score.is_some()
     }

@@ -3,14 +3,12 @@
 //! Invariant: an answer is taken where its prediction stands in the journal, and its judgement where its
 //! feedback does. Nothing that is learned depends on them.
 
-use std::collections::BTreeMap;
-
 use super::super::join::Waiting;
 use super::Learner;
 use super::feedback::Example;
 use crate::event::{Event, Feedback, Outputs, Prediction, Signal, Time};
 use crate::learn::monitors::{
-    Asked, Confused, Figure, Monitors, ScoredAnswer, ScoredProbabilities, SliceName,
+    Asked, Confused, FeedbackKeys, Figure, Monitors, ScoredAnswer, ScoredProbabilities, SliceName,
 };
 use crate::model::{Spec, Target, answered_class};
 
@@ -96,13 +94,13 @@ impl Learner {
         });
     }
 
-    /// The judgement of an answer by a target, with the tags of its feedback.
+    /// The judgement of an answer by a target, and the feedback that gave it.
     pub(super) fn monitor_judged(
         &mut self,
         served: Served<'_>,
         target: Target,
         score: f64,
-        tags: &BTreeMap<String, String>,
+        by: Option<&Feedback>,
     ) {
         let slices = self.monitor(|monitors, spec, names| {
             let truth = match target {
@@ -111,7 +109,7 @@ impl Learner {
             };
             let answer = scored(served, truth, score, names);
             let (prediction, row) = served;
-            let slices = SliceName::of_row(spec, (&prediction.batch, row), tags);
+            let slices = SliceName::of_row(spec, (&prediction.batch, row), of_feedback(by));
             let slices = monitors.judge(&answer, &slices, &spec.monitor).into_iter();
             slices.map(|slice| slice.shown(spec)).collect::<Vec<_>>()
         });
@@ -134,7 +132,11 @@ impl Learner {
                     Signal::Label(label) => label,
                     _ => "",
                 };
-                let slices = SliceName::of_row(spec, (&prediction.batch, row), &feedback[at].tags);
+                let slices = SliceName::of_row(
+                    spec,
+                    (&prediction.batch, row),
+                    of_feedback(Some(feedback[at])),
+                );
                 (scored(served, truth, scores[at], names), slices)
             });
             let judged = judged
@@ -149,7 +151,7 @@ impl Learner {
     pub(super) fn monitor_amended(&mut self, served: Served<'_>, rewards: [f64; 2]) {
         self.monitor(|monitors, spec, _| {
             let (prediction, row) = served;
-            let slices = SliceName::of_row(spec, (&prediction.batch, row), &BTreeMap::new());
+            let slices = SliceName::of_row(spec, (&prediction.batch, row), of_feedback(None));
             monitors.amend_reward(rewards, &slices, &spec.monitor);
         });
     }
@@ -158,13 +160,17 @@ impl Learner {
     pub(super) fn monitor_sides(&mut self, example: Example<'_>, losses: [f64; 2]) {
         self.monitor(|monitors, spec, _| {
             if spec.monitor.n_keys() > 0 {
-                let none = BTreeMap::new();
                 let row = (example.batch, example.row);
-                let slices = SliceName::of_row(spec, row, example.tags.unwrap_or(&none));
+                let slices = SliceName::of_row(spec, row, (example.tags, example.source));
                 monitors.note_sides(&slices, losses, &spec.monitor);
             }
         });
     }
+}
+
+/// The tags of feedback and its source.
+fn of_feedback(by: Option<&Feedback>) -> FeedbackKeys<'_> {
+    (by.map(|one| &one.tags), by.map(|one| &one.source[..]))
 }
 
 /// The class or action that was answered; none of a value.

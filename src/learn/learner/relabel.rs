@@ -116,7 +116,7 @@ impl Learner {
         };
         let row = waiting.row as usize;
         let is_judged =
-            waiting.credited.is_none() && self.judge(&prediction, row, target, &feedback.tags);
+            waiting.credited.is_none() && self.judge(&prediction, row, target, Some(feedback));
         self.monitor_labelled((&prediction, row), &waiting);
         self.accounts.evaluation.follow(target);
         self.watch_label(&feedback.signal);

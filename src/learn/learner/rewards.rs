@@ -133,7 +133,7 @@ impl Learner {
         match waiting.credited {
             _ if waiting.has_truth => {}
             None => {
-                self.judge(prediction, row, target, &feedback.tags);
+                self.judge(prediction, row, target, Some(feedback));
             }
             Some(before) if before == reward => {}
             Some(before) => {

@@ -4,7 +4,6 @@
 //! So many windows close within an entry at most; feedback on a prediction whose window is due
 //! closes that one first, and silence that was rewarded before an order counts before it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::join::{Held, Waiting};
@@ -76,7 +75,7 @@ impl Learner {
         {
             let action = chosen[row];
             let target = Target::Reward { action, reward };
-            self.judge(&prediction, row, target, &BTreeMap::new());
+            self.judge(&prediction, row, target, None);
             let example = Example {
                 propensity: Some(f64::from(propensities[row])),
                 ..Example::new(&prediction.batch, row)

@@ -25,5 +25,5 @@ pub use classes::ClassCount;
 pub use figure::{Confused, Figure};
 pub use probabilities::ScoredProbabilities;
 pub use scores::{DetailedScores, Scores};
-pub(in crate::learn) use slices::SliceName;
+pub(in crate::learn) use slices::{FeedbackKeys, OF_SOURCE, SliceName};
 pub(in crate::learn) use whole::{Asked, Monitors, ScoredAnswer};

@@ -1,4 +1,4 @@
-//! Slices: the scores of rows with the same value of a declared input or tag.
+//! Slices: the scores of rows with the same value of a declared input or tag, or of the same source.
 //!
 //! Invariant: bounded: a key has `monitor.values_max` values of its own, those that came first, and one
 //! for all others. A row is in one slice of each key at most.
@@ -12,6 +12,13 @@ use crate::event::{Batch, Column, value_text};
 use crate::learn::records::saved::{Reader, Writer, put_texts, take_texts};
 use crate::model::Spec;
 use crate::model::weights::{Error, Tensors};
+
+/// The tags of the feedback about a row, and its source.
+pub(in crate::learn) type FeedbackKeys<'a> =
+    (Option<&'a BTreeMap<String, String>>, Option<&'a str>);
+
+/// The slices of sources.
+pub(in crate::learn) const OF_SOURCE: &str = "source:";
 
 /// A longer value is cut, in bytes.
 const VALUE_BYTES_MAX: usize = 64;
@@ -31,11 +38,11 @@ impl SliceName {
         }
     }
 
-    /// The slices of a row: those of inputs, then those of tags.
+    /// The slices of a row: those of inputs, then those of tags, then that of the source.
     pub(in crate::learn) fn of_row(
         spec: &Spec,
         (batch, row): (&Batch, usize),
-        tags: &BTreeMap<String, String>,
+        (tags, source): FeedbackKeys<'_>,
     ) -> Vec<SliceName> {
         let monitor = &spec.monitor;
         let inputs = monitor
@@ -46,20 +53,27 @@ impl SliceName {
                 Column::Strings(values) => Some(values[row].clone()),
                 Column::Vectors(_) | Column::Embedded { .. } => None,
             });
-        let tags = monitor.tags.iter().map(|tag| tags.get(tag).cloned());
-        let values = inputs.chain(tags).enumerate();
+        let of_tag = |tag: &String| tags.and_then(|tags| tags.get(tag)).cloned();
+        let source = source.filter(|source| monitor.sources && !source.is_empty());
+        let source = std::iter::once(source.map(str::to_owned));
+        let values = inputs
+            .chain(monitor.tags.iter().map(of_tag))
+            .chain(source)
+            .enumerate();
         values
             .filter_map(|(key, value)| Some(SliceName::new(key, &value?)))
             .collect()
     }
 
-    /// The name as it is shown, as in `country=BR`; one of a tag, as in `tag:team=7`.
+    /// The name as it is shown, as in `country=BR`; one of a tag, as in `tag:team=7`; one of a source, as in
+    /// `source:desk`.
     pub(in crate::learn) fn shown(&self, spec: &Spec) -> String {
         let (inputs, tags) = (&spec.monitor.inputs, &spec.monitor.tags);
         let key = self.key as usize;
-        match inputs.get(key) {
-            Some(place) => format!("{}={}", spec.inputs[*place].name, self.value),
-            None => format!("tag:{}={}", tags[key - inputs.len()], self.value),
+        match (inputs.get(key), tags.get(key.wrapping_sub(inputs.len()))) {
+            (Some(place), _) => format!("{}={}", spec.inputs[*place].name, self.value),
+            (None, Some(tag)) => format!("tag:{tag}={}", self.value),
+            (None, None) => format!("{OF_SOURCE}{}", self.value),
         }
     }
 }

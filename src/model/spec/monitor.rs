@@ -9,6 +9,8 @@ pub struct MonitorSettings {
     pub inputs: Vec<usize>,
     /// The tags of feedback by whose values they are.
     pub tags: Vec<String>,
+    /// True if the answers that each source of feedback judges are scored apart.
+    pub sources: bool,
     /// Values of each input and tag that have scores of their own; further ones count together.
     pub values_max: usize,
     /// Judged answers that the window of every score is of.
@@ -16,9 +18,9 @@ pub struct MonitorSettings {
 }
 
 impl MonitorSettings {
-    /// The inputs and tags that are declared.
+    /// The inputs and tags that are declared, and one for sources.
     pub fn n_keys(&self) -> usize {
-        self.inputs.len() + self.tags.len()
+        self.inputs.len() + self.tags.len() + usize::from(self.sources)
     }
 
     /// Whether slices are the same under other settings.

@@ -33,6 +33,8 @@ pub struct Publish {
     pub canary: f64,
     /// By so much of the bounded loss a contender may be worse than the champion.
     pub margin: f64,
+    /// By so much of the share of the anchors of a class that it answers right it may be below the champion.
+    pub retention_margin: f64,
     /// The probability of a wrong decision against each champion, at most.
     pub alpha: f64,
     /// Labels between two contenders, at least.

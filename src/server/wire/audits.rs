@@ -3,7 +3,8 @@
 //! Invariant: exactly one choice of feedback leaves this file inward.
 
 use crate::engine::{
-    Audit, Certificate, ChampionScore, Fate, FeedbackFate, Plan, PredictionFeedback, Quarantined,
+    Audit, Certificate, ChampionScore, Fate, FeedbackFate, MovedAlias, Plan, PredictionFeedback,
+    Quarantined,
 };
 use crate::event::{Column, Outputs, Selector, Signal, Subject, Time, value_text};
 use crate::model::argmax;
@@ -69,7 +70,16 @@ pub(in crate::server) fn plan(
         base: plan.base,
         entries: plan.entries,
         tainted: plan.tainted,
+        aliases: plan.aliases.into_iter().map(moved).collect(),
         ..Default::default()
+    }
+}
+
+fn moved(one: MovedAlias) -> messages::MovedAlias {
+    messages::MovedAlias {
+        alias: one.alias,
+        before: one.before,
+        after: one.after,
     }
 }
 

@@ -192,6 +192,7 @@ fn gate(gate: engine::GateStatus) -> GateStatus {
         next_contender: gate.next_contender.unwrap_or_default(),
         examples: gate.n_labels,
         no_evidence: gate.no_evidence.unwrap_or_default().to_owned(),
+        forgot: gate.forgot.map_or(String::new(), |veto| veto.to_string()),
     }
 }
 
@@ -226,6 +227,7 @@ pub(in crate::server) fn incident(incident: engine::Incident) -> Incident {
     Incident {
         incident: incident.position,
         kind: incident.kind.word().to_owned(),
+        about: incident.about,
         version: incident.version,
         since: incident.since,
         evidence: Some(evidence(incident.evidence)),

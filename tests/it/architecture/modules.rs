@@ -54,6 +54,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 7] = [
             "rewards",
             "state",
             "versions",
+            "veto",
             "windows",
         ],
     ),

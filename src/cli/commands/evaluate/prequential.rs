@@ -9,7 +9,7 @@ use anyhow::Context;
 use perennial::engine::Described;
 use perennial::event::{Batch, Column, Outputs};
 use perennial::learn::{Detectors, Fate, Learner};
-use perennial::model::{Choice, InputKind, Spec, Task};
+use perennial::model::{Choice, InputKind, PublishPolicy, Spec, Task};
 use perennial::server;
 use serde_json::Value;
 
@@ -143,8 +143,9 @@ impl<'a> PrequentialEvaluation<'a> {
     }
 }
 
-/// How many examples were held out and undone; a warning says why.
+/// How many examples were held out and undone; warnings say why, and who answered.
 fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
+    warnings.extend(champion(model));
     let counts = [Fate::HeldOut, Fate::Undone].map(|fate| model.learner.ledger().count(fate));
     let why = [
         "held out: a second rewind soon after the first froze the model",
@@ -154,6 +155,33 @@ fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
         warnings.push(format!("{} {why}", counted(n, "example")));
     }
     counts
+}
+
+/// The answers of the champion, where it serves: how long nothing was learned by it, and when it changed.
+fn champion(model: &LocalModel) -> Option<String> {
+    let policy = model.spec().publish.policy;
+    let n_examples = model.learner.n_scored();
+    if policy == PublishPolicy::Live || n_examples == 0 {
+        return None;
+    }
+    let policy = policy.word();
+    let answered = format!("publish.policy = {policy:?}: the champion gave the answers");
+    let untrained = "the untrained version 1";
+    Some(match model.promotions {
+        None if policy == PublishPolicy::Manual.word() => {
+            format!("{answered}: {untrained} all of them, since a person alone promotes")
+        }
+        None => format!(
+            "{answered}: {untrained} all of them, since no contender proved itself in {n_examples} examples"
+        ),
+        Some([first, _, 1]) => {
+            format!("{answered}: {untrained} until the promotion after {first} examples")
+        }
+        Some([first, newest, n]) => format!(
+            "{answered}: {untrained} until the first of {n} promotions, after {first} examples; the newest \
+             came after {newest} of {n_examples}"
+        ),
+    })
 }
 
 /// Whether the model takes a row, as a server that serves it does.

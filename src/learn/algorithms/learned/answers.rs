@@ -24,6 +24,14 @@ pub(crate) struct AskedRow<'a> {
     pub encoders: &'a [Option<Arc<TextEncoder>>],
 }
 
+/// The answer to an anchor of the retention set.
+pub(crate) struct AnchorAnswer<'a> {
+    /// The number of its example.
+    pub example: u64,
+    pub class: &'a str,
+    pub is_right: bool,
+}
+
 /// The answer of a state to a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
@@ -62,21 +70,36 @@ impl Learned {
     /// The anchors of the retention set of this state: how many there are, and how many of them `other`
     /// answers right; none where none are kept, and where `other` encodes rows otherwise.
     pub(crate) fn anchors_right(&self, spec: &Spec, other: &Learned) -> Option<(u64, u64)> {
+        let answers = self.anchor_answers(spec, other)?;
+        let right = answers.iter().filter(|one| one.is_right).count() as u64;
+        (!answers.is_empty()).then_some((answers.len() as u64, right))
+    }
+
+    /// How `other` answers each anchor.
+    pub(crate) fn anchor_answers(
+        &self,
+        spec: &Spec,
+        other: &Learned,
+    ) -> Option<Vec<AnchorAnswer<'_>>> {
         let (retention, encoder) = (self.retention.as_ref()?, &other.encoder);
         let same = |of: fn(&Encoder) -> usize| of(&self.encoder) == of(encoder);
         if !same(Encoder::n_dense) || !same(Encoder::n_buckets) {
             return None;
         }
-        let (mut n, mut right) = (0, 0);
-        for (row, class) in retention.anchors(&encoder.scales()) {
+        let scales = encoder.scales();
+        let anchors = retention.anchors(&scales);
+        let answers = anchors.map(|(row, class, example)| {
             let answer = other.answer_encoded(spec, row);
             let label = self.names.get(class as usize);
             let chosen = answer.map(|answer| other.chosen(spec, &answer));
             let chosen = chosen.flatten().and_then(|place| other.names.get(place));
-            n += 1;
-            right += u64::from(label.is_some() && label == chosen);
-        }
-        (n > 0).then_some((n, right))
+            AnchorAnswer {
+                example,
+                class: label.map_or("", String::as_str),
+                is_right: label.is_some() && label == chosen,
+            }
+        });
+        Some(answers.collect())
     }
 
     /// The place of the class that is answered, as costs decide it, or of the likeliest action; none of a

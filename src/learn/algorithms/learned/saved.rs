@@ -13,7 +13,7 @@ use crate::learn::memory::Form;
 use crate::learn::memory::class_shares::ClassShares;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
-use crate::model::weights::{Error, Foreign, Tensors};
+use crate::model::weights::{Data, Error, Foreign, Tensors};
 use crate::model::{self, Encoder, LearnerKind, Parameters, Scale, Spec};
 
 /// Parts of the names of tensors that are kept of rows that wait.
@@ -32,6 +32,19 @@ impl Learned {
             learner.start(Parameters::starting(&widths, n_buckets, file)?);
         }
         Ok(self)
+    }
+
+    /// The Euclidean norm of the weights of a network; none of other kinds, whose state is no weights alone.
+    pub(crate) fn network_norm(&self) -> Option<f64> {
+        let Kind::Gradient(learner) = &self.kind else {
+            return None;
+        };
+        let weights = learner.weights();
+        let squares = weights.0.values().map(|tensor| match &tensor.data {
+            Data::F32(values) => values.iter().map(|one| f64::from(*one).powi(2)).sum(),
+            _ => 0.0,
+        });
+        Some(squares.sum::<f64>().sqrt())
     }
 
     /// The weights that are served.

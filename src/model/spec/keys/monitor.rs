@@ -24,11 +24,18 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "Tags of feedback by whose values answers are also scored apart.",
     },
     Key {
+        name: "monitor.sources",
+        values: Values::Bool,
+        default: "false",
+        unit: "",
+        meaning: "True if the answers that each source of feedback judges are scored apart.",
+    },
+    Key {
         name: "monitor.values_max",
         values: Values::Count(1, 1000),
         default: "20",
         unit: "values",
-        meaning: "Values of each input and tag that are slices, those that come first; all others are \
+        meaning: "Values of each input and tag, and sources, that are slices, those that come first; all others are \
                   one slice together.",
     },
     Key {

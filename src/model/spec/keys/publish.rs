@@ -40,12 +40,20 @@ pub(super) const KEYS: &[Key] = &[
                   champion.",
     },
     Key {
+        name: "publish.retention_margin",
+        values: Values::Between(0.0, 1.0),
+        default: "0.15",
+        unit: "",
+        meaning: "Of the anchors of a class or a slice, where there are 30, and of all, the share by which \
+                  a contender may answer fewer right than the champion and be promoted by evidence.",
+    },
+    Key {
         name: "publish.every_examples",
         values: Values::Count(1, 1_000_000_000),
-        default: "2500",
+        default: "250; 2500 under publish.policy = \"live\"",
         unit: "examples",
         meaning: "Examples between two contenders: copies of the candidate that are tested against \
-                  the champion. From 20000 examples on an eighth of all, 10000 at most.",
+                  the champion. An eighth of all examples where that is more, 10000 at most.",
     },
     // On a stream of 8 columns `auto` takes 25 microseconds an example, and 7 more for each answer.
     Key {
@@ -54,7 +62,9 @@ pub(super) const KEYS: &[Key] = &[
         default: "10",
         unit: "examples",
         meaning: "Of so many examples one, by a seeded hash, is scored by candidate, champion and \
-                  contender; every one while the evidence points against the candidate.",
+                  contender; every one while the evidence points against the candidate, of the 2000 \
+                  after an incident, and, where the champion serves, of the first 2000, of the first \
+                  300 of a contender and while the evidence points to its promotion.",
     },
     Key {
         name: "publish.freeze_within",

@@ -20,6 +20,7 @@ const NAME_BYTES_MAX: usize = 128;
 pub(super) struct RawMonitor {
     inputs: Option<Vec<String>>,
     tags: Option<Vec<String>>,
+    sources: Option<bool>,
     values_max: Option<u64>,
     window: Option<u64>,
 }
@@ -34,6 +35,7 @@ pub(super) fn monitor(
         let of = format!("a model under rules.revision = {RETAINS}");
         not_here("monitor.inputs", &raw.inputs, &of)?;
         not_here("monitor.tags", &raw.tags, &of)?;
+        not_here("monitor.sources", &raw.sources, &of)?;
         not_here("monitor.values_max", &raw.values_max, &of)?;
         not_here("monitor.window", &raw.window, &of)?;
     }
@@ -57,6 +59,7 @@ pub(super) fn monitor(
     Ok(MonitorSettings {
         inputs: places,
         tags,
+        sources: raw.sources.unwrap_or(false),
         values_max: count("monitor.values_max", raw.values_max)? as usize,
         window: count("monitor.window", raw.window)?,
     })

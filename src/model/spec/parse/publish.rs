@@ -3,7 +3,7 @@
 //! Invariant: under the earlier revisions of the rules, which have no gate, the candidate serves.
 
 use super::raw::RawPublish;
-use super::values::{count, number, unknown, value, word};
+use super::values::{count, count_or, number, unknown, value, word};
 use crate::model::spec::error::Error;
 use crate::model::spec::input::Input;
 use crate::model::spec::publish::{Publish, PublishPolicy};
@@ -40,12 +40,18 @@ pub(super) fn publish(
         let why = "an encoder with adapters encodes a request for one side alone";
         return Err(value("publish.canary", canary, why));
     }
+    // Where the champion serves, answers wait for the contenders.
+    let spacing = match policy {
+        PublishPolicy::Live => 2500,
+        PublishPolicy::Gated | PublishPolicy::Manual => 250,
+    };
     Ok(Publish {
         policy,
         canary,
         margin: number("publish.margin", raw.margin)?,
+        retention_margin: number("publish.retention_margin", raw.retention_margin)?,
         alpha: number("publish.alpha", raw.alpha)?,
-        every_examples: count("publish.every_examples", raw.every_examples)?,
+        every_examples: count_or("publish.every_examples", raw.every_examples, || spacing)?,
         score_every: count("publish.score_every", raw.score_every)?,
         freeze_within: count("publish.freeze_within", raw.freeze_within)?,
     })

@@ -91,6 +91,7 @@ pub(super) struct RawPublish {
     pub(super) canary: Option<f64>,
     pub(super) margin: Option<f64>,
     pub(super) alpha: Option<f64>,
+    pub(super) retention_margin: Option<f64>,
     pub(super) every_examples: Option<u64>,
     pub(super) score_every: Option<u64>,
     pub(super) freeze_within: Option<u64>,

@@ -238,7 +238,7 @@ mod tests {
         check(
             "[publish]\ncolour = 3",
             "line 6: [publish] has no key \"colour\"; expected policy, canary, margin, alpha, \
-             every_examples, score_every, freeze_within",
+             retention_margin, every_examples, score_every, freeze_within",
         );
         check(
             "[lerner]\nkind = 'auto'",

@@ -1,0 +1,149 @@
+//! Incidents that alarms raise: when, whom they name, and what raises none.
+//!
+//! Invariant: they are derived from the journal, so that a retraction derives them again.
+
+use perennial::event::{Command, Disposal, Event, Feedback, Order, Retraction, Selector};
+use perennial::learn::{Incident, IncidentKind, Learner};
+
+use crate::support::histories::twin;
+use crate::support::{LearnerHarness, label, rows};
+
+/// Rows before labels are wrong.
+const FLIP: usize = 4000;
+
+fn described(lines: &str) -> String {
+    format!(
+        "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+         [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
+         [[input]]\nname = \"c\"\nkind = \"category\"\n{lines}"
+    )
+}
+
+const QUICK: &str =
+    "[learner]\nkind = \"gradient\"\nlearning_rate = 0.05\n[memory]\nstrategy = \"none\"\n";
+
+fn command(order: Order) -> Event {
+    Event::Command(Command {
+        order,
+        actor: "ann".to_owned(),
+        note: String::new(),
+    })
+}
+
+/// Answers rows `from..to` and labels each, as one of ten sources; those for which `is_wrong` holds wrongly.
+fn teach(room: &mut LearnerHarness, (from, to): (usize, usize), is_wrong: impl Fn(usize) -> bool) {
+    for (index, (batch, truth)) in rows(to, 0.4).enumerate().skip(from) {
+        let id = room.predict(batch).ids[0];
+        let other = if truth == "a" { "b" } else { "a" };
+        let said = if is_wrong(index) { other } else { truth };
+        room.append(Event::Feedback(Feedback {
+            source: format!("source {}", index % 10),
+            ..label(id, &format!("row-{index}"), said)
+        }));
+    }
+}
+
+fn of_kind(learner: &Learner, kind: IncidentKind) -> Vec<Incident> {
+    let incidents = learner.incidents().iter().filter(|one| one.kind == kind);
+    incidents.cloned().collect()
+}
+
+#[test]
+fn a_source_that_turns_is_an_incident_that_names_it_first_until_it_is_retracted() {
+    let mut room = LearnerHarness::new(&described(&format!("{QUICK}[monitor]\nsources = true\n")));
+    teach(&mut room, (0, FLIP), |_| false);
+    assert_eq!(room.learner.incidents(), []);
+    teach(&mut room, (FLIP, FLIP + 1500), |index| index % 10 == 7);
+    let of_slices = of_kind(&room.learner, IncidentKind::Slice);
+    assert_eq!(of_slices.len(), 1, "{of_slices:?}");
+    let incident = &of_slices[0];
+    assert_eq!(incident.about, "source:source 7");
+    assert_eq!(incident.suspects[0].source, "source 7");
+    let losses: Vec<f64> = incident.suspects.iter().map(|one| one.loss).collect();
+    assert!(
+        losses[0] > 0.1 && losses[1..].iter().all(|loss| *loss < 0.05),
+        "{incident:?}"
+    );
+    // Two entries a row, and an eighth of these labels are of it.
+    let delay = (incident.position - 2 * FLIP as u64) / 2;
+    assert!(delay < 600, "{delay} rows");
+    for one in of_kind(&room.learner, IncidentKind::Errors) {
+        assert_eq!(one.suspects[0].source, "source 7", "{one:?}");
+        assert!(one.evidence.difference > 0.0 && one.evidence.wealth >= one.evidence.needed);
+    }
+    let loaded = Learner::load(room.learner.learned().weights(), room.learner.state());
+    assert!(loaded.expect("it was saved") == room.learner);
+
+    let is_first =
+        |event: &Event| matches!(event, Event::Feedback(one) if one.source == "source 7");
+    let mut entries = room.journal.iter();
+    let first = entries.find(|one| is_first(&one.event)).expect("it sends");
+    room.append(command(Order::Retract(Retraction {
+        selector: Selector::Source("source 7".to_owned()),
+        first_position: first.position,
+        disposal: Disposal::Keep,
+    })));
+    // What was served is still what its labels had taught, so that other sources may contradict it.
+    let never = twin(&room.journal);
+    let of_it = |one: &Incident| {
+        let mut suspects = one.suspects.iter().map(|one| &one.source[..]);
+        one.kind == IncidentKind::Slice || suspects.any(|source| source == "source 7")
+    };
+    for learner in [&room.learner, &never.learner] {
+        assert!(
+            !learner.incidents().iter().any(of_it),
+            "{:?}",
+            learner.incidents()
+        );
+    }
+    assert_eq!(
+        never.learner.learned().digest(),
+        room.learner.learned().digest()
+    );
+}
+
+#[test]
+fn alarms_of_one_change_are_one_incident_until_it_is_closed() {
+    let mut room = LearnerHarness::new(&described(QUICK));
+    teach(&mut room, (0, 2000), |_| false);
+    teach(&mut room, (2000, 2600), |index| index % 2 == 0);
+    let raised = of_kind(&room.learner, IncidentKind::Errors);
+    assert_eq!(raised.len(), 1, "{raised:?}");
+    let watched = ["error", "error_window"];
+    let alarms = room.journal.iter().filter(|one| match &one.event {
+        Event::Drift(alarm) => watched.contains(&alarm.watched.word()),
+        _ => false,
+    });
+    assert!(alarms.count() > 1, "both tests of errors find it");
+    let incident = raised[0].position;
+    room.append(command(Order::Close { incident }));
+    teach(&mut room, (2600, 6000), |_| false);
+    assert_eq!(of_kind(&room.learner, IncidentKind::Errors).len(), 1);
+    teach(&mut room, (6000, 6600), |index| index % 2 == 0);
+    assert_eq!(of_kind(&room.learner, IncidentKind::Errors).len(), 2);
+}
+
+#[test]
+fn a_fresh_model_a_rare_class_and_one_class_alone_raise_no_incident() {
+    let auto = "";
+    for learner in [auto, QUICK, "[learner]\nkind = \"analytic\"\n"] {
+        for (what, every, n_rows) in [
+            ("fresh", 2, 500),
+            ("1 fraud in 1,000", 1000, 10_000),
+            ("one class alone", usize::MAX, 10_000),
+        ] {
+            let mut room = LearnerHarness::new(&described(learner));
+            for (index, (batch, truth)) in rows(n_rows, 0.4).enumerate() {
+                let said = match (every, index % every) {
+                    (2, _) => truth,
+                    (_, 999) => "b",
+                    _ => "a",
+                };
+                let id = room.predict(batch).ids[0];
+                let step = room.append(Event::Feedback(label(id, &format!("row-{index}"), said)));
+                assert_eq!(step.refused, None);
+            }
+            assert_eq!(room.learner.incidents(), [], "{what} {learner}");
+        }
+    }
+}
