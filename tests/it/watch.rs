@@ -166,9 +166,10 @@ async fn teach_until(
     }
 }
 
-fn n_incidents(model: &ServedModel) -> usize {
+fn has_rewound(model: &ServedModel) -> bool {
     let gate = model.status(false).gate.expect("a gate");
-    gate.incidents.len()
+    let mut kinds = gate.incidents.iter().map(|one| one.kind.word());
+    kinds.any(|kind| kind == "rewound")
 }
 
 /// Lets others run until it is so.

@@ -114,21 +114,24 @@ impl Deliveries {
             Attempted::Failed(why) => (&self.retried, why, false),
             Attempted::GivenUp(why) => (&self.given_up, why, true),
         };
+        // Whoever counts sees the event either waiting or done.
+        let mut queue = locked(&self.queue);
         count.fetch_add(1, Relaxed);
         *locked(&self.last_error) = error;
-        if is_done && let Err(error) = locked(&self.queue).remove_first(id) {
+        if is_done && let Err(error) = queue.remove_first(id) {
             tracing::warn!(id, %error, "a webhook delivery may be repeated after a restart");
         }
     }
 
     /// How deliveries went.
     pub fn counts(&self) -> DeliveryCounts {
+        let queue = locked(&self.queue);
         DeliveryCounts {
             delivered: self.delivered.load(Relaxed),
             retried: self.retried.load(Relaxed),
             given_up: self.given_up.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
-            queued: locked(&self.queue).len(),
+            queued: queue.len(),
             queue_max: self.queue_max,
             last_error: locked(&self.last_error).clone(),
         }

@@ -172,7 +172,7 @@ async fn p9_a_segment_of_a_newer_program() {
     let position = format!("position {position}: kind ");
     let words = [
         position.as_str(),
-        "format version 9, expected at most 2",
+        "format version 9, expected at most 3",
         "a newer version",
     ];
     case.refuses(&words).await;

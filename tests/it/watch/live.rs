@@ -12,7 +12,7 @@ use perennial::server::{Webhook, WebhookConfig};
 use tonic::{Code, Streaming};
 
 use super::receiver::{Answer, Receiver, SECRET};
-use super::{BAD, GOOD, Served, described, give, n_incidents, next, next_of, teach_until, watch};
+use super::{BAD, GOOD, Served, described, give, has_rewound, next, next_of, teach_until, watch};
 use crate::support::Workspace;
 use crate::support::server::{Client, Server, ended, kill, program};
 
@@ -78,15 +78,18 @@ async fn a_rewind_its_incident_and_a_revised_history_are_told_once_each() {
     let served = Served::start(&workspace, Some((webhook.unwrap(), 1000))).await;
     let (model, mut client) = (served.model(), served.client().await);
     let mut events = watch(&mut client, "m", 0).await;
-    teach_until(&model, (600, 1200), "batch", || n_incidents(&model) > 0).await;
+    teach_until(&model, (600, 1200), "batch", || has_rewound(&model)).await;
     let rewound = next_of(&mut events, "rewound").await;
     assert!(rewound.message.contains("proved worse"), "{rewound:?}");
     assert!(rewound.labels > Some(0) && rewound.difference > Some(0.0));
-    let incident = next_of(&mut events, "incident").await;
-    assert_eq!(
-        (incident.position, incident.version),
-        (rewound.position, rewound.version)
-    );
+    // The errors that led to it have an incident of their own, which may come first.
+    let incident = loop {
+        let incident = next_of(&mut events, "incident").await;
+        if incident.position == rewound.position {
+            break incident;
+        }
+    };
+    assert_eq!(incident.version, rewound.version);
     assert_eq!(incident.id, format!("m/{}/incident/0", incident.position));
     let raised = incident.incident.expect("it is told");
     assert_eq!(
@@ -108,7 +111,7 @@ async fn a_rewind_its_incident_and_a_revised_history_are_told_once_each() {
         (revised.position, revised.version),
         (certificate.position, certificate.version)
     );
-    assert_eq!(revised.incidents_withdrawn, [raised.incident]);
+    assert!(revised.incidents_withdrawn.contains(&raised.incident));
     assert_eq!(
         (revised.generation, &revised.incidents_added[..]),
         (revised.position, &[][..])
