@@ -147,12 +147,12 @@ impl Scenario {
         }
     }
 
-    /// Starts, compares, serves until it is killed.
     /// True once orders of both kinds that derive another state were carried out.
     pub(crate) fn has_gone_back(&self) -> bool {
         self.counts.restored > 0 && self.counts.retracted > 0
     }
 
+    /// Starts, compares, serves until it is killed.
     pub(crate) async fn round(&mut self) {
         if self.rng.random_bool(0.2) {
             let after = self.rng.random_range(0..START_MICROS_MAX);
