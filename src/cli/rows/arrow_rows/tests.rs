@@ -116,10 +116,8 @@ fn p9_what_unpacks_without_end_is_refused() {
         let bytes = file(&vec![batch; 40], Some(codec));
         assert!(bytes.len() < 4 << 20, "{}", bytes.len());
         let refusal = error(read(&bytes));
-        assert!(
-            refusal.contains("unpack to more than 250 times as many"),
-            "{codec:?}: {refusal}"
-        );
+        // By its rows or by its bytes, whichever are too many first.
+        assert!(refusal.contains("times as many"), "{codec:?}: {refusal}");
     }
 }
 
