@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body::{Body as HttpBody, Frame};
 use tokio::sync::OwnedSemaphorePermit;
@@ -137,8 +137,8 @@ pub(super) struct RequestBody {
 
 /// Where the reading stands.
 enum Stage {
-    /// In the prefix of a message.
-    Prefix(BytesMut),
+    /// In the prefix of a message, of which so many bytes have come.
+    Prefix([u8; PREFIX], usize),
     /// In a message that is passed on as it comes.
     Passing { left: u64, counted: u64 },
     /// In a message that is inflated once it is whole.
@@ -146,6 +146,8 @@ enum Stage {
     /// In one that is inflated.
     Inflating(Box<Inflation>),
 }
+
+const START: Stage = Stage::Prefix([0; PREFIX], 0);
 
 /// A message on its way to what it becomes.
 struct Inflation {
@@ -192,7 +194,7 @@ impl RequestBody {
             messages,
             message_bytes_max: message_bytes_max as u64,
             encoding,
-            stage: Stage::Prefix(BytesMut::new()),
+            stage: START,
             behind: Bytes::new(),
             passed: 0,
             deadline: None,
@@ -219,12 +221,14 @@ impl RequestBody {
     /// Goes on by what comes first: some of a prefix, or of a message.
     fn step(&mut self, left: &mut Bytes, out: Option<&mut BytesMut>) -> Result<(), Status> {
         match &mut self.stage {
-            Stage::Prefix(prefix) => {
-                let some = left.len().min(PREFIX - prefix.len());
-                prefix.extend_from_slice(&left.split_to(some));
-                if prefix.len() == PREFIX {
-                    let prefix = std::mem::take(prefix);
-                    self.begin(&prefix, out)?;
+            Stage::Prefix(prefix, n) => {
+                let some = left.len().min(PREFIX - *n);
+                prefix[*n..*n + some].copy_from_slice(&left[..some]);
+                left.advance(some);
+                *n += some;
+                if *n == PREFIX {
+                    let prefix = *prefix;
+                    self.begin(prefix, out)?;
                 }
             }
             Stage::Passing {
@@ -232,14 +236,14 @@ impl RequestBody {
                 counted,
             } => {
                 let some = usize::try_from(*rest).map_or(left.len(), |rest| rest.min(left.len()));
-                let some = left.split_to(some);
-                *rest -= some.len() as u64;
+                if let Some(out) = out {
+                    out.extend_from_slice(&left[..some]);
+                }
+                left.advance(some);
+                *rest -= some as u64;
                 if *rest == 0 {
                     self.passed += *counted;
-                    self.stage = Stage::Prefix(BytesMut::new());
-                }
-                if let Some(out) = out {
-                    out.extend_from_slice(&some);
+                    self.stage = START;
                 }
             }
             Stage::Collecting { length, bytes } => {
@@ -256,11 +260,10 @@ impl RequestBody {
     }
 
     /// A prefix is whole: the message that it announces is counted.
-    fn begin(&mut self, prefix: &[u8], out: Option<&mut BytesMut>) -> Result<(), Status> {
-        let mut length = [0; 4];
-        length.copy_from_slice(&prefix[1..]);
+    fn begin(&mut self, prefix: [u8; PREFIX], out: Option<&mut BytesMut>) -> Result<(), Status> {
+        let [flag, length @ ..] = prefix;
         let length = u64::from(u32::from_be_bytes(length));
-        let is_compressed = prefix[0] == 1 && self.encoding.is_some();
+        let is_compressed = flag == 1 && self.encoding.is_some();
         let is_too_long = length > self.message_bytes_max;
         if is_compressed && is_too_long {
             return Err(self.too_long());
@@ -276,10 +279,10 @@ impl RequestBody {
             return Ok(());
         }
         if let Some(out) = out {
-            out.extend_from_slice(prefix);
+            out.extend_from_slice(&prefix);
         }
         self.stage = match length {
-            0 => Stage::Prefix(BytesMut::new()),
+            0 => START,
             left => Stage::Passing { left, counted },
         };
         Ok(())
@@ -331,7 +334,7 @@ impl RequestBody {
         out[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
         self.holding.give_back(compressed);
         self.passed += length as u64;
-        self.stage = Stage::Prefix(BytesMut::new());
+        self.stage = START;
         Ok(Some(out.freeze()))
     }
 
