@@ -168,7 +168,8 @@ fn p9_a_client_that_goes_the_wrong_way_is_told_the_right_one() {
     let expected = "where the server speaks TLS, write --server https://HOST:PORT";
     says(&["--server", plain], expected);
     let expected = "over TLS: invalid peer certificate";
-    says(&["--server", url, "--token-file", &token], expected);
+    let strangers = secured.keys.write("strangers.pem", &Identities::new().ca);
+    says(&["--server", url, "--ca", &strangers], expected);
     let expected = "no credential came: send the header authorization: Bearer TOKEN";
     says(&["--server", url, "--ca", &ca], expected);
     let expected = "--ca: of use with --server https://HOST:PORT alone";

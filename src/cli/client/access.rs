@@ -98,7 +98,8 @@ impl AccessArgs {
             let pem = read(path).with_context(|| format!("--identity {}", path.display()))?;
             config = config.identity(Identity::from_pem(&pem, &pem));
         }
-        let wrong = "--ca or --identity: expected certificates and a key as PEM";
+        let wrong = "--ca or --identity: expected certificates and a key as PEM; without --ca, the system has \
+                     to know roots";
         endpoint.tls_config(config).context(wrong)
     }
 }
