@@ -77,7 +77,7 @@ pub struct Subscription {
     publisher: Arc<EventPublisher>,
 }
 
-/// What was published so far.
+/// The events published so far, and their watches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublishedCounts {
     /// Events since the start, by model and kind.
@@ -157,7 +157,7 @@ impl EventPublisher {
         newest
     }
 
-    /// What was published so far.
+    /// The events published so far, and their watches.
     pub(crate) fn counts(&self) -> PublishedCounts {
         let shared = self.shared();
         PublishedCounts {

@@ -14,7 +14,7 @@ const ALARMS_MAX: usize = 16;
 /// Positions of incidents that an event holds of those that came, and of those that went.
 const POSITIONS_MAX: usize = 64;
 
-/// What a learning event is about.
+/// The subject of a learning event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LearningEventKind {
     /// The contender became the champion.
@@ -118,7 +118,7 @@ pub struct LearningEvent {
     /// The history that it is of: the position of the newest order before it that has brought another
     /// history, 0 before the first.
     pub generation: u64,
-    /// What it is about.
+    /// Its subject.
     pub kind: LearningEventKind,
     /// The journal time of the entry.
     pub time: Time,

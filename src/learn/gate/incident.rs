@@ -13,7 +13,7 @@ pub(super) const SUSPECTS_MAX: usize = 3;
 /// The longest note that is kept, in bytes.
 const NOTE_BYTES_MAX: usize = 1024;
 
-/// What an incident is about.
+/// The cause of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentKind {
     /// The candidate proved worse than the champion, which came back in its place.
@@ -108,7 +108,7 @@ pub struct Suspect {
 pub struct Incident {
     /// The position of the entry that raised it, by which it is known.
     pub position: u64,
-    /// What it is about.
+    /// Its cause.
     pub kind: IncidentKind,
     /// The slice, as in `country=BR`; empty of other kinds.
     pub about: String,

@@ -20,7 +20,7 @@ const FULL_ERRORS: f64 = 4.0;
 /// Labels over which the mean absolute error is a plain mean; older ones fade.
 const ERRORS_HORIZON: f64 = 1000.0;
 
-/// What the label of a row says, with the propensity of the action that earned a reward.
+/// The truth of a row, with the propensity of the action that earned a reward.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Truth {
     pub target: Target,

@@ -79,7 +79,7 @@ impl fmt::Debug for WebhookConfig {
 pub struct Webhook {
     pub(super) host: String,
     port: u16,
-    /// What the request asks for: path and query.
+    /// The target of the request: path and query.
     target: String,
     /// The value of the header `host`.
     authority: String,

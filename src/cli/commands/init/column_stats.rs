@@ -124,7 +124,7 @@ impl ColumnStats {
         self
     }
 
-    /// The same, where numbers with the other decimal mark are read by it if that is said.
+    /// The same, where the caller has numbers with the other decimal mark read by it.
     pub(super) fn reading(mut self, by_either: bool) -> ColumnStats {
         self.by_either = by_either;
         self

@@ -109,7 +109,7 @@ mod tests {
     use crate::cli::commands::init::draft::DraftKind;
     use crate::cli::commands::init::tests::drafted;
 
-    /// The kind of `x`, and what is said of it, in a file of semicolons whose `z` has points.
+    /// The kind of `x` and its remarks, in a file of semicolons whose `z` has points.
     fn drafted_beside_points(x: &dyn Fn(usize) -> String) -> (DraftKind, String) {
         let row = |n: usize| format!("{};{}.25;{}\n", x(n), n % 7, ["up", "down"][n % 2]);
         let rows: String = (0..60).map(row).collect();
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn numbers_by_the_other_mark_are_read_where_no_number_is_open() {
-        let said = "60 cells have another decimal mark than the file, and are read by it";
+        let expected = "60 cells have another decimal mark than the file, and are read by it";
         let (kind, remarks) = drafted_beside_points(&|n| format!("{n},5"));
         assert_eq!(kind, DraftKind::Number);
-        assert!(remarks.contains(said), "{remarks}");
+        assert!(remarks.contains(expected), "{remarks}");
         let by_row = |n: usize| format!("{n}{}25", [",", "."][n % 2]);
         let (kind, remarks) = drafted_beside_points(&by_row);
         assert_eq!(kind, DraftKind::Number);

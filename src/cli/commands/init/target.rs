@@ -79,8 +79,7 @@ pub(crate) struct TaskChoice {
 }
 
 impl TargetStats {
-    /// The statistics before the first row, where numbers with the other decimal mark are read by it if
-    /// that is said.
+    /// The statistics before the first row; `by_either` has numbers with the other decimal mark read by it.
     pub(super) fn new(name: &str, decimals: Decimals, by_either: bool) -> TargetStats {
         TargetStats {
             decimals,
@@ -543,8 +542,8 @@ mod tests {
             .map(|n| format!("{},{}:{:02}:00\n", n % 7, n % 3, n % 60))
             .collect();
         let notes = drafted(&format!("x,y\n{rows}"), None).unwrap().notes;
-        let said = "target: its values look like times: a regression takes numbers, such as minutes or days";
-        assert!(notes.iter().any(|note| note == said), "{notes:?}");
+        let expected = "target: its values look like times: a regression takes numbers, such as minutes or days";
+        assert!(notes.iter().any(|note| note == expected), "{notes:?}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl AccessPaths {
         if self == AccessPaths::default() {
             return;
         }
-        let mut said = String::new();
+        let mut logged = String::new();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let paths = self.clone();
@@ -78,7 +78,7 @@ impl AccessPaths {
             let what = taken.err().map(|error| format!("{error:#}"));
             match &what {
                 None => tracing::info!("access: the changed files are in force"),
-                Some(error) if *error != said => {
+                Some(error) if *error != logged => {
                     tracing::error!(
                         error,
                         "access: the changed files are not taken; those of before hold"
@@ -86,7 +86,7 @@ impl AccessPaths {
                 }
                 Some(_) => {}
             }
-            said = what.unwrap_or_default();
+            logged = what.unwrap_or_default();
         }
     }
 }
