@@ -165,7 +165,7 @@ async fn prepare(
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
     let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
-    caller.name.clone_into(&mut feedback.actor);
+    feedback.actor = caller.name();
     feedback.may_correct = caller.may_correct();
     if let Subject::Inputs { batch, .. } = &mut feedback.subject {
         *batch = model.embed(&served, std::mem::take(batch)).await?;

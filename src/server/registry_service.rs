@@ -67,7 +67,7 @@ impl registry_server::Registry for RegistryService {
         let CheckpointRequest { model, note } = request.into_inner();
         let order = Command {
             order: Order::Checkpoint,
-            actor: caller.name.clone(),
+            actor: caller.name(),
             note,
         };
         self.carry_out("checkpoint", &caller, &model, order).await
@@ -87,7 +87,7 @@ impl registry_server::Registry for RegistryService {
         if !dry_run {
             let order = Command {
                 order: Order::Restore { version },
-                actor: caller.name.clone(),
+                actor: caller.name(),
                 note,
             };
             return self.carry_out("restore", &caller, &model, order).await;
@@ -122,7 +122,7 @@ impl registry_server::Registry for RegistryService {
             });
             return Ok(Response::new(planned.await?));
         }
-        let logged = LoggedOrder::new("retract", &request.model, &caller.name);
+        let logged = LoggedOrder::new("retract", &request.model, &caller.name());
         let done = self.retracted(&caller, request).await;
         let made = |done: &Certificate| (done.version, done.position);
         logged.end(done.as_ref().map(made));
@@ -139,7 +139,7 @@ impl registry_server::Registry for RegistryService {
             version,
             note,
         } = request.into_inner();
-        let logged = LoggedOrder::new("promote", &model, &caller.name);
+        let logged = LoggedOrder::new("promote", &model, &caller.name());
         let version = (version > 0).then_some(version);
         let made = self.promoted(&caller, &model, version, note).await;
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
@@ -153,7 +153,7 @@ impl registry_server::Registry for RegistryService {
     ) -> Result<Response<Retrained>, Status> {
         let caller = Caller::of(&request);
         let request = request.into_inner();
-        let logged = LoggedOrder::new("retrain", &request.model, &caller.name);
+        let logged = LoggedOrder::new("retrain", &request.model, &caller.name());
         let done = self.retrained(&caller, request).await;
         logged.end(done.as_ref().map(|done| (done.version, done.position)));
         Ok(Response::new(done?))
@@ -164,7 +164,7 @@ impl registry_server::Registry for RegistryService {
         let FreezeRequest { model, note } = request.into_inner();
         let order = Command {
             order: Order::Freeze,
-            actor: caller.name.clone(),
+            actor: caller.name(),
             note,
         };
         self.done("freeze", &caller, &model, order).await
@@ -175,7 +175,7 @@ impl registry_server::Registry for RegistryService {
         let ResumeRequest { model, note } = request.into_inner();
         let order = Command {
             order: Order::Resume,
-            actor: caller.name.clone(),
+            actor: caller.name(),
             note,
         };
         self.done("resume", &caller, &model, order).await
@@ -197,7 +197,7 @@ impl registry_server::Registry for RegistryService {
         } else {
             Order::SetAlias { alias, version }
         };
-        let actor = caller.name.clone();
+        let actor = caller.name();
         let command = Command { order, actor, note };
         self.done("alias", &caller, &model, command).await
     }
@@ -234,7 +234,7 @@ impl registry_server::Registry for RegistryService {
                 return Err(Refusal::invalid("state", what).into());
             }
         };
-        let actor = caller.name.clone();
+        let actor = caller.name();
         let command = Command { order, actor, note };
         self.done(name, &caller, &model, command).await
     }
@@ -438,7 +438,7 @@ impl RegistryService {
         })?;
         let command = Command {
             order: order(selector.hashed()),
-            actor: caller.name.clone(),
+            actor: caller.name(),
             note,
         };
         self.done(name, &caller, &model, command).await
@@ -453,7 +453,7 @@ impl RegistryService {
     ) -> Result<NewVersion, Refusal> {
         let model = self.0.model(caller, model)?;
         check_note(&note)?;
-        let by = (caller.name.clone(), note);
+        let by = (caller.name(), note);
         Ok(model.promote(version, by).await?)
     }
 
@@ -473,7 +473,7 @@ impl RegistryService {
         let retrain = Retrain {
             newest,
             force,
-            actor: caller.name.clone(),
+            actor: caller.name(),
             note,
         };
         Ok(wire::retrained(model.retrain(retrain).await?))
@@ -505,7 +505,7 @@ impl RegistryService {
         };
         let order = Retract {
             selector: selector.clone(),
-            actor: caller.name.clone(),
+            actor: caller.name(),
             note: request.note,
             disposal,
         };
@@ -538,7 +538,7 @@ fn may_read(caller: &Caller, source: &str) -> bool {
 
 /// Rows that others sent were read: the log says by whom.
 fn note_read(caller: &Caller, what: &'static str, model: &str) {
-    tracing::info!(actor = caller.name, model, what, "rows read");
+    tracing::info!(actor = caller.name(), model, what, "rows read");
 }
 
 /// By which clock events are chosen, where they are chosen by time.

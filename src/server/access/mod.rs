@@ -212,7 +212,7 @@ impl Access {
             return Err(Refusal::new(Code::PermissionDenied, "", what));
         }
         Ok(Caller {
-            name: credential.name.clone(),
+            address: peer.ip(),
             rights: Rights::Of(credential.clone()),
         })
     }
@@ -329,18 +329,15 @@ impl Peer {
         address.is_none_or(|address| address.ip().to_canonical().is_loopback())
     }
 
-    fn name(&self) -> String {
-        let address = self.address;
-        address.map_or_else(String::new, |address| address.ip().to_string())
+    fn ip(&self) -> Option<IpAddr> {
+        self.address.map(|address| address.ip())
     }
 }
 
 /// Who calls, and what for.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// The actor in journals and logs: the name of its credential, or its address where none is asked
-    /// for.
-    pub name: String,
+    address: Option<IpAddr>,
     rights: Rights,
 }
 
@@ -354,14 +351,14 @@ enum Rights {
 impl Caller {
     fn nobody(peer: &Peer) -> Caller {
         Caller {
-            name: peer.name(),
+            address: peer.ip(),
             rights: Rights::None,
         }
     }
 
     fn of_this_machine(peer: &Peer) -> Caller {
         Caller {
-            name: peer.name(),
+            address: peer.ip(),
             rights: Rights::All,
         }
     }
@@ -372,6 +369,16 @@ impl Caller {
         admitted
             .cloned()
             .unwrap_or_else(|| Caller::nobody(&Peer::stranger()))
+    }
+
+    /// The actor in journals and logs: the name of its credential, or its address where none is asked
+    /// for.
+    pub(super) fn name(&self) -> String {
+        match (&self.rights, self.address) {
+            (Rights::Of(credential), _) => credential.name.clone(),
+            (_, Some(address)) => address.to_string(),
+            (_, None) => String::new(),
+        }
     }
 
     /// True if it may use a model of this name.
