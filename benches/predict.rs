@@ -4,13 +4,21 @@
 //! server's alone, because it runs in a process of its own.
 //!
 //! `cargo bench --bench predict`, or shorter: `cargo bench --bench predict -- --requests 2000`.
+//! `cargo bench --bench predict -- --overload 5`: at fixed rates, each for 5 seconds, up to more than it
+//! can do.
 
 #[path = "predict/child.rs"]
 mod child;
+#[path = "predict/figures.rs"]
+mod figures;
 #[path = "predict/load.rs"]
 mod load;
+#[path = "predict/overload.rs"]
+mod overload;
 #[path = "traffic/quantile.rs"]
 mod quantile;
+#[path = "predict/served.rs"]
+mod served;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::{Context, bail, ensure};
 
 use crate::child::{Kind, ServerProcess};
-use crate::load::{Client, LoadResult};
+use crate::figures::Figures;
+use crate::load::{Client, LoadResult, closed};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,58 +50,50 @@ fn main() -> anyhow::Result<()> {
         std::env::set_var("RAYON_NUM_THREADS", "1");
         std::env::set_var("CANDLE_NUM_THREADS", "1");
     }
-    let mut n_requests = N_REQUESTS;
+    let (mut n_requests, mut n_pairs, mut overload) = (N_REQUESTS, N_PAIRS, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().context("an argument lacks its value");
         match argument.as_str() {
             "--serve" => return child::serve(&value()?, Path::new(&value()?)),
             "--requests" => n_requests = value()?.parse().context("--requests")?,
+            "--pairs" => n_pairs = value()?.parse().context("--pairs")?,
+            "--overload" => overload = Some(value()?.parse().context("--overload")?),
             // Cargo passes it to every bench.
             "--bench" => {}
-            other => bail!("{other}: expected --requests N"),
+            other => bail!("{other}: expected --requests N, --pairs N or --overload SECONDS"),
         }
     }
     ensure!(n_requests >= 64, "--requests {n_requests}: expected >= 64");
+    ensure!(n_pairs > 0, "--pairs {n_pairs}: expected >= 1");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(measure(n_requests))
+    runtime.block_on(async {
+        let cores = std::thread::available_parallelism()?;
+        println!("{cores} cores, shared by client and server; digits 784-256-256-10, FP32, 1 row");
+        match overload {
+            Some(seconds) => overload::measure(seconds, n_pairs).await,
+            None => measure(n_requests, n_pairs).await,
+        }
+    })
 }
 
-async fn measure(n_requests: usize) -> anyhow::Result<()> {
-    let cores = std::thread::available_parallelism()?;
-    println!("cargo bench --bench predict -- --requests {n_requests}");
-    println!("{cores} cores, shared by client and server; digits 784-256-256-10, FP32, 1 row");
+async fn measure(n_requests: usize, n_pairs: usize) -> anyhow::Result<()> {
+    println!("cargo bench --bench predict -- --requests {n_requests} --pairs {n_pairs}");
     println!("CPU is the server's, with journal and learner; its clock ticks every 10 ms\n");
     for in_flight in [1, 8] {
-        compare(in_flight, 1, n_requests).await?;
+        compare((in_flight, 1), 1, n_requests).await?;
     }
-    let ratios = compare(64, N_PAIRS, n_requests).await?;
+    let ratios = compare((64, 1), n_pairs, n_requests).await?;
+    let over_eight = compare((64, 8), n_pairs, n_requests).await?;
     beside_learner(n_requests.div_ceil(2)).await?;
     println!(
-        "ratio perennial/echo at 64 in flight: {}",
-        ratios.shown(1.0, 2)
+        "ratio perennial/echo at 64 in flight: {}; over eight connections: {}",
+        ratios.shown(1.0, 2),
+        over_eight.shown(1.0, 2)
     );
     Ok(())
-}
-
-/// Figures of one kind, one a round.
-#[derive(Default)]
-struct Figures(Vec<f64>);
-
-impl Figures {
-    /// The median, the least and the greatest, divided by `unit`.
-    fn shown(&self, unit: f64, digits: usize) -> String {
-        let mut sorted: Vec<f64> = self.0.iter().map(|figure| figure / unit).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let Some(last) = sorted.len().checked_sub(1) else {
-            return "-".to_owned();
-        };
-        let median = (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0;
-        let (least, most) = (sorted[0], sorted[last]);
-        format!("median {median:.digits$} ({least:.digits$} .. {most:.digits$})")
-    }
 }
 
 /// The measurements of one server, or of one condition.
@@ -123,15 +124,22 @@ impl Table {
 }
 
 /// Echo and perennial in turn; the ratio of their CPU time a request, one a pair.
-async fn compare(in_flight: usize, n_pairs: usize, n_requests: usize) -> anyhow::Result<Figures> {
+async fn compare(
+    (in_flight, n_connections): (usize, usize),
+    n_pairs: usize,
+    n_requests: usize,
+) -> anyhow::Result<Figures> {
+    let load = (in_flight, n_connections);
     let (mut echo, mut perennial) = (Table::default(), Table::default());
     let mut ratios = Figures::default();
     for _ in 0..n_pairs {
-        let floor = cost(Kind::Echo, in_flight, n_requests, &mut echo).await?;
-        let ours = cost(Kind::Perennial, in_flight, n_requests, &mut perennial).await?;
+        let floor = cost(Kind::Echo, load, n_requests, &mut echo).await?;
+        let ours = cost(Kind::Perennial, load, n_requests, &mut perennial).await?;
         ratios.0.push(ours / floor);
     }
-    println!("{in_flight} in flight, {n_pairs} x {n_requests} requests each, in turn");
+    println!(
+        "{in_flight} in flight over {n_connections} connections, {n_pairs} x {n_requests} requests each, in turn"
+    );
     echo.print("echo");
     perennial.print("perennial, journaled");
     println!("ratio of CPU      {}\n", ratios.shown(1.0, 2));
@@ -141,17 +149,17 @@ async fn compare(in_flight: usize, n_pairs: usize, n_requests: usize) -> anyhow:
 /// CPU time a request of a fresh server, in microseconds.
 async fn cost(
     kind: Kind,
-    in_flight: usize,
+    (in_flight, n_connections): (usize, usize),
     n_requests: usize,
     table: &mut Table,
 ) -> anyhow::Result<f64> {
     let server = ServerProcess::start(kind)?;
-    let client = Client::connect(&server).await?;
-    client.load(in_flight, n_requests.div_ceil(8)).await?;
-    client.settle(kind).await?;
+    let clients = Client::connect_all(&server, n_connections).await?;
+    closed(&clients, in_flight, n_requests.div_ceil(8)).await?;
+    clients[0].settle(kind).await?;
     let before = server.cpu()?;
-    let result = client.load(in_flight, n_requests).await?;
-    client.settle(kind).await?;
+    let result = closed(&clients, in_flight, n_requests).await?;
+    clients[0].settle(kind).await?;
     let cpu = server.cpu()? - before;
     let cpu_us = cpu.as_secs_f64() * 1e6 / n_requests as f64;
     table.cpu_us.0.push(cpu_us);

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
 
 use crate::child::{Kind, ServerProcess};
 use crate::quantile::quantile;
@@ -38,7 +39,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// One connection, and the rows to send on it.
 #[derive(Clone)]
 pub(crate) struct Client {
-    channel: Channel,
+    pub channel: Channel,
     rows: Arc<Vec<Bytes>>,
 }
 
@@ -69,38 +70,25 @@ impl Client {
         })
     }
 
+    /// So many connections.
+    pub(crate) async fn connect_all(
+        server: &ServerProcess,
+        n: usize,
+    ) -> anyhow::Result<Vec<Client>> {
+        let mut clients = Vec::new();
+        for _ in 0..n {
+            clients.push(Client::connect(server).await?);
+        }
+        Ok(clients)
+    }
+
     /// Sends `n_requests`, `in_flight` at a time.
     pub(crate) async fn load(
         &self,
         in_flight: usize,
         n_requests: usize,
     ) -> anyhow::Result<LoadResult> {
-        let started = Instant::now();
-        let mut tasks = JoinSet::new();
-        for task in 0..in_flight {
-            let share = n_requests / in_flight + usize::from(task < n_requests % in_flight);
-            let client = self.clone();
-            tasks.spawn(async move {
-                let mut inference = GrpcInferenceServiceClient::new(client.channel.clone());
-                let mut latencies = Vec::with_capacity(share);
-                for index in 0..share {
-                    let request = client.request(task * 31 + index);
-                    let sent = Instant::now();
-                    let answer = inference.model_infer(request).await?.into_inner();
-                    latencies.push(sent.elapsed());
-                    ensure!(!answer.raw_output_contents.is_empty(), "an empty answer");
-                }
-                Ok(latencies)
-            });
-        }
-        let mut latencies = Vec::with_capacity(n_requests);
-        while let Some(task) = tasks.join_next().await {
-            latencies.extend(task??);
-        }
-        let took = started.elapsed();
-        latencies.sort_unstable();
-        ensure!(!latencies.is_empty(), "no requests");
-        Ok(LoadResult { latencies, took })
+        closed(std::slice::from_ref(self), in_flight, n_requests).await
     }
 
     /// The position of the state that answers now.
@@ -176,6 +164,33 @@ impl Client {
         Ok(positions)
     }
 
+    /// One request that was planned then and is of no use after its deadline.
+    async fn ask_by(
+        &self,
+        index: usize,
+        planned: Instant,
+        deadline: Duration,
+    ) -> anyhow::Result<Outcome> {
+        let left = (planned + deadline).saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Outcome::Late);
+        }
+        let mut inference = GrpcInferenceServiceClient::new(self.channel.clone());
+        let mut request = Request::new(self.request(index));
+        request.set_timeout(left);
+        let sent = Instant::now();
+        match inference.model_infer(request).await {
+            Ok(_) if planned.elapsed() <= deadline => Ok(Outcome::Good(planned.elapsed())),
+            Ok(_) => Ok(Outcome::Late),
+            Err(status) => match status.code() {
+                Code::ResourceExhausted => Ok(Outcome::Refused(sent.elapsed())),
+                // The client's own clock ends a call as CANCELLED.
+                Code::DeadlineExceeded | Code::Cancelled => Ok(Outcome::Late),
+                _ => Err(status.into()),
+            },
+        }
+    }
+
     fn request(&self, index: usize) -> ModelInferRequest {
         ModelInferRequest {
             model_name: "digits".to_owned(),
@@ -185,7 +200,7 @@ impl Client {
         }
     }
 
-    fn event(&self, prefix: &str, index: usize) -> FeedbackRequest {
+    pub(crate) fn event(&self, prefix: &str, index: usize) -> FeedbackRequest {
         FeedbackRequest {
             model: "digits".to_owned(),
             feedback_id: format!("{prefix}-{index}"),
@@ -201,6 +216,124 @@ impl Client {
             ..Default::default()
         }
     }
+}
+
+/// Sends `n_requests`, `in_flight` at a time, over these connections in turn.
+pub(crate) async fn closed(
+    clients: &[Client],
+    in_flight: usize,
+    n_requests: usize,
+) -> anyhow::Result<LoadResult> {
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for task in 0..in_flight {
+        let share = n_requests / in_flight + usize::from(task < n_requests % in_flight);
+        let client = clients[task % clients.len()].clone();
+        tasks.spawn(async move {
+            let mut inference = GrpcInferenceServiceClient::new(client.channel.clone());
+            let mut latencies = Vec::with_capacity(share);
+            for index in 0..share {
+                let request = client.request(task * 31 + index);
+                let sent = Instant::now();
+                let answer = inference.model_infer(request).await?.into_inner();
+                latencies.push(sent.elapsed());
+                ensure!(!answer.raw_output_contents.is_empty(), "an empty answer");
+            }
+            Ok(latencies)
+        });
+    }
+    let mut latencies = Vec::with_capacity(n_requests);
+    while let Some(task) = tasks.join_next().await {
+        latencies.extend(task??);
+    }
+    let took = started.elapsed();
+    latencies.sort_unstable();
+    ensure!(!latencies.is_empty(), "no requests");
+    Ok(LoadResult { latencies, took })
+}
+
+/// A load at a fixed rate.
+#[derive(Clone, Copy)]
+pub(crate) struct Open {
+    pub per_second: f64,
+    pub span: Duration,
+    /// Counted from the time of the plan.
+    pub deadline: Duration,
+}
+
+/// What became of a request.
+enum Outcome {
+    /// Answered within the deadline, so long after the time of the plan.
+    Good(Duration),
+    /// Refused so long after it was sent.
+    Refused(Duration),
+    /// Neither answered nor refused within the deadline.
+    Late,
+}
+
+/// What became of the requests of a load at a fixed rate.
+#[derive(Default)]
+pub(crate) struct Sent {
+    /// Sorted.
+    pub good: Vec<Duration>,
+    /// Sorted.
+    pub refused: Vec<Duration>,
+    pub late: usize,
+}
+
+impl Sent {
+    fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Good(after) => self.good.push(after),
+            Outcome::Refused(after) => self.refused.push(after),
+            Outcome::Late => self.late += 1,
+        }
+    }
+
+    pub(crate) fn n(&self) -> usize {
+        self.good.len() + self.refused.len() + self.late
+    }
+
+    pub(crate) fn good_ms(&self, share: f64) -> f64 {
+        ms(&self.good, share)
+    }
+
+    pub(crate) fn refused_ms(&self, share: f64) -> f64 {
+        ms(&self.refused, share)
+    }
+}
+
+/// A quantile in milliseconds; zero of none.
+pub(crate) fn ms(sorted: &[Duration], share: f64) -> f64 {
+    if sorted.is_empty() {
+        return 0.0;
+    }
+    quantile(sorted, share).as_secs_f64() * 1e3
+}
+
+/// Sends requests at the times of the plan, over these connections in turn.
+pub(crate) async fn open(clients: &[Client], open: Open) -> anyhow::Result<Sent> {
+    let n = (open.per_second * open.span.as_secs_f64()) as usize;
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    let mut sent = Sent::default();
+    for index in 0..n {
+        let planned = began + Duration::from_secs_f64(index as f64 / open.per_second);
+        if planned > Instant::now() {
+            tokio::time::sleep_until(planned.into()).await;
+        }
+        let client = clients[index % clients.len()].clone();
+        tasks.spawn(async move { client.ask_by(index, planned, open.deadline).await });
+        while let Some(done) = tasks.try_join_next() {
+            sent.add(done??);
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        sent.add(done??);
+    }
+    sent.good.sort_unstable();
+    sent.refused.sort_unstable();
+    Ok(sent)
 }
 
 fn tensor() -> InferInputTensor {
