@@ -98,6 +98,7 @@ pub use host::event_publisher::{
 };
 pub use host::learning_event::{LearningEvent, LearningEventKind};
 pub(crate) use host::new_labels::check_place;
+pub use host::phases::Phase;
 use host::runtime::{LearnerTask, ModelRuntime, Queues, RecoveredModel};
 pub use host::served_model::ServedModel;
 pub use host::status::{GateStatus, MemberStatus, SourceBudget, State, Status};

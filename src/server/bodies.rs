@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io::{self, Cursor, Read};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use axum::http::{HeaderMap, HeaderValue};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body::{Body as HttpBody, Frame};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -31,75 +30,82 @@ const SLICE: usize = 64 * 1024;
 const PREFIX: usize = 5;
 const ENCODING: &str = "grpc-encoding";
 
-/// The bytes that requests may take at a time.
+/// The requests that are read or answered, and their bytes.
 #[derive(Debug)]
-pub(super) struct ByteBudget {
-    max: u64,
-    taken: AtomicU64,
+pub(super) struct Budget {
+    requests_max: usize,
+    requests: AtomicUsize,
+    bytes_max: u64,
+    bytes: AtomicU64,
 }
 
-impl ByteBudget {
-    pub(super) fn new(max: u64) -> ByteBudget {
-        ByteBudget {
-            max,
-            taken: AtomicU64::new(0),
+impl Budget {
+    pub(super) fn new(requests_max: usize, bytes_max: u64) -> Budget {
+        Budget {
+            requests_max,
+            requests: AtomicUsize::new(0),
+            bytes_max,
+            bytes: AtomicU64::new(0),
         }
     }
 
-    fn take(&self, n: u64) -> bool {
-        let more = |taken: u64| taken.checked_add(n).filter(|sum| *sum <= self.max);
-        self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()
+    /// A place for one more request, if there is one.
+    pub(super) fn hold(self: &Arc<Budget>) -> Result<Arc<Holding>, Refusal> {
+        let n = self.requests.fetch_add(1, Relaxed);
+        let holding = Arc::new(Holding {
+            budget: self.clone(),
+            bytes: AtomicU64::new(0),
+        });
+        if n < self.requests_max {
+            return Ok(holding);
+        }
+        let n = self.requests_max;
+        let what = format!("{n} requests are read and answered, as many as may; ask again later");
+        Err(Refusal::new(Code::ResourceExhausted, "", what))
     }
 
-    fn give_back(&self, n: u64) {
-        self.taken.fetch_sub(n, Relaxed);
+    fn take(&self, n: u64) -> bool {
+        let more = |taken: u64| taken.checked_add(n).filter(|sum| *sum <= self.bytes_max);
+        self.bytes.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
     /// How many bytes are taken now.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Relaxed)
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
     }
 }
 
-/// What a request holds for as long as it is read or answered.
+/// A request's place and its bytes, for as long as it is read or answered.
 #[derive(Debug)]
 pub(super) struct Holding {
-    budget: Arc<ByteBudget>,
-    n: AtomicU64,
-    _place: OwnedSemaphorePermit,
+    budget: Arc<Budget>,
+    bytes: AtomicU64,
 }
 
 impl Holding {
-    pub(super) fn new(budget: Arc<ByteBudget>, place: OwnedSemaphorePermit) -> Arc<Holding> {
-        Arc::new(Holding {
-            budget,
-            n: AtomicU64::new(0),
-            _place: place,
-        })
-    }
-
     fn take(&self, n: u64) -> Result<(), Status> {
         if self.budget.take(n) {
-            self.n.fetch_add(n, Relaxed);
+            self.bytes.fetch_add(n, Relaxed);
             return Ok(());
         }
         let what = format!(
             "the requests that are read and answered now take the {} bytes that they may; send this one \
              again later",
-            self.budget.max
+            self.budget.bytes_max
         );
         Err(Refusal::new(Code::ResourceExhausted, "", what).into())
     }
 
     fn give_back(&self, n: u64) {
-        self.n.fetch_sub(n, Relaxed);
-        self.budget.give_back(n);
+        self.bytes.fetch_sub(n, Relaxed);
+        self.budget.bytes.fetch_sub(n, Relaxed);
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        self.budget.give_back(*self.n.get_mut());
+        self.budget.bytes.fetch_sub(*self.bytes.get_mut(), Relaxed);
+        self.budget.requests.fetch_sub(1, Relaxed);
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::access::Access;
 use super::webhook::Webhook;
 
 /// Requests in flight on one connection.
 pub(super) const STREAMS_MAX: u32 = 1024;
+/// Calls of one connection that were taken back before they were looked at; with more it is closed. Each
+/// takes a kilobyte or two, and `resets` bounds the rate of those that were looked at.
+pub(super) const PENDING_RESETS_MAX: usize = 4096;
 
 /// The bounds of messages and batches, who may send them, and the webhook.
 #[derive(Clone, Debug)]
@@ -27,6 +31,10 @@ pub struct Config {
     pub connections_per_peer_max: usize,
     /// Addresses that speak for many peers.
     pub proxies: Vec<IpAddr>,
+    /// The age at which a connection over gRPC is asked to end by GOAWAY; none for no age.
+    pub connection_age_max: Option<Duration>,
+    /// How long the calls of a connection that was asked to end may go on.
+    pub connection_age_grace: Duration,
     /// Who may call; by default callers of this machine, and they may do everything.
     pub access: Arc<Access>,
     /// Where learning events are posted that an engine with a
@@ -46,6 +54,8 @@ impl Default for Config {
             connections_max: 16 * 1024,
             connections_per_peer_max: 1024,
             proxies: vec![],
+            connection_age_max: None,
+            connection_age_grace: Duration::from_secs(30),
             access: Arc::default(),
             webhook: None,
         }

@@ -24,6 +24,7 @@ use tonic::transport::server;
 
 use super::accept::Acceptor;
 use super::access::{Peer, Protocol, names_of};
+use super::bounds::Config;
 use super::context::ServerContext;
 use super::crowd::Place;
 
@@ -69,10 +70,12 @@ impl Connections {
                         continue;
                     };
                     let peer = Peer { address: Some(address), ..Peer::default() };
+                    let age_max = age_max(&context.config, self.protocol);
                     match context.access().tls(self.protocol) {
-                        None => return Connection::new(Bytes::Plain(stream), peer, place),
+                        None => return Connection::new(Bytes::Plain(stream), peer, place, age_max),
                         Some(keys) => {
-                            self.begin(handshake(TlsAcceptor::from(keys), stream, peer, place));
+                            let acceptor = TlsAcceptor::from(keys);
+                            self.begin(handshake(acceptor, stream, peer, place, age_max));
                         }
                     }
                 }
@@ -111,12 +114,22 @@ impl Connections {
     }
 }
 
+/// The age at which a connection ends, whatever it does.
+fn age_max(config: &Config, protocol: Protocol) -> Option<Duration> {
+    let age = config.connection_age_max?;
+    match protocol {
+        Protocol::Grpc => age.checked_add(config.connection_age_grace),
+        Protocol::Http => None,
+    }
+}
+
 /// Ends without a word where the other side speaks no TLS, or shows a certificate of nobody we trust.
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     peer: Peer,
     place: Place,
+    age_max: Option<Duration>,
 ) -> Option<Connection> {
     let stream = acceptor.accept(stream).await.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
@@ -130,7 +143,7 @@ async fn handshake(
         ..peer
     };
     let stream = Bytes::Encrypted(Box::new(stream));
-    Some(Connection::new(stream, peer, place))
+    Some(Connection::new(stream, peer, place, age_max))
 }
 
 /// A connection that can be served.
@@ -139,15 +152,18 @@ pub(super) struct Connection {
     peer: Peer,
     /// Ends a connection that has said nothing yet; gone with its first byte.
     silence: Option<Pin<Box<Sleep>>>,
+    /// Ends one that was asked to end and goes on.
+    end: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
 impl Connection {
-    fn new(stream: Bytes, peer: Peer, place: Place) -> Connection {
+    fn new(stream: Bytes, peer: Peer, place: Place, age_max: Option<Duration>) -> Connection {
         Connection {
             stream,
             peer,
             silence: Some(Box::pin(sleep(FIRST_BYTE_MAX))),
+            end: age_max.map(|age| Box::pin(sleep(age))),
             _place: place,
         }
     }
@@ -177,6 +193,14 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.peer.resets.is_flood() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let read = match &mut self.stream {
             Bytes::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Bytes::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -241,7 +265,6 @@ impl AsyncWrite for Connection {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::super::bounds::Config;
     use super::super::crowd::Crowd;
     use super::*;
 
@@ -254,7 +277,7 @@ mod tests {
         let accepted = async || {
             let (stream, peer) = listener.accept().await.expect("a connection");
             let place = crowd.enter(peer.ip(), &Config::default()).expect("room");
-            Connection::new(Bytes::Plain(stream), Peer::default(), place)
+            Connection::new(Bytes::Plain(stream), Peer::default(), place, None)
         };
         let mut byte = [0];
         let mut silent = accepted().await;

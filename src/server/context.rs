@@ -9,9 +9,10 @@ use axum::http::HeaderMap;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
-use super::access::{Access, Caller, Peer};
-use super::bodies::{ByteBudget, Holding};
+use super::access::{Access, Caller, Needs, Peer};
+use super::bodies::Budget;
 use super::bounds::Config;
+use super::calls::Calls;
 use super::crowd::Crowd;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
@@ -31,11 +32,11 @@ pub(super) struct ServerContext {
     inquiries: Arc<Semaphore>,
     /// The connections that there are.
     pub crowd: Arc<Crowd>,
-    /// Places of requests over gRPC, which are read or answered.
-    requests: Arc<Semaphore>,
-    /// The bytes that they hold.
-    pub bytes: Arc<ByteBudget>,
+    /// The requests over gRPC that are read or answered.
+    pub requests: Arc<Budget>,
     pub waiters: Waiters,
+    /// The calls over gRPC that were answered.
+    pub calls: Calls,
     /// Predictions that were refused, for whatever reason.
     pub refused_predictions: Refusals,
     /// Feedback events that were refused; they are in no journal.
@@ -54,13 +55,13 @@ impl ServerContext {
     ) -> ServerContext {
         ServerContext {
             crowd: Arc::default(),
-            requests: Arc::new(Semaphore::new(config.requests_max)),
-            bytes: Arc::new(ByteBudget::new(config.request_bytes_max)),
+            requests: Arc::new(Budget::new(config.requests_max, config.request_bytes_max)),
             engine,
             config,
             draining,
             inquiries: Arc::new(Semaphore::new(INQUIRIES_MAX)),
             waiters: Waiters::default(),
+            calls: Calls::new(),
             refused_predictions: Refusals::new("predict"),
             refused_feedback: Refusals::new("feedback"),
             refused_logins: Refusals::new("login"),
@@ -72,33 +73,22 @@ impl ServerContext {
         &self.config.access
     }
 
-    /// The caller of a request to a path, if it may call that at all.
+    /// The caller of what has these needs, if it may call that at all.
     pub(super) fn admit(
         &self,
-        path: &str,
+        needs: Option<Needs>,
         headers: &HeaderMap,
         peer: &Peer,
     ) -> Result<Caller, Refusal> {
-        let admitted = self.access().admit(path, headers, peer);
-        if let Err(refusal) = &admitted
-            && refusal.code != Code::Unimplemented
-        {
+        let Some(needs) = needs else {
+            let what = "there is no such method";
+            return Err(Refusal::new(Code::Unimplemented, "", what));
+        };
+        let admitted = self.access().admit(needs, headers, peer);
+        if let Err(refusal) = &admitted {
             self.refused_logins.add(refusal);
         }
         admitted
-    }
-
-    /// A place for a request over gRPC, if there is one.
-    pub(super) fn hold(&self) -> Result<Arc<Holding>, Refusal> {
-        match self.requests.clone().try_acquire_owned() {
-            Ok(place) => Ok(Holding::new(self.bytes.clone(), place)),
-            Err(_) => {
-                let n = self.config.requests_max;
-                let what =
-                    format!("{n} requests are read and answered, as many as may; ask again later");
-                Err(Refusal::new(Code::ResourceExhausted, "", what))
-            }
-        }
     }
 
     /// The model of that name, if the caller may use it: one that it may not use is answered as one that

@@ -3,10 +3,10 @@
 //! Invariant: a request that reaches a service carries its [`super::access::Caller`].
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{self, Ready};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -20,7 +20,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::access::Peer;
+use super::access::{Method, Peer, needs_of_path};
 use super::bodies::{Holding, Messages, RequestBody};
 use super::context::ServerContext;
 use super::wire::Refusal;
@@ -52,11 +52,11 @@ type Answered = Result<http::Response<Body>, Infallible>;
 impl<S> Service<http::Request<Body>> for Guarded<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
+    S::Future: Unpin,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<Pin<Box<dyn Future<Output = Answered> + Send>>, Ready<Answered>>;
+    type Future = Either<Answering<S::Future>, Ready<Answered>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -66,20 +66,59 @@ where
         // A request without a peer comes from nobody.
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.unwrap_or_else(Peer::stranger);
-        let path = request.uri().path();
-        let admitted = self.context.admit(path, request.headers(), &peer);
-        let admitted = admitted.and_then(|caller| Ok((caller, self.context.hold()?)));
+        let context = &self.context;
+        let method = Method::find(request.uri().path());
+        let admitted = context.admit(method.map(Method::needs), request.headers(), &peer);
+        let admitted = admitted.and_then(|caller| Ok((caller, context.requests.hold()?)));
         match admitted {
             Ok((caller, holding)) => {
                 request.extensions_mut().insert(caller);
-                let answer = self.inner.call(self.counted(request, holding.clone()));
-                Either::Left(Box::pin(async move {
-                    let answer = answer.await;
-                    drop(holding);
-                    answer
-                }))
+                let inner = self.inner.call(self.counted(request, holding.clone()));
+                let open = method.map(|method| (method, context.clone(), peer));
+                Either::Left(Answering {
+                    inner,
+                    open,
+                    _holding: holding,
+                })
             }
-            Err(refusal) => Either::Right(ready(Ok(Status::from(refusal).into_http()))),
+            Err(refusal) => {
+                if let Some(method) = method {
+                    context.calls.add(method, refusal.code);
+                }
+                Either::Right(future::ready(Ok(Status::from(refusal).into_http())))
+            }
+        }
+    }
+}
+
+/// A call that is being answered; dropped before its end, its caller took it back.
+pub(super) struct Answering<F> {
+    inner: F,
+    /// Gone once it is answered.
+    open: Option<(Method, Arc<ServerContext>, Peer)>,
+    _holding: Arc<Holding>,
+}
+
+impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
+    type Output = Answered;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
+        let answered = ready!(Pin::new(&mut self.inner).poll(context));
+        if let (Some((method, server, _)), Ok(answer)) = (self.open.take(), &answered) {
+            // An answer without an error has its status behind its message.
+            let code = answer.headers().get(Status::GRPC_STATUS);
+            let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+            server.calls.add(method, code);
+        }
+        Poll::Ready(answered)
+    }
+}
+
+impl<F> Drop for Answering<F> {
+    fn drop(&mut self) {
+        if let Some((method, server, peer)) = &self.open {
+            server.calls.add(*method, Code::Cancelled);
+            peer.resets.add();
         }
     }
 }
@@ -114,8 +153,8 @@ pub(super) async fn guard(
     if let Err(what) = check_origin(request.headers(), !context.access().asks()) {
         return (StatusCode::FORBIDDEN, format!("{what}\n")).into_response();
     }
-    let path = request.uri().path();
-    match context.admit(path, request.headers(), &peer) {
+    let needs = needs_of_path(request.uri().path());
+    match context.admit(needs, request.headers(), &peer) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

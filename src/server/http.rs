@@ -24,7 +24,7 @@ use super::access::Caller;
 use super::connections::Connections;
 use super::context::ServerContext;
 use super::guard::guard;
-use crate::engine::{self, Bound, Counts, Figure, LearningEventKind, Level, Status};
+use crate::engine::{self, Bound, Counts, Figure, LearningEventKind, Level, Phase, Status};
 
 /// How long the headers of a request may take to come, and how long a connection may be idle.
 const HEADERS_MAX: Duration = Duration::from_secs(30);
@@ -296,15 +296,24 @@ async fn metrics(
     let look = move || models.iter().map(|model| model.status(false)).collect();
     let statuses: Vec<_> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     let mut text = of_models(&statuses);
-    let help = "Requests and events refused at the door.";
+    let help = "Calls over gRPC that were answered, by method and code.";
+    head(&mut text, "perennial_calls_total", "counter", help);
+    for ([service, method, code], n) in context.calls.counted() {
+        let labels = format!("service=\"{service}\",method=\"{method}\",code=\"{code}\"");
+        text += &format!("perennial_calls_total{{{labels}}} {n}\n");
+    }
+    let help = "Requests and events refused, by what is at fault.";
     head(&mut text, "perennial_refused_total", "counter", help);
     for refusals in [
         &context.refused_predictions,
         &context.refused_feedback,
         &context.refused_logins,
     ] {
-        let (flow, n) = (refusals.flow, refusals.count());
-        text += &format!("perennial_refused_total{{flow=\"{flow}\"}} {n}\n");
+        let flow = refusals.flow;
+        for ((code, field), n) in refusals.counts() {
+            let labels = format!("flow=\"{flow}\",code=\"{code}\",field=\"{field}\"");
+            text += &format!("perennial_refused_total{{{labels}}} {n}\n");
+        }
     }
     let help = "Connections closed at once, since descriptors were short.";
     let name = "perennial_refused_connections_total";
@@ -318,7 +327,7 @@ async fn metrics(
     let help = "Connections that are open, on both ports.";
     gauge("perennial_connections", help, context.crowd.n() as u64);
     let help = "Bytes of the requests that are read and answered now.";
-    gauge("perennial_request_bytes", help, context.bytes.taken());
+    gauge("perennial_request_bytes", help, context.requests.bytes());
     of_events(&mut text, &context, &caller);
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
 }
@@ -416,6 +425,7 @@ fn of_models(statuses: &[Status]) -> String {
     });
     histogram(&mut text, statuses, &GROUP_ENTRIES);
     histogram(&mut text, statuses, &SYNC_SECONDS);
+    phases(&mut text, statuses);
     let help = "Share of each member in the answer.";
     head(&mut text, "perennial_member_share", "gauge", help);
     for status in statuses {
@@ -485,19 +495,36 @@ fn each_bound(text: &mut String, statuses: &[Status], name: &str, value: fn(&Bou
 }
 
 fn histogram(text: &mut String, statuses: &[Status], of: &Distribution) {
-    let name = of.name;
-    head(text, name, "histogram", of.help);
+    head(text, of.name, "histogram", of.help);
     for status in statuses {
-        let (model, counts) = (&status.model, (of.counts)(status));
-        for (bound, n) in counts.cumulative() {
-            let bound = bound as f64 * of.unit;
-            *text += &format!("{name}_bucket{{model=\"{model}\",le=\"{bound}\"}} {n}\n");
-        }
-        let (n, sum) = (counts.total(), counts.sum as f64 * of.unit);
-        *text += &format!("{name}_bucket{{model=\"{model}\",le=\"+Inf\"}} {n}\n");
-        *text += &format!("{name}_sum{{model=\"{model}\"}} {sum}\n");
-        *text += &format!("{name}_count{{model=\"{model}\"}} {n}\n");
+        let labels = format!("model=\"{}\"", status.model);
+        each_bucket(text, (of.name, &labels), (of.counts)(status), of.unit);
     }
+}
+
+/// The durations of the phases, each model's apart.
+fn phases(text: &mut String, statuses: &[Status]) {
+    let name = "perennial_phase_seconds";
+    let help = "How long each phase of predictions and feedback took.";
+    head(text, name, "histogram", help);
+    for status in statuses {
+        for (phase, counts) in Phase::ALL.iter().zip(&status.phases) {
+            let labels = format!("model=\"{}\",phase=\"{}\"", status.model, phase.word());
+            each_bucket(text, (name, &labels), counts, 1e-6);
+        }
+    }
+}
+
+/// The lines of one histogram, whose values are counted in units.
+fn each_bucket(text: &mut String, (name, labels): (&str, &str), counts: &Counts, unit: f64) {
+    for (bound, n) in counts.cumulative() {
+        let bound = bound as f64 * unit;
+        *text += &format!("{name}_bucket{{{labels},le=\"{bound}\"}} {n}\n");
+    }
+    let (n, sum) = (counts.total(), counts.sum as f64 * unit);
+    *text += &format!("{name}_bucket{{{labels},le=\"+Inf\"}} {n}\n");
+    *text += &format!("{name}_sum{{{labels}}} {sum}\n");
+    *text += &format!("{name}_count{{{labels}}} {n}\n");
 }
 
 /// A value as Prometheus reads it.

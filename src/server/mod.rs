@@ -35,6 +35,7 @@ mod accept;
 mod access;
 mod bodies;
 mod bounds;
+mod calls;
 mod connections;
 mod context;
 mod crowd;
@@ -45,6 +46,7 @@ mod learning_service;
 mod logged_order;
 mod refusals;
 mod registry_service;
+mod resets;
 mod waiters;
 mod watch;
 mod webhook;
@@ -71,7 +73,7 @@ pub use self::access::{
     check_credentials, new_token,
 };
 pub use self::bounds::Config;
-use self::bounds::STREAMS_MAX;
+use self::bounds::{PENDING_RESETS_MAX, STREAMS_MAX};
 use self::connections::Connections;
 use self::context::ServerContext;
 use self::guard::AccessLayer;
@@ -159,7 +161,7 @@ pub async fn run(
     let mut posting = post_events(&context);
     let routes = routes(&context).add_service(health_service);
     let incoming = Connections::new(listeners.grpc, &context, Protocol::Grpc);
-    let grpc = transport()
+    let grpc = transport(&context.config)
         .layer(AccessLayer(context.clone()))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming.stream(), context::drained(draining.clone()));
@@ -206,14 +208,19 @@ fn post_events(context: &ServerContext) -> JoinSet<()> {
     posting
 }
 
-fn transport() -> Server {
-    Server::builder()
+fn transport(config: &Config) -> Server {
+    let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX));
+    match config.connection_age_max {
+        Some(age) => server.max_connection_age(age),
+        None => server,
+    }
 }
 
 /// Compressed messages are inflated at the door.

@@ -2,10 +2,11 @@
 //!
 //! Invariant: one line a minute at most, and it holds nothing of what was sent.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::calls;
 use super::wire::Refusal;
 
 /// Between two lines of one flow.
@@ -16,27 +17,36 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Refusals {
     /// The name of the flow in metrics and in the log.
     pub flow: &'static str,
-    n: AtomicU64,
+    /// By the name of the code and the field at fault.
+    counts: Mutex<BTreeMap<Kind, u64>>,
     logged: Mutex<Option<Instant>>,
 }
+
+/// The name of a code, and a field of the message; empty where none is at fault.
+type Kind = (&'static str, &'static str);
 
 impl Refusals {
     pub(super) fn new(flow: &'static str) -> Refusals {
         Refusals {
             flow,
-            n: AtomicU64::new(0),
+            counts: Mutex::default(),
             logged: Mutex::new(None),
         }
     }
 
-    /// How many there were.
-    pub(super) fn count(&self) -> u64 {
-        self.n.load(Relaxed)
+    /// How many there were of each kind.
+    pub(super) fn counts(&self) -> BTreeMap<Kind, u64> {
+        self.counts.lock().expect("nothing panics under it").clone()
     }
 
     /// One more.
     pub(super) fn add(&self, refusal: &Refusal) {
-        let total = self.n.fetch_add(1, Relaxed) + 1;
+        let kind = (calls::name(refusal.code), refusal.field);
+        let total: u64 = {
+            let mut counts = self.counts.lock().expect("nothing panics under it");
+            *counts.entry(kind).or_default() += 1;
+            counts.values().sum()
+        };
         if self.is_time(Instant::now()) {
             let (flow, code, field) = (self.flow, refusal.code, refusal.field);
             tracing::warn!(
@@ -61,6 +71,8 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]
@@ -73,6 +85,11 @@ mod tests {
         for _ in 0..3 {
             refusals.add(&Refusal::invalid("label", "so"));
         }
-        assert_eq!(refusals.count(), 3);
+        refusals.add(&Refusal::new(Code::NotFound, "model", "so"));
+        let expected = [
+            (("INVALID_ARGUMENT", "label"), 3),
+            (("NOT_FOUND", "model"), 1),
+        ];
+        assert_eq!(refusals.counts(), BTreeMap::from(expected));
     }
 }

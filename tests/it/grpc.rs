@@ -1,5 +1,6 @@
 //! The server over a real socket: what it answers, learns, refuses and brings back.
 
+mod connections;
 mod frames;
 mod frames_client;
 mod metrics;

@@ -3,6 +3,7 @@
 //! Invariant: stdout carries one line, printed once every sound model is ready.
 
 mod access_files;
+mod bounds;
 mod webhook;
 
 use std::ffi::OsString;
@@ -36,8 +37,8 @@ const BACKLOG: u32 = 1024;
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial serve --models models --data data")]
 pub(crate) struct Args {
-    /// A file with these as keys, but for --believe-clock, and the table webhook [default: perennial.toml, if
-    /// it is there]
+    /// A file with these as keys, but for --believe-clock, and the tables bounds and webhook [default:
+    /// perennial.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A folder without its option
@@ -84,25 +85,30 @@ struct File {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     client_ca: Option<PathBuf>,
+    #[serde(default)]
+    bounds: bounds::Table,
     webhook: Option<webhook::Table>,
 }
 
 const N_FLAGS: usize = 8;
 
 /// The keys of a configuration file.
-pub(crate) const KEYS: [Key; N_FLAGS + webhook::KEYS.len()] = {
-    let mut keys = [FLAGS[0]; N_FLAGS + webhook::KEYS.len()];
-    let mut place = 0;
-    while place < keys.len() {
-        keys[place] = if place < N_FLAGS {
-            FLAGS[place]
+pub(crate) const KEYS: [Key; N_FLAGS + bounds::KEYS.len() + webhook::KEYS.len()] =
+    joined([&FLAGS, &bounds::KEYS, &webhook::KEYS]);
+
+const fn joined<const N: usize>(tables: [&[Key]; 3]) -> [Key; N] {
+    let mut keys = [FLAGS[0]; N];
+    let (mut table, mut row, mut place) = (0, 0, 0);
+    while place < N {
+        if row == tables[table].len() {
+            (table, row) = (table + 1, 0);
         } else {
-            webhook::KEYS[place - N_FLAGS]
-        };
-        place += 1;
+            keys[place] = tables[table][row];
+            (row, place) = (row + 1, place + 1);
+        }
     }
     keys
-};
+}
 
 /// Those that have a flag of the same name.
 const FLAGS: [Key; N_FLAGS] = [
@@ -222,6 +228,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let mut file = read(args.config.as_deref())?;
     let webhook = file.webhook.take().map(webhook::Table::read).transpose()?;
     let (webhook, webhook_queue_max) = webhook.unzip();
+    let bounds = std::mem::take(&mut file.bounds).read()?;
     let wall_clock = if args.believe_clock {
         WallClock::Believed
     } else {
@@ -257,7 +264,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let config = server::Config {
         access: access.clone(),
         webhook,
-        ..server::Config::default()
+        ..bounds
     };
     let served = runtime.block_on(async {
         tokio::spawn(settings.access.follow(access, Some(files)));

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bounds at most; the last counts everything larger.
-const BOUNDS: usize = 20;
+const BOUNDS: usize = 26;
 
 /// Values counted by size, by any number of threads.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(crate) struct Histogram {
     sum: AtomicU64,
 }
 
-/// How many values were at most 1, 2, 4, ... 2^18, and larger.
+/// How many values were at most 1, 2, 4, ... 2^24, and larger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// One for each bound; not summed up.

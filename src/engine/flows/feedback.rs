@@ -3,6 +3,8 @@
 //! Invariant: feedback that cannot be taken is refused at once; an acknowledgement means fsync is
 //! done.
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
@@ -56,7 +58,7 @@ impl ServedModel {
         let runtime = self.get()?;
         runtime.check_room(EntryClass::Feedback)?;
         let (reply, done) = oneshot::channel();
-        runtime.send(Work::Feedback(feedback, reply))?;
+        runtime.send(Work::Feedback(feedback, reply, Instant::now()))?;
         Ok(Receipt { done })
     }
 }

@@ -4,6 +4,7 @@
 //! journaled at once is answered without ids, and counted.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rand::RngCore;
 
@@ -12,6 +13,7 @@ use crate::engine::compute::embed::embedded_column;
 use crate::engine::compute::forward::forward;
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
+use crate::engine::host::phases::Phase;
 use crate::engine::host::served_model::ServedModel;
 use crate::event::{Batch, Column, Outputs, Prediction, PredictionId, Time};
 use crate::model::Choice;
@@ -68,6 +70,7 @@ impl ServedModel {
         if runtime.embedders.iter().all(Option::is_none) {
             return Ok(batch);
         }
+        let began = Instant::now();
         let columns = batch.columns.iter_mut().zip(&runtime.embedders);
         for ((column, embedder), adapters) in columns.zip(&snapshot.model.adapters) {
             let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
@@ -80,6 +83,7 @@ impl ServedModel {
                 .map_err(|error| error.of_model(self.name()))?;
             *column = embedded_column(taken, &vectors)?;
         }
+        runtime.phases.end(Phase::Encode, began);
         Ok(batch)
     }
 
@@ -94,7 +98,7 @@ impl ServedModel {
         batch: Batch,
         options: PredictOptions,
     ) -> Result<Answer, Error> {
-        let runtime = self.get().ok();
+        let (runtime, began) = (self.get().ok(), Instant::now());
         let now = match runtime {
             Some(runtime) => runtime.clock.now(),
             None => Clock::SYSTEM.read().wall,
@@ -125,6 +129,10 @@ impl ServedModel {
             version,
             position: state_position,
         };
+        let began = match runtime {
+            Some(runtime) => runtime.phases.end(Phase::Compute, began),
+            None => began,
+        };
         let Some(runtime) = runtime.filter(|_| options.journal && snapshot.serves) else {
             return Ok(answer);
         };
@@ -136,6 +144,7 @@ impl ServedModel {
             version,
             position,
         });
+        runtime.phases.end(Phase::Journal, began);
         if journaled {
             answer.ids = ids;
         } else {

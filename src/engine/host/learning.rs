@@ -133,6 +133,7 @@ impl ModelRuntime {
             let next_tick = follower.next_tick();
             self.progress.set_next_tick(next_tick);
             self.serving.publish(follower.snapshot());
+            self.phases.serve(reached);
             if next_tick <= follower.learner.time().0 {
                 // Where the queue is full the writer is awake.
                 let _ = self.write_queue.offer(Work::Due);
@@ -291,6 +292,7 @@ impl ModelRuntime {
         ) {
             // A restored state, or one without retracted feedback, serves before it is saved.
             self.serving.publish(follower.snapshot());
+            self.phases.serve(follower.learner.position());
         }
         if version.reason == Reason::Retract {
             self.retractions.set_tainted(follower.learner.tainted());

@@ -1,7 +1,7 @@
 //! A model while it is served: its threads, queues, bounds and the state that they share.
 //!
 //! In reading order: `runtime`, the state that the threads share, with its parts `health`,
-//! `progress`, `journal_metrics`, `orders` and `retractions`; `writer` and `learning`, the loops of
+//! `progress`, `journal_metrics`, `phases`, `orders` and `retractions`; `writer` and `learning`, the loops of
 //! the two threads, with `write_queue` and `follower` between them; `room` and `retain`, the bounds
 //! of the journal; `learning_event`, `event_publisher` and `deliveries`, the notifications;
 //! `served_model`, as requests see it.
@@ -18,6 +18,7 @@ pub(crate) mod learning_event;
 pub(crate) mod levels;
 pub(crate) mod new_labels;
 pub(crate) mod orders;
+pub(crate) mod phases;
 pub(crate) mod priority;
 pub(crate) mod progress;
 pub(crate) mod retain;

@@ -25,6 +25,7 @@ use crate::engine::host::health::Health;
 use crate::engine::host::journal_metrics::JournalMetrics;
 use crate::engine::host::learning_event::{LearningEvent, LearningEventKind};
 use crate::engine::host::orders::OrderOutcomes;
+use crate::engine::host::phases::Phases;
 use crate::engine::host::priority::Urgency;
 use crate::engine::host::progress::Progress;
 use crate::engine::host::retracted::Retracted;
@@ -58,6 +59,7 @@ pub(crate) struct ModelRuntime {
     pub health: Health,
     pub progress: Progress,
     pub metrics: JournalMetrics,
+    pub phases: Phases,
     pub bound_counts: BoundCounts,
     pub orders: OrderOutcomes,
     pub retractions: Arc<Retractions>,
@@ -123,6 +125,7 @@ impl ModelRuntime {
             health: Health::new(queues.feedback_stopped.clone()),
             progress: Progress::new(follower.next_tick()),
             metrics: JournalMetrics::default(),
+            phases: Phases::default(),
             bound_counts: BoundCounts::default(),
             orders: OrderOutcomes::default(),
             retractions: Arc::new(Retractions::new(prepared, tainted, retracted)),

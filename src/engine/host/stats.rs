@@ -90,6 +90,7 @@ impl ModelRuntime {
         status.journal_bytes = self.metrics.bytes();
         status.group_entries = self.metrics.group_entries();
         status.sync_us = self.metrics.sync_us();
+        status.phases = self.phases.counts();
         status.unjournaled = self.metrics.n_unjournaled();
         if let Some(mut follower) = follower {
             follower.look(digest, status);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::engine::compute::histogram::Counts;
 use crate::engine::host::bounds::Bound;
+use crate::engine::host::phases::Phase;
 use crate::event::Alarm;
 use crate::learn::{Confused, Evidence, Figure, Incident, IncidentState, Retraining, Veto};
 
@@ -94,6 +95,8 @@ pub struct Status {
     pub group_entries: Counts,
     /// How long each sync took, in microseconds.
     pub sync_us: Counts,
+    /// How long each phase of predictions and feedback took, in microseconds, in the order of [`Phase::ALL`].
+    pub phases: [Counts; Phase::ALL.len()],
     /// How near each bound is.
     pub bounds: Vec<Bound>,
     /// Examples in memory.

@@ -1,6 +1,7 @@
 //! The work of the journal's writer, and the acknowledgement of feedback.
 
 use std::sync::mpsc::SyncSender;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -14,7 +15,8 @@ const MESSAGE_BYTES: usize = 512;
 /// One piece of work for the writer.
 pub(crate) enum Work {
     Prediction(Prediction),
-    Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>),
+    /// With the moment at which it was taken.
+    Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>, Instant),
     Command(Command, oneshot::Sender<Result<u64, Error>>),
     /// A description of other limits.
     Describe(Description, oneshot::Sender<Result<u64, Error>>),
@@ -76,7 +78,7 @@ pub(crate) fn message_bytes(work: &Work) -> usize {
     MESSAGE_BYTES
         + match work {
             Work::Prediction(prediction) => prediction_bytes(prediction),
-            Work::Feedback(feedback, _) => feedback_bytes(feedback),
+            Work::Feedback(feedback, ..) => feedback_bytes(feedback),
             _ => 0,
         }
 }

@@ -68,7 +68,7 @@ struct HeldEntries {
 
 /// A reply that is sent after the sync.
 enum Reply {
-    Feedback(oneshot::Sender<Result<Accepted, Error>>, Accepted),
+    Feedback(oneshot::Sender<Result<Accepted, Error>>, Accepted, Instant),
     Command(oneshot::Sender<Result<u64, Error>>, u64),
 }
 
@@ -174,8 +174,8 @@ impl JournalWriter {
                 self.runtime.metrics.set_bytes(self.journal.bytes());
                 self.runtime.metrics.end_promise(bytes);
             }
-            Work::Feedback(feedback, reply) => match self.accept(feedback, bytes) {
-                Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted)),
+            Work::Feedback(feedback, reply, taken) => match self.accept(feedback, bytes) {
+                Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted, taken)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Work::Command(command, reply) => self.append_order(&Event::Command(command), reply),
@@ -471,6 +471,8 @@ impl JournalWriter {
         if let Ok(position) = synced {
             let metrics = &self.runtime.metrics;
             metrics.count_sync(position - before, start.elapsed());
+            // First, so that the learner does not serve them before.
+            self.runtime.phases.acknowledge(feedback_of(&self.replies));
             self.runtime.note_journal(&self.journal);
             self.write_ids_if_due();
         }
@@ -481,8 +483,8 @@ impl JournalWriter {
                 .map(|reason| self.runtime.unavailable(reason));
             // The caller may have gone; the entry stays on disk.
             match (reply, refused) {
-                (Reply::Feedback(reply, accepted), None) => drop(reply.send(Ok(accepted))),
-                (Reply::Feedback(reply, _), Some(error)) => drop(reply.send(Err(error))),
+                (Reply::Feedback(reply, accepted, _), None) => drop(reply.send(Ok(accepted))),
+                (Reply::Feedback(reply, ..), Some(error)) => drop(reply.send(Err(error))),
                 (Reply::Command(reply, position), None) => drop(reply.send(Ok(position))),
                 (Reply::Command(reply, _), Some(error)) => drop(reply.send(Err(error))),
             }
@@ -509,6 +511,17 @@ impl JournalWriter {
         }
         reason
     }
+}
+
+/// The position of each new event among the replies, with the moment at which it was taken.
+fn feedback_of(replies: &[Reply]) -> impl Iterator<Item = (Option<u64>, Instant)> {
+    replies.iter().filter_map(|reply| match reply {
+        Reply::Feedback(_, Accepted::Accepted { position }, taken) => {
+            Some((Some(*position), *taken))
+        }
+        Reply::Feedback(_, _, taken) => Some((None, *taken)),
+        Reply::Command(..) => None,
+    })
 }
 
 /// The refusal of an id that was used for something else before.

@@ -17,6 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(super) use key::bytes;
 pub use key::{Key, Values};
 pub use table::KEYS;
 pub(super) use table::NAMES_MAX;

@@ -28,9 +28,10 @@ pub use self::credentials::{
 };
 pub use self::files::{AccessError, AccessFiles};
 pub use self::scope::Scope;
-use self::scope::{Needs, needed};
+pub(super) use self::scope::{Method, Needs, needs_of_path};
 pub(super) use self::tls::{Protocol, names_of};
 use self::tls::{ServerKeys, server_keys};
+use super::resets::Resets;
 use super::wire::Refusal;
 
 /// Refused logins of one address in a second; further ones are told to come back later.
@@ -165,18 +166,14 @@ impl Access {
         in_force.keys.as_ref().map(|keys| keys.of(protocol))
     }
 
-    /// The caller of a request to a path, if it may call that at all; the model that it names is looked
+    /// The caller of what has these needs, if it may call that at all; the model that it names is looked
     /// at when it is known.
     pub(super) fn admit(
         &self,
-        path: &str,
+        needs: Needs,
         headers: &HeaderMap,
         peer: &Peer,
     ) -> Result<Caller, Refusal> {
-        let Some(needs) = needed(path) else {
-            let what = "there is no such method";
-            return Err(Refusal::new(Code::Unimplemented, "", what));
-        };
         if needs == Needs::Nothing {
             return Ok(Caller::nobody(peer));
         }
@@ -312,6 +309,8 @@ pub(super) struct Peer {
     pub is_encrypted: bool,
     /// The DNS names and URIs of its certificate, which a root of ours vouches for.
     pub names: Arc<[String]>,
+    /// The calls of the connection that ended before they were answered.
+    pub resets: Arc<Resets>,
 }
 
 impl Peer {

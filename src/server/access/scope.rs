@@ -48,7 +48,7 @@ impl Scope {
 
 /// The need of a method or a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needs {
+pub(in crate::server) enum Needs {
     /// Nothing: it tells only that the server lives.
     Nothing,
     /// A credential, whatever its scopes.
@@ -126,14 +126,63 @@ const PATHS: [(&str, Needs); 3] = [
     ("/metrics", OneOf(&[Observe])),
 ];
 
-/// The need of a path, of gRPC or of HTTP; `None` where there is no such method.
-pub(super) fn needed(path: &str) -> Option<Needs> {
-    if let Some((_, needs)) = PATHS.iter().find(|(known, _)| *known == path) {
-        return Some(*needs);
+/// A method of the services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Method {
+    service: usize,
+    method: usize,
+}
+
+/// The largest number of methods of one service.
+const METHODS_MAX: usize = {
+    let (mut max, mut service) = (0, 0);
+    while service < SERVICES.len() {
+        let n = SERVICES[service].1.len();
+        max = if n > max { n } else { max };
+        service += 1;
     }
-    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    let (_, methods) = SERVICES.iter().find(|(known, _)| *known == service)?;
-    let (_, needs) = methods.iter().find(|(known, _)| *known == method)?;
+    max
+};
+
+impl Method {
+    /// As many places as there may be methods.
+    pub(in crate::server) const PLACES: usize = SERVICES.len() * METHODS_MAX;
+
+    /// The method of a path, if there is one.
+    pub(in crate::server) fn find(path: &str) -> Option<Method> {
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        let service = SERVICES.iter().position(|(known, _)| *known == service)?;
+        let (_, methods) = SERVICES[service];
+        let method = methods.iter().position(|(known, _)| *known == method)?;
+        Some(Method { service, method })
+    }
+
+    /// Its needs.
+    pub(in crate::server) fn needs(self) -> Needs {
+        SERVICES[self.service].1[self.method].1
+    }
+
+    /// Its place among them.
+    pub(in crate::server) fn place(self) -> usize {
+        self.service * METHODS_MAX + self.method
+    }
+
+    /// Every place that a method has, with the names of service and method.
+    pub(in crate::server) fn all() -> impl Iterator<Item = (usize, &'static str, &'static str)> {
+        let services = SERVICES.iter().enumerate();
+        services.flat_map(|(service, (name, methods))| {
+            let methods = methods.iter().enumerate();
+            methods.map(move |(method, (of_method, _))| {
+                let place = Method { service, method }.place();
+                (place, *name, *of_method)
+            })
+        })
+    }
+}
+
+/// The needs of a path over HTTP; `None` where there is no such path.
+pub(in crate::server) fn needs_of_path(path: &str) -> Option<Needs> {
+    let (_, needs) = PATHS.iter().find(|(known, _)| *known == path)?;
     Some(*needs)
 }
 
@@ -164,7 +213,10 @@ mod tests {
                 }
             }
         }
-        let without: Vec<&String> = served.iter().filter(|p| needed(p).is_none()).collect();
+        let without: Vec<&String> = served
+            .iter()
+            .filter(|p| Method::find(p).is_none())
+            .collect();
         assert!(without.is_empty(), "no rule: {without:?}");
         for (service, methods) in SERVICES {
             for (method, _) in methods {
@@ -187,7 +239,8 @@ mod tests {
             "/perennial.v1.Registry/Restore/",
             "/perennial.v1.registry/Restore",
         ] {
-            assert_eq!(needed(path), None, "{path:?}");
+            assert_eq!(Method::find(path), None, "{path:?}");
+            assert_eq!(needs_of_path(path), None, "{path:?}");
         }
     }
 }

@@ -5,7 +5,6 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -48,14 +47,12 @@ fn deflated(content: &[u8]) -> Vec<u8> {
 const BYTES_MAX: usize = 1 << 20;
 
 fn body(
-    budget: &Arc<ByteBudget>,
+    budget: &Arc<Budget>,
     encoding: &str,
     messages: Messages,
     (pieces, stays): (Vec<Vec<u8>>, bool),
 ) -> RequestBody {
-    let places = Arc::new(Semaphore::new(1));
-    let place = places.try_acquire_owned().expect("a place");
-    let holding = Holding::new(budget.clone(), place);
+    let holding = budget.hold().expect("a place");
     let pieces = pieces.into_iter().map(Bytes::from).collect();
     let inner = Body::new(Pieces(pieces, stays));
     let mut headers = HeaderMap::new();
@@ -92,7 +89,7 @@ async fn p8_messages_are_passed_on_whole_however_they_come() {
         message(1, &deflated(b"")),
         message(1, &deflated(&long)),
     ];
-    let budget = Arc::new(ByteBudget::new(1 << 20));
+    let budget = Arc::new(Budget::new(8, 1 << 20));
     for (encoding, sent) in [
         ("identity", plain.clone()),
         ("gzip", plain.clone()),
@@ -105,7 +102,7 @@ async fn p8_messages_are_passed_on_whole_however_they_come() {
                 let body = body(&budget, encoding, messages, (pieces, false));
                 let read = all(body).await.expect("it is sound");
                 assert_eq!(read, plain, "{encoding} in pieces of {size}");
-                assert_eq!(budget.taken(), 0);
+                assert_eq!(budget.bytes(), 0);
             }
         }
     }
@@ -113,14 +110,14 @@ async fn p8_messages_are_passed_on_whole_however_they_come() {
 
 #[tokio::test]
 async fn p8_a_message_is_counted_at_the_length_that_it_claims() {
-    let budget = Arc::new(ByteBudget::new(1000));
+    let budget = Arc::new(Budget::new(8, 1000));
     let claim = || (vec![message(0, &[0; 600])[..PREFIX + 1].to_vec()], false);
     let mut one = body(&budget, "identity", Messages::One, claim());
     next(&mut one)
         .await
         .expect("a piece")
         .expect("there is room");
-    assert_eq!(budget.taken(), 600);
+    assert_eq!(budget.bytes(), 600);
     let mut other = body(&budget, "identity", Messages::One, claim());
     let refused = next(&mut other)
         .await
@@ -139,17 +136,17 @@ async fn p8_a_message_is_counted_at_the_length_that_it_claims() {
 #[tokio::test]
 async fn p8_one_message_is_held_until_it_is_answered_and_of_many_each_until_the_next() {
     let sent = [message(0, &[1; 400]), message(0, &[2; 400])];
-    let budget = Arc::new(ByteBudget::new(500));
+    let budget = Arc::new(Budget::new(8, 500));
     let mut many = body(&budget, "identity", Messages::Many, (sent.to_vec(), false));
     for _ in 0..2 {
         next(&mut many)
             .await
             .expect("a message")
             .expect("there is room");
-        assert_eq!(budget.taken(), 400);
+        assert_eq!(budget.bytes(), 400);
     }
     assert!(next(&mut many).await.is_none());
-    assert_eq!(budget.taken(), 0);
+    assert_eq!(budget.bytes(), 0);
     let mut one = body(
         &budget,
         "identity",
@@ -161,24 +158,24 @@ async fn p8_one_message_is_held_until_it_is_answered_and_of_many_each_until_the_
         .expect("a message")
         .expect("there is room");
     assert!(next(&mut one).await.is_none());
-    assert_eq!(budget.taken(), 400);
+    assert_eq!(budget.bytes(), 400);
     drop(one);
-    assert_eq!(budget.taken(), 0);
+    assert_eq!(budget.bytes(), 0);
 }
 
 #[tokio::test]
 async fn p8_a_bomb_is_counted_at_what_it_is_inflated_to() {
     let bomb = message(1, &gzipped(&vec![0; 4 * BYTES_MAX]));
-    let wide = Arc::new(ByteBudget::new(1 << 30));
+    let wide = Arc::new(Budget::new(8, 1 << 30));
     let long = body(&wide, "gzip", Messages::One, (vec![bomb.clone()], false));
     let refused = all(long).await.expect_err("it is too long");
     assert_eq!(refused.code(), Code::OutOfRange);
-    assert_eq!(wide.taken(), 0);
-    let narrow = Arc::new(ByteBudget::new(1 << 19));
+    assert_eq!(wide.bytes(), 0);
+    let narrow = Arc::new(Budget::new(8, 1 << 19));
     let much = body(&narrow, "gzip", Messages::One, (vec![bomb], false));
     let refused = all(much).await.expect_err("there is no room");
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert_eq!(narrow.taken(), 0);
+    assert_eq!(narrow.bytes(), 0);
     let torn = message(1, &gzipped(&[1; 100])[..20]);
     let torn = body(&wide, "gzip", Messages::One, (vec![torn], false));
     let refused = all(torn).await.expect_err("it is torn");
@@ -191,7 +188,7 @@ async fn p8_a_bomb_is_counted_at_what_it_is_inflated_to() {
 
 #[tokio::test(start_paused = true)]
 async fn p8_one_message_comes_in_time_and_many_take_what_they_take() {
-    let budget = Arc::new(ByteBudget::new(1000));
+    let budget = Arc::new(Budget::new(8, 1000));
     let half = || (vec![message(0, &[1; 100])[..50].to_vec()], true);
     let late = all(body(&budget, "identity", Messages::One, half())).await;
     assert_eq!(late.expect_err("it is late").code(), Code::DeadlineExceeded);

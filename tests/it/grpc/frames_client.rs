@@ -4,7 +4,7 @@
 //! is a panic with its reason, and no read is without end.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
+/// The code of a call that its caller takes back.
+const CANCEL: u32 = 8;
 const END_HEADERS: u8 = 4;
 
 /// One call of StreamFeedback.
@@ -47,6 +49,8 @@ pub(super) struct FramesClient {
     initial_window: i64,
     calls: Vec<Call>,
     is_ponged: bool,
+    /// True after a GOAWAY that finds no fault.
+    is_told_to_end: bool,
 }
 
 /// Each message as one frame of at most `bytes_max`, or as many.
@@ -73,6 +77,7 @@ impl FramesClient {
             initial_window: WINDOW,
             calls: Vec::new(),
             is_ponged: false,
+            is_told_to_end: false,
         };
         client.socket.write_all(PREFACE).expect("it reads");
         let initial_window = [&[0, 4], &OURS.to_be_bytes()[..]].concat();
@@ -130,6 +135,37 @@ impl FramesClient {
         calls.map(|call| replies(&call.received)).collect()
     }
 
+    /// Opens so many calls and takes each back at once, all in one piece.
+    pub(super) fn take_back(&mut self, n: usize) -> io::Result<()> {
+        let headers = headers("localhost");
+        let mut all = Vec::new();
+        for _ in 0..n {
+            let stream = stream(self.calls.len());
+            all.extend(frame(HEADERS, END_HEADERS, stream, &headers));
+            all.extend(frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
+            self.calls.push(Call {
+                window: 0,
+                frames: VecDeque::new(),
+                is_sent: true,
+                received: Vec::new(),
+                is_ended: true,
+            });
+        }
+        self.socket.write_all(&all)
+    }
+
+    /// Reads until the server asks for the end of the connection.
+    pub(super) fn wait_for_goaway(&mut self) {
+        while !self.is_told_to_end {
+            self.read();
+        }
+    }
+
+    /// True once the server closes the connection, whatever comes before.
+    pub(super) fn is_closed(mut self) -> bool {
+        self.socket.read_to_end(&mut Vec::new()).is_ok()
+    }
+
     fn next_frame(&mut self, index: usize) -> Option<Vec<u8>> {
         let call = &mut self.calls[index];
         let bytes = call.frames.front()?.len() as i64;
@@ -142,7 +178,7 @@ impl FramesClient {
     }
 
     /// Waits until the server has read everything that was sent before.
-    fn ping(&mut self) {
+    pub(super) fn ping(&mut self) {
         self.is_ponged = false;
         self.send(PING, 0, 0, &[7; 8]);
         while !self.is_ponged {
@@ -151,9 +187,7 @@ impl FramesClient {
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = (payload.len() as u32).to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        let frame = [&head[..], payload].concat();
+        let frame = frame(kind, flags, stream, payload);
         self.socket.write_all(&frame).expect("it reads");
     }
 
@@ -185,6 +219,7 @@ impl FramesClient {
             PING if flags & ACK == 0 => self.send(PING, ACK, 0, &payload),
             PING => self.is_ponged = true,
             RST_STREAM => panic!("the server ends call {call:?} with {payload:?}"),
+            GOAWAY if payload[4..8] == [0; 4] => self.is_told_to_end = true,
             GOAWAY => panic!("GOAWAY: {}", String::from_utf8_lossy(&payload[8..])),
             DATA => {
                 let call = &mut self.calls[call.expect("data is of a call")];
@@ -198,6 +233,12 @@ impl FramesClient {
             _ => {}
         }
     }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head[..], payload].concat()
 }
 
 fn stream(index: usize) -> u32 {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::grpc::served::Served;
-use crate::support::AUTO;
+use crate::grpc::served::{Served, question};
+use crate::support::{AUTO, rows};
 
 /// The type and the labels of each metric, by its name; without the label `model`.
 type Metrics = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -68,6 +68,9 @@ async fn the_document_lists_the_metrics_that_are_served() {
     let mut server = Served::start(&[("m", &sliced)]).await;
     // From then on there is a score, a fate, and a share of each member.
     server.client.teach_rows("m", 3, 0.0, "row").await;
+    let (batch, _) = rows(1, 0.0).next().expect("a row");
+    let refused = server.client.ask(question("nobody", &batch)).await;
+    refused.expect_err("there is no such model");
     let answer = server.get("/metrics");
     let (_, page) = answer.split_once("\r\n\r\n").expect("a page");
     assert_eq!(documented(), served(page));

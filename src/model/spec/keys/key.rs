@@ -22,7 +22,7 @@ pub struct Key {
 
 impl Key {
     /// The values that the key accepts, with their type and unit, as a refusal names them.
-    pub(in crate::model::spec) fn expected(&self) -> String {
+    pub fn expected(&self) -> String {
         let of_unit = match self.unit {
             "" => String::new(),
             unit => format!(" of {unit}"),
@@ -89,6 +89,42 @@ impl Values {
             _ => unreachable!("the key is a number in the table"),
         }
     }
+
+    /// The bytes of a size that is written with its unit, `KiB`, `MiB`, `GiB` or `TiB`, if they accept it.
+    ///
+    /// # Panics
+    /// They take no size with a least one.
+    pub fn size(&self, written: &str) -> Option<u64> {
+        let &Values::Size(min_mib) = self else {
+            unreachable!("the key is a size in the table");
+        };
+        bytes(written).filter(|bytes| *bytes >= min_mib << 20)
+    }
+
+    /// The seconds of a time that is written with its unit, `d`, `h`, `m` or `s`, if they accept it.
+    pub fn seconds(&self, written: &str) -> Option<u64> {
+        const CENTURY_S: u64 = 36_500 * 24 * 3600;
+        let units = [("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
+        let (count, unit) = units
+            .iter()
+            .find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, *seconds)))?;
+        let seconds = count.parse::<u64>().ok()?.checked_mul(unit)?;
+        (seconds <= CENTURY_S && matches!(self, Values::Time)).then_some(seconds)
+    }
+
+    /// True if a key of these values accepts a whole number.
+    pub fn counts(&self, number: u64) -> bool {
+        matches!(self, Values::Count(min, max) if (min..=max).contains(&&number))
+    }
+}
+
+/// Bytes, from a size with its unit: `KiB`, `MiB`, `GiB` or `TiB`.
+pub(in crate::model::spec) fn bytes(text: &str) -> Option<u64> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let (count, shift) = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))?;
+    count.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 impl fmt::Display for Values {

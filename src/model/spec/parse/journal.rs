@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::values::{bytes, count, count_or, refused, size, time};
+use super::values::{count, count_or, refused, size, time};
 use crate::model::spec::error::Error;
+use crate::model::spec::keys::bytes;
 use crate::model::spec::limits::{JournalLimits, OrderedLimits};
 
 #[derive(Clone, Default, Deserialize)]

@@ -110,32 +110,14 @@ pub(super) fn number_or(
 pub(super) fn size(key: &str, written: Option<&str>) -> Result<u64, Error> {
     let key = Key::named(key);
     let written = written.unwrap_or(key.default);
-    let Values::Size(min_mib) = key.values else {
-        unreachable!("{} is a size in the table", key.name);
-    };
-    let bytes = bytes(written).filter(|bytes| *bytes >= min_mib << 20);
+    let bytes = key.values.size(written);
     bytes.ok_or_else(|| unknown(key.name, written))
-}
-
-/// Bytes, from a size with its unit: `KiB`, `MiB`, `GiB` or `TiB`.
-pub(super) fn bytes(text: &str) -> Option<u64> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-    let (count, shift) = units
-        .iter()
-        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))?;
-    count.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Seconds, from a time with its unit: `d`, `h`, `m` or `s`.
 pub(super) fn time(key: &str, written: Option<&str>) -> Result<u64, Error> {
-    const CENTURY_S: u64 = 36_500 * 24 * 3600;
-    let written = written.unwrap_or(Key::named(key).default);
-    let units = [("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
-    let number = units
-        .iter()
-        .find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, *seconds)));
-    let seconds = number.and_then(|(count, unit)| count.parse::<u64>().ok()?.checked_mul(unit));
-    seconds
-        .filter(|seconds| *seconds <= CENTURY_S)
-        .ok_or_else(|| unknown(key, written))
+    let key = Key::named(key);
+    let written = written.unwrap_or(key.default);
+    let seconds = key.values.seconds(written);
+    seconds.ok_or_else(|| unknown(key.name, written))
 }
