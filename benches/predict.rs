@@ -5,8 +5,10 @@
 //!
 //! `cargo bench --bench predict`, or shorter: `cargo bench --bench predict -- --requests 2000`.
 //! `cargo bench --bench predict -- --overload 5`: at fixed rates, each for 5 seconds, up to more than it
-//! can do.
+//! can do. `cargo bench --bench predict -- --attacks 5`: beside clients that want too much.
 
+#[path = "predict/attacks.rs"]
+mod attacks;
 #[path = "predict/child.rs"]
 mod child;
 #[path = "predict/figures.rs"]
@@ -50,7 +52,8 @@ fn main() -> anyhow::Result<()> {
         std::env::set_var("RAYON_NUM_THREADS", "1");
         std::env::set_var("CANDLE_NUM_THREADS", "1");
     }
-    let (mut n_requests, mut n_pairs, mut overload) = (N_REQUESTS, N_PAIRS, None);
+    let (mut n_requests, mut n_pairs) = (N_REQUESTS, N_PAIRS);
+    let (mut overload, mut attacks) = (None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().context("an argument lacks its value");
@@ -59,9 +62,12 @@ fn main() -> anyhow::Result<()> {
             "--requests" => n_requests = value()?.parse().context("--requests")?,
             "--pairs" => n_pairs = value()?.parse().context("--pairs")?,
             "--overload" => overload = Some(value()?.parse().context("--overload")?),
+            "--attacks" => attacks = Some(value()?.parse().context("--attacks")?),
             // Cargo passes it to every bench.
             "--bench" => {}
-            other => bail!("{other}: expected --requests N, --pairs N or --overload SECONDS"),
+            other => bail!(
+                "{other}: expected --requests N, --pairs N, --overload SECONDS or --attacks SECONDS"
+            ),
         }
     }
     ensure!(n_requests >= 64, "--requests {n_requests}: expected >= 64");
@@ -72,9 +78,10 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         let cores = std::thread::available_parallelism()?;
         println!("{cores} cores, shared by client and server; digits 784-256-256-10, FP32, 1 row");
-        match overload {
-            Some(seconds) => overload::measure(seconds, n_pairs).await,
-            None => measure(n_requests, n_pairs).await,
+        match (overload, attacks) {
+            (Some(seconds), _) => overload::measure(seconds, n_pairs).await,
+            (None, Some(seconds)) => attacks::measure(seconds, n_pairs).await,
+            (None, None) => measure(n_requests, n_pairs).await,
         }
     })
 }

@@ -18,6 +18,7 @@ use perennial::proto::inference::*;
 use perennial::server::{self, Listeners};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -161,7 +162,11 @@ async fn echo() -> anyhow::Result<()> {
         .max_frame_size(256 * 1024)
         .http2_max_header_list_size(16 * 1024)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
-        .add_service(GrpcInferenceServiceServer::new(Echo))
+        .add_service(
+            GrpcInferenceServiceServer::new(Echo)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(64 * 1024 * 1024),
+        )
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())

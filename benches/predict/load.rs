@@ -17,6 +17,7 @@ use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::registry_client::RegistryClient;
 use perennial::proto::perennial::v1::{FeedbackRequest, ModelStatus, StatusRequest, Tensor};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -189,6 +190,15 @@ impl Client {
                 _ => Err(status.into()),
             },
         }
+    }
+
+    /// A message that asks for so many rows.
+    pub(crate) fn batch(&self, n_rows: usize) -> Bytes {
+        let mut request = self.request(0);
+        request.inputs[0].shape[0] = n_rows as i64;
+        let rows = (0..n_rows).flat_map(|index| &self.rows[index % N_ROWS][..]);
+        request.raw_input_contents = vec![rows.copied().collect()];
+        request.encode_to_vec().into()
     }
 
     fn request(&self, index: usize) -> ModelInferRequest {

@@ -1,14 +1,13 @@
 //! The bodies of requests over gRPC: their bytes are counted before they are held, and inflated here.
 //!
-//! Invariant: the messages of all requests that are read or answered take no more bytes than the budget,
-//! each counted at the length that it claims before any of it is read, and at what it is inflated to. A
-//! message is inflated in slices, between which others are served.
+//! Invariant: a large message is counted at the length that it claims before any of it is read, a small one
+//! as it comes, and both at what they are inflated to. A message is inflated in slices, between which others
+//! are served.
 
 use std::future::Future;
 use std::io::{self, Cursor, Read};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,10 +16,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Sleep, sleep};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
-use super::wire::Refusal;
+use super::budget::{Holding, SMALL_MAX};
 
 /// How long the body of a call with one message may take to come.
 const BODY_MAX: Duration = Duration::from_secs(60);
@@ -29,85 +28,6 @@ const SLICE: usize = 64 * 1024;
 /// The flag and the length before each message.
 const PREFIX: usize = 5;
 const ENCODING: &str = "grpc-encoding";
-
-/// The requests that are read or answered, and their bytes.
-#[derive(Debug)]
-pub(super) struct Budget {
-    requests_max: usize,
-    requests: AtomicUsize,
-    bytes_max: u64,
-    bytes: AtomicU64,
-}
-
-impl Budget {
-    pub(super) fn new(requests_max: usize, bytes_max: u64) -> Budget {
-        Budget {
-            requests_max,
-            requests: AtomicUsize::new(0),
-            bytes_max,
-            bytes: AtomicU64::new(0),
-        }
-    }
-
-    /// A place for one more request, if there is one.
-    pub(super) fn hold(self: &Arc<Budget>) -> Result<Arc<Holding>, Refusal> {
-        let n = self.requests.fetch_add(1, Relaxed);
-        let holding = Arc::new(Holding {
-            budget: self.clone(),
-            bytes: AtomicU64::new(0),
-        });
-        if n < self.requests_max {
-            return Ok(holding);
-        }
-        let n = self.requests_max;
-        let what = format!("{n} requests are read and answered, as many as may; ask again later");
-        Err(Refusal::new(Code::ResourceExhausted, "", what))
-    }
-
-    fn take(&self, n: u64) -> bool {
-        let more = |taken: u64| taken.checked_add(n).filter(|sum| *sum <= self.bytes_max);
-        self.bytes.fetch_update(Relaxed, Relaxed, more).is_ok()
-    }
-
-    /// How many bytes are taken now.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
-    }
-}
-
-/// A request's place and its bytes, for as long as it is read or answered.
-#[derive(Debug)]
-pub(super) struct Holding {
-    budget: Arc<Budget>,
-    bytes: AtomicU64,
-}
-
-impl Holding {
-    fn take(&self, n: u64) -> Result<(), Status> {
-        if self.budget.take(n) {
-            self.bytes.fetch_add(n, Relaxed);
-            return Ok(());
-        }
-        let what = format!(
-            "the requests that are read and answered now take the {} bytes that they may; send this one \
-             again later",
-            self.budget.bytes_max
-        );
-        Err(Refusal::new(Code::ResourceExhausted, "", what).into())
-    }
-
-    fn give_back(&self, n: u64) {
-        self.bytes.fetch_sub(n, Relaxed);
-        self.budget.bytes.fetch_sub(n, Relaxed);
-    }
-}
-
-impl Drop for Holding {
-    fn drop(&mut self) {
-        self.budget.bytes.fetch_sub(*self.bytes.get_mut(), Relaxed);
-        self.budget.requests.fetch_sub(1, Relaxed);
-    }
-}
 
 /// How many messages a request has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,11 +66,44 @@ enum Stage {
     /// In the prefix of a message, of which so many bytes have come.
     Prefix([u8; PREFIX], usize),
     /// In a message that is passed on as it comes.
-    Passing { left: u64, counted: u64 },
+    Passing { left: u64, count: Count },
     /// In a message that is inflated once it is whole.
-    Collecting { length: usize, bytes: BytesMut },
+    Collecting {
+        length: usize,
+        bytes: BytesMut,
+        count: Count,
+    },
     /// In one that is inflated.
     Inflating(Box<Inflation>),
+}
+
+/// How a message is counted.
+#[derive(Clone, Copy)]
+enum Count {
+    /// At the length that it claims, before any of it is read.
+    Claimed(u64),
+    /// As it comes.
+    AsItComes(u64),
+    /// Not at all: it is refused unread.
+    Refused,
+}
+
+impl Count {
+    /// So many bytes of it have come.
+    fn add(&mut self, n: usize, holding: &Holding) -> Result<(), Status> {
+        if let Count::AsItComes(counted) = self {
+            holding.take(n as u64, SMALL_MAX)?;
+            *counted += n as u64;
+        }
+        Ok(())
+    }
+
+    fn counted(self) -> u64 {
+        match self {
+            Count::Claimed(n) | Count::AsItComes(n) => n,
+            Count::Refused => 0,
+        }
+    }
 }
 
 const START: Stage = Stage::Prefix([0; PREFIX], 0);
@@ -237,23 +190,26 @@ impl RequestBody {
                     self.begin(prefix, out)?;
                 }
             }
-            Stage::Passing {
-                left: rest,
-                counted,
-            } => {
+            Stage::Passing { left: rest, count } => {
                 let some = usize::try_from(*rest).map_or(left.len(), |rest| rest.min(left.len()));
+                count.add(some, &self.holding)?;
                 if let Some(out) = out {
                     out.extend_from_slice(&left[..some]);
                 }
                 left.advance(some);
                 *rest -= some as u64;
                 if *rest == 0 {
-                    self.passed += *counted;
+                    self.passed += count.counted();
                     self.stage = START;
                 }
             }
-            Stage::Collecting { length, bytes } => {
+            Stage::Collecting {
+                length,
+                bytes,
+                count,
+            } => {
                 let some = left.len().min(*length - bytes.len());
+                count.add(some, &self.holding)?;
                 bytes.extend_from_slice(&left.split_to(some));
                 if bytes.len() == *length {
                     let bytes = std::mem::take(bytes).freeze();
@@ -274,13 +230,20 @@ impl RequestBody {
         if is_compressed && is_too_long {
             return Err(self.too_long());
         }
-        // One that is passed on and too long is refused by the service, which reads no more of it.
-        let counted = if is_too_long { 0 } else { length };
-        self.holding.take(counted)?;
+        let count = if is_too_long {
+            // The service refuses one that is passed on, and reads no more of it.
+            Count::Refused
+        } else if length <= SMALL_MAX {
+            Count::AsItComes(0)
+        } else {
+            self.holding.take(length, length)?;
+            Count::Claimed(length)
+        };
         if is_compressed {
             self.stage = Stage::Collecting {
                 length: length as usize,
                 bytes: BytesMut::new(),
+                count,
             };
             return Ok(());
         }
@@ -289,7 +252,7 @@ impl RequestBody {
         }
         self.stage = match length {
             0 => START,
-            left => Stage::Passing { left, counted },
+            left => Stage::Passing { left, count },
         };
         Ok(())
     }
@@ -326,8 +289,8 @@ impl RequestBody {
             Status::invalid_argument(format!("a message is not compressed as it says: {error}"))
         })?;
         if n > 0 {
-            self.holding.take(n as u64)?;
             one.out.extend_from_slice(&slice[..n]);
+            self.holding.take(n as u64, one.out.len() as u64)?;
             if (one.out.len() - PREFIX) as u64 > self.message_bytes_max {
                 return Err(self.too_long());
             }

@@ -10,7 +10,7 @@ use super::webhook::Webhook;
 /// Requests in flight on one connection.
 pub(super) const STREAMS_MAX: u32 = 1024;
 /// Calls of one connection that were taken back before they were looked at; with more it is closed. Each
-/// takes a kilobyte or two, and `resets` bounds the rate of those that were looked at.
+/// takes a kilobyte or two, and `conduct` bounds the rate of those that were looked at.
 pub(super) const PENDING_RESETS_MAX: usize = 4096;
 
 /// The bounds of messages and batches, who may send them, and the webhook.
@@ -20,8 +20,9 @@ pub struct Config {
     pub message_bytes_max: usize,
     /// Rows of one request.
     pub rows_max: usize,
-    /// Bytes of all messages that are read or answered at a time, each counted at the length that it
-    /// claims, and at what it is inflated to. At least [`Config::message_bytes_max`].
+    /// Bytes of all messages that are read or answered at a time: those above 64 KiB are counted at the
+    /// length that they claim, and take three quarters of it at most. So it is at least one and a half
+    /// times [`Config::message_bytes_max`].
     pub request_bytes_max: u64,
     /// Requests over gRPC at a time, on all connections together.
     pub requests_max: usize,

@@ -193,7 +193,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.peer.resets.is_flood() {
+        if self.peer.conduct.is_bad() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if let Some(end) = &mut self.end

@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use super::access::{Access, Caller, Needs, Peer};
-use super::bodies::Budget;
 use super::bounds::Config;
+use super::budget::Budget;
 use super::calls::Calls;
 use super::crowd::Crowd;
 use super::refusals::Refusals;

@@ -21,7 +21,9 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::access::{Method, Peer, needs_of_path};
-use super::bodies::{Holding, Messages, RequestBody};
+use super::answers::{IsLarge, counted};
+use super::bodies::{Messages, RequestBody};
+use super::budget::Holding;
 use super::context::ServerContext;
 use super::wire::Refusal;
 
@@ -74,12 +76,14 @@ where
             Ok((caller, holding)) => {
                 request.extensions_mut().insert(caller);
                 let inner = self.inner.call(self.counted(request, holding.clone()));
-                let open = method.map(|method| (method, context.clone(), peer));
-                Either::Left(Answering {
-                    inner,
-                    open,
-                    _holding: holding,
-                })
+                let context = self.context.clone();
+                let open = method.map(|method| Open {
+                    method,
+                    context,
+                    peer,
+                    holding,
+                });
+                Either::Left(Answering { inner, open })
             }
             Err(refusal) => {
                 if let Some(method) = method {
@@ -95,30 +99,42 @@ where
 pub(super) struct Answering<F> {
     inner: F,
     /// Gone once it is answered.
-    open: Option<(Method, Arc<ServerContext>, Peer)>,
-    _holding: Arc<Holding>,
+    open: Option<Open>,
+}
+
+struct Open {
+    method: Method,
+    context: Arc<ServerContext>,
+    peer: Peer,
+    holding: Arc<Holding>,
 }
 
 impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
     type Output = Answered;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
-        let answered = ready!(Pin::new(&mut self.inner).poll(context));
-        if let (Some((method, server, _)), Ok(answer)) = (self.open.take(), &answered) {
-            // An answer without an error has its status behind its message.
-            let code = answer.headers().get(Status::GRPC_STATUS);
-            let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-            server.calls.add(method, code);
+        let Ok(answer) = ready!(Pin::new(&mut self.inner).poll(context));
+        let Some(open) = self.open.take() else {
+            return Poll::Ready(Ok(answer));
+        };
+        // An answer without an error has its status behind its message.
+        let code = answer.headers().get(Status::GRPC_STATUS);
+        let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+        open.context.calls.add(open.method, code);
+        let is_large =
+            open.method.has_large_answers() || answer.extensions().get::<IsLarge>().is_some();
+        if code == Code::Ok && is_large {
+            return Poll::Ready(Ok(counted(answer, open.holding, &open.peer.conduct)));
         }
-        Poll::Ready(answered)
+        Poll::Ready(Ok(answer))
     }
 }
 
 impl<F> Drop for Answering<F> {
     fn drop(&mut self) {
-        if let Some((method, server, peer)) = &self.open {
-            server.calls.add(*method, Code::Cancelled);
-            peer.resets.add();
+        if let Some(open) = &self.open {
+            open.context.calls.add(open.method, Code::Cancelled);
+            open.peer.conduct.take_back();
         }
     }
 }

@@ -7,11 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
 use super::access::{Caller, Peer};
+use super::answers::IsLarge;
+use super::budget::SMALL_MAX;
 use super::context::{self, ServerContext};
 use super::wire::{self, Parameters, Refusal, Selection, Tensors};
 use crate::engine::ServedModel;
@@ -93,8 +96,18 @@ impl GrpcInferenceService for InferenceService {
         if let Err(refusal) = &answered {
             self.0.refused_predictions.add(refusal);
         }
-        Ok(Response::new(answered?))
+        Ok(answer(answered?))
     }
+}
+
+/// An answer that is marked where it is large.
+fn answer(message: ModelInferResponse) -> Response<ModelInferResponse> {
+    let is_large = message.encoded_len() as u64 > SMALL_MAX;
+    let mut answer = Response::new(message);
+    if is_large {
+        answer.extensions_mut().insert(IsLarge);
+    }
+    answer
 }
 
 /// How a request may wait for a position.

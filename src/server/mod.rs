@@ -33,9 +33,12 @@
 
 mod accept;
 mod access;
+mod answers;
 mod bodies;
 mod bounds;
+mod budget;
 mod calls;
+mod conduct;
 mod connections;
 mod context;
 mod crowd;
@@ -46,7 +49,6 @@ mod learning_service;
 mod logged_order;
 mod refusals;
 mod registry_service;
-mod resets;
 mod waiters;
 mod watch;
 mod webhook;

@@ -31,7 +31,7 @@ pub use self::scope::Scope;
 pub(super) use self::scope::{Method, Needs, needs_of_path};
 pub(super) use self::tls::{Protocol, names_of};
 use self::tls::{ServerKeys, server_keys};
-use super::resets::Resets;
+use super::conduct::Conduct;
 use super::wire::Refusal;
 
 /// Refused logins of one address in a second; further ones are told to come back later.
@@ -309,8 +309,8 @@ pub(super) struct Peer {
     pub is_encrypted: bool,
     /// The DNS names and URIs of its certificate, which a root of ours vouches for.
     pub names: Arc<[String]>,
-    /// The calls of the connection that ended before they were answered.
-    pub resets: Arc<Resets>,
+    /// How its connection behaves.
+    pub conduct: Arc<Conduct>,
 }
 
 impl Peer {

