@@ -23,6 +23,7 @@ use tower::{Layer, Service};
 use super::access::Peer;
 use super::bodies::{Holding, Messages, RequestBody};
 use super::context::ServerContext;
+use super::unreadable;
 use super::wire::Refusal;
 
 /// Asks it of every request over gRPC.
@@ -66,17 +67,18 @@ where
         // A request without a peer comes from nobody.
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.unwrap_or_else(Peer::stranger);
-        let path = request.uri().path();
-        let admitted = self.context.admit(path, request.headers(), &peer);
+        let path = request.uri().path().to_owned();
+        let admitted = self.context.admit(&path, request.headers(), &peer);
         let admitted = admitted.and_then(|caller| Ok((caller, self.context.hold()?)));
         match admitted {
             Ok((caller, holding)) => {
                 request.extensions_mut().insert(caller);
+                let context = self.context.clone();
                 let answer = self.inner.call(self.counted(request, holding.clone()));
                 Either::Left(Box::pin(async move {
-                    let answer = answer.await;
+                    let answer = answer.await?;
                     drop(holding);
-                    answer
+                    Ok(unreadable::refused(&context, &path, answer))
                 }))
             }
             Err(refusal) => Either::Right(ready(Ok(Status::from(refusal).into_http()))),
