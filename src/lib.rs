@@ -46,6 +46,8 @@
 mod device;
 pub mod engine;
 pub mod event;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod learn;
 pub mod model;
 mod onnx;

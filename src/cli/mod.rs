@@ -10,7 +10,7 @@ pub(crate) mod output;
 #[path = "../../tests/it/support/passed_over.rs"]
 mod passed_over;
 pub(crate) mod process;
-mod rows;
+pub(crate) mod rows;
 mod run;
 
 use anyhow::Context;

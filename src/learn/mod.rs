@@ -52,6 +52,7 @@ mod offpolicy;
 mod records;
 pub(crate) mod rewards;
 pub(crate) mod signals;
+mod size;
 mod training;
 mod versions;
 
@@ -78,6 +79,7 @@ pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};
 pub use records::ledger::Fate;
 pub use records::quarantine::{QuarantineCause, QuarantinedEvent};
 pub(crate) use records::sources::Sources;
+pub(crate) use size::state_bytes;
 pub use versions::aliases::MovedAlias;
 pub(crate) use versions::revised_tallies::RevisedTallies;
 pub(crate) use versions::tainted::Tainted;

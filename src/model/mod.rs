@@ -40,6 +40,7 @@ pub(crate) use encoders::features::{
 pub use encoders::features::{Encoded, Filters, RawRow, Scales, StoredRow};
 pub use encoders::past::Past;
 pub(crate) use encoders::past::{PERIODS, RECENT};
+pub(crate) use encoders::text::TokenReader;
 pub use encoders::text::{Adapters, TextEncoder};
 pub(crate) use encoders::text::{EncoderFiles, EncoderWeights};
 pub(crate) use encoders::vector::VectorEncoder;

@@ -25,6 +25,7 @@ use super::answers::{IsLarge, counted};
 use super::bodies::{Messages, RequestBody};
 use super::budget::Holding;
 use super::context::ServerContext;
+use super::unreadable;
 use super::wire::Refusal;
 
 /// Asks it of every request over gRPC.
@@ -117,6 +118,7 @@ impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
         let Some(open) = self.open.take() else {
             return Poll::Ready(Ok(answer));
         };
+        let answer = unreadable::refused(&open.context, open.method, answer);
         // An answer without an error has its status behind its message.
         let code = answer.headers().get(Status::GRPC_STATUS);
         let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));

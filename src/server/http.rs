@@ -294,7 +294,11 @@ async fn metrics(
     let models: Vec<_> = context.models(&caller).cloned().collect();
     // A look at a model may wait for its learner: not on the threads that answer.
     let look = move || models.iter().map(|model| model.status(false)).collect();
-    let statuses: Vec<_> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+    let mut statuses: Vec<Status> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+    // A folder of models may have any name.
+    for status in &mut statuses {
+        status.model = escaped(&status.model);
+    }
     let mut text = of_models(&statuses);
     let help = "Calls over gRPC that were answered, by method and code.";
     head(&mut text, "perennial_calls_total", "counter", help);
@@ -342,7 +346,7 @@ fn of_events(text: &mut String, context: &ServerContext, caller: &Caller) {
     for model in context.models(caller).map(|model| model.name()) {
         for kind in LearningEventKind::ALL.map(LearningEventKind::word) {
             let n = published.events.get(&(model.to_owned(), kind));
-            let n = n.copied().unwrap_or(0);
+            let (n, model) = (n.copied().unwrap_or(0), escaped(model));
             *text += &format!("{name}{{model=\"{model}\",kind=\"{kind}\"}} {n}\n");
         }
     }
@@ -382,8 +386,8 @@ fn of_events(text: &mut String, context: &ServerContext, caller: &Caller) {
     );
 }
 
-/// Names of models, fates and members hold nothing that a label must escape; those of classes and slices
-/// may.
+/// Names of models are escaped by now. Fates and members hold nothing that a label must escape; those of
+/// classes and slices may.
 fn of_models(statuses: &[Status]) -> String {
     let mut text = String::new();
     for metric in METRICS {

@@ -14,6 +14,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::access::Caller;
 use super::context::{self, ServerContext};
+use super::unreadable;
 use super::wire::{self, Acknowledged, Refusal};
 use crate::engine::{Accepted, Receipt, ServedModel};
 use crate::event::{Feedback, PredictionId, Subject};
@@ -148,9 +149,21 @@ async fn read(
                 feedback_id,
                 submitted: ready.and_then(submit),
             }),
-            Some(Err(status)) => return place.send(Pending::End(status)),
+            Some(Err(status)) => return place.send(Pending::End(ended(&context, status))),
             None => return,
         }
+    }
+}
+
+/// The status that ends a stream: an event that cannot be read ends it as well, since nothing says where
+/// the next one begins.
+fn ended(context: &ServerContext, status: Status) -> Status {
+    match unreadable::refusal(&status) {
+        Some(refusal) => {
+            context.refused_feedback.add(&refusal);
+            refusal.into()
+        }
+        None => status,
     }
 }
 

@@ -49,6 +49,7 @@ mod learning_service;
 mod logged_order;
 mod refusals;
 mod registry_service;
+mod unreadable;
 mod waiters;
 mod watch;
 mod webhook;
@@ -80,6 +81,7 @@ use self::connections::Connections;
 use self::context::ServerContext;
 use self::guard::AccessLayer;
 pub use self::webhook::{Webhook, WebhookConfig, WebhookError};
+pub(crate) use self::wire::fuzz_messages;
 pub use self::wire::{
     RefusedRow, audit as audit_message, check_row, fate as fate_message, version as version_message,
 };

@@ -286,7 +286,11 @@ impl registry_server::Registry for RegistryService {
             .inquire(move || match engine.audit(id, without.as_deref())? {
                 Some(found) if caller.may_use(&found.model) => {
                     note_read(&caller, "prediction", &found.model);
-                    Ok(wire::audit(found))
+                    let mut found = wire::audit(found);
+                    for reason in [&mut found.reason, &mut found.without_reason] {
+                        *reason = wire::without_folders(reason);
+                    }
+                    Ok(found)
                 }
                 _ => {
                     let what = format!("no journal here holds prediction {id}");

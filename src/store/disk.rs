@@ -5,14 +5,18 @@
 //! the function that says so has returned.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::store::error::Error;
 use crate::store::regular;
+
+/// Journals hold rows, and states what was learned of them: only their owner reads them.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 /// A change that is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +100,11 @@ impl Disk {
 
     /// Makes an empty file where there is none.
     pub(super) fn create(&self, path: &Path) -> io::Result<()> {
-        self.make(Change::Create(path), || File::create_new(path).map(drop))
+        self.make(Change::Create(path), || {
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create_new(true).mode(FILE_MODE);
+            options.open(path).map(drop)
+        })
     }
 
     /// Makes the names in a folder durable.
@@ -115,7 +123,8 @@ impl Disk {
             _ => Path::new("."),
         };
         self.create_folder(parent)?;
-        match self.make(Change::CreateFolder(path), || fs::create_dir(path)) {
+        let create = || DirBuilder::new().mode(FOLDER_MODE).create(path);
+        match self.make(Change::CreateFolder(path), create) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 Err(Error::io(path, "create this folder")(error))
             }
@@ -207,6 +216,7 @@ fn unless_gone(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::sync::Mutex;
 
     use tempfile::tempdir;
@@ -251,6 +261,19 @@ mod tests {
         assert_eq!(did(), ["remove folder"]);
         disk.remove_folder(&folder).unwrap();
         assert!(did().is_empty());
+    }
+
+    #[test]
+    fn p8_only_their_owner_reads_files_and_folders() {
+        let dir = tempdir().unwrap();
+        let folder = dir.path().join("above/folder");
+        let file = folder.join("file");
+        let disk = Disk::default();
+        disk.create_folder(&folder).unwrap();
+        disk.write_file(&file, b"bytes").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let modes = [mode(folder.parent().unwrap()), mode(&folder), mode(&file)];
+        assert_eq!(modes, [FOLDER_MODE, FOLDER_MODE, FILE_MODE]);
     }
 
     #[test]

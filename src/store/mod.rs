@@ -36,6 +36,7 @@ mod directory;
 pub mod disk;
 mod error;
 pub(crate) mod format;
+pub(crate) mod fuzz;
 pub mod ids;
 mod journal;
 pub mod regular;

@@ -4,7 +4,7 @@
 //! folder goes with its owner, and one that a crash has left goes when a server next starts.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,6 +13,7 @@ use super::checkpoint::{read_tensors, write_tensors};
 use crate::model::weights::Tensors;
 use crate::store::disk::Disk;
 use crate::store::error::{Error, Malformed};
+use crate::store::regular;
 
 /// The prefix of the names of such folders.
 const SCRATCH: &str = ".scratch-";
@@ -65,7 +66,7 @@ impl Scratch {
     pub(crate) fn get(&self, name: &str) -> Result<Tensors, Error> {
         let path = self.folder.join(name);
         let failed = |error| Error::io(&path, "read it")(error);
-        let mut file = File::open(&path).map_err(failed)?;
+        let mut file = regular::open(&self.folder, &path).map_err(failed)?;
         let mut left = file.metadata().map_err(failed)?.len();
         let mut tensors = Tensors::default();
         while left > 0 {

@@ -255,7 +255,7 @@ fn p9_a_file_of_credentials_says_what_is_wrong_with_it() {
         let lines = good.lines().filter(|line| !line.starts_with(key));
         lines.collect::<Vec<_>>().join("\n")
     };
-    check(&with("model = \"m\""), "unknown field `model`");
+    check(&with("model = \"m\""), "; did you mean `models`?");
     check(&with("models = []"), "credential \"a\": models: none");
     check(
         &with("source = \"\""),

@@ -12,8 +12,8 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from left to right: each uses itself and those before it.
-const ROOMS: [&str; 9] = [
-    "event", "device", "onnx", "model", "learn", "store", "engine", "proto", "server",
+const ROOMS: [&str; 10] = [
+    "event", "device", "onnx", "model", "learn", "store", "engine", "proto", "server", "fuzz",
 ];
 /// Rooms that are functions of their arguments and nothing else.
 const PURE: [&str; 5] = ["event", "device", "onnx", "model", "learn"];

@@ -10,6 +10,7 @@ mod refusals;
 mod rewards;
 mod served;
 mod undoing;
+mod unreadable;
 mod waiting;
 
 use std::collections::HashSet;

@@ -18,6 +18,7 @@ mod drift;
 mod embedded;
 mod evaluate;
 mod examples;
+mod fuzz;
 mod gate;
 mod golden;
 mod grpc;

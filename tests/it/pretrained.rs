@@ -4,7 +4,7 @@
 mod adapters;
 mod device;
 mod encoder;
-mod onnx;
+pub(crate) mod onnx;
 mod operators;
 mod sentence;
 mod special;

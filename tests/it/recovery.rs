@@ -175,6 +175,24 @@ async fn p9_a_model_that_cannot_be_served_does_not_stop_the_others() {
 }
 
 #[test]
+fn p8_a_state_that_is_too_large_is_refused_before_it_is_made() {
+    let many = AUTO.replacen("[[input]]", "classes_max = 100000\n[[input]]", 1);
+    let network = "[network]\nkind = \"mlp\"\nhidden = [8192, 8192, 8192]\n";
+    let deep = format!("{AUTO}{network}[learner]\nkind = \"gradient\"\n");
+    let workspace = Workspace::new(&[("deep", &deep), ("good", AUTO), ("many", &many)]);
+    let engine = workspace.open();
+    for (model, n_outputs) in [("deep", 2), ("many", 100_000)] {
+        let State::Unavailable(reason) = engine.model(model).unwrap().status(false).state else {
+            panic!("{model} cannot be ready")
+        };
+        let expected =
+            format!(" MiB with {n_outputs} outputs, expected at most 256: state a smaller ");
+        assert!(reason.contains(&expected), "{reason}");
+    }
+    assert!(engine.model("good").unwrap().snapshot("").is_ok());
+}
+
+#[test]
 fn p9_a_locked_data_directory_is_refused() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let _first = workspace.open();

@@ -85,7 +85,7 @@ struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
     fn new() -> anyhow::Result<TemporaryFolder> {
-        let name = format!("perennial-demo-{}", uuid::Uuid::now_v7());
+        let name = format!("perennial-demo-{}", uuid::Uuid::from_u128(rand::random()));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(TemporaryFolder(path))
@@ -226,7 +226,7 @@ impl DemoSession {
         Ok(DemoSession {
             client: Client::connect(&args).await?,
             inputs: rotating_hyperplane::inputs(),
-            run: uuid::Uuid::now_v7(),
+            run: uuid::Uuid::from_u128(rand::random()),
             n_fed: 0,
             positions: BTreeMap::new(),
             predicts: Latencies::new(),

@@ -7,21 +7,24 @@ mod bounds;
 mod webhook;
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use perennial::engine::{self, Engine, WallClock};
-use perennial::model::keys::{Key, Values};
+use perennial::model::keys::{Key, Values, with_nearest};
 use perennial::server::{self, Access, Listeners};
 use perennial::store::regular;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use access_files::AccessPaths;
 
@@ -211,11 +214,18 @@ fn misused(folder: &Path) -> ! {
         .exit()
 }
 
+/// The log of this program, and only errors of the libraries: some warn of each odd frame of a stranger.
 fn log_to_stderr() {
-    tracing_subscriber::fmt()
+    let is_colored = io::stderr().is_terminal() && !has_no_color(std::env::var_os("NO_COLOR"));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && !has_no_color(std::env::var_os("NO_COLOR")))
-        .with_max_level(Level::INFO)
+        .with_ansi(is_colored);
+    let levels = Targets::new()
+        .with_default(Level::ERROR)
+        .with_target("perennial", Level::INFO);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(levels)
         .init();
 }
 
@@ -225,6 +235,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(stray) = &args.stray {
         misused(stray);
     }
+    check_clock(SystemTime::now())?;
     let mut file = read(args.config.as_deref())?;
     let webhook = file.webhook.take().map(webhook::Table::read).transpose()?;
     let (webhook, webhook_queue_max) = webhook.unzip();
@@ -291,6 +302,13 @@ async fn serve(
         listeners.http.local_addr()?
     ))?;
     Ok(server::run(listeners, engine, config, stopped).await?)
+}
+
+/// Refuses a clock whose time no header of an answer can carry.
+fn check_clock(now: SystemTime) -> anyhow::Result<()> {
+    let why = "the clock of this machine stands before 1970; set it, and start again";
+    ensure!(now >= SystemTime::UNIX_EPOCH, why);
+    Ok(())
 }
 
 /// Refuses the folder of one model in place of the one around it.
@@ -368,25 +386,28 @@ fn stop() -> anyhow::Result<impl Future<Output = ()>> {
 
 /// Reads the configuration; without `--config` the file may be absent.
 fn read(path: Option<&Path>) -> anyhow::Result<File> {
-    let of_file = || path.unwrap_or(CONFIG.as_ref()).display().to_string();
-    let text = || {
-        let file = match path {
-            // A person names it: it may be a pipe.
-            Some(path) => fs::File::open(path)?,
-            None => regular::open(".".as_ref(), CONFIG.as_ref())?,
-        };
-        let mut text = String::new();
-        file.take(CONFIG_BYTES_MAX).read_to_string(&mut text)?;
-        io::Result::Ok(text)
+    let (path, is_named) = match path {
+        Some(path) => (path, true),
+        None => (CONFIG.as_ref(), false),
     };
-    match text() {
-        Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => Ok(File::default()),
-        text => toml::from_str(&text.with_context(of_file)?).with_context(of_file),
-    }
+    let of_file = || path.display().to_string();
+    // A person names the file, or puts it here, so links may lead anywhere.
+    let bytes = match regular::read("/".as_ref(), path, CONFIG_BYTES_MAX) {
+        Err(error) if !is_named && error.kind() == ErrorKind::NotFound => {
+            return Ok(File::default());
+        }
+        bytes => bytes.with_context(of_file)?,
+    };
+    let text = String::from_utf8(bytes).with_context(of_file)?;
+    toml::from_str(&text)
+        .map_err(|error| anyhow!(with_nearest(&error)))
+        .with_context(of_file)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -434,6 +455,17 @@ mod tests {
     }
 
     #[test]
+    fn p9_a_clock_before_1970_is_refused_in_a_sentence() {
+        let second = std::time::Duration::from_secs(1);
+        check_clock(SystemTime::UNIX_EPOCH).unwrap();
+        let refused = check_clock(SystemTime::UNIX_EPOCH - second).unwrap_err();
+        assert!(
+            refused.to_string().contains("before 1970; set it"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn no_color_is_honoured_unless_it_is_empty() {
         let check = |value: Option<&str>, expected: bool| {
             assert_eq!(has_no_color(value.map(OsString::from)), expected);
@@ -453,5 +485,17 @@ mod tests {
         fs::write(&path, "port = 1").unwrap();
         let error = refused();
         assert!(error.contains("unknown field `port`"), "{error}");
+        fs::write(&path, "lissten = '127.0.0.1:1'").unwrap();
+        let error = refused();
+        assert!(error.ends_with("; did you mean `listen`?"), "{error}");
+        fs::write(&path, " ".repeat(CONFIG_BYTES_MAX as usize + 1)).unwrap();
+        let error = refused();
+        assert!(
+            error.ends_with("1048577 bytes, expected at most 1048576"),
+            "{error}"
+        );
+        let device = read(Some("/dev/zero".as_ref())).map(drop).unwrap_err();
+        let expected = "/dev/zero: a device, expected a regular file";
+        assert_eq!(format!("{device:#}"), expected);
     }
 }

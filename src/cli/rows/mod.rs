@@ -23,6 +23,8 @@ mod json_lines;
 pub(super) mod labelled;
 mod layout;
 pub(super) mod lines;
+#[cfg(test)]
+mod mutated;
 mod names;
 pub(super) mod number;
 pub(super) mod options;

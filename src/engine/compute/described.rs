@@ -16,7 +16,7 @@ use crate::engine::compute::embed::{Embedder, Embedders, Encoder, Read, embedded
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::error::Error;
 use crate::event::{Batch, Column, Description};
-use crate::learn::Learner;
+use crate::learn::{Learner, state_bytes};
 use crate::model::weights::Foreign;
 use crate::model::{
     Adapters, LearnerKind, LowRank, Model, Named, Pinned, REVISION, Spec, TensorMatch, TextEncoder,
@@ -32,8 +32,11 @@ pub(crate) const BUILD: &str = concat!(
     env!("PERENNIAL_COMMIT")
 );
 
-/// A description stands in an entry of the journal, and in each checkpoint.
-const TOML_BYTES_MAX: u64 = 64 << 20;
+/// Room for 100,000 names of classes: a text takes up to 80 times its bytes while it is read, and stands in
+/// an entry of the journal and in each checkpoint.
+const TOML_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of a state that has learned nothing: memory holds it several times.
+const STATE_BYTES_MAX: u64 = 256 << 20;
 
 /// A description that was read, with what it names.
 #[derive(Clone, Debug)]
@@ -269,6 +272,20 @@ fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a description of a state that is too large, before it is made.
+fn check_size(spec: &Spec) -> Result<(), Error> {
+    let n_bytes = state_bytes(spec);
+    if n_bytes <= STATE_BYTES_MAX {
+        return Ok(());
+    }
+    let (mib, mib_max) = (n_bytes >> 20, STATE_BYTES_MAX >> 20);
+    let n_outputs = spec.task.n_outputs();
+    Err(Error::description(format!(
+        "what is learned takes {mib} MiB with {n_outputs} outputs, expected at most {mib_max}: state a \
+         smaller classes_max, fewer actions, smaller network.hidden, or learner.kind = \"neighbours\""
+    )))
+}
+
 /// Reads a model.toml of a folder of models, and what it names.
 pub(crate) fn read(
     models: &Path,
@@ -302,6 +319,7 @@ pub(crate) fn read(
     let toml = Spec::pin(&toml, &pins, REVISION);
     let spec = Arc::new(Spec::parse(&toml).map_err(|error| of_file(&error))?);
     check_adapters(&spec, &encoders).map_err(|error| of_file(&error))?;
+    check_size(&spec).map_err(|error| of_file(&error))?;
     if let (Some(pinned), Some((_, file))) = (spec.weights(), &start) {
         let file_path = folder.join(&pinned.path);
         Learner::starting(spec.clone(), file)

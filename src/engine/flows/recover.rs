@@ -74,8 +74,7 @@ pub(crate) struct Clocks<'a> {
     pub wall_clock: WallClock,
 }
 
-/// The models of a folder, in the order of their names. Those that only have data are not served, and
-/// named in the log.
+/// The models of a folder and those that only have data, in the order of their names.
 pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>, Error> {
     let refuse = |error| Error::Models {
         path: models.to_owned(),
@@ -90,14 +89,9 @@ pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>,
             names.push(folder.file_name().to_string_lossy().into_owned());
         }
     }
+    names.extend(directory.models()?);
     names.sort();
-    for model in directory.models()? {
-        if !names.contains(&model) {
-            let expected = models.join(&model).join(DESCRIPTION);
-            let expected = expected.display();
-            tracing::warn!(model, %expected, "the model has data and no description; it is not served");
-        }
-    }
+    names.dedup();
     Ok(names)
 }
 
@@ -128,7 +122,8 @@ fn try_open(
 ) -> Result<(Opened, Vec<Option<Embedder>>), RecoverError> {
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
-    let described = read(models, &path, embedders).map_err(RecoverError::Description)?;
+    let described = read(models, &path, embedders)
+        .map_err(|error| undescribed(error, &path, &directory.model(name)))?;
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
     let Opened {
         journal,
@@ -171,6 +166,17 @@ fn try_open(
     }
     opened.retracted = Retracted::read(&follower.learner, &follower.lookup, ids)?;
     Ok((opened, described.embedders))
+}
+
+/// Why a description cannot be read: it may be gone, while the data of its model is there.
+fn undescribed(error: Error, path: &Path, data: &Path) -> RecoverError {
+    if is_there(path) || !is_there(data) {
+        return RecoverError::Description(error);
+    }
+    let data = data.display();
+    RecoverError::Unfit(format!(
+        "it has data and no description: {error}; put the file back, or move {data} away"
+    ))
 }
 
 /// Recovers one model as its journal describes it, or as it is `described` if it has none yet.

@@ -12,8 +12,7 @@ mod adapters;
 mod bert;
 mod config;
 mod graph;
-
-use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+mod tokens;
 
 use super::error::Error;
 use crate::device::Device;
@@ -23,9 +22,8 @@ use bert::Bert;
 use bytes::Bytes;
 use config::{Config, Sizes};
 use graph::SentenceGraph;
+pub(crate) use tokens::TokenReader;
 
-/// Texts are read up to this many bytes; the bytes after them do not count.
-const BYTES_MAX: usize = 16 * 1024;
 /// Tokens of one forward pass, padding included, that a longer batch is cut at.
 const TOKENS_AT_ONCE: usize = 4096;
 
@@ -51,7 +49,7 @@ pub enum EncoderWeights {
 
 /// From texts to vectors.
 pub struct TextEncoder {
-    tokenizer: Tokenizer,
+    tokenizer: TokenReader,
     network: Network,
     width: usize,
 }
@@ -91,7 +89,7 @@ impl TextEncoder {
                 .map_err(|error| error.of("sentence_bert_config.json"))?,
             None => sizes.max_position_embeddings,
         };
-        let tokenizer = tokenizer(files.tokenizer, n_tokens, sizes.vocab_size);
+        let tokenizer = TokenReader::new(files.tokenizer, n_tokens, sizes.vocab_size);
         let tokenizer = tokenizer.map_err(|error| error.of("tokenizer.json"))?;
         let (network, width) = match weights {
             EncoderWeights::Safetensors(weights) => {
@@ -209,43 +207,12 @@ impl TextEncoder {
     /// # Errors
     /// [`Error::Values`]: the tokenizer refuses it.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let mut end = text.len().min(BYTES_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let encoding = self.tokenizer.encode_fast(&text[..end], true);
-        let refused = |error| Error::Values(format!("a text makes no tokens: {error}"));
-        let encoding = encoding.map_err(refused)?;
-        Ok(encoding.get_ids().to_vec())
+        self.tokenizer.tokens(text)
     }
 }
 
 impl std::fmt::Debug for TextEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "TextEncoder of width {}", self.width)
-    }
-}
-
-/// The tokenizer of a folder, which cuts at `n_tokens` and pads nothing, whatever its file says.
-fn tokenizer(bytes: &[u8], n_tokens: usize, vocab_size: usize) -> Result<Tokenizer, Error> {
-    let unsound = |error: tokenizers::Error| Error::Unsound(error.to_string().replace('\n', " "));
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unsound)?;
-    tokenizer.with_padding(None);
-    let truncation = TruncationParams {
-        max_length: n_tokens,
-        strategy: TruncationStrategy::LongestFirst,
-        stride: 0,
-        direction: TruncationDirection::Right,
-    };
-    tokenizer
-        .with_truncation(Some(truncation))
-        .map_err(unsound)?;
-    let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
-    if (highest as usize) < vocab_size {
-        Ok(tokenizer)
-    } else {
-        Err(Error::Unsound(format!(
-            "it has a token {highest}, and config.json a vocab_size of {vocab_size}"
-        )))
     }
 }

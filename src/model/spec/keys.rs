@@ -8,6 +8,7 @@ mod drift;
 mod journal;
 mod key;
 mod monitor;
+mod nearest;
 mod publish;
 mod quarantine;
 mod retrain;
@@ -19,6 +20,8 @@ mod tests;
 
 pub(super) use key::bytes;
 pub use key::{Key, Values};
+pub(super) use nearest::nearest;
+pub use nearest::with_nearest;
 pub use table::KEYS;
 pub(super) use table::NAMES_MAX;
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::scope::Scope;
+use crate::model::keys::with_nearest;
 
 /// The beginning of every token, so that one that lies about is recognised.
 const TOKEN_PREFIX: &str = "perennial_";
@@ -95,7 +96,7 @@ impl Credentials {
     /// [`CredentialsError`]: it is not TOML, a key is not known, or a value is not one that is allowed.
     pub(super) fn read(text: &str) -> Result<Credentials, CredentialsError> {
         let file: File =
-            toml::from_str(text).map_err(|error| CredentialsError(error.to_string()))?;
+            toml::from_str(text).map_err(|error| CredentialsError(with_nearest(&error)))?;
         if file.credential.len() > CREDENTIALS_MAX {
             let got = file.credential.len();
             return refused(format!(

@@ -164,8 +164,14 @@ impl Method {
 
     /// True if its answer is one message that may be large, whatever was asked.
     pub(in crate::server) fn has_large_answers(self) -> bool {
+        let (service, method) = self.names();
+        service == "perennial.v1.Registry" && method != "Watch"
+    }
+
+    /// The names of its service and of itself.
+    pub(in crate::server) fn names(self) -> (&'static str, &'static str) {
         let (service, methods) = SERVICES[self.service];
-        service == "perennial.v1.Registry" && methods[self.method].0 != "Watch"
+        (service, methods[self.method].0)
     }
 
     /// Its place among them.

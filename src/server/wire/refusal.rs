@@ -1,7 +1,8 @@
 //! Why a request is not taken.
 //!
 //! Invariant: every refusal has a gRPC code, the field at fault and one sentence; those that a
-//! client may try again later say when.
+//! client may try again later say when. A sentence is of bounded length, in one line, and names no folder
+//! of the server.
 
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// gRPC's own hint, which retry policies obey, and one for those who read.
 const RETRY_KEYS: [&str; 2] = ["grpc-retry-pushback-ms", "retry-after-ms"];
 
+/// Bytes of a sentence: it stands in a header, where clients take about 8 KiB, percent-encoded.
+const MESSAGE_BYTES_MAX: usize = 2000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Refusal {
     pub code: Code,
@@ -29,11 +33,10 @@ pub(in crate::server) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: Code, field: &'static str, message: impl Into<String>) -> Refusal {
-        let message = message.into();
         Refusal {
             code,
             field,
-            message,
+            message: in_a_line(message.into()),
         }
     }
 
@@ -66,8 +69,51 @@ impl From<engine::Error> for Refusal {
             | Error::Models { .. }
             | Error::Store(_) => (code_of(error.remedy()), ""),
         };
-        Refusal::new(code, field, error.to_string())
+        let message = match &error {
+            // They name files of the server.
+            Error::Unavailable { .. }
+            | Error::Damaged { .. }
+            | Error::Internal { .. }
+            | Error::Shortage { .. }
+            | Error::Unreadable { .. }
+            | Error::Models { .. }
+            | Error::Description { .. }
+            | Error::Store(_) => without_folders(&error.to_string()),
+            _ => error.to_string(),
+        };
+        Refusal::new(code, field, message)
     }
+}
+
+/// A sentence with what it quotes of a request: a name may hold line feeds and the codes of terminals,
+/// and be of any length.
+fn in_a_line(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    if !message.contains(char::is_control) {
+        return message;
+    }
+    let characters = message.chars().map(|one| match one {
+        one if one.is_control() => one.escape_default().to_string(),
+        one => one.to_string(),
+    });
+    characters.collect()
+}
+
+/// A sentence with the files that it names and without their folders, which are nobody's business but the
+/// operator's: the log and the status have them.
+pub(in crate::server) fn without_folders(sentence: &str) -> String {
+    let words = sentence.split(' ').map(|word| {
+        let Some((folders, file)) = word.trim_end_matches('/').rsplit_once('/') else {
+            return word.to_owned();
+        };
+        let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '(');
+        let quotes = folders.chars().take_while(|c| is_quote(*c));
+        quotes.collect::<String>() + file
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The code of a failure that names no field of the request.
@@ -145,6 +191,43 @@ mod tests {
             what: what(),
         };
         check(damaged, Code::DataLoss);
+    }
+
+    #[test]
+    fn p9_a_sentence_names_no_folder_of_the_server() {
+        let check = |reason: &str, expected: &str| {
+            let error = engine::Error::Unavailable {
+                model: "m".to_owned(),
+                reason: reason.to_owned(),
+            };
+            let message = Refusal::from(error).message;
+            assert_eq!(message, format!("model \"m\" is unavailable: {expected}"));
+        };
+        check(
+            "cannot read /srv/our models/m/model.toml: No such file",
+            "cannot read our model.toml: No such file",
+        );
+        check(
+            "run `perennial replay m --with ../models/m/model.toml`",
+            "run `perennial replay m --with model.toml`",
+        );
+        check(
+            "\"/srv/data/m/journal\": it is gone",
+            "\"journal\": it is gone",
+        );
+        check("its journal is damaged", "its journal is damaged");
+        let sent = Refusal::from(engine::Error::UnknownModel("a/b".to_owned()));
+        assert_eq!(sent.message, "model \"a/b\" is not served here");
+    }
+
+    #[test]
+    fn p9_a_sentence_is_one_line_of_bounded_length() {
+        let quoted = Refusal::invalid("", "no model \"\u{1b}[2J\r\n\0\u{85}é\"");
+        let expected = "no model \"\\u{1b}[2J\\r\\n\\u{0}\\u{85}é\"";
+        assert_eq!(quoted.message, expected);
+        let long = Refusal::invalid("", "é".repeat(MESSAGE_BYTES_MAX));
+        let expected = "é".repeat(MESSAGE_BYTES_MAX / 2) + "…";
+        assert_eq!(long.message, expected);
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::proto::inference::InferTensorContents;
 use crate::proto::inference::ModelInferRequest;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 
+/// A shape of more dimensions is not shown.
+const DIMENSIONS_SHOWN_MAX: usize = 8;
+
 /// The tensors of a request as they came.
 pub(in crate::server) struct Tensors {
     pub inputs: Vec<InferInputTensor>,
@@ -172,12 +175,12 @@ fn n_rows_of(input: &Input, tensor: &InferInputTensor, rows_max: usize) -> Resul
     let rows = match (vector_length(&input.kind), shape.as_slice()) {
         (Some(length), [rows, n]) if usize::try_from(*n) == Ok(length) => rows,
         (Some(length), _) => {
-            let what = format!("shape {shape:?}, expected [rows, {length}]");
+            let what = format!("shape {}, expected [rows, {length}]", shown(shape));
             return Err(refuse(&input.name, what));
         }
         (_, [rows] | [rows, 1]) => rows,
         _ => {
-            let what = format!("shape {shape:?}, expected [rows] or [rows, 1]");
+            let what = format!("shape {}, expected [rows] or [rows, 1]", shown(shape));
             return Err(refuse(&input.name, what));
         }
     };
@@ -187,6 +190,14 @@ fn n_rows_of(input: &Input, tensor: &InferInputTensor, rows_max: usize) -> Resul
             let what = format!("{rows} rows, expected 1 to {rows_max}");
             Err(refuse(&input.name, what))
         }
+    }
+}
+
+fn shown(shape: &[i64]) -> String {
+    if shape.len() > DIMENSIONS_SHOWN_MAX {
+        format!("of {} dimensions", shape.len())
+    } else {
+        format!("{shape:?}")
     }
 }
 

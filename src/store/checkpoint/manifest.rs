@@ -116,7 +116,7 @@ impl Manifest {
         format!("{sealed}{}", seal(&sealed)).into_bytes()
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, Malformed> {
+    pub(in crate::store) fn parse(bytes: &[u8]) -> Result<Manifest, Malformed> {
         let changed = || Malformed("the manifest is not the one written".to_owned());
         let text = std::str::from_utf8(bytes).map_err(|_| changed())?;
         let start = text.rfind("  \"checksum\"").ok_or_else(changed)?;

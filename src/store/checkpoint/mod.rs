@@ -28,4 +28,5 @@ pub use manifest::Manifest;
 pub(crate) use manifest::{RETAIN, STOP, UNNAMED};
 pub use start::{FOREIGN_BYTES_MAX, keep_file, load_start};
 pub(crate) use start::{read_foreign_file, read_onnx_file, read_text_file};
+pub(super) use tensors::read_foreign;
 pub(crate) use tensors::{read_tensors, write_tensors};

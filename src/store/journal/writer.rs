@@ -394,7 +394,7 @@ impl Journal {
 
 /// The first segment of a new journal.
 fn begin(disk: &Disk, dir: &Path, head: &mut Head) -> Result<([u8; 16], LastSegment), Error> {
-    let journal_id = uuid::Uuid::now_v7().into_bytes();
+    let journal_id = rand::random();
     head.chain = genesis(&journal_id);
     let last = LastSegment::create(disk, dir, journal_id, head)?;
     Ok((journal_id, last))

@@ -76,3 +76,19 @@ async fn the_document_lists_the_metrics_that_are_served() {
     assert_eq!(documented(), served(page));
     server.goes_on_and_stops("m").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_the_page_is_read_whatever_folders_of_models_are_named() {
+    let odd = "odd\"} 1\nname \\";
+    let server = Served::start(&[("m", AUTO), (odd, AUTO)]).await;
+    let answer = server.get("/metrics");
+    let (_, page) = answer.split_once("\r\n\r\n").expect("a page");
+    let escaped = "{model=\"odd\\\"} 1\\nname \\\\\"";
+    assert!(page.contains(escaped), "{page}");
+    for sample in page.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = sample.rsplit_once(' ').expect("a value");
+        assert!(name.starts_with("perennial_"), "{sample}");
+        assert!(value == "+Inf" || value.parse::<f64>().is_ok(), "{sample}");
+    }
+    server.goes_on_and_stops("m").await;
+}

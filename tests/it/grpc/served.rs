@@ -150,7 +150,8 @@ impl Served {
         let ended = within(self.running).await;
         ended.expect("no panic").expect("a clean end");
         self.engine.close();
-        let models: Vec<String> = self.engine.models().map(|m| m.name().to_owned()).collect();
+        let served = self.engine.models().filter(|model| model.spec().is_ok());
+        let models: Vec<String> = served.map(|model| model.name().to_owned()).collect();
         drop(self.engine);
         for model in models {
             let journal = self.workspace.data().join(&model).join("journal");

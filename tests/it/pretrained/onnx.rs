@@ -84,7 +84,7 @@ pub(super) fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f
 }
 
 /// `W2 tanh(W1 x + b1) + b2` of widths 6, 5 and 4.
-fn mlp() -> Onnx {
+pub(crate) fn mlp() -> Onnx {
     let mut file = Onnx::new();
     file.input("x", 1, &[-1, N_VALUES as i64]);
     file.floats("w1", &[5, N_VALUES], &wave(30, 0));
@@ -121,7 +121,7 @@ fn an_mlp_gives_what_its_formula_gives() {
 /// Images of two channels, 5 by 6: convolved, normed, pooled, multiplied.
 const IMAGE: [usize; 3] = [2, 5, 6];
 
-fn cnn() -> Onnx {
+pub(crate) fn cnn() -> Onnx {
     let ints = |values: &[i64]| Set::Ints(values.to_vec());
     let mut file = Onnx::new();
     file.input("x", 1, &[-1, 2, 5, 6]);
@@ -489,6 +489,19 @@ fn p9_a_hostile_graph_is_refused() {
             file.graph().output[0].name = "end".to_owned();
         },
         "(\"MaxPool\"): kernel_shape = [16777216]: expected 1 to 4096",
+    );
+    check_refused(
+        |file| {
+            let mut last = "x".to_owned();
+            for n in 0..60 {
+                let doubled = format!("doubled {n}");
+                let axis = [("axis", Set::Int(1))];
+                file.node("Concat", &[&last, &last], &doubled, &axis);
+                last = doubled;
+            }
+            file.graph().output[0].name = last;
+        },
+        "values",
     );
     check_refused(
         |file| file.graph().sparse_initializer.push(Bytes::new()),

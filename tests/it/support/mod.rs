@@ -9,6 +9,7 @@ pub(crate) mod disk;
 pub(crate) mod histories;
 pub(crate) mod layout;
 mod lookup;
+pub(crate) mod mutations;
 pub(crate) mod onnx;
 pub(crate) mod passed_over;
 pub(crate) mod served;

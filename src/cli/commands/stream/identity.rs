@@ -89,7 +89,7 @@ impl RunIdentity {
         let prefix = match (&args.backfill, is_once) {
             (Some(name), _) => format!("{name}/{file}:"),
             (None, true) => format!("{file}:"),
-            (None, false) => format!("{}-", Uuid::now_v7()),
+            (None, false) => format!("{}-", Uuid::from_u128(rand::random())),
         };
         Ok(RunIdentity {
             prefix: shortened(prefix),

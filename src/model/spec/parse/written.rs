@@ -6,12 +6,10 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::model::spec::keys::{KEYS, Key, Values};
+use crate::model::spec::keys::{KEYS, Key, Values, nearest};
 
 /// Tables that the program writes behind a description.
 const OF_PROGRAM: [&str; 2] = ["ordered", "pinned"];
-/// At most so many letters of a misspelt key differ.
-const LETTERS_MAX: usize = 2;
 
 /// The first fault in the text, by the byte at which it begins.
 pub(super) fn first_fault(text: &str) -> Option<(usize, String)> {
@@ -153,9 +151,7 @@ fn unknown(table: &str, written: &str) -> String {
         .iter()
         .filter_map(|key| of_table(key.name, table))
         .collect();
-    let distance = |known: &str| strsim::levenshtein(known, written);
-    let nearest = here.iter().min_by_key(|known| distance(known));
-    if let Some(nearest) = nearest.filter(|known| distance(known) <= LETTERS_MAX) {
+    if let Some(nearest) = nearest(written, here.iter().copied()) {
         return format!("{heading} has no key {written:?}; did you mean {nearest:?}?");
     }
     let tables = KEYS

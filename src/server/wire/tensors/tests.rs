@@ -244,6 +244,18 @@ fn p9_a_bad_raw_vector_is_refused_by_name() {
 }
 
 #[test]
+fn p9_a_shape_of_many_dimensions_is_counted_and_not_shown() {
+    for index in [0, 3] {
+        let mut tensors = raw(sound());
+        tensors.inputs[index].shape = vec![1; 100_000];
+        let refusal = read(tensors).unwrap_err().message;
+        let expected = ": shape of 100000 dimensions, expected [rows";
+        assert!(refusal.contains(expected), "{refusal}");
+        assert!(refusal.len() < 100, "{refusal}");
+    }
+}
+
+#[test]
 fn p9_tensors_must_be_complete_and_all_of_one_form() {
     let check = |change: fn(&mut Tensors), expected: &str| {
         let mut tensors = raw(sound());

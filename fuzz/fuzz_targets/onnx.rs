@@ -1,0 +1,5 @@
+//! An ONNX file.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| perennial::fuzz::onnx(bytes));
