@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io::{self, Cursor, Read};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ const ENCODING: &str = "grpc-encoding";
 pub(super) struct ByteBudget {
     max: u64,
     taken: AtomicU64,
+    /// Requests whose callers left before the answer.
+    n_abandoned: AtomicU64,
 }
 
 impl ByteBudget {
@@ -43,6 +45,7 @@ impl ByteBudget {
         ByteBudget {
             max,
             taken: AtomicU64::new(0),
+            n_abandoned: AtomicU64::new(0),
         }
     }
 
@@ -59,6 +62,11 @@ impl ByteBudget {
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
     }
+
+    /// How many requests were given up by their callers before the answer.
+    pub(super) fn n_abandoned(&self) -> u64 {
+        self.n_abandoned.load(Relaxed)
+    }
 }
 
 /// What a request holds for as long as it is read or answered.
@@ -66,6 +74,7 @@ impl ByteBudget {
 pub(super) struct Holding {
     budget: Arc<ByteBudget>,
     n: AtomicU64,
+    is_answered: AtomicBool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -74,8 +83,14 @@ impl Holding {
         Arc::new(Holding {
             budget,
             n: AtomicU64::new(0),
+            is_answered: AtomicBool::new(false),
             _place: place,
         })
+    }
+
+    /// Notes that the request has its answer.
+    pub(super) fn note_answer(&self) {
+        self.is_answered.store(true, Relaxed);
     }
 
     fn take(&self, n: u64) -> Result<(), Status> {
@@ -100,6 +115,9 @@ impl Holding {
 impl Drop for Holding {
     fn drop(&mut self) {
         self.budget.give_back(*self.n.get_mut());
+        if !*self.is_answered.get_mut() {
+            self.budget.n_abandoned.fetch_add(1, Relaxed);
+        }
     }
 }
 
@@ -384,6 +402,10 @@ impl HttpBody for RequestBody {
                     return self.poll_deadline(context).map(|status| Some(Err(status)));
                 };
                 match frame {
+                    // It ends because its caller has reset it: the task ends, and nothing is done.
+                    None if self.messages == Messages::One && !self.inner.is_end_stream() => {
+                        return Poll::Pending;
+                    }
                     None => return Poll::Ready(None),
                     Some(Err(status)) => return Poll::Ready(Some(Err(status))),
                     Some(Ok(frame)) => match frame.into_data() {

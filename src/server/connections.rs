@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server;
 
 use super::accept::Acceptor;
 use super::access::{Peer, Protocol, names_of};
@@ -101,14 +100,6 @@ impl Connections {
         };
         self.handshakes.push(bounded.boxed());
     }
-
-    /// The connections as a stream that never ends.
-    pub(super) fn stream(self) -> impl Stream<Item = io::Result<Connection>> {
-        stream::unfold(self, |mut all| async move {
-            let connection = all.next().await;
-            Some((Ok(connection), all))
-        })
-    }
 }
 
 /// Ends without a word where the other side speaks no TLS, or shows a certificate of nobody we trust.
@@ -161,14 +152,6 @@ impl Connection {
 enum Bytes {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
-}
-
-impl server::Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
 }
 
 impl AsyncRead for Connection {

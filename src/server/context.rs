@@ -3,15 +3,17 @@
 //! Invariant: a request that is refused is counted once, under the flow it belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::http::HeaderMap;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use super::access::{Access, Caller, Peer};
 use super::bodies::{ByteBudget, Holding};
 use super::bounds::Config;
+use super::compute_queue::ComputeQueue;
 use super::crowd::Crowd;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
@@ -36,6 +38,8 @@ pub(super) struct ServerContext {
     /// The bytes that they hold.
     pub bytes: Arc<ByteBudget>,
     pub waiters: Waiters,
+    /// Predictions that are computed, and those that wait for that.
+    pub compute_queue: ComputeQueue,
     /// Predictions that were refused, for whatever reason.
     pub refused_predictions: Refusals,
     /// Feedback events that were refused; they are in no journal.
@@ -44,6 +48,8 @@ pub(super) struct ServerContext {
     pub refused_logins: Refusals,
     /// Connections that were closed at once, since descriptors were short.
     pub refused_connections: AtomicU64,
+    /// Calls whose deadline passed before their answer.
+    pub n_late: AtomicU64,
 }
 
 impl ServerContext {
@@ -55,6 +61,7 @@ impl ServerContext {
         ServerContext {
             crowd: Arc::default(),
             requests: Arc::new(Semaphore::new(config.requests_max)),
+            compute_queue: ComputeQueue::new(&config, n_threads()),
             bytes: Arc::new(ByteBudget::new(config.request_bytes_max)),
             engine,
             config,
@@ -65,6 +72,7 @@ impl ServerContext {
             refused_feedback: Refusals::new("feedback"),
             refused_logins: Refusals::new("login"),
             refused_connections: AtomicU64::new(0),
+            n_late: AtomicU64::new(0),
         }
     }
 
@@ -98,6 +106,24 @@ impl ServerContext {
                     format!("{n} requests are read and answered, as many as may; ask again later");
                 Err(Refusal::new(Code::ResourceExhausted, "", what))
             }
+        }
+    }
+
+    /// Refuses a prediction before it is read, if no place is left among those that wait.
+    pub(super) fn check_queue(&self, is_prediction: bool) -> Result<(), Refusal> {
+        if !is_prediction {
+            return Ok(());
+        }
+        self.compute_queue.check().inspect_err(|refusal| {
+            self.refused_predictions.add(refusal);
+        })
+    }
+
+    /// Counts a call whose deadline has passed.
+    pub(super) fn note_late(&self, refusal: &Refusal, is_prediction: bool) {
+        self.n_late.fetch_add(1, Relaxed);
+        if is_prediction {
+            self.refused_predictions.add(refusal);
         }
     }
 
@@ -151,6 +177,12 @@ impl ServerContext {
         let empty = models.peek().is_none();
         !*self.draining.borrow() && (empty || models.any(|model| model.snapshot("").is_ok()))
     }
+}
+
+/// How many threads answer calls.
+fn n_threads() -> usize {
+    let runtime = Handle::try_current();
+    runtime.map_or(1, |runtime| runtime.metrics().num_workers())
 }
 
 fn unknown_model(name: &str, names: &[&str]) -> String {

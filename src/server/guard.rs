@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -16,77 +15,102 @@ use axum::http::{self, HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::Either;
+use hyper::body::Incoming;
+use tokio::time::Instant;
 use tonic::body::Body;
+use tonic::service::Routes;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
+use tower::Service as _;
 
 use super::access::Peer;
 use super::bodies::{Holding, Messages, RequestBody};
 use super::context::ServerContext;
+use super::deadline;
 use super::wire::Refusal;
 
-/// Asks it of every request over gRPC.
+/// The services over gRPC behind the question, for the calls of one connection.
 #[derive(Clone)]
-pub(super) struct AccessLayer(pub Arc<ServerContext>);
-
-impl<S> Layer<S> for AccessLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            context: self.0.clone(),
-            inner,
-        }
-    }
-}
-
-/// A service behind the question.
-#[derive(Clone)]
-pub(super) struct Guarded<S> {
+pub(super) struct Guarded {
     context: Arc<ServerContext>,
-    inner: S,
+    services: Routes,
+    peer: Peer,
 }
 
 type Answered = Result<http::Response<Body>, Infallible>;
 
-impl<S> Service<http::Request<Body>> for Guarded<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
+impl hyper::service::Service<http::Request<Incoming>> for Guarded {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Either<Pin<Box<dyn Future<Output = Answered> + Send>>, Ready<Answered>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        // A request without a peer comes from nobody.
-        let peer = request.extensions().get::<Peer>().cloned();
-        let peer = peer.unwrap_or_else(Peer::stranger);
+    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
+        let timeout = deadline::timeout_of(request.headers());
         let path = request.uri().path();
-        let admitted = self.context.admit(path, request.headers(), &peer);
-        let admitted = admitted.and_then(|caller| Ok((caller, self.context.hold()?)));
-        match admitted {
-            Ok((caller, holding)) => {
-                request.extensions_mut().insert(caller);
-                let answer = self.inner.call(self.counted(request, holding.clone()));
-                Either::Left(Box::pin(async move {
-                    let answer = answer.await;
-                    drop(holding);
-                    answer
-                }))
+        let admitted = self.context.admit(path, request.headers(), &self.peer);
+        let is_prediction = path.ends_with("/ModelInfer");
+        let admitted = admitted.and_then(|caller| {
+            self.context.check_queue(is_prediction)?;
+            Ok((caller, self.context.hold()?))
+        });
+        let (caller, holding) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                return Either::Right(ready(Ok(Status::from(refusal).into_http())));
             }
-            Err(refusal) => Either::Right(ready(Ok(Status::from(refusal).into_http()))),
+        };
+        let late = timeout.map(|timeout| Lateness {
+            deadline: Instant::now() + timeout,
+            context: self.context.clone(),
+            is_prediction,
+        });
+        request.extensions_mut().insert(caller);
+        let request = self.counted(request, holding.clone());
+        let answer = self.services.clone().call(request);
+        Either::Left(Box::pin(async move {
+            let answer = match late {
+                None => answer.await,
+                Some(late) => late.answer(answer).await,
+            };
+            holding.note_answer();
+            answer
+        }))
+    }
+}
+
+/// The deadline of a call, and where it is counted if it passes.
+struct Lateness {
+    deadline: Instant,
+    context: Arc<ServerContext>,
+    is_prediction: bool,
+}
+
+impl Lateness {
+    async fn answer(self, answer: impl Future<Output = Answered>) -> Answered {
+        match deadline::within(self.deadline, answer).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                self.context.note_late(&refusal, self.is_prediction);
+                Ok(Status::from(refusal).into_http())
+            }
         }
     }
 }
 
-impl<S> Guarded<S> {
+impl Guarded {
+    pub(super) fn new(context: Arc<ServerContext>, services: Routes, peer: Peer) -> Guarded {
+        Guarded {
+            context,
+            services,
+            peer,
+        }
+    }
+
     /// The request with a body whose bytes are counted.
-    fn counted(&self, request: http::Request<Body>, holding: Arc<Holding>) -> http::Request<Body> {
+    fn counted(
+        &self,
+        request: http::Request<Incoming>,
+        holding: Arc<Holding>,
+    ) -> http::Request<Body> {
         let messages = if has_many(request.uri().path()) {
             Messages::Many
         } else {
@@ -94,6 +118,7 @@ impl<S> Guarded<S> {
         };
         let bytes_max = self.context.config.message_bytes_max;
         let (mut head, body) = request.into_parts();
+        let body = Body::new(body);
         let body = RequestBody::new(body, &mut head.headers, holding, messages, bytes_max);
         http::Request::from_parts(head, Body::new(body))
     }

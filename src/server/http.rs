@@ -306,6 +306,16 @@ async fn metrics(
         let (flow, n) = (refusals.flow, refusals.count());
         text += &format!("perennial_refused_total{{flow=\"{flow}\"}} {n}\n");
     }
+    let name = "perennial_dropped_calls_total";
+    let help = "Calls dropped before their answer, by reason.";
+    head(&mut text, name, "counter", help);
+    let reasons = [
+        ("deadline", context.n_late.load(Relaxed)),
+        ("caller_gone", context.bytes.n_abandoned()),
+    ];
+    for (reason, n) in reasons {
+        text += &format!("{name}{{reason=\"{reason}\"}} {n}\n");
+    }
     let help = "Connections closed at once, since descriptors were short.";
     let name = "perennial_refused_connections_total";
     head(&mut text, name, "counter", help);
@@ -317,6 +327,9 @@ async fn metrics(
     };
     let help = "Connections that are open, on both ports.";
     gauge("perennial_connections", help, context.crowd.n() as u64);
+    let help = "Predictions that are computed, or wait for that.";
+    let n_places = context.compute_queue.n_places();
+    gauge("perennial_queued_predictions", help, n_places as u64);
     let help = "Bytes of the requests that are read and answered now.";
     gauge("perennial_request_bytes", help, context.bytes.taken());
     of_events(&mut text, &context, &caller);

@@ -83,7 +83,18 @@ impl Served {
     pub(super) async fn start_on(models: &[(&str, &str)], disk: Disk) -> Served {
         let workspace = Workspace::new(models);
         let engine = workspace.open_on(disk);
-        Served::serve(workspace, engine).await
+        Served::serve(workspace, engine, server::Config::default()).await
+    }
+
+    /// On a disk that the test watches, by bounds of its own.
+    pub(super) async fn start_bounded(
+        models: &[(&str, &str)],
+        disk: Disk,
+        config: server::Config,
+    ) -> Served {
+        let workspace = Workspace::new(models);
+        let engine = workspace.open_on(disk);
+        Served::serve(workspace, engine, config).await
     }
 
     /// By a clock that the test sets.
@@ -98,10 +109,10 @@ impl Served {
             ..workspace.config()
         };
         let engine = Engine::open(config).expect("the engine opens");
-        Served::serve(workspace, engine).await
+        Served::serve(workspace, engine, server::Config::default()).await
     }
 
-    async fn serve(workspace: Workspace, engine: Arc<Engine>) -> Served {
+    async fn serve(workspace: Workspace, engine: Arc<Engine>, config: server::Config) -> Served {
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners {
             grpc: bind().await.expect("a free port"),
@@ -113,7 +124,6 @@ impl Served {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let config = server::Config::default();
         let running = tokio::spawn(server::run(listeners, engine.clone(), config, shutdown));
         Served {
             client: Client::connect(grpc).await,
