@@ -68,6 +68,47 @@ impl Outputs {
             Outputs::Values(_) | Outputs::Actions { .. } => None,
         }
     }
+
+    /// Adds the outputs of further rows by the same model.
+    ///
+    /// # Panics
+    /// When they are of another task.
+    pub fn append(&mut self, more: Outputs) {
+        match (self, more) {
+            (Outputs::Probabilities(all), Outputs::Probabilities(more)) => all.extend(more),
+            (
+                Outputs::Decisions {
+                    probabilities,
+                    chosen,
+                },
+                Outputs::Decisions {
+                    probabilities: more,
+                    chosen: more_chosen,
+                },
+            ) => {
+                probabilities.extend(more);
+                chosen.extend(more_chosen);
+            }
+            (Outputs::Values(all), Outputs::Values(more)) => all.extend(more),
+            (
+                Outputs::Actions {
+                    chosen,
+                    propensities,
+                    scores,
+                },
+                Outputs::Actions {
+                    chosen: more_chosen,
+                    propensities: more_propensities,
+                    scores: more_scores,
+                },
+            ) => {
+                chosen.extend(more_chosen);
+                propensities.extend(more_propensities);
+                scores.extend(more_scores);
+            }
+            _ => panic!("the outputs of one model are of one kind"),
+        }
+    }
 }
 
 /// A value of an answer as text: the shortest that reads back as it, a value of 32 bits as one of them.

@@ -176,8 +176,30 @@ pub struct Engine {
 struct Threads {
     write_queue: WriteQueue,
     jobs: Sender<LearnerTask>,
+    lagging_jobs: Sender<LearnerTask>,
     writer: JoinHandle<()>,
     learners: Vec<JoinHandle<()>>,
+    /// As many, which learn models that are far behind.
+    lagging_learners: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Beside the writer, so many learner threads of either kind.
+    fn start(
+        queues: Queues,
+        writer: JoinHandle<()>,
+        (due, lagging): (&Receiver<LearnerTask>, &Receiver<LearnerTask>),
+        n_threads: usize,
+    ) -> Threads {
+        Threads {
+            write_queue: queues.write_queue,
+            jobs: queues.jobs,
+            lagging_jobs: queues.lagging_jobs,
+            writer,
+            learners: (0..n_threads).map(|_| spawn_learner(due)).collect(),
+            lagging_learners: (0..n_threads).map(|_| spawn_lagging(lagging)).collect(),
+        }
+    }
 }
 
 impl Engine {
@@ -196,6 +218,7 @@ impl Engine {
         let (write_queue, write_receiver) = host::write_queue::queue();
         // A model is in this queue at most once.
         let (jobs, due) = bounded(names.len().max(1) + 1024);
+        let (lagging_jobs, lagging) = bounded(names.len().max(1) + 1024);
         let (stopped, feedback_stopped) = watch::channel(false);
         let deliveries = deliveries(&directory, config.webhook_queue_max)?;
         let intake = deliveries.as_ref().map(Intake::start);
@@ -203,6 +226,7 @@ impl Engine {
         let queues = Queues {
             write_queue,
             jobs,
+            lagging_jobs,
             feedback_stopped: stopped,
             events: events.clone(),
         };
@@ -231,14 +255,9 @@ impl Engine {
             host::writer::run(&write_receiver, written);
         });
         let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
-        let learners = (0..n_threads).map(|_| spawn_learner(&due)).collect();
+        let threads = Threads::start(queues, writer, (&due, &lagging), n_threads);
         Ok(Arc::new(Engine {
-            threads: Mutex::new(Some(Threads {
-                write_queue: queues.write_queue,
-                jobs: queues.jobs,
-                writer,
-                learners,
-            })),
+            threads: Mutex::new(Some(threads)),
             models,
             feedback_stopped,
             events,
@@ -323,7 +342,10 @@ impl Engine {
             // The queue has room: each model is in it once, and each thread takes one of these.
             let _ = threads.jobs.send(LearnerTask::Stop);
         }
-        for learner in threads.learners {
+        for _ in &threads.lagging_learners {
+            let _ = threads.lagging_jobs.send(LearnerTask::Stop);
+        }
+        for learner in threads.learners.into_iter().chain(threads.lagging_learners) {
             let _ = learner.join();
         }
         drain(&threads.write_queue, &runtime);
@@ -396,4 +418,11 @@ impl Drop for Engine {
 fn spawn_learner(due: &Receiver<LearnerTask>) -> JoinHandle<()> {
     let due = due.clone();
     spawn("learner", move || host::learning::run(&due))
+}
+
+fn spawn_lagging(due: &Receiver<LearnerTask>) -> JoinHandle<()> {
+    let due = due.clone();
+    spawn("lagging learner", move || {
+        host::learning::run_lagging(&due);
+    })
 }

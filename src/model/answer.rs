@@ -4,6 +4,7 @@
 //! learned together are served together.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::loss::{argmax, softmax};
@@ -57,6 +58,9 @@ pub enum Function {
     Neighbours(Nearest),
 }
 
+/// Rows that are computed before others have a turn, where each is computed apart.
+const SLICE_ROWS: usize = 16;
+
 /// How a bandit's action is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice<'a> {
@@ -64,6 +68,16 @@ pub enum Choice<'a> {
     Best,
     /// Drawn by the policy of the description, by the id of each row.
     Drawn(&'a [PredictionId]),
+}
+
+impl Choice<'_> {
+    /// The same for some of the rows.
+    fn of(self, rows: Range<usize>) -> Self {
+        match self {
+            Choice::Best => Choice::Best,
+            Choice::Drawn(ids) => Choice::Drawn(&ids[rows]),
+        }
+    }
 }
 
 impl Function {
@@ -86,9 +100,44 @@ impl Model {
     /// # Panics
     /// When [`Choice::Drawn`] brings fewer ids than rows.
     pub fn predict(&self, batch: &Batch, choice: Choice<'_>) -> Result<Outputs, device::Error> {
-        let rows = self.encode(batch);
-        let outputs = self.forward(&rows)?;
-        Ok(self.answer(&rows, outputs, choice))
+        self.predict_rows(batch, 0..batch.n_rows, choice)
+    }
+
+    /// The same for some of its rows; `choice` is that of the whole batch.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    ///
+    /// # Panics
+    /// As [`Model::predict`].
+    pub fn predict_rows(
+        &self,
+        batch: &Batch,
+        rows: Range<usize>,
+        choice: Choice<'_>,
+    ) -> Result<Outputs, device::Error> {
+        let encoded = self.encode_rows(batch, rows.clone());
+        let outputs = self.forward(&encoded)?;
+        Ok(self.answer(&encoded, outputs, choice.of(rows)))
+    }
+
+    /// The slices in which the rows of a batch may be computed one after the other: the outputs are those of
+    /// the whole batch to the bit. There is one at least.
+    pub fn slices(&self, n_rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let slice_rows = match &self.function {
+            Function::Network(network) => network.slice_rows(n_rows),
+            _ => SLICE_ROWS,
+        };
+        // The last one has the rest.
+        let n_slices = (n_rows / slice_rows).max(1);
+        (0..n_slices).map(move |index| {
+            let start = index * slice_rows;
+            if index + 1 == n_slices {
+                start..n_rows
+            } else {
+                start..start + slice_rows
+            }
+        })
     }
 
     /// Answers encoded rows for which the function gives these outputs, `[rows, n_outputs]`.
@@ -181,6 +230,10 @@ impl Model {
 
     /// The rows of a validated batch, as features.
     pub fn encode(&self, batch: &Batch) -> Vec<Encoded> {
+        self.encode_rows(batch, 0..batch.n_rows)
+    }
+
+    fn encode_rows(&self, batch: &Batch, rows: Range<usize>) -> Vec<Encoded> {
         let series = match &self.function {
             Function::Portfolio { portfolio, .. } => portfolio.series.as_ref(),
             _ => None,
@@ -189,7 +242,7 @@ impl Model {
             past: series.map(|series| Arc::new(series.past(batch, row))),
             ..self.encoder.encode(batch, row)
         };
-        (0..batch.n_rows).map(encode).collect()
+        rows.map(encode).collect()
     }
 
     /// The probability of each action of one row.

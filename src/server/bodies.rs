@@ -353,6 +353,10 @@ impl HttpBody for RequestBody {
                     return self.poll_deadline(context).map(|status| Some(Err(status)));
                 };
                 match frame {
+                    // It ends because its caller has reset it: the task ends, and nothing is done.
+                    None if self.messages == Messages::One && !self.inner.is_end_stream() => {
+                        return Poll::Pending;
+                    }
                     None => return Poll::Ready(None),
                     Some(Err(status)) => return Poll::Ready(Some(Err(status))),
                     Some(Ok(frame)) => match frame.into_data() {

@@ -26,6 +26,11 @@ pub struct Config {
     pub request_bytes_max: u64,
     /// Requests over gRPC at a time, on all connections together.
     pub requests_max: usize,
+    /// Predictions that are computed, or wait for that, at a time; the others are refused at once.
+    pub predictions_max: usize,
+    /// Batches, of more rows than a few, of which slices are computed at a time; 0 takes one for each thread
+    /// that answers, less one, and at least one.
+    pub batches_max: usize,
     /// Connections at a time, on both ports together.
     pub connections_max: usize,
     /// The same of one address, but for those of this machine and of `proxies`.
@@ -52,6 +57,9 @@ impl Default for Config {
             rows_max: 4096,
             request_bytes_max: 96 * 1024 * 1024,
             requests_max: 16 * 1024,
+            // At some ten thousand a second the last of them is answered within half a second.
+            predictions_max: 4096,
+            batches_max: 0,
             connections_max: 16 * 1024,
             connections_per_peer_max: 1024,
             proxies: vec![],

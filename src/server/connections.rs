@@ -13,18 +13,16 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server;
 
 use super::accept::Acceptor;
 use super::access::{Peer, Protocol, names_of};
-use super::bounds::Config;
 use super::context::ServerContext;
 use super::crowd::Place;
 
@@ -70,12 +68,11 @@ impl Connections {
                         continue;
                     };
                     let peer = Peer { address: Some(address), ..Peer::default() };
-                    let age_max = age_max(&context.config, self.protocol);
                     match context.access().tls(self.protocol) {
-                        None => return Connection::new(Bytes::Plain(stream), peer, place, age_max),
+                        None => return Connection::new(Bytes::Plain(stream), peer, place),
                         Some(keys) => {
                             let acceptor = TlsAcceptor::from(keys);
-                            self.begin(handshake(acceptor, stream, peer, place, age_max));
+                            self.begin(handshake(acceptor, stream, peer, place));
                         }
                     }
                 }
@@ -104,23 +101,6 @@ impl Connections {
         };
         self.handshakes.push(bounded.boxed());
     }
-
-    /// The connections as a stream that never ends.
-    pub(super) fn stream(self) -> impl Stream<Item = io::Result<Connection>> {
-        stream::unfold(self, |mut all| async move {
-            let connection = all.next().await;
-            Some((Ok(connection), all))
-        })
-    }
-}
-
-/// The age at which a connection ends, whatever it does.
-fn age_max(config: &Config, protocol: Protocol) -> Option<Duration> {
-    let age = config.connection_age_max?;
-    match protocol {
-        Protocol::Grpc => age.checked_add(config.connection_age_grace),
-        Protocol::Http => None,
-    }
 }
 
 /// Ends without a word where the other side speaks no TLS, or shows a certificate of nobody we trust.
@@ -129,7 +109,6 @@ async fn handshake(
     stream: TcpStream,
     peer: Peer,
     place: Place,
-    age_max: Option<Duration>,
 ) -> Option<Connection> {
     let stream = acceptor.accept(stream).await.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
@@ -143,7 +122,7 @@ async fn handshake(
         ..peer
     };
     let stream = Bytes::Encrypted(Box::new(stream));
-    Some(Connection::new(stream, peer, place, age_max))
+    Some(Connection::new(stream, peer, place))
 }
 
 /// A connection that can be served.
@@ -152,18 +131,15 @@ pub(super) struct Connection {
     peer: Peer,
     /// Ends a connection that has said nothing yet; gone with its first byte.
     silence: Option<Pin<Box<Sleep>>>,
-    /// Ends one that was asked to end and goes on.
-    end: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
 impl Connection {
-    fn new(stream: Bytes, peer: Peer, place: Place, age_max: Option<Duration>) -> Connection {
+    fn new(stream: Bytes, peer: Peer, place: Place) -> Connection {
         Connection {
             stream,
             peer,
             silence: Some(Box::pin(sleep(FIRST_BYTE_MAX))),
-            end: age_max.map(|age| Box::pin(sleep(age))),
             _place: place,
         }
     }
@@ -179,14 +155,6 @@ enum Bytes {
     Encrypted(Box<TlsStream<TcpStream>>),
 }
 
-impl server::Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -195,11 +163,6 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         if self.peer.conduct.is_bad() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        if let Some(end) = &mut self.end
-            && end.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let read = match &mut self.stream {
             Bytes::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -265,6 +228,7 @@ impl AsyncWrite for Connection {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::super::bounds::Config;
     use super::super::crowd::Crowd;
     use super::*;
 
@@ -277,7 +241,7 @@ mod tests {
         let accepted = async || {
             let (stream, peer) = listener.accept().await.expect("a connection");
             let place = crowd.enter(peer.ip(), &Config::default()).expect("room");
-            Connection::new(Bytes::Plain(stream), Peer::default(), place, None)
+            Connection::new(Bytes::Plain(stream), Peer::default(), place)
         };
         let mut byte = [0];
         let mut silent = accepted().await;

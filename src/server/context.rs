@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use axum::http::HeaderMap;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
-use super::access::{Access, Caller, Needs, Peer};
+use super::access::{Access, Caller, Method, Needs, Peer};
 use super::bounds::Config;
 use super::budget::Budget;
 use super::calls::Calls;
+use super::compute_queue::ComputeQueue;
 use super::crowd::Crowd;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
@@ -37,6 +39,8 @@ pub(super) struct ServerContext {
     pub waiters: Waiters,
     /// The calls over gRPC that were answered.
     pub calls: Calls,
+    /// Predictions that are computed, and those that wait for that.
+    pub compute_queue: ComputeQueue,
     /// Predictions that were refused, for whatever reason.
     pub refused_predictions: Refusals,
     /// Feedback events that were refused; they are in no journal.
@@ -56,6 +60,7 @@ impl ServerContext {
         ServerContext {
             crowd: Arc::default(),
             requests: Arc::new(Budget::new(config.requests_max, config.request_bytes_max)),
+            compute_queue: ComputeQueue::new(&config, n_threads()),
             engine,
             config,
             draining,
@@ -89,6 +94,16 @@ impl ServerContext {
             self.refused_logins.add(refusal);
         }
         admitted
+    }
+
+    /// Refuses a prediction before it is read, if no place is left among those that wait.
+    pub(super) fn check_queue(&self, method: Method) -> Result<(), Refusal> {
+        if !method.is_prediction() {
+            return Ok(());
+        }
+        self.compute_queue.check().inspect_err(|refusal| {
+            self.refused_predictions.add(refusal);
+        })
     }
 
     /// The model of that name, if the caller may use it: one that it may not use is answered as one that
@@ -141,6 +156,12 @@ impl ServerContext {
         let empty = models.peek().is_none();
         !*self.draining.borrow() && (empty || models.any(|model| model.snapshot("").is_ok()))
     }
+}
+
+/// How many threads answer calls.
+fn n_threads() -> usize {
+    let runtime = Handle::try_current();
+    runtime.map_or(1, |runtime| runtime.metrics().num_workers())
 }
 
 fn unknown_model(name: &str, names: &[&str]) -> String {

@@ -7,6 +7,7 @@ use std::future::{self, Ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -16,84 +17,94 @@ use axum::http::{self, HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::Either;
+use hyper::body::Incoming;
+use tokio::time::Instant;
 use tonic::body::Body;
+use tonic::service::Routes;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
+use tower::Service as _;
 
 use super::access::{Method, Peer, needs_of_path};
 use super::answers::{IsLarge, counted};
 use super::bodies::{Messages, RequestBody};
 use super::budget::Holding;
 use super::context::ServerContext;
+use super::deadline;
 use super::unreadable;
 use super::wire::Refusal;
 
-/// Asks it of every request over gRPC.
+/// The services over gRPC behind the question, for the calls of one connection.
 #[derive(Clone)]
-pub(super) struct AccessLayer(pub Arc<ServerContext>);
-
-impl<S> Layer<S> for AccessLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            context: self.0.clone(),
-            inner,
-        }
-    }
-}
-
-/// A service behind the question.
-#[derive(Clone)]
-pub(super) struct Guarded<S> {
+pub(super) struct Guarded {
     context: Arc<ServerContext>,
-    inner: S,
+    services: Routes,
+    peer: Peer,
 }
 
 type Answered = Result<http::Response<Body>, Infallible>;
+type InTime = Pin<Box<dyn Future<Output = Answered> + Send>>;
+type Untimed = <Routes as tower::Service<http::Request<Body>>>::Future;
 
-impl<S> Service<http::Request<Body>> for Guarded<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Unpin,
-{
+impl hyper::service::Service<http::Request<Incoming>> for Guarded {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<Answering<S::Future>, Ready<Answered>>;
+    type Future = Either<Answering<Either<Untimed, InTime>>, Ready<Answered>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        // A request without a peer comes from nobody.
-        let peer = request.extensions().get::<Peer>().cloned();
-        let peer = peer.unwrap_or_else(Peer::stranger);
-        let context = &self.context;
-        let method = Method::find(request.uri().path());
-        let admitted = context.admit(method.map(Method::needs), request.headers(), &peer);
-        let admitted = admitted.and_then(|caller| Ok((caller, context.requests.hold()?)));
-        match admitted {
-            Ok((caller, holding)) => {
-                request.extensions_mut().insert(caller);
-                let inner = self.inner.call(self.counted(request, holding.clone()));
-                let context = self.context.clone();
-                let open = method.map(|method| Open {
-                    method,
-                    context,
-                    peer,
-                    holding,
-                });
-                Either::Left(Answering { inner, open })
-            }
+    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
+        let (context, method) = (&self.context, Method::find(request.uri().path()));
+        let admitted = context.admit(method.map(Method::needs), request.headers(), &self.peer);
+        let admitted = admitted.and_then(|caller| {
+            method.map_or(Ok(()), |method| context.check_queue(method))?;
+            Ok((caller, context.requests.hold()?))
+        });
+        let (caller, holding) = match admitted {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 if let Some(method) = method {
                     context.calls.add(method, refusal.code);
                 }
-                Either::Right(future::ready(Ok(Status::from(refusal).into_http())))
+                return Either::Right(future::ready(Ok(Status::from(refusal).into_http())));
+            }
+        };
+        request.extensions_mut().insert(caller);
+        let timeout = deadline::timeout_of(request.headers());
+        let answer = self
+            .services
+            .clone()
+            .call(self.counted(request, holding.clone()));
+        let inner = match timeout {
+            None => Either::Left(answer),
+            Some(timeout) => Either::Right(in_time(timeout, answer, context.clone(), method)),
+        };
+        let open = method.map(|method| Open {
+            method,
+            context: context.clone(),
+            peer: self.peer.clone(),
+            holding,
+        });
+        Either::Left(Answering { inner, open })
+    }
+}
+
+/// The answer of a call whose caller waits so long.
+fn in_time(
+    timeout: Duration,
+    answer: Untimed,
+    context: Arc<ServerContext>,
+    method: Option<Method>,
+) -> InTime {
+    let deadline = Instant::now() + timeout;
+    Box::pin(async move {
+        match deadline::within(deadline, answer).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                if method.is_some_and(Method::is_prediction) {
+                    context.refused_predictions.add(&refusal);
+                }
+                Ok(Status::from(refusal).into_http())
             }
         }
-    }
+    })
 }
 
 /// A call that is being answered; dropped before its end, its caller took it back.
@@ -141,9 +152,21 @@ impl<F> Drop for Answering<F> {
     }
 }
 
-impl<S> Guarded<S> {
+impl Guarded {
+    pub(super) fn new(context: Arc<ServerContext>, services: Routes, peer: Peer) -> Guarded {
+        Guarded {
+            context,
+            services,
+            peer,
+        }
+    }
+
     /// The request with a body whose bytes are counted.
-    fn counted(&self, request: http::Request<Body>, holding: Arc<Holding>) -> http::Request<Body> {
+    fn counted(
+        &self,
+        request: http::Request<Incoming>,
+        holding: Arc<Holding>,
+    ) -> http::Request<Body> {
         let messages = if has_many(request.uri().path()) {
             Messages::Many
         } else {
@@ -151,6 +174,7 @@ impl<S> Guarded<S> {
         };
         let bytes_max = self.context.config.message_bytes_max;
         let (mut head, body) = request.into_parts();
+        let body = Body::new(body);
         let body = RequestBody::new(body, &mut head.headers, holding, messages, bytes_max);
         http::Request::from_parts(head, Body::new(body))
     }

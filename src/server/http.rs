@@ -330,6 +330,9 @@ async fn metrics(
     };
     let help = "Connections that are open, on both ports.";
     gauge("perennial_connections", help, context.crowd.n() as u64);
+    let help = "Predictions that are computed, or wait for that.";
+    let n_places = context.compute_queue.n_places();
+    gauge("perennial_queued_predictions", help, n_places as u64);
     let help = "Bytes of the requests that are read and answered now.";
     gauge("perennial_request_bytes", help, context.requests.bytes());
     of_events(&mut text, &context, &caller);

@@ -1,21 +1,22 @@
 //! The Open Inference Protocol's service: predictions and what can be predicted.
 //!
-//! Invariant: a prediction is answered in place, on the request's own task; the only things that
-//! it may wait for are a position that it asked for, and the encoder of its texts.
+//! Invariant: a prediction is answered on the request's own task, in its turns of the compute queue; the only
+//! other things that it may wait for are a position that it asked for, and the encoder of its texts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-use super::access::{Caller, Peer};
+use super::access::Caller;
 use super::answers::IsLarge;
 use super::budget::SMALL_MAX;
 use super::context::{self, ServerContext};
+use super::deadline;
 use super::wire::{self, Parameters, Refusal, Selection, Tensors};
 use crate::engine::ServedModel;
 use crate::model::PublishPolicy;
@@ -84,14 +85,11 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
+        let caller = Caller::of(&request);
         let wait = Wait {
             time_left: time_left(request.metadata()),
-            connection: request
-                .extensions()
-                .get()
-                .and_then(|peer: &Peer| peer.address),
+            connection: caller.connection(),
         };
-        let caller = Caller::of(&request);
         let answered = self.predict(&caller, request.into_inner(), wait).await;
         if let Err(refusal) = &answered {
             self.0.refused_predictions.add(refusal);
@@ -128,8 +126,27 @@ impl InferenceService {
         let parameters = Parameters::read(&request.parameters)?;
         if let Some(position) = parameters.min_position {
             check_waits(model, &request.model_version)?;
-            self.wait_for_position(model, position, wait).await?;
+            self.wait_for_position(model, position, &wait).await?;
         }
+        // As many as it says; where it lies it is refused in its first turn.
+        let shape = request.inputs.first().and_then(|input| input.shape.first());
+        let n_rows = shape.map_or(0, |n| usize::try_from(*n).unwrap_or(0));
+        let came = Instant::now();
+        let answer = async {
+            model.end_queue(came);
+            self.answer(model, request, &parameters).await
+        };
+        let queue = &self.0.compute_queue;
+        queue.compute(wait.connection, n_rows, answer).await
+    }
+
+    /// The answer to a request, computed now.
+    async fn answer(
+        &self,
+        model: &ServedModel,
+        request: ModelInferRequest,
+        parameters: &Parameters,
+    ) -> Result<ModelInferResponse, Refusal> {
         let snapshot = model.snapshot_of(&request.model_version).await?;
         let spec = &snapshot.model.spec;
         let selection = Selection::read(&spec.task, &request.outputs)?;
@@ -153,7 +170,7 @@ impl InferenceService {
         &self,
         model: &ServedModel,
         position: u64,
-        wait: Wait,
+        wait: &Wait,
     ) -> Result<(), Refusal> {
         if model.snapshot("")?.position >= position {
             return Ok(());
@@ -190,27 +207,9 @@ fn check_waits(model: &ServedModel, version: &str) -> Result<(), Refusal> {
 
 /// How long a request may wait, so that our answer comes before the caller gives up.
 fn time_left(metadata: &MetadataMap) -> Duration {
-    let deadline = metadata
-        .get("grpc-timeout")
-        .and_then(|text| text.to_str().ok());
     let within = |deadline: Duration| deadline - (deadline / 5).min(MARGIN_MAX);
-    let time_left = deadline.and_then(deadline_of).map(within);
+    let time_left = deadline::timeout_of(metadata.as_ref()).map(within);
     time_left.unwrap_or(WAIT_UNASKED).min(WAIT_MAX)
-}
-
-/// gRPC's form of a duration: up to eight digits and a unit.
-fn deadline_of(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let n: u64 = digits.parse().ok()?;
-    match unit {
-        "n" => Some(Duration::from_nanos(n)),
-        "u" => Some(Duration::from_micros(n)),
-        "m" => Some(Duration::from_millis(n)),
-        "S" => Some(Duration::from_secs(n)),
-        "M" => Some(Duration::from_secs(n.checked_mul(60)?)),
-        "H" => Some(Duration::from_secs(n.checked_mul(3600)?)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -2,17 +2,20 @@
 //!
 //! Invariant: a stream has at most [`WINDOW`] events between their arrival and their reply, and
 //! events are handed on and replied to in the order in which they came; reading stops while the
-//! window is full.
+//! window is full, and while the learner or the writer takes no feedback.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::access::Caller;
+use super::call_tasks::end_if_reset;
 use super::context::{self, ServerContext};
 use super::unreadable;
 use super::wire::{self, Acknowledged, Refusal};
@@ -23,6 +26,8 @@ use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 
 /// Events of one stream that wait for their reply.
 const WINDOW: usize = 1024;
+/// Between two looks at whether there is room for feedback again: some hundred entries are learned meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Events of one stream that wait for an encoder, which batches them: few enough that the queue
 /// before it has room for many streams.
 const ENCODING_MAX: usize = 16;
@@ -97,7 +102,9 @@ impl learning_server::Learning for LearningService {
         let caller = Caller::of(&request);
         let request = request.into_inner();
         let feedback_id = request.feedback_id.clone();
-        let submitted = prepare(&self.0, request, &caller).await.and_then(submit);
+        let prepared = prepare(&self.0, request, &caller).await;
+        end_if_reset().await;
+        let submitted = prepared.and_then(submit);
         let accepted = acknowledge(&self.0, submitted).await?;
         Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
     }
@@ -145,10 +152,20 @@ async fn read(
             status = &mut stopped => Some(Err(status)),
         };
         match next {
-            Some(Ok((feedback_id, ready))) => place.send(Pending::Event {
-                feedback_id,
-                submitted: ready.and_then(submit),
-            }),
+            Some(Ok((feedback_id, ready))) => {
+                if let Ok((model, _)) = &ready {
+                    // Meanwhile nothing more is read, and the sender stops where its window is full.
+                    tokio::select! {
+                        () = room(model) => {}
+                        () = window.closed() => return,
+                        status = &mut stopped => return place.send(Pending::End(status)),
+                    }
+                }
+                place.send(Pending::Event {
+                    feedback_id,
+                    submitted: ready.and_then(submit),
+                });
+            }
             Some(Err(status)) => return place.send(Pending::End(ended(&context, status))),
             None => return,
         }
@@ -164,6 +181,13 @@ fn ended(context: &ServerContext, status: Status) -> Status {
             refusal.into()
         }
         None => status,
+    }
+}
+
+/// Waits until the learner and the writer take feedback of a model.
+async fn room(model: &ServedModel) {
+    while !model.has_room_for_feedback() {
+        sleep(LOOK_EVERY).await;
     }
 }
 

@@ -5,8 +5,9 @@
 //!
 //! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),
 //! `registry_service` (versions), `watch` (learning events), `webhook` and `webhook_delivery` (the same,
-//! posted), `http` (metrics), `wire` (messages to values and back), `context`
-//! (what the services share).
+//! posted), `http` (metrics), `grpc` and
+//! `call_tasks` (connections and calls over gRPC), `wire` (messages to values and back), `context` (what the
+//! services share).
 //!
 //! ```
 //! use perennial::{engine::{self, Engine}, server::{self, Listeners}};
@@ -37,11 +38,15 @@ mod answers;
 mod bodies;
 mod bounds;
 mod budget;
+mod call_tasks;
 mod calls;
+mod compute_queue;
 mod conduct;
 mod connections;
 mod context;
 mod crowd;
+mod deadline;
+mod grpc;
 mod guard;
 mod http;
 mod inference_service;
@@ -66,7 +71,6 @@ use tokio::sync::watch as watch_channel;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
@@ -76,10 +80,8 @@ pub use self::access::{
     check_credentials, new_token,
 };
 pub use self::bounds::Config;
-use self::bounds::{PENDING_RESETS_MAX, STREAMS_MAX};
 use self::connections::Connections;
 use self::context::ServerContext;
-use self::guard::AccessLayer;
 pub use self::webhook::{Webhook, WebhookConfig, WebhookError};
 pub(crate) use self::wire::fuzz_messages;
 pub use self::wire::{
@@ -90,20 +92,6 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server as inference;
 use crate::proto::perennial::v1::{learning_server, registry_server};
 
-/// Bytes of one stream that may lie unread: a sender that is faster than its reader is stopped
-/// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Bytes of one connection that may lie unread. h2 counts an unread frame of fewer than 256 bytes
-/// as the difference, and ends a connection where the sum comes to half of its window. So one
-/// stream, whose frames lack at most 255 bytes each, can never end it, nor can 64 streams of events
-/// of 60 bytes. The unread bytes of a connection take at most this and half as much again.
-const CONNECTION_WINDOW_BYTES: u32 = 512 * STREAM_WINDOW_BYTES;
-/// Bytes of one HTTP/2 frame.
-const FRAME_BYTES_MAX: u32 = 256 * 1024;
-/// Bytes of the headers of one request.
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
-/// A silent connection is asked this often whether it still lives.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long requests in flight may take once the server drains.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -127,9 +115,6 @@ pub struct Listeners {
 /// The server cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The gRPC side ended.
-    #[error("gRPC server: {0}")]
-    Grpc(#[from] tonic::transport::Error),
     /// The system tells no address of a listener.
     #[error("listener: {0}")]
     Listener(#[from] io::Error),
@@ -164,20 +149,19 @@ pub async fn run(
 
     let mut posting = post_events(&context);
     let routes = routes(&context).add_service(health_service);
-    let incoming = Connections::new(listeners.grpc, &context, Protocol::Grpc);
-    let grpc = transport(&context.config)
-        .layer(AccessLayer(context.clone()))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming.stream(), context::drained(draining.clone()));
+    let grpc = Connections::new(listeners.grpc, &context, Protocol::Grpc);
+    let grpc = grpc::serve(
+        grpc,
+        context.clone(),
+        routes,
+        context::drained(draining.clone()),
+    );
     let http = Connections::new(listeners.http, &context, Protocol::Http);
     let http = http::serve(http, http::router(context), context::drained(draining));
-    let serving = async {
-        let (grpc, ()) = tokio::join!(grpc, http);
-        grpc.map_err(Error::Grpc)
-    };
+    let serving = async { tokio::join!(grpc, http) };
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended,
+        _ = &mut serving => return Ok(()),
         () = shutdown => {}
     }
     watching.abort();
@@ -185,20 +169,16 @@ pub async fn run(
     drain.send_replace(true);
     end_watches(health).await;
     let ending = async {
-        let ended = serving.await;
+        serving.await;
         posting.join_next().await;
-        ended
     };
-    match timeout(DRAIN_MAX, ending).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            tracing::warn!(
-                seconds = DRAIN_MAX.as_secs(),
-                "requests cut off by the drain"
-            );
-            Ok(())
-        }
+    if timeout(DRAIN_MAX, ending).await.is_err() {
+        tracing::warn!(
+            seconds = DRAIN_MAX.as_secs(),
+            "requests cut off by the drain"
+        );
     }
+    Ok(())
 }
 
 /// The task that posts learning events to the webhook, if there is one; dropped, it ends.
@@ -210,21 +190,6 @@ fn post_events(context: &ServerContext) -> JoinSet<()> {
         posting.spawn(webhook_delivery::run(webhook, deliveries, draining));
     }
     posting
-}
-
-fn transport(config: &Config) -> Server {
-    let server = Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX));
-    match config.connection_age_max {
-        Some(age) => server.max_connection_age(age),
-        None => server,
-    }
 }
 
 /// Compressed messages are inflated at the door.

@@ -45,9 +45,9 @@ pub(super) fn refused(
 
 /// The flow whose refusals are counted, of a method.
 fn flow(context: &ServerContext, method: Method) -> Option<&Refusals> {
-    match method.names() {
-        (_, "ModelInfer") => Some(&context.refused_predictions),
-        ("perennial.v1.Learning", _) => Some(&context.refused_feedback),
-        _ => None,
+    if method.is_prediction() {
+        return Some(&context.refused_predictions);
     }
+    let (service, _) = method.names();
+    (service == "perennial.v1.Learning").then_some(&context.refused_feedback)
 }

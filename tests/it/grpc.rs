@@ -1,9 +1,11 @@
 //! The server over a real socket: what it answers, learns, refuses and brings back.
 
+mod calls_client;
 mod connections;
 mod frames;
 mod frames_client;
 mod metrics;
+mod overload;
 mod positions;
 mod priority;
 mod refusals;

@@ -1,14 +1,17 @@
-//! FORWARD: rows through a network that a device computes, together with those of others.
+//! FORWARD: rows through a model's function: in slices here, or together with those of others by a device.
 //!
-//! Invariant: rows share a pass only where the same snapshot answers them.
+//! Invariant: rows share a pass only where the same snapshot answers them. A batch is as good as if it were
+//! computed at once: its outputs are the same to the bit.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
+
 use crate::engine::compute::batcher::{Batcher, Bounds, Request};
 use crate::engine::compute::failure::ComputeError;
-use crate::event::Batch;
-use crate::model::{Device, Encoded, LearnerKind, Model, Spec};
+use crate::event::{Batch, Outputs};
+use crate::model::{Choice, Device, Encoded, LearnerKind, Model, Spec};
 
 const BOUNDS: Bounds = Bounds {
     batch_rows_max: 4096,
@@ -51,27 +54,35 @@ fn compute(requests: &[&Rows]) -> Result<Vec<f32>, ComputeError> {
         .map_err(|error| ComputeError::of_network(&error))
 }
 
-/// The rows of a batch, encoded, and the outputs of the model's function for them.
+/// The answer to every row of a batch. Between two slices other tasks of the thread go on.
 ///
 /// # Errors
 /// Those of [`Batcher::compute`]; the device fails, or has no room.
-pub(crate) async fn forward(
+pub(crate) async fn answer(
     forwarder: Option<&Batcher<Rows>>,
     model: &Arc<Model>,
     batch: &Batch,
-) -> Result<(Vec<Encoded>, Vec<f32>), ComputeError> {
-    let rows = model.encode(batch);
-    let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) else {
-        let outputs = model.forward(&rows);
-        let outputs = outputs.map_err(|error| ComputeError::of_network(&error))?;
-        return Ok((rows, outputs));
+    choice: Choice<'_>,
+) -> Result<Outputs, ComputeError> {
+    if let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) {
+        let request = Rows {
+            model: model.clone(),
+            rows: model.encode(batch),
+        };
+        let (request, outputs) = forwarder.compute(request).await?;
+        return Ok(model.answer(&request.rows, outputs, choice));
+    }
+    let mut slices = model.slices(batch.n_rows);
+    let compute = |rows| {
+        let outputs = model.predict_rows(batch, rows, choice);
+        outputs.map_err(|error| ComputeError::of_network(&error))
     };
-    let request = Rows {
-        model: model.clone(),
-        rows,
-    };
-    let (request, outputs) = forwarder.compute(request).await?;
-    Ok((request.rows, outputs))
+    let mut outputs = compute(slices.next().unwrap_or_default())?;
+    for rows in slices {
+        yield_now().await;
+        outputs.append(compute(rows)?);
+    }
+    Ok(outputs)
 }
 
 #[cfg(test)]

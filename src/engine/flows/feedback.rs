@@ -50,6 +50,13 @@ impl ServedModel {
         learner.is_unknown(id).then(|| learner.position())
     }
 
+    /// True unless [`ServedModel::accept`] refuses all feedback until the learner or the writer has caught up:
+    /// whoever has more of it may wait, and ask again.
+    pub fn has_room_for_feedback(&self) -> bool {
+        self.get()
+            .map_or(true, |runtime| runtime.has_room_for_feedback())
+    }
+
     /// Hands validated feedback to the writer.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! PREDICT: take the snapshot, answer, hand the answer to the writer, respond.
 //!
-//! Invariant: nothing here waits, but for a device that is to compute. A prediction that cannot be
-//! journaled at once is answered without ids, and counted.
+//! Invariant: nothing here waits, but for a device that is to compute; a batch lets other tasks go on between
+//! its slices. A prediction that cannot be journaled at once is answered without ids, and counted. One that is
+//! dropped before its last slice stands in no journal.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
 use crate::engine::compute::embed::embedded_column;
-use crate::engine::compute::forward::forward;
+use crate::engine::compute::forward::answer;
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::engine::host::phases::Phase;
@@ -52,6 +53,13 @@ impl Default for PredictOptions {
 }
 
 impl ServedModel {
+    /// Notes that a prediction which came at this moment has its turn to be computed.
+    pub fn end_queue(&self, came: Instant) {
+        if let Ok(runtime) = self.get() {
+            runtime.phases.end(Phase::Queue, came);
+        }
+    }
+
     /// True if one of the model's inputs has an encoder.
     pub fn encodes(&self) -> bool {
         let runtime = self.get().ok();
@@ -108,14 +116,13 @@ impl ServedModel {
         let canary = snapshot.canary.as_ref().filter(|_| is_canary);
         let model = canary.unwrap_or(&snapshot.model);
         let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
-        let forwarded = forward(forwarder, model, &batch).await;
-        let (rows, outputs) = forwarded.map_err(|error| error.of_model(self.name()))?;
         let choice = if options.explore {
             Choice::Drawn(&ids)
         } else {
             Choice::Best
         };
-        let outputs = model.answer(&rows, outputs, choice);
+        let outputs = answer(forwarder, model, &batch, choice).await;
+        let outputs = outputs.map_err(|error| error.of_model(self.name()))?;
         let (version, state_position) = match (canary, snapshot.unserved) {
             (Some(_), Some(candidate)) => candidate,
             _ => (snapshot.version, snapshot.state_position),

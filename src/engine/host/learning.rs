@@ -25,6 +25,8 @@ use crate::store;
 const LOOK_EVERY: usize = 16;
 /// Entries before another model has its turn.
 const TURN: usize = 4096;
+/// A model that was far behind is left to the background again below this part of `journal.lag_max`.
+const CAUGHT_UP: f64 = 0.25;
 /// The age of the snapshot at most, once more was learned.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 
@@ -37,6 +39,18 @@ pub(crate) fn run(due: &Receiver<LearnerTask>) {
             runtime.schedule();
         }
         runtime.retrain_if_due();
+    }
+}
+
+/// The loop of a thread that does not stand back: learns the models that are far behind until they are so no
+/// more. Predictions alone would keep a learner in the background from running at all.
+pub(crate) fn run_lagging(due: &Receiver<LearnerTask>) {
+    while let Ok(LearnerTask::Learn(runtime)) = due.recv() {
+        runtime.unqueue_as_lagging();
+        // Learner threads leave it alone meanwhile; at the end it is scheduled again, as it then is.
+        let urgent = Urgent::new(&runtime);
+        runtime.looks(|| !runtime.is_behind(CAUGHT_UP));
+        drop(urgent);
     }
 }
 

@@ -14,7 +14,7 @@ const UNSERVED_MAX: usize = 65_536;
 /// A phase of a prediction, or of feedback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// A prediction, from its arrival until it is computed.
+    /// A prediction waits for its turn to be computed.
     Queue,
     /// Its texts and vectors pass their encoders.
     Encode,

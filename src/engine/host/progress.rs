@@ -10,6 +10,8 @@ use crate::engine::host::awaited::{Awaited, AwaitedPosition};
 #[derive(Debug)]
 pub(crate) struct Progress {
     synced: AtomicU64,
+    /// The last position that was appended; behind it nothing is synced.
+    appended: AtomicU64,
     awaited: Awaited,
     /// In microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
     next_tick: AtomicI64,
@@ -22,6 +24,7 @@ impl Progress {
     pub(crate) fn new(next_tick: i64) -> Progress {
         Progress {
             synced: AtomicU64::new(0),
+            appended: AtomicU64::new(0),
             awaited: Awaited::default(),
             next_tick: AtomicI64::new(next_tick),
             next_retention: AtomicI64::new(i64::MIN),
@@ -36,6 +39,17 @@ impl Progress {
     /// The journal is on disk up to this position.
     pub(crate) fn set_synced(&self, position: u64) {
         self.synced.fetch_max(position, Relaxed);
+    }
+
+    /// The journal has entries up to this position, on disk or on their way.
+    pub(crate) fn set_appended(&self, position: u64) {
+        self.appended.store(position, Relaxed);
+    }
+
+    /// How many entries, on disk or on their way, are behind the position that is served.
+    pub(crate) fn backlog(&self, served: u64) -> u64 {
+        let last = self.appended.load(Relaxed).max(self.synced());
+        last.saturating_sub(served)
     }
 
     /// How many entries on disk are behind the position that is served.

@@ -30,7 +30,7 @@ impl ModelRuntime {
         }
         let served = self.serving.served();
         let limits = &served.model.spec.journal;
-        if self.progress.lag(served.position) >= limits.prediction_lag_max() {
+        if self.progress.backlog(served.position) >= limits.prediction_lag_max() {
             self.bound_counts.count(Kind::Lag);
             return false;
         }
@@ -52,12 +52,30 @@ impl ModelRuntime {
     pub(crate) fn check_room(&self, class: EntryClass) -> Result<(), Error> {
         self.check_open()?;
         let served = self.serving.served();
-        let lag = self.progress.lag(served.position);
+        let lag = self.progress.backlog(served.position);
         if class == EntryClass::Feedback && lag >= served.model.spec.journal.lag_max {
             let what = format!("the learner is {lag} entries behind");
             return Err(self.full(Kind::Lag, what));
         }
         self.check_bytes(class, self.metrics.bytes())
+    }
+
+    /// True unless feedback is refused for now: the learner is too far behind, or the writer's queue is full.
+    pub(crate) fn has_room_for_feedback(&self) -> bool {
+        if self.health.intake() != Intake::Open {
+            return true;
+        }
+        let served = self.serving.served();
+        let lag_max = served.model.spec.journal.lag_max;
+        if self.progress.backlog(served.position) >= lag_max {
+            self.bound_counts.count(Kind::Lag);
+            return false;
+        }
+        let has_room = self.write_queue.has_room_for_feedback();
+        if !has_room {
+            self.bound_counts.count(Kind::WriteQueue);
+        }
+        has_room
     }
 
     /// Checks that a journal of so many bytes has room for an entry of this class.

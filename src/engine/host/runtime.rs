@@ -39,6 +39,9 @@ use crate::store::Journal;
 /// The bug that ends a learner thread, for messages.
 const PANICKED: &str = "a learner thread has panicked";
 
+/// From this part of `journal.lag_max` on, learning has the priority of everything else.
+const LAGGING: f64 = 0.5;
+
 /// Work for a learner thread.
 pub(crate) enum LearnerTask {
     Learn(Arc<ModelRuntime>),
@@ -76,6 +79,9 @@ pub(crate) struct ModelRuntime {
     jobs: Sender<LearnerTask>,
     /// True while the model stands in the queue of the learner threads.
     queued: AtomicBool,
+    /// The queue of the threads that keep the lag, and whether the model stands in it.
+    lagging_jobs: Sender<LearnerTask>,
+    queued_as_lagging: AtomicBool,
 }
 
 /// A model as it was recovered.
@@ -91,6 +97,8 @@ pub(crate) struct RecoveredModel {
 pub(crate) struct Queues {
     pub write_queue: WriteQueue,
     pub jobs: Sender<LearnerTask>,
+    /// Models that are far behind.
+    pub lagging_jobs: Sender<LearnerTask>,
     /// Set once feedback has stopped for any model.
     pub feedback_stopped: watch::Sender<bool>,
     pub events: Arc<EventPublisher>,
@@ -137,6 +145,8 @@ impl ModelRuntime {
             stages: follower.stages.clone(),
             jobs: queues.jobs.clone(),
             queued: AtomicBool::new(false),
+            lagging_jobs: queues.lagging_jobs.clone(),
+            queued_as_lagging: AtomicBool::new(false),
             follower: Mutex::new(follower),
         }
     }
@@ -201,11 +211,28 @@ impl ModelRuntime {
         self.serving.wake();
     }
 
-    /// Puts the model into the queue of the learner threads, where it is not there yet.
+    /// Puts the model into the queue of the learner threads, where it is not there yet. One that is far behind
+    /// comes into that of the threads that do not stand back as well.
     pub(crate) fn schedule(self: &Arc<ModelRuntime>) {
+        if self.is_behind(LAGGING) && !self.queued_as_lagging.swap(true, AcqRel) {
+            let _ = self.lagging_jobs.try_send(LearnerTask::Learn(self.clone()));
+        }
         if !self.queued.swap(true, AcqRel) {
             let _ = self.jobs.try_send(LearnerTask::Learn(self.clone()));
         }
+    }
+
+    /// True if the learner can go on and is behind by this part of `journal.lag_max` at least.
+    pub(crate) fn is_behind(&self, part: f64) -> bool {
+        let served = self.serving.served();
+        let lag = self.progress.lag(served.position);
+        let stands = self.health.is_halted() || self.health.is_starved();
+        lag > 0 && !stands && lag as f64 >= part * served.model.spec.journal.lag_max as f64
+    }
+
+    /// A thread that keeps the lag has taken it out of the queue of these.
+    pub(crate) fn unqueue_as_lagging(&self) {
+        self.queued_as_lagging.swap(false, AcqRel);
     }
 
     /// A learner thread has taken it out of that queue.

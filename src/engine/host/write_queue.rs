@@ -98,6 +98,13 @@ impl WriteQueue {
         })
     }
 
+    /// True if feedback would be taken now.
+    pub(crate) fn has_room_for_feedback(&self) -> bool {
+        let parts = PARTS - KEPT_FOR_ORDERS;
+        self.n_messages.load(Relaxed) < MESSAGES_MAX / PARTS * parts
+            && self.bytes.load(Relaxed) < BYTES_MAX / PARTS * parts
+    }
+
     /// How much of the queue is taken, as a fraction.
     pub(crate) fn used(&self) -> f64 {
         let bytes = self.bytes.load(Relaxed) as f64 / BYTES_MAX as f64;

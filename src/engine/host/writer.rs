@@ -384,6 +384,9 @@ impl JournalWriter {
         }
         let appended = self.journal.append(self.now, event);
         self.unsynced |= appended.is_ok();
+        if let Ok(position) = &appended {
+            self.runtime.progress.set_appended(*position);
+        }
         if let (Event::Prediction(prediction), Ok(position)) = (event, &appended) {
             let served = self.runtime.serving.served().position;
             self.waiting.note(prediction, *position, served);

@@ -20,6 +20,14 @@ use dense::DenseLayers;
 use layers::{Layer, Parameters, embed};
 pub use training::{Rule, Training};
 
+/// Rows that are computed together before others have a turn, if their outputs allow it.
+const SLICE_ROWS: usize = 32;
+/// Products of at most so many elements are summed apart, by gemm 0.19.
+const SMALL_PRODUCT: usize = 256;
+/// So are those of at most so many rows and columns whose sums are longer than this.
+const FEW: usize = 64;
+const LONG_SUM: usize = 512;
+
 /// A multilayer perceptron that answers.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -87,6 +95,25 @@ impl Network {
                 outputs.map_err(device::Error::failed("answer"))
             }
         }
+    }
+
+    /// How many rows of a batch may be computed apart so that their outputs stay those of the whole batch.
+    /// gemm adds up in another order for a single row, for small products, and for few rows and columns
+    /// with a long sum; a slice has to be on the same side of each of these as the batch is.
+    pub fn slice_rows(&self, n_rows: usize) -> usize {
+        let Place::Processor(layers) = &self.place else {
+            return n_rows.max(1);
+        };
+        let mut slice_rows = SLICE_ROWS;
+        for layer in layers.iter() {
+            if layer.n_out * n_rows > SMALL_PRODUCT {
+                slice_rows = slice_rows.max(SMALL_PRODUCT / layer.n_out.max(1) + 1);
+            }
+            if layer.n_in > LONG_SUM && layer.n_out <= FEW && n_rows > FEW {
+                slice_rows = slice_rows.max(FEW + 1);
+            }
+        }
+        slice_rows
     }
 
     fn compute(&self, layers: &[Layer], rows: &[impl Borrow<Encoded>]) -> Vec<f32> {
@@ -199,6 +226,48 @@ mod tests {
         let outputs = Network::new(&parameters).forward(&[&row([1.0, 1.0]), &row([-4.0, 2.0])]);
         // relu(3.5, -1.0) -> 2 * 3.5 + 1; relu(0.5, 4.5) -> 1.0 + 13.5 + 1.
         assert_eq!(outputs.unwrap(), [8.0, 15.5]);
+    }
+
+    #[test]
+    fn p4_a_slice_of_a_batch_has_the_outputs_of_the_batch() {
+        let shapes: [&[usize]; 6] = [
+            &[784, 256, 256, 10],
+            &[784, 10],
+            &[700, 64, 3],
+            &[600, 1],
+            &[20, 8, 1],
+            &[2, 128, 2],
+        ];
+        for (shape, n_rows) in shapes
+            .iter()
+            .flat_map(|s| [1, 33, 66, 97, 700].map(|n| (s, n)))
+        {
+            let network = Network::new(&Parameters::new(shape, 0, 7));
+            let value = |row: usize, at: usize| ((row * 31 + at * 17) % 101) as f32 / 50.0 - 1.0;
+            let row = |row| Encoded {
+                dense: (0..shape[0]).map(|at| value(row, at)).collect(),
+                sparse: vec![],
+                past: None,
+            };
+            let rows: Vec<Encoded> = (0..n_rows).map(row).collect();
+            let whole = network.forward(&rows).unwrap();
+            let size = network.slice_rows(n_rows);
+            let n_slices = (n_rows / size).max(1);
+            let mut sliced = Vec::new();
+            for index in 0..n_slices {
+                let end = if index + 1 == n_slices {
+                    n_rows
+                } else {
+                    (index + 1) * size
+                };
+                sliced.extend(network.forward(&rows[index * size..end]).unwrap());
+            }
+            let bits = |all: &[f32]| all.iter().map(|z| z.to_bits()).collect::<Vec<u32>>();
+            assert!(
+                bits(&whole) == bits(&sliced),
+                "{shape:?} {n_rows} by {size}"
+            );
+        }
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Access {
             return Err(Refusal::new(Code::PermissionDenied, "", what));
         }
         Ok(Caller {
-            address: peer.ip(),
+            address: peer.address,
             rights: Rights::Of(credential.clone()),
         })
     }
@@ -327,16 +327,12 @@ impl Peer {
         let address = self.address;
         address.is_none_or(|address| address.ip().to_canonical().is_loopback())
     }
-
-    fn ip(&self) -> Option<IpAddr> {
-        self.address.map(|address| address.ip())
-    }
 }
 
 /// Who calls, and what for.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    address: Option<IpAddr>,
+    address: Option<SocketAddr>,
     rights: Rights,
 }
 
@@ -350,14 +346,14 @@ enum Rights {
 impl Caller {
     fn nobody(peer: &Peer) -> Caller {
         Caller {
-            address: peer.ip(),
+            address: peer.address,
             rights: Rights::None,
         }
     }
 
     fn of_this_machine(peer: &Peer) -> Caller {
         Caller {
-            address: peer.ip(),
+            address: peer.address,
             rights: Rights::All,
         }
     }
@@ -375,9 +371,14 @@ impl Caller {
     pub(super) fn name(&self) -> String {
         match (&self.rights, self.address) {
             (Rights::Of(credential), _) => credential.name.clone(),
-            (_, Some(address)) => address.to_string(),
+            (_, Some(address)) => address.ip().to_string(),
             (_, None) => String::new(),
         }
+    }
+
+    /// The other side of the connection that it calls on.
+    pub(super) fn connection(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// True if it may use a model of this name.

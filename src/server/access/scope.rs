@@ -168,6 +168,11 @@ impl Method {
         service == "perennial.v1.Registry" && method != "Watch"
     }
 
+    /// True if it asks for predictions.
+    pub(in crate::server) fn is_prediction(self) -> bool {
+        self.names() == ("inference.GRPCInferenceService", "ModelInfer")
+    }
+
     /// The names of its service and of itself.
     pub(in crate::server) fn names(self) -> (&'static str, &'static str) {
         let (service, methods) = SERVICES[self.service];

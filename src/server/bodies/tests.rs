@@ -28,6 +28,10 @@ impl HttpBody for Pieces {
             None => Poll::Ready(None),
         }
     }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty() && !self.1
+    }
 }
 
 fn message(flag: u8, content: &[u8]) -> Vec<u8> {
@@ -211,4 +215,34 @@ async fn p8_one_message_comes_in_time_and_many_take_what_they_take() {
     tokio::time::timeout(hours, quiet)
         .await
         .expect_err("it is open");
+}
+
+/// A body that ends without its end, as it does where its caller has reset the call.
+struct Reset;
+
+impl HttpBody for Reset {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(None)
+    }
+}
+
+#[tokio::test]
+async fn p8_a_request_whose_caller_has_gone_is_not_read_to_its_end() {
+    let budget = Arc::new(Budget::new(8, 100));
+    let ended = |messages| {
+        let holding = budget.hold().expect("a place");
+        let inner = Body::new(Reset);
+        let mut body = RequestBody::new(inner, &mut HeaderMap::new(), holding, messages, 100);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        Pin::new(&mut body).poll_frame(&mut context).is_ready()
+    };
+    assert!(!ended(Messages::One));
+    // What came of a stream counts.
+    assert!(ended(Messages::Many));
 }

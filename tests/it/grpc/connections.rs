@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use perennial::proto::perennial::v1::FeedbackRequest;
 use perennial::server;
+use perennial::store::Disk;
 use tokio::task::spawn_blocking;
 
 use crate::grpc::frames_client::{FramesClient, frames};
@@ -63,7 +64,7 @@ fn aging(grace: Duration) -> server::Config {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_call_of_a_connection_that_has_grown_old_goes_on() {
     let bounds = aging(Duration::from_secs(3600));
-    let served = Served::start_within(&[("m", AUTO)], bounds).await;
+    let served = Served::start_bounded(&[("m", AUTO)], Disk::default(), bounds).await;
     let server = served.grpc;
     let replies = spawn_blocking(move || {
         let mut client = FramesClient::open(server, vec![frames(&events(10), 1000)]);
@@ -78,7 +79,7 @@ async fn p8_a_call_of_a_connection_that_has_grown_old_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_connection_that_has_grown_old_is_closed_after_its_grace() {
     let bounds = aging(Duration::from_millis(200));
-    let served = Served::start_within(&[("m", AUTO)], bounds).await;
+    let served = Served::start_bounded(&[("m", AUTO)], Disk::default(), bounds).await;
     let server = served.grpc;
     let closed = spawn_blocking(move || {
         let mut quiet = FramesClient::open(server, vec![frames(&events(1), 1000)]);

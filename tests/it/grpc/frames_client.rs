@@ -8,8 +8,13 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
+use perennial::proto::perennial::v1::FeedbackReply;
 use prost::Message;
+
+const STREAM_FEEDBACK: &str = "/perennial.v1.Learning/StreamFeedback";
+pub(super) const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+/// The error code by which a client gives a call up.
+const CANCEL: u32 = 8;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The window that both sides begin with.
@@ -28,11 +33,16 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-/// The code of a call that its caller takes back.
-const CANCEL: u32 = 8;
 const END_HEADERS: u8 = 4;
 
-/// One call of StreamFeedback.
+/// Whether a call that is given up was sent to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Sent,
+    Open,
+}
+
+/// One call.
 struct Call {
     window: i64,
     /// The frames still to be sent; after all of them the end of the stream.
@@ -42,7 +52,7 @@ struct Call {
     is_ended: bool,
 }
 
-/// A connection with calls of StreamFeedback on it, the first of which is stream 1.
+/// A connection with calls of one method on it, the first of which is stream 1.
 pub(super) struct FramesClient {
     socket: TcpStream,
     window: i64,
@@ -54,8 +64,8 @@ pub(super) struct FramesClient {
 }
 
 /// Each message as one frame of at most `bytes_max`, or as many.
-pub(super) fn frames(events: &[FeedbackRequest], bytes_max: usize) -> VecDeque<Vec<u8>> {
-    let message = |event: &FeedbackRequest| {
+pub(super) fn frames<M: Message>(events: &[M], bytes_max: usize) -> VecDeque<Vec<u8>> {
+    let message = |event: &M| {
         let body = event.encode_to_vec();
         let length = (body.len() as u32).to_be_bytes();
         [&[0], &length[..], &body].concat()
@@ -68,6 +78,15 @@ pub(super) fn frames(events: &[FeedbackRequest], bytes_max: usize) -> VecDeque<V
 impl FramesClient {
     /// Connects and opens a call for each list of frames; none of them is sent yet.
     pub(super) fn open(server: SocketAddr, calls: Vec<VecDeque<Vec<u8>>>) -> FramesClient {
+        FramesClient::open_at(server, STREAM_FEEDBACK, calls)
+    }
+
+    /// The same of the method at this path.
+    pub(super) fn open_at(
+        server: SocketAddr,
+        path: &str,
+        calls: Vec<VecDeque<Vec<u8>>>,
+    ) -> FramesClient {
         let socket = TcpStream::connect(server).expect("it listens");
         socket.set_read_timeout(Some(WAIT_MAX)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
@@ -84,7 +103,7 @@ impl FramesClient {
         client.send(SETTINGS, 0, 0, &initial_window);
         let more = OURS - WINDOW as u32;
         client.send(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
-        let headers = headers(&server.to_string());
+        let headers = headers(path, &server.to_string());
         for frames in calls {
             client.calls.push(Call {
                 window: client.initial_window,
@@ -122,6 +141,25 @@ impl FramesClient {
         left.map(Vec::len).sum()
     }
 
+    /// Sends the frames of every call, ends each or leaves it open, and resets all of them; the server has read
+    /// the frames before, and the resets now.
+    pub(super) fn give_up(&mut self, end: End) {
+        for index in 0..self.calls.len() {
+            while let Some(frame) = self.next_frame(index) {
+                self.send(DATA, 0, stream(index), &frame);
+            }
+            assert!(self.calls[index].frames.is_empty(), "the windows are large");
+            if end == End::Sent {
+                self.send(DATA, END_STREAM, stream(index), &[]);
+            }
+        }
+        self.ping();
+        for index in 0..self.calls.len() {
+            self.send(RST_STREAM, 0, stream(index), &CANCEL.to_be_bytes());
+        }
+        self.ping();
+    }
+
     /// Sends the rest as the server reads, and gives what it replied to each call.
     pub(super) fn finish(mut self) -> Vec<Vec<FeedbackReply>> {
         while self.calls.iter().any(|call| !call.is_ended) {
@@ -137,7 +175,7 @@ impl FramesClient {
 
     /// Opens so many calls and takes each back at once, all in one piece.
     pub(super) fn take_back(&mut self, n: usize) -> io::Result<()> {
-        let headers = headers("localhost");
+        let headers = headers(STREAM_FEEDBACK, "localhost");
         let mut all = Vec::new();
         for _ in 0..n {
             let stream = stream(self.calls.len());
@@ -246,11 +284,11 @@ fn stream(index: usize) -> u32 {
 }
 
 /// Headers without compression, none of which the other side is to remember.
-fn headers(authority: &str) -> Vec<u8> {
+fn headers(path: &str, authority: &str) -> Vec<u8> {
     let all = [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/perennial.v1.Learning/StreamFeedback"),
+        (":path", path),
         (":authority", authority),
         ("te", "trailers"),
         ("content-type", "application/grpc"),

@@ -1,20 +1,26 @@
 //! The scheduling policies of threads: learning runs in the background, orders do not.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
 
 use perennial::proto::perennial::v1::RetractRequest;
 use perennial::store::Disk;
 use perennial::store::disk::{Change, Then};
 
-use crate::grpc::served::{Served, within};
-use crate::support::AUTO;
+use crate::grpc::served::{Served, label, question, within};
+use crate::support::{AUTO, rows};
 
 /// The policies of the threads that saved checkpoints, in their order.
 type Saved = Arc<Mutex<Vec<libc::c_int>>>;
 
 /// A disk that notes the policy of whoever begins to save a checkpoint.
 fn noting() -> (Disk, Saved) {
+    noting_then(|| {})
+}
+
+/// The same, and does more there.
+fn noting_then(more: impl Fn() + Send + Sync + 'static) -> (Disk, Saved) {
     let saved = Saved::default();
     let noted = saved.clone();
     let disk = Disk::watched(move |change| {
@@ -24,6 +30,7 @@ fn noting() -> (Disk, Saved) {
             // SAFETY: it takes no pointer, and 0 names the calling thread.
             let policy = unsafe { libc::sched_getscheduler(0) };
             noted.lock().expect("nothing panics under it").push(policy);
+            more();
         }
         Ok(Then::Make)
     });
@@ -36,6 +43,59 @@ fn is_of_checkpoints(folder: &Path) -> bool {
 
 fn take(saved: &Saved) -> Vec<libc::c_int> {
     std::mem::take(&mut saved.lock().expect("nothing panics under it"))
+}
+
+/// The same, and holds whoever saves the first one after the flag was set, until the sender is dropped.
+fn holding() -> (Disk, Saved, Arc<AtomicBool>, mpsc::Sender<()>) {
+    let (release, gate) = mpsc::channel();
+    let (holds, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
+    let held = holds.clone();
+    let (disk, saved) = noting_then(move || {
+        if held.swap(false, Relaxed) {
+            let _ = gate.lock().expect("nothing panics under it").recv();
+        }
+    });
+    (disk, saved, holds, release)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_learner_that_is_far_behind_runs_like_everything_else() {
+    let (disk, saved, holds, release) = holding();
+    let toml = format!("{AUTO}[versions]\nevery_examples = 10\n[journal]\nlag_max = 90\n");
+    let mut served = Served::start_on(&[("m", &toml)], disk).await;
+    // Dropped first, whatever happens: the server cannot stop while its learner is held.
+    let release = release;
+    let client = &mut served.client;
+    take(&saved);
+    // The learner is held at the tenth, and then is more than half of the lag behind.
+    holds.store(true, Relaxed);
+    let mut ids = Vec::new();
+    for (batch, _) in rows(60, 0.0) {
+        ids.extend(
+            client
+                .ask(question("m", &batch))
+                .await
+                .expect("an answer")
+                .ids,
+        );
+    }
+    let events = ids
+        .iter()
+        .map(|id| label("m", id, &format!("of {id}"), "a"));
+    let replies = client.stream(events.collect()).await;
+    let last = replies.last().expect("replies").position;
+    assert_eq!(take(&saved), [libc::SCHED_IDLE], "the first version");
+    drop(release);
+    client.reach("m", last).await;
+    assert_eq!(client.status("m").await.examples, 60);
+    // At some later one it has caught up.
+    let first = take(&saved).first().copied();
+    assert_eq!(first, Some(libc::SCHED_OTHER), "the second version");
+    client.teach_rows("m", 10, 0.0, "later").await;
+    client.status("m").await;
+    assert_eq!(take(&saved), [libc::SCHED_IDLE], "the last version");
+    served.goes_on_and_stops("m").await;
 }
 
 #[cfg(target_os = "linux")]

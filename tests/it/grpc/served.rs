@@ -86,11 +86,15 @@ impl Served {
         Served::serve(workspace, engine, server::Config::default()).await
     }
 
-    /// Within bounds of its own.
-    pub(super) async fn start_within(models: &[(&str, &str)], bounds: server::Config) -> Served {
+    /// On a disk that the test watches, by bounds of its own.
+    pub(super) async fn start_bounded(
+        models: &[(&str, &str)],
+        disk: Disk,
+        config: server::Config,
+    ) -> Served {
         let workspace = Workspace::new(models);
-        let engine = workspace.open_on(Disk::default());
-        Served::serve(workspace, engine, bounds).await
+        let engine = workspace.open_on(disk);
+        Served::serve(workspace, engine, config).await
     }
 
     /// By a clock that the test sets.
