@@ -183,7 +183,7 @@ fn p9_no_segment_ends_the_program() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut samples = read(&files("tests/golden", "00000000000000000001.seg"));
     samples.retain(|segment| segment.len() < 8 << 10);
-    mutate(&samples, 10_000, |bytes| {
+    mutate(&samples, 1_000, |bytes| {
         fuzz::segment(bytes, folder.path());
     });
 }
@@ -201,7 +201,7 @@ fn p9_no_checkpoint_ends_the_program() {
         }
         samples.push(fs::read(&manifest).expect("it is read"));
     }
-    mutate(&samples, 20_000, fuzz::checkpoint);
+    mutate(&samples, 10_000, fuzz::checkpoint);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn p9_no_tokenizer_ends_the_program() {
             json!({"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "b"}),
         ),
     ];
-    mutate(&samples, 10_000, fuzz::tokens);
+    mutate(&samples, 8_000, fuzz::tokens);
 }
 
 #[test]
