@@ -14,7 +14,7 @@ use serde::Deserialize;
 const CONNECTIONS: Values = Values::Count(1, 1_000_000);
 const REQUESTS: Values = Values::Count(1, 1_000_000);
 
-pub(super) const KEYS: [Key; 7] = [
+pub(super) const KEYS: [Key; 8] = [
     Key {
         name: "bounds.request_bytes_max",
         values: Values::Size(96),
@@ -30,6 +30,14 @@ pub(super) const KEYS: [Key; 7] = [
         default: "16384",
         unit: "",
         meaning: "Requests over gRPC that are read or answered at a time; further ones are refused.",
+    },
+    Key {
+        name: "bounds.predictions_max",
+        values: REQUESTS,
+        default: "4096",
+        unit: "",
+        meaning: "Predictions that are computed, or wait for that, at a time; further ones are refused \
+                  before they are read.",
     },
     Key {
         name: "bounds.connections_max",
@@ -75,6 +83,7 @@ pub(super) const KEYS: [Key; 7] = [
 pub(super) struct Table {
     request_bytes_max: Option<String>,
     requests_max: Option<u64>,
+    predictions_max: Option<u64>,
     connections_max: Option<u64>,
     connections_per_peer_max: Option<u64>,
     proxies: Vec<String>,
@@ -85,7 +94,16 @@ pub(super) struct Table {
 impl Table {
     /// The bounds; all else of the configuration is its default.
     pub(super) fn read(self) -> anyhow::Result<Config> {
-        let [bytes, requests, connections, per_peer, proxies, age, grace] = &KEYS;
+        let [
+            bytes,
+            requests,
+            predictions,
+            connections,
+            per_peer,
+            proxies,
+            age,
+            grace,
+        ] = &KEYS;
         let mut config = Config::default();
         if let Some(written) = &self.request_bytes_max {
             let size = bytes.values.size(written);
@@ -94,6 +112,11 @@ impl Table {
         }
         for (key, written, bound) in [
             (requests, self.requests_max, &mut config.requests_max),
+            (
+                predictions,
+                self.predictions_max,
+                &mut config.predictions_max,
+            ),
             (
                 connections,
                 self.connections_max,
@@ -150,15 +173,25 @@ mod tests {
         let config = Config::default();
         let counts = [
             config.requests_max,
+            config.predictions_max,
             config.connections_max,
             config.connections_per_peer_max,
         ];
-        let [bytes, requests, connections, per_peer, .., grace] = &KEYS;
+        let [
+            bytes,
+            requests,
+            predictions,
+            connections,
+            per_peer,
+            ..,
+            grace,
+        ] = &KEYS;
         assert_eq!(
             bytes.values.size(bytes.default),
             Some(config.request_bytes_max)
         );
-        for (key, count) in [requests, connections, per_peer].into_iter().zip(counts) {
+        let keys = [requests, predictions, connections, per_peer];
+        for (key, count) in keys.into_iter().zip(counts) {
             assert_eq!(key.default, count.to_string(), "{}", key.name);
         }
         assert_eq!(
@@ -171,17 +204,18 @@ mod tests {
     #[test]
     fn p8_bounds_are_read_and_a_value_out_of_range_is_refused_with_its_key() {
         let config = read(
-            "request_bytes_max = '1GiB'\nrequests_max = 7\nconnections_max = 8\n\
+            "request_bytes_max = '1GiB'\nrequests_max = 7\npredictions_max = 6\nconnections_max = 8\n\
              connections_per_peer_max = 9\nproxies = ['10.0.0.2', '::ffff:10.0.0.3']\n\
              connection_age_max = '1h'\nconnection_age_grace = '5s'",
         );
         let config = config.expect("all are allowed");
         let counts = [
             config.requests_max,
+            config.predictions_max,
             config.connections_max,
             config.connections_per_peer_max,
         ];
-        assert_eq!((config.request_bytes_max, counts), (1 << 30, [7, 8, 9]));
+        assert_eq!((config.request_bytes_max, counts), (1 << 30, [7, 6, 8, 9]));
         let proxies: Vec<String> = config.proxies.iter().map(ToString::to_string).collect();
         assert_eq!(proxies, ["10.0.0.2", "10.0.0.3"]);
         let times = (config.connection_age_max, config.connection_age_grace);
