@@ -237,7 +237,7 @@ impl Waiting {
         self.all.insert((tag, number), granted);
         if self.newest.len() > self.all.len() + IDLE_MAX {
             let clock = self.clock;
-            self.newest.retain(|_, newest| *newest >= clock);
+            self.newest.retain(|_, newest| *newest > clock);
         }
         (tag, number)
     }
@@ -287,7 +287,6 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::FutureExt;
-    use tokio::task::yield_now;
 
     use super::*;
 
@@ -325,38 +324,42 @@ mod tests {
         assert_eq!(queue.n_places(), 0);
     }
 
-    /// Three slices for the caller of this name, each of which is noted.
-    async fn slices(name: &'static str, noted: &Mutex<Vec<&'static str>>) -> Result<(), Refusal> {
-        for slice in 0..3 {
-            if slice > 0 {
-                yield_now().await;
-            }
-            noted.lock().unwrap().push(name);
+    #[test]
+    fn p8_connections_have_turns_alternately_however_many_wait_on_one() {
+        let mut waiting = Waiting::default();
+        let mut grants = Vec::new();
+        for (name, port) in [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("x", 2)] {
+            let (granted, grant) = oneshot::channel();
+            waiting.push(connection(port), granted);
+            grants.push((name, grant));
         }
-        Ok(())
+        let mut order = Vec::new();
+        while let Some(next) = waiting.pop() {
+            next.send(()).expect("it waits");
+            let is_granted = |(_, grant): &mut (_, oneshot::Receiver<()>)| grant.try_recv().is_ok();
+            let place = grants.iter_mut().position(is_granted).expect("one of them");
+            let (name, _) = grants.remove(place);
+            order.push(name);
+            if name == "x" && order.len() < 8 {
+                // The next slice of the same batch.
+                let (granted, grant) = oneshot::channel();
+                waiting.push(connection(2), granted);
+                grants.push(("x", grant));
+            }
+        }
+        assert_eq!(order, ["a", "x", "b", "x", "c", "x", "d", "x"]);
+        assert!(waiting.newest.len() <= 2);
     }
 
-    #[tokio::test]
-    async fn p8_batches_take_turns_by_their_connections() {
-        let queue = queue(16, 1);
-        let noted = Mutex::default();
-        let batch = |port, name| queue.compute(connection(port), 4096, slices(name, &noted));
-        let turn = queue.batches.take(None).await;
-        let mut all = Box::pin(futures_util::future::join_all([
-            batch(1, "a"),
-            batch(1, "b"),
-            batch(1, "c"),
-            batch(2, "d"),
-        ]));
-        assert!(all.as_mut().now_or_never().is_none());
-        drop(turn);
-        assert_eq!(all.await, [Ok(()), Ok(()), Ok(()), Ok(())]);
-        let noted = noted.into_inner().unwrap();
-        let place = |name| noted.iter().rposition(|one| *one == name).unwrap();
-        // The batch of the other connection has every second turn.
-        assert!(place("d") < 7, "{noted:?}");
-        assert!(place("a") < place("c"), "{noted:?}");
-        assert_eq!(queue.n_places(), 0);
+    #[test]
+    fn p8_connections_that_are_idle_are_forgotten() {
+        let mut waiting = Waiting::default();
+        for port in 0..10_000 {
+            let (granted, _grant) = oneshot::channel();
+            waiting.push(connection(port), granted);
+            waiting.pop().expect("it waits");
+            assert!(waiting.newest.len() <= IDLE_MAX + 1);
+        }
     }
 
     #[tokio::test]

@@ -68,24 +68,25 @@ async fn p8_a_learner_that_is_far_behind_runs_like_everything_else() {
     let release = release;
     let client = &mut served.client;
     take(&saved);
-    // The learner is held at the tenth, and then is more than half of the lag behind.
-    holds.store(true, Relaxed);
     let mut ids = Vec::new();
     for (batch, _) in rows(60, 0.0) {
-        ids.extend(
-            client
-                .ask(question("m", &batch))
-                .await
-                .expect("an answer")
-                .ids,
-        );
+        let reply = client.ask(question("m", &batch)).await.expect("an answer");
+        ids.extend(reply.ids);
     }
     let events = ids
         .iter()
         .map(|id| label("m", id, &format!("of {id}"), "a"));
-    let replies = client.stream(events.collect()).await;
-    let last = replies.last().expect("replies").position;
+    let mut events: Vec<_> = events.collect();
+    let later = events.split_off(10);
+    // The learner is held at the tenth, and is then behind by more than half of what it may be.
+    holds.store(true, Relaxed);
+    client.stream(events).await;
+    while holds.load(Relaxed) {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(take(&saved), [libc::SCHED_IDLE], "the first version");
+    let replies = client.stream(later).await;
+    let last = replies.last().expect("replies").position;
     drop(release);
     client.reach("m", last).await;
     assert_eq!(client.status("m").await.examples, 60);
