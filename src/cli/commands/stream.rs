@@ -23,7 +23,7 @@ use crate::cli::rows::labelled::LabelledRows;
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::run::latency::Latencies;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
-use crate::cli::run::usable::UnusableRows;
+use crate::cli::run::usable::{BrokenFile, UnusableRows};
 use identity::{IdentityArgs, RunIdentity};
 use stream_run::{StreamRun, status};
 
@@ -121,20 +121,27 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         options,
     };
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut broken = BrokenFile::default();
     let rows = file
         .by_ref()
         .take(limit)
-        .take_while(|_| !interrupt.is_set());
+        .take_while(|_| !interrupt.is_set())
+        .map_while(|row| broken.whole(row));
     if args.open {
         stream.open(rows).await?;
     } else {
         stream.closed(rows).await?;
     }
+    if stream.run.n_answered() == 0 {
+        broken.check()?;
+    }
     stream.ensure_used(limit, &args.rows)?;
     stream.catch_up().await?;
     let seconds = stream.run.seconds();
     let test = match &args.run.test {
-        Some(path) if !interrupt.is_set() => Some(stream.test(path, &args.target).await?),
+        Some(path) if !interrupt.is_set() && !broken.is_broken() => {
+            Some(stream.test(path, &args.target).await?)
+        }
         _ => None,
     };
     // Part of a test is no estimate of the whole.
@@ -142,6 +149,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut report = stream.report(before, seconds, test).await?;
     report.warnings.splice(0..0, file.closing_notes());
     report.print(args.client.json)?;
+    broken.check()?;
     check_learned(report.n_retracted)?;
     interrupt.end()
 }

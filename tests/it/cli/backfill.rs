@@ -215,6 +215,13 @@ fn events_of_a_backfill_are_sent_by_feedback() {
     );
     assert!(!stderr.contains("event_time: event_time"), "{stderr}");
     assert!(stderr.contains("error: 10 events were refused"), "{stderr}");
+    assert_eq!(stderr.matches("more than a day ago").count(), 1, "{stderr}");
+    for said in [
+        "9 other events were refused for the reason of line 1",
+        "--backfill NAME takes events older than a day",
+    ] {
+        assert!(stderr.contains(said), "{stderr}");
+    }
     let args = [&args[..], &["--backfill", "nightly"]].concat();
     assert_eq!(server.json(&args)["accepted"], 10);
     let again = server.json(&args);
@@ -257,6 +264,11 @@ async fn p9_replies_say_what_will_match_nothing_and_name_a_field_once() {
         "{stderr}"
     );
     assert!(stderr.contains("1 accepted event was about a prediction that is not known"));
+    let unjournaled = known.replace("\"a\"", "\"c\"").replace(id, "");
+    let (tally, stderr) = send(&unjournaled, 1);
+    assert_eq!(tally["refused"], 1);
+    let said = "prediction_id: \"\" is that of an answer that was not journaled; send the row itself as inputs";
+    assert!(stderr.contains(said), "{stderr}");
     let nameless = known.replace("\"feedback_id\": \"a\", ", "");
     let (tally, stderr) = send(&nameless, 1);
     assert_eq!(tally["refused"], 1);

@@ -107,6 +107,21 @@ impl RunIdentity {
         self.backfill.is_none() && !is_known
     }
 
+    /// The ways on for rows that an earlier run has sent: those that are known, and those that were
+    /// retracted since.
+    pub(super) fn remedies(&self) -> (&'static str, &'static str) {
+        match self.backfill {
+            Some(_) => (
+                "`perennial fate` says what became of each",
+                "send corrected rows under another name of the backfill",
+            ),
+            None => (
+                "--again learns them again",
+                "--again learns them, as they are in the file now",
+            ),
+        }
+    }
+
     /// The next row that was asked.
     pub(super) fn asked(&mut self, row: &LabelledRow, prediction_id: String) -> AskedRow {
         self.newest_line = match self.newest_line {

@@ -300,18 +300,18 @@ impl StreamRun {
     fn outcomes(&self, before: &ModelStatus, after: &ModelStatus) -> Vec<String> {
         let (n_known, n_retracted) = (self.n_known, self.n_retracted);
         let mut warnings = Vec::new();
+        let (known, taken_back) = self.identity.remedies();
         if n_known > n_retracted {
             let rows = counted(n_known - n_retracted, "row");
             warnings.push(format!(
-                "{rows} had been sent by an earlier run, and nothing is learned twice: their scores are \
-                 of rows that the model has learned; {AGAIN}"
+                "{rows} had been sent by an earlier run, and nothing is learned twice: their answers are \
+                 of a model that had learned them; {known}"
             ));
         }
         if n_retracted > 0 {
             let rows = counted(n_retracted, "row");
             warnings.push(format!(
-                "{rows} had been sent by an earlier run and retracted since: NOT learned again; send \
-                 corrected rows under another name of the backfill; {AGAIN}"
+                "{rows} had been sent by an earlier run and retracted since: NOT learned again; {taken_back}"
             ));
         }
         let held_out = gained(before, after, "held_out");
@@ -347,9 +347,6 @@ impl StreamRun {
         warnings
     }
 }
-
-/// The way on for rows that are not learned twice.
-const AGAIN: &str = "--again learns rows of no backfill again";
 
 /// True for a refusal of an id that an earlier run has sent about its own answer to the same row: the
 /// id holds a hash of the row, so that nothing else can be different.
