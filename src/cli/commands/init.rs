@@ -200,16 +200,9 @@ fn assembled(
         notes.push(NO_CONTEXT.to_owned());
     }
     add_decided(&mut rows, &inputs, &choice);
-    if let (Task::Regression, Some(values)) = (choice.task, of_target) {
-        let shown = values.iter().map(|(value, _)| value.to_string()).collect();
-        rows.sentinels.insert(target.to_owned(), shown);
-        notes.extend(values.iter().map(|(value, n)| {
-            format!("target: {value} stands apart and comes {n} times: taken as a gap")
-        }));
-    }
-    if let (Task::Regression, Some(unit)) = (choice.task, unit_of_target) {
-        notes.push(format!("target: the unit {} is taken off", quoted(&unit)));
-        rows.units.insert(target.to_owned(), unit);
+    if choice.task == Task::Regression {
+        let of_target = of_target.unwrap_or_default();
+        notes.extend(add_target(&mut rows, target, (of_target, unit_of_target)));
     }
     notes.extend(target_notes(&choice));
     Ok(Draft {
@@ -224,6 +217,28 @@ fn assembled(
         rows,
         notes,
     })
+}
+
+/// Adds how the target of a regression is read: values that stand for none, and the unit. Returns
+/// sentences about it.
+fn add_target(
+    rows: &mut RowFormat,
+    target: &str,
+    (values, unit): (Vec<(f64, u64)>, Option<String>),
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !values.is_empty() {
+        let shown = values.iter().map(|(value, _)| value.to_string()).collect();
+        rows.sentinels.insert(target.to_owned(), shown);
+        notes.extend(values.iter().map(|(value, n)| {
+            format!("target: {value} stands apart and comes {n} times: taken as a gap")
+        }));
+    }
+    if let Some(unit) = unit {
+        notes.push(format!("target: the unit {} is taken off", quoted(&unit)));
+        rows.units.insert(target.to_owned(), unit);
+    }
+    notes
 }
 
 /// Refuses more inputs than a model takes.

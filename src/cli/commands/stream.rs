@@ -138,14 +138,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     stream.ensure_used(limit, &args.rows)?;
     stream.catch_up().await?;
     let seconds = stream.run.seconds();
-    let test = match &args.run.test {
-        Some(path) if !interrupt.is_set() && !broken.is_broken() => {
-            Some(stream.test(path, &args.target).await?)
-        }
-        _ => None,
-    };
-    // Part of a test is no estimate of the whole.
-    let test = test.filter(|_| !interrupt.is_set());
+    let test = args.run.test.as_deref().filter(|_| !broken.is_broken());
+    let test = stream.tested(test, &args.target).await?;
     let mut report = stream.report(before, seconds, test).await?;
     report.warnings.splice(0..0, file.closing_notes());
     report.print(args.client.json)?;

@@ -97,7 +97,7 @@ fn are_columns(fields: &[(String, Value)]) -> bool {
     lists.len() > 1
         && length > 1
         && lists.iter().all(|list| list.len() == length)
-        && lists.iter().any(|list| has_other(&list))
+        && lists.iter().any(|list| has_other(list))
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -98,7 +98,6 @@ impl<'a> PrequentialEvaluation<'a> {
             broken,
             ..
         } = self;
-        let folder = model.described.clone();
         let seconds = run.seconds();
         signature.task = run.task().clone();
         let n_without_target = run.n_without_target();
@@ -109,14 +108,14 @@ impl<'a> PrequentialEvaluation<'a> {
                 let options = options(&model, run_args);
                 let file = LabelledRows::open(path, target, &signature, &options)?;
                 let mut file = file.checked(check(&model, &signature));
-                let rows = prefetch(file.by_ref(), folder.as_ref())?;
+                let rows = prefetch(file.by_ref(), model.described.clone().as_ref())?;
                 let rows = rows.take_while(|_| !interrupt.is_set());
                 Some(test(&mut model, rows, &mut progress, &mut unusable)?)
             }
             _ => None,
         };
-        warnings.extend(unusable.notes());
-        warnings.extend(without_target(n_without_target));
+        let notes = unusable.notes().into_iter();
+        warnings.extend(notes.chain(without_target(n_without_target)));
         let [n_held_out, n_undone] = outcomes(&model, &mut warnings);
         // Part of a test is no estimate of the whole.
         let test = test.filter(|_| !interrupt.is_set());

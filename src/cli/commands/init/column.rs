@@ -355,6 +355,13 @@ pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
             "percentages, read as points: 12% is 12, and 0.12 under [rows] percent = \"fraction\"{others}"
         ));
     }
+    remarks.extend(give_aways(column));
+    remarks
+}
+
+/// Sentences about what the column alone tells of the target.
+fn give_aways(column: &ColumnStats) -> Vec<String> {
+    let mut remarks = Vec::new();
     if let Some(share) = column.give_away.of_classes() {
         remarks.push(format!(
             "alone it tells the target in {:.1} % of the rows: leave it out if it is not known \

@@ -68,7 +68,7 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
                 continue;
             }
         }
-        if vectors.get(&index).is_none() {
+        if !vectors.contains_key(&index) {
             ensure_one_percent(column)?;
         }
         match vectors.get(&index) {

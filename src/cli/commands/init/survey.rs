@@ -50,6 +50,21 @@ struct Reading<'a> {
     units: &'a Units,
 }
 
+impl Reading<'_> {
+    /// The statistics of a column before the first row.
+    fn column(&self, name: &str, decimals: Decimals) -> ColumnStats {
+        let column = ColumnStats::new(name, decimals);
+        column.reading(self.by_either.contains(name), self.units.get(name))
+    }
+
+    /// The statistics of the target before the first row.
+    fn target(&self, name: &str, decimals: Decimals) -> TargetStats {
+        let mut target = TargetStats::new(name, decimals, self.by_either.contains(name));
+        target.unit = UnitCount::of(self.units.get(name));
+        target
+    }
+}
+
 impl Survey {
     /// Reads every row of a file by the decimal marks that its numbers have.
     ///
@@ -103,12 +118,7 @@ impl Survey {
         (goal, choices): (Goal, &[Choice]),
         reading: Reading,
     ) -> anyhow::Result<Survey> {
-        let Reading {
-            options,
-            by_either,
-            units,
-        } = reading;
-        let mut rows = Rows::open(path, options)?;
+        let mut rows = Rows::open(path, reading.options)?;
         let decimals = rows.form().decimals;
         let mut notes = rows.notes();
         notes.extend(rows.looks_like_data().then(|| LOOKS_LIKE_DATA.to_owned()));
@@ -121,8 +131,7 @@ impl Survey {
         };
         let nothing = Cell::Text(String::new());
         let mut stats: Vec<(usize, ColumnStats)> = Vec::new();
-        let mut target = TargetStats::new(name, decimals, by_either.contains(name));
-        target.unit = UnitCount::of(units.get(name));
+        let mut target = reading.target(name, decimals);
         let mut unusable = UnusableRows::new(false);
         let (mut n_rows, mut n_known) = (0, 0);
         while let Some(row) = rows.next() {
@@ -133,8 +142,7 @@ impl Survey {
             let new = rows.columns().iter().enumerate().skip(n_known);
             let new = new.filter(|(index, _)| is_feature(*index, &logged));
             let begun = |name: &String| {
-                let column = ColumnStats::new(name, decimals).given(choices);
-                let column = column.reading(by_either.contains(name), units.get(name));
+                let column = reading.column(name, decimals).given(choices);
                 column.absent_from(n_rows, &target)
             };
             stats.extend(new.map(|(index, name)| (index, begun(name))));
@@ -152,17 +160,14 @@ impl Survey {
         }
         notes.extend(rows.closing_notes().into_iter().chain(unusable.notes()));
         notes.extend(logged.iter().filter_map(LoggedColumn::remark));
-        ensure_rows(path, n_rows, &unusable)?;
-        for logged in &logged {
-            logged.ensure_any(n_rows).with_context(of_file)?;
-        }
+        ensure_rows(path, n_rows, &unusable, &logged)?;
         Ok(Survey {
             stats: stats.into_iter().map(|(_, column)| column).collect(),
             target,
             logged,
             n_rows,
             form: rows.form(),
-            no_header: options.no_header,
+            no_header: reading.options.no_header,
             notes,
             unusable: unusable.notes(),
         })
@@ -277,9 +282,16 @@ impl Survey {
 }
 
 /// Refuses a file without a row that can be used.
-fn ensure_rows(path: &Path, n_rows: u64, unusable: &UnusableRows) -> anyhow::Result<()> {
+fn ensure_rows(
+    path: &Path,
+    n_rows: u64,
+    unusable: &UnusableRows,
+    logged: &[LoggedColumn],
+) -> anyhow::Result<()> {
     let is_unusable = n_rows == 0 && unusable.n_rows() > 0;
     ensure!(!is_unusable, "{}", unusable.notes().join("; "));
     ensure!(n_rows > 0, "{}: no rows below the header", shown(path));
-    Ok(())
+    let mut logged = logged.iter();
+    let ensured = logged.try_for_each(|logged| logged.ensure_any(n_rows));
+    ensured.with_context(|| shown(path))
 }

@@ -234,8 +234,22 @@ impl StreamRun {
         used
     }
 
+    /// The mean score on a file of rows that are not learned, if one was given and the run was not
+    /// interrupted: part of a test is no estimate of the whole.
+    pub(super) async fn tested(
+        &mut self,
+        path: Option<&Path>,
+        target: &str,
+    ) -> anyhow::Result<Option<Option<f64>>> {
+        let Some(path) = path.filter(|_| !self.interrupt.is_set()) else {
+            return Ok(None);
+        };
+        let mean = self.test(path, target).await?;
+        Ok((!self.interrupt.is_set()).then_some(mean))
+    }
+
     /// The mean score on rows that are not learned.
-    pub(super) async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
+    async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();
         self.described.task = self.run.task().clone();
         let interrupt = self.interrupt.clone();
