@@ -160,7 +160,7 @@ async fn versions_are_made_shown_and_brought_back() {
     let made = server.json(&["checkpoint", "m", "--note", "before"]);
     assert_eq!(made["version"], 2);
     let then = server.status("m").await;
-    server.json(&learn);
+    server.json(&[&learn[..], &["--again"]].concat());
     let mut before = server.status("m").await;
     assert_ne!(before.digest, then.digest);
     let would = server.json(&["restore", "m", "2", "--dry-run"]);
@@ -288,7 +288,8 @@ async fn p1_a_kill_loses_nothing_that_was_acknowledged() {
         assert_eq!(replayed.fates, recovered.fates);
         assert_eq!(replayed.examples, recovered.examples);
         // It goes on from there.
-        server.json(&["stream", "m", text(&file), "--target", "target"]);
+        let args = ["stream", "m", text(&file), "--target", "target", "--again"];
+        server.json(&args);
         assert_ne!(server.status("m").await.digest, recovered.digest);
         server.stop();
         server_alone.stop();

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use perennial::store::regular;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -119,16 +119,20 @@ pub(super) struct Server<'a> {
 
 impl<'a> Server<'a> {
     pub(super) fn read(written: &'a str) -> anyhow::Result<Server<'a>> {
-        let (is_tls, address) = match written.strip_prefix("https://") {
-            Some(address) => (true, address),
-            None => (false, written.strip_prefix("http://").unwrap_or(written)),
+        let scheme_and_rest = written.split_once("://").unwrap_or(("", written));
+        let (is_tls, address) = match scheme_and_rest {
+            ("https" | "grpcs", address) => (true, address),
+            ("" | "http" | "grpc", address) => (false, address),
+            (scheme, _) => bail!(
+                "--server {written}: {scheme}:// is no scheme of gRPC; expected HOST:PORT, or \
+                 https://HOST:PORT for TLS"
+            ),
         };
         let address = address.trim_end_matches('/');
-        let port = address
-            .rsplit_once(':')
-            .map(|(_, port)| port.parse::<u16>());
+        let parts = address.rsplit_once(':');
+        let is_whole = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
         ensure!(
-            matches!(port, Some(Ok(_))),
+            parts.is_some_and(is_whole),
             "--server {written}: expected HOST:PORT, as in 127.0.0.1:8001"
         );
         Ok(Server { address, is_tls })
@@ -155,15 +159,28 @@ mod tests {
     #[test]
     fn the_address_of_a_server_may_be_a_url_and_needs_a_port() {
         let read = |written| Server::read(written).map(|server| (server.address, server.is_tls));
-        for written in ["host:8001", "http://host:8001", "http://host:8001/"] {
+        for written in [
+            "host:8001",
+            "http://host:8001",
+            "http://host:8001/",
+            "grpc://host:8001",
+        ] {
             assert_eq!(read(written).unwrap(), ("host:8001", false));
         }
-        assert_eq!(read("https://host:8001").unwrap(), ("host:8001", true));
+        for written in ["https://host:8001", "grpcs://host:8001"] {
+            assert_eq!(read(written).unwrap(), ("host:8001", true));
+        }
+        let of_another = read("ftp://host:8001").unwrap_err().to_string();
+        assert!(
+            of_another.contains("ftp:// is no scheme of gRPC"),
+            "{of_another}"
+        );
         assert_eq!(read("[::1]:8001").unwrap(), ("[::1]:8001", false));
         for written in [
             "host",
             "https://host",
             "host:",
+            ":8001",
             "host:70000",
             "host:8001/v2",
         ] {

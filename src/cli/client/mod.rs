@@ -11,12 +11,14 @@ mod signature;
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use perennial::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use perennial::proto::inference::{ModelInferRequest, ModelMetadataRequest};
+use perennial::proto::inference::{ModelInferRequest, ModelMetadataRequest, ServerLiveRequest};
 use perennial::proto::perennial::v1::learning_client::LearningClient;
 use perennial::proto::perennial::v1::registry_client::RegistryClient;
 use perennial::proto::perennial::v1::{ModelStatus, StatusRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Endpoint;
@@ -26,6 +28,7 @@ use access::{Requests, Server};
 pub(crate) use answer::{Answer, AnswerValue};
 pub(crate) use feedback::{FeedbackStream, IN_FLIGHT_MAX};
 pub(crate) use refusal::refusal;
+use refusal::{ANSWERS_HTTP, is_broken_off};
 pub(crate) use request::{PredictRequest, tensors};
 
 use crate::cli::rows::Unusable;
@@ -71,11 +74,19 @@ impl Client {
         let channel = endpoint.connect().await;
         let channel = channel.map_err(|error| unreached(&server, &error))?;
         let requests = InterceptedService::new(channel, bearer);
-        Ok(Client {
+        let mut client = Client {
             inference: GrpcInferenceServiceClient::new(requests.clone()),
             learning: LearningClient::new(requests.clone()),
             registry: RegistryClient::new(requests),
-        })
+        };
+        let live = client.inference.server_live(ServerLiveRequest {}).await;
+        if let (Err(status), false) = (live, server.is_tls)
+            && is_broken_off(&status)
+        {
+            ensure!(!answers_http(server.address).await, ANSWERS_HTTP);
+            return Err(refusal(status));
+        }
+        Ok(client)
     }
 
     /// The signature of a model.
@@ -110,6 +121,22 @@ impl Client {
         });
         Answer::decode(&reply?.into_inner())
     }
+}
+
+/// True if a port answers a request of HTTP/1, as the one for metrics does, which breaks off what it
+/// does not understand.
+async fn answers_http(address: &str) -> bool {
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    const VERSION: &[u8] = b"HTTP/1";
+    let answer = async {
+        let mut connection = TcpStream::connect(address).await?;
+        connection.write_all(REQUEST).await?;
+        let mut head = [0; VERSION.len()];
+        connection.read_exact(&mut head).await?;
+        std::io::Result::Ok(head)
+    };
+    let answer = tokio::time::timeout(CONNECT_TIMEOUT, answer).await;
+    matches!(answer, Ok(Ok(head)) if head == VERSION)
 }
 
 /// Why a server was not reached; of a handshake that failed, the innermost cause says what was wrong.

@@ -29,7 +29,7 @@ use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::local_model::LocalModel;
 use crate::cli::run::prequential_run::RunArgs;
 use crate::cli::run::report::{CpuClock, RunReport, aligned};
-use crate::cli::run::usable::UnusableRows;
+use crate::cli::run::usable::{BrokenFile, UnusableRows};
 use off_policy::{Mode, OffPolicyEvaluation, OffPolicyReport};
 use prequential::PrequentialEvaluation;
 
@@ -122,7 +122,11 @@ fn evaluate_labelled(
     }
     let opened = paths.folders.iter().zip(RunProgress::of(names));
     let opened = opened.map(|(folder, progress)| {
-        let opened = PrequentialEvaluation::open(folder, rows, target, &args.run_args, progress)?;
+        let opened = PrequentialEvaluation::open(folder, rows, target, &args.run_args, progress);
+        let opened = match paths.folders.len() {
+            1 => opened,
+            _ => opened.with_context(|| folder.display().to_string()),
+        }?;
         if let (Task::Regression, true) = (opened.task(), args.classes) {
             let folder = folder.display();
             misused(format!(
@@ -141,11 +145,27 @@ fn evaluate_labelled(
     }
     let interrupt = Interrupt::listen()?;
     let reports = run_in_parallel(names, opened, |evaluation, clock| {
-        let mut report = evaluation.run(clock, &interrupt)?;
+        let (mut report, broken) = evaluation.run(clock, &interrupt)?;
         report.each_class = args.classes;
-        Ok(report)
+        Ok((report, broken))
     })?;
-    match &reports[..] {
+    let (reports, broken): (Vec<RunReport>, Vec<BrokenFile>) = reports.into_iter().unzip();
+    print_reports(args, names, &reports)?;
+    let chart = prequential::chart(names, &reports, paths.rows.as_deref());
+    if let (Some(path), Some(chart)) = (&args.svg, chart) {
+        let written = fs::write(path, chart.svg());
+        written.with_context(|| path.display().to_string())?;
+    }
+    // Each model has read the same file.
+    broken
+        .into_iter()
+        .try_for_each(|mut broken| broken.check())?;
+    interrupt.end()
+}
+
+/// Prints the report of one model, or a table of several.
+fn print_reports(args: &Args, names: &[String], reports: &[RunReport]) -> anyhow::Result<()> {
+    match reports {
         [report] => report.print(args.json)?,
         reports if args.json => print_objects(names, reports.iter().map(RunReport::fields))?,
         reports => {
@@ -160,12 +180,7 @@ fn evaluate_labelled(
             }
         }
     }
-    let chart = prequential::chart(names, &reports, paths.rows.as_deref());
-    if let (Some(path), Some(chart)) = (&args.svg, chart) {
-        let written = fs::write(path, chart.svg());
-        written.with_context(|| path.display().to_string())?;
-    }
-    interrupt.end()
+    Ok(())
 }
 
 /// Refuses a chart file that cannot be written, before the long runs; leaves no file behind.
@@ -203,13 +218,23 @@ fn evaluate_logged(
     }
     let interrupt = Interrupt::listen()?;
     let reports = run_in_parallel(names, opened, |(evaluation, file), clock| {
-        let report = evaluation.run(file.take(limit(args)), clock, &interrupt)?;
+        let mut broken = BrokenFile::default();
+        let rows_read = file.take(limit(args));
+        let rows_read = rows_read.map_while(|row| broken.whole(row));
+        let report = evaluation.run(rows_read, clock, &interrupt)?;
+        if report.n_read() == 0 {
+            broken.check()?;
+        }
         if args.run_args.limit != Some(0) && !interrupt.is_set() {
             report.ensure_used(rows)?;
         }
-        Ok(report)
+        Ok((report, broken))
     })?;
+    let (reports, broken): (Vec<OffPolicyReport>, Vec<BrokenFile>) = reports.into_iter().unzip();
     print_off_policy(args, names, &reports)?;
+    broken
+        .into_iter()
+        .try_for_each(|mut broken| broken.check())?;
     interrupt.end()
 }
 

@@ -13,8 +13,14 @@ use serde_json::json;
 
 use crate::cli::client::{self, Client, FeedbackStream};
 use crate::cli::output::print::{self, Progress};
+use crate::cli::rows::Unusable;
 use crate::cli::rows::lines::{Lines, shown};
 use event::Refusal;
+
+/// Reasons that are counted apart.
+const REASONS_MAX: usize = 100;
+/// The way on for old events.
+const OLD_EVENTS: &str = "--backfill NAME takes events older than a day, each once";
 
 /// The model, and the file of events.
 #[derive(clap::Args)]
@@ -46,7 +52,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         ReplyCounts::new(),
         ReplyCounts::take,
     );
-    let (mut n_malformed, mut is_first) = (0, true);
+    let (mut malformed, mut is_first) = (RefusedEvents::default(), true);
     while let Some(line) = lines.next(0)? {
         let number = lines.number();
         let line = line.trim().trim_start_matches('\u{feff}');
@@ -61,14 +67,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 event.backfill = event.backfill.or_else(|| args.backfill.clone());
                 stream.send(number, event).await?;
             }
-            Err(refusal) => {
-                n_malformed += 1;
-                note(number, &refusal);
-            }
+            Err(refusal) => malformed.add(number, &refusal),
         }
     }
     let mut counts = stream.finish().await?;
-    counts.refused += n_malformed;
+    counts.refused += malformed.n();
+    malformed.note_others();
     counts.finish(args.client.json)
 }
 
@@ -97,7 +101,48 @@ struct ReplyCounts {
     /// Sent before, and retracted since.
     retracted: u64,
     refused: u64,
+    /// Their reasons.
+    reasons: RefusedEvents,
     progress: Progress,
+}
+
+/// Refused events by reason: the first of each is shown at once, and how many others there are at the
+/// end.
+#[derive(Default)]
+struct RefusedEvents {
+    /// A reason without its numbers, the line of its first event, and how many events have it.
+    reasons: Vec<(String, u64, u64)>,
+}
+
+impl RefusedEvents {
+    fn add(&mut self, line: u64, refusal: &Refusal) {
+        let reason = Unusable::refused(&refusal.sentence).reason;
+        let known = self.reasons.iter().position(|(known, ..)| *known == reason);
+        match known {
+            Some(place) => self.reasons[place].2 += 1,
+            None if self.reasons.len() < REASONS_MAX => {
+                self.reasons.push((reason, line, 1));
+                note(line, refusal);
+            }
+            None => self.reasons[REASONS_MAX - 1].2 += 1,
+        }
+    }
+
+    fn n(&self) -> u64 {
+        self.reasons.iter().map(|(.., n)| n).sum()
+    }
+
+    fn note_others(&self) {
+        for (reason, line, n) in self.reasons.iter().filter(|(.., n)| *n > 1) {
+            let (others, were) = (print::counted(n - 1, "other event"), print::were(n - 1));
+            print::note(format_args!(
+                "{others} {were} refused for the reason of line {line}"
+            ));
+            if reason.contains("more than a day ago") {
+                print::note(OLD_EVENTS);
+            }
+        }
+    }
 }
 
 impl ReplyCounts {
@@ -108,6 +153,7 @@ impl ReplyCounts {
             duplicate: 0,
             retracted: 0,
             refused: 0,
+            reasons: RefusedEvents::default(),
             progress: Progress::new(),
         }
     }
@@ -123,9 +169,11 @@ impl ReplyCounts {
             duplicate,
             retracted,
             refused,
+            reasons,
             progress,
         } = self;
         drop(progress);
+        reasons.note_others();
         if json {
             print::line(json!({
                 "accepted": accepted, "unmatched": unmatched, "duplicate": duplicate,
@@ -168,7 +216,7 @@ impl ReplyCounts {
                 field: String::new(),
                 sentence: reply.message,
             };
-            note(line, &refusal);
+            self.reasons.add(line, &refusal);
         }
         let ReplyCounts {
             accepted,

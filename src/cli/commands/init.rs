@@ -18,10 +18,12 @@ mod marks;
 mod screen;
 mod selection;
 mod sentinels;
+mod strays;
 mod survey;
 mod target;
 mod time_formats;
 mod times;
+mod units;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -59,7 +61,7 @@ const EXISTS: &str = "the model exists; remove it, or choose another name";
 const CONTEXT: &str = "context";
 /// The note on logged decisions without a context.
 const NO_CONTEXT: &str = "no context beside action, reward and propensity: the input \"context\" is \
-    always 1, and the best action is the same for all";
+    always a gap, which requests may leave out, and the best action is the same for all";
 
 /// The file of rows, and the target or the columns of logged decisions.
 #[derive(clap::Args)]
@@ -165,6 +167,7 @@ fn assembled(
     source: String,
 ) -> anyhow::Result<Draft> {
     let (target, task) = goal.target();
+    let unit_of_target = survey.target.unit.known.clone();
     let sentinels = all_sentinels(&survey);
     let mut rows = format(&survey);
     let of_target = sentinels.get(&survey.stats.len()).cloned();
@@ -192,17 +195,14 @@ fn assembled(
     ensure_takes(inputs.len())?;
     let mut notes = survey.notes;
     if is_context_free {
-        inputs.push(context());
-        rows.constants.insert(CONTEXT.to_owned(), "1".to_owned());
+        inputs.push(context(survey.n_rows));
+        rows.constants.insert(CONTEXT.to_owned(), String::new());
         notes.push(NO_CONTEXT.to_owned());
     }
     add_decided(&mut rows, &inputs, &choice);
-    if let (Task::Regression, Some(values)) = (choice.task, of_target) {
-        let shown = values.iter().map(|(value, _)| value.to_string()).collect();
-        rows.sentinels.insert(target.to_owned(), shown);
-        notes.extend(values.iter().map(|(value, n)| {
-            format!("target: {value} stands apart and comes {n} times: taken as a gap")
-        }));
+    if choice.task == Task::Regression {
+        let of_target = of_target.unwrap_or_default();
+        notes.extend(add_target(&mut rows, target, (of_target, unit_of_target)));
     }
     notes.extend(target_notes(&choice));
     Ok(Draft {
@@ -217,6 +217,28 @@ fn assembled(
         rows,
         notes,
     })
+}
+
+/// Adds how the target of a regression is read: values that stand for none, and the unit. Returns
+/// sentences about it.
+fn add_target(
+    rows: &mut RowFormat,
+    target: &str,
+    (values, unit): (Vec<(f64, u64)>, Option<String>),
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !values.is_empty() {
+        let shown = values.iter().map(|(value, _)| value.to_string()).collect();
+        rows.sentinels.insert(target.to_owned(), shown);
+        notes.extend(values.iter().map(|(value, n)| {
+            format!("target: {value} stands apart and comes {n} times: taken as a gap")
+        }));
+    }
+    if let Some(unit) = unit {
+        notes.push(format!("target: the unit {} is taken off", quoted(&unit)));
+        rows.units.insert(target.to_owned(), unit);
+    }
+    notes
 }
 
 /// Refuses more inputs than a model takes.
@@ -248,6 +270,9 @@ fn add_decided(rows: &mut RowFormat, inputs: &[DraftInput], choice: &TaskChoice)
         let sentinels = input.sentinels.clone();
         rows.sentinels.insert(input.name.clone(), sentinels);
     }
+    let units = inputs.iter();
+    let units = units.filter_map(|input| Some((input.name.clone(), input.unit.clone()?)));
+    rows.units.extend(units);
     rows.labels = choice.spellings.clone();
 }
 
@@ -280,15 +305,16 @@ fn format(survey: &Survey) -> RowFormat {
 }
 
 /// The input of decisions without a context.
-fn context() -> DraftInput {
+fn context(n_rows: u64) -> DraftInput {
     DraftInput {
         name: CONTEXT.to_owned(),
         kind: DraftKind::Number,
-        reason: "always 1: the decisions have no context".to_owned(),
-        n_gaps: 0,
+        reason: "always a gap: the decisions have no context".to_owned(),
+        n_gaps: n_rows,
         examples: Vec::new(),
         remarks: Vec::new(),
         sentinels: Vec::new(),
+        unit: None,
     }
 }
 
@@ -371,7 +397,10 @@ mod tests {
             "x,y\n1,2,3\n",
             ": line 2: 3 fields, expected 2 as in the header",
         );
-        check("{\"x\":1,\"y\":[1]}", ": line 1: the target is a list");
+        check(
+            "{\"x\":1,\"y\":[1]}",
+            ": line 1: the target is a list: an object of columns? expected an object a row",
+        );
         check(
             "n,y\n1,a\n2,b\n3,a\n",
             ": no column to learn from: \"n\": a row id (1, 2, 3, ...); --as \"n=number\" takes it \
@@ -400,7 +429,7 @@ mod tests {
         let sound = drafted("x,r,y,p\n5,0,b,0.5\n2,,a,1\n3,2,b,0.25\n").unwrap();
         assert_eq!(sound.task, Task::Bandit);
         assert_eq!(sound.task_reason, "logged decisions; 2 actions in \"y\"");
-        assert_eq!(sound.labels, ["b", "a"]);
+        assert_eq!(sound.labels, ["a", "b"]);
         let excluded: Vec<String> = sound
             .excluded
             .iter()
@@ -432,7 +461,23 @@ mod tests {
         );
         let free = drafted("r,y,p\n1,b,0.5\n0,a,0.5\n").unwrap();
         assert_eq!(free.inputs.len(), 1);
-        assert_eq!(free.rows.constants["context"], "1");
+        assert_eq!(free.rows.constants["context"], "");
+        // A probability may be written as a percentage.
+        let percent = drafted("x,r,y,p\n5,0,b,50%\n2,1,a,100 %\n3,2,b,25%\n").unwrap();
+        assert!(
+            percent
+                .notes
+                .iter()
+                .all(|note| !note.contains("cannot be learned"))
+        );
+        for p in ["0", "150%", "-"] {
+            let none = drafted(&format!("x,r,y,p\n1,0,b,{p}\n5,0,a,{p}\n")).unwrap_err();
+            let none = format!("{none:#}");
+            assert!(
+                none.contains(": no row can be learned, the first: line 2"),
+                "{none}"
+            );
+        }
         let toml = free.to_toml();
         let spec = perennial::model::Spec::parse(&toml).expect(&toml);
         assert_eq!(spec.rows, free.rows);

@@ -12,6 +12,7 @@ use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
 use crate::cli::output::answers::AnswersFile;
 use crate::cli::output::print;
 use crate::cli::rows::lines;
+use crate::cli::rows::number::{Decimals, is_ambiguous};
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
 use crate::cli::rows::{Cell, Input, Kind, Layout, Row, Rows, quoted};
 use crate::cli::run::usable::UnusableRows;
@@ -19,7 +20,7 @@ use crate::cli::run::usable::UnusableRows;
 /// The model, and the rows.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial predict fraud --set amount=12.5 --set country=DE")]
-#[command(group = clap::ArgGroup::new("request").required(true).args(["set", "file"]))]
+#[command(group = clap::ArgGroup::new("request").args(["set", "file"]))]
 pub(crate) struct Args {
     /// The model's name
     model: String,
@@ -58,7 +59,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let described = client.describe(&args.model).await?;
     let inputs = described.inputs;
     let Some(path) = &args.file else {
-        let row = row(&args.set, &inputs)?;
+        let options = ReadOptions::of(&args.read, &described.rows);
+        let row = row(&args.set, &inputs, &options)?;
         let names = described.task.names();
         let answer = answer(&mut client, &args, (&inputs, names), &row).await;
         return answer.map(drop);
@@ -124,7 +126,11 @@ async fn answer(
 }
 
 /// The row of the `--set` options.
-fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch> {
+fn row(
+    settings: &[(String, String)],
+    inputs: &[Input],
+    options: &ReadOptions,
+) -> anyhow::Result<Batch> {
     let mut names = Vec::new();
     let mut cells = Vec::new();
     for (name, value) in settings {
@@ -143,6 +149,7 @@ fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch>
                 let list = serde_json::from_str(value);
                 Cell::List(list.with_context(|| format!("--set {name}: expected a list"))?)
             }
+            Kind::Number => Cell::Text(number(name, value, options)?),
             _ => Cell::Text(value.clone()),
         });
     }
@@ -156,6 +163,28 @@ fn row(settings: &[(String, String)], inputs: &[Input]) -> anyhow::Result<Batch>
     }
     let mut layout = Layout::new(&names, inputs)?;
     layout.batch(&Row { line: 0, cells }).context("--set")
+}
+
+/// A number as a row has it, read by the decimal mark of the model's files alone; any other text as it
+/// stands.
+fn number(name: &str, text: &str, options: &ReadOptions) -> anyhow::Result<String> {
+    let decimals = options.decimals.unwrap_or_default();
+    let bare = options.without_unit(name, text);
+    let by_other = options.number_by(bare, decimals.other());
+    let number = options.number_by(bare, decimals);
+    let has_other = bare.contains(if decimals == Decimals::Point {
+        ','
+    } else {
+        '.'
+    });
+    let is_open = has_other && (number.is_none() && by_other.is_some() || is_ambiguous(bare));
+    ensure!(
+        !is_open,
+        "--set {name}: {} may be thousands or a fraction: the numbers of the model have a decimal {}",
+        quoted(text),
+        decimals.word()
+    );
+    Ok(number.map_or_else(|| text.to_owned(), |number| number.to_string()))
 }
 
 /// True if a name is that of an input, or of an element of it.
@@ -234,7 +263,37 @@ mod tests {
 
     fn set(settings: &[&str]) -> anyhow::Result<Batch> {
         let settings = settings.iter().map(|text| setting(text).unwrap());
-        row(&settings.collect::<Vec<_>>(), &inputs())
+        let settings: Vec<_> = settings.collect();
+        row(&settings, &inputs(), &ReadOptions::default())
+    }
+
+    #[test]
+    fn a_number_is_read_by_the_decimal_mark_of_the_model() {
+        let read = |decimals: Decimals, text: &str| {
+            let options = ReadOptions {
+                decimals: Some(decimals),
+                ..ReadOptions::default()
+            };
+            number("n", text, &options).map_err(|error| error.to_string())
+        };
+        for (text, by_point, by_comma) in [
+            ("1.5", Some("1.5"), None),
+            ("1,5", None, Some("1.5")),
+            ("1.234", Some("1.234"), None),
+            ("1,234", None, Some("1.234")),
+            ("1,234.5", Some("1234.5"), None),
+            ("12", Some("12"), Some("12")),
+            ("1e-7", Some("0.0000001"), Some("0.0000001")),
+            ("NA", Some("NA"), Some("NA")),
+        ] {
+            for (decimals, expected) in [(Decimals::Point, by_point), (Decimals::Comma, by_comma)] {
+                let read = read(decimals, text);
+                match expected {
+                    Some(expected) => assert_eq!(read.as_deref(), Ok(expected), "{text}"),
+                    None => assert!(read.unwrap_err().contains("may be thousands"), "{text}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod open;
 mod stream_run;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::ensure;
 use perennial::model::Task;
@@ -22,7 +23,7 @@ use crate::cli::rows::labelled::LabelledRows;
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::run::latency::Latencies;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
-use crate::cli::run::usable::UnusableRows;
+use crate::cli::run::usable::{BrokenFile, UnusableRows};
 use identity::{IdentityArgs, RunIdentity};
 use stream_run::{StreamRun, status};
 
@@ -45,12 +46,15 @@ pub(crate) struct Args {
     /// The source of the feedback, by which it can be retracted
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// Learn each line of the file once, over several runs within a day: its feedback id is made from
-    /// the name of the file, the line and a hash of the row, and the feedback brings the row itself
-    #[arg(long)]
+    /// Learn rows again that an earlier run has sent; without it, each line of a file is learned once
+    /// over all runs within a day, whatever the file is called
+    #[arg(long, conflicts_with = "backfill")]
+    again: bool,
+    /// The default by now
+    #[arg(long, hide = true, conflicts_with = "again")]
     once: bool,
-    /// The name of a declared backfill, as --once: rows of any age, whose ids are known for as long as
-    /// the journal retains them
+    /// The name of a declared backfill: rows of any age, of which each line is learned once for as long
+    /// as the journal retains them
     #[arg(long, value_name = "NAME", requires = "time")]
     backfill: Option<String>,
     /// The column of event times, in the format of the input of that name or in RFC 3339, or
@@ -71,11 +75,11 @@ impl Args {
     /// The part that the identity of the feedback is made of.
     fn identity<'a>(&'a self, task: &'a Task) -> IdentityArgs<'a> {
         IdentityArgs {
-            rows: &self.rows,
             source: self.source.clone(),
-            is_once: self.once,
+            is_again: self.again,
             backfill: self.backfill.clone(),
             weight: self.weight,
+            has_times: self.time.is_some(),
             task,
         }
     }
@@ -104,6 +108,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         described,
         identity,
         serves_champion: before.gate.iter().any(|gate| gate.policy != "live"),
+        known_so_far: Arc::default(),
         n_known: 0,
         n_retracted: 0,
         n_taken: 0,
@@ -116,27 +121,29 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         options,
     };
     let limit = args.run.limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut broken = BrokenFile::default();
     let rows = file
         .by_ref()
         .take(limit)
-        .take_while(|_| !interrupt.is_set());
+        .take_while(|_| !interrupt.is_set())
+        .map_while(|row| broken.whole(row));
     if args.open {
         stream.open(rows).await?;
     } else {
         stream.closed(rows).await?;
     }
+    if stream.run.n_answered() == 0 {
+        broken.check()?;
+    }
     stream.ensure_used(limit, &args.rows)?;
     stream.catch_up().await?;
     let seconds = stream.run.seconds();
-    let test = match &args.run.test {
-        Some(path) if !interrupt.is_set() => Some(stream.test(path, &args.target).await?),
-        _ => None,
-    };
-    // Part of a test is no estimate of the whole.
-    let test = test.filter(|_| !interrupt.is_set());
+    let test = args.run.test.as_deref().filter(|_| !broken.is_broken());
+    let test = stream.tested(test, &args.target).await?;
     let mut report = stream.report(before, seconds, test).await?;
     report.warnings.splice(0..0, file.closing_notes());
     report.print(args.client.json)?;
+    broken.check()?;
     check_learned(report.n_retracted)?;
     interrupt.end()
 }

@@ -14,7 +14,7 @@ use super::file::Rows;
 use super::labelled::Check;
 use super::layout::Layout;
 use super::lines::shown;
-use super::number::{Decimals, finite, is_gap};
+use super::number::{Decimals, finite, is_gap, probability};
 use super::options::ReadOptions;
 use super::row::{Row, Unusable, quoted};
 use super::signature::ModelSignature;
@@ -141,7 +141,7 @@ impl LoggedRows {
             })?,
             propensity: cell(row, &self.propensity, |text| {
                 let text = text.context("no propensity")?;
-                let value = finite(text, decimals).filter(|&value| value > 0.0 && value <= 1.0);
+                let value = probability(text, decimals);
                 value.with_context(|| format!("{} is no probability in (0, 1]", quoted(text)))
             })?,
             reward: cell(row, &self.reward, |text| match text {

@@ -43,7 +43,8 @@ pub(super) fn decoding(head: &[u8], given: Option<Given>) -> (Decoding, Option<S
     };
     let in_file = match found {
         Some(Decoding::Whole(other)) => Some(other),
-        _ if is_wide(encoding) || encoding != UTF_8 && is_utf_8_beyond_ascii(head) => Some(UTF_8),
+        _ if is_wide(encoding) && is_utf_8(head) => Some(UTF_8),
+        _ if encoding != UTF_8 && is_utf_8_beyond_ascii(head) => Some(UTF_8),
         _ => None,
     };
     let given = match encoding {
@@ -51,6 +52,7 @@ pub(super) fn decoding(head: &[u8], given: Option<Given>) -> (Decoding, Option<S
         _ if encoding == UTF_8 => Decoding::Utf8,
         _ if encoding == WINDOWS_1252 && is_described => Decoding::ByLine,
         // The order of the bytes is that of the file.
+        _ if is_wide(encoding) && found.is_none() && is_utf_8(head) => Decoding::ByLine,
         _ if is_wide(encoding) => found.unwrap_or(Decoding::Whole(encoding)),
         _ => Decoding::Whole(encoding),
     };
@@ -64,7 +66,11 @@ pub(super) fn decoding(head: &[u8], given: Option<Given>) -> (Decoding, Option<S
             format!("the file is {in_file}, and model.toml says {name}: read as it stands");
         (found.unwrap_or(Decoding::ByLine), Some(sentence))
     } else {
-        let sentence = format!("the file looks like {in_file}, and --encoding says {name}");
+        let read = match given {
+            Decoding::ByLine => ": read as it stands",
+            _ => "",
+        };
+        let sentence = format!("the file looks like {in_file}, and --encoding says {name}{read}");
         (given, Some(sentence))
     }
 }
@@ -91,14 +97,18 @@ fn are_wide(one: &'static Encoding, other: &'static Encoding) -> bool {
     is_wide(one) && is_wide(other)
 }
 
-/// True for UTF-8 that holds more than ASCII; its last character may be torn.
+/// True for UTF-8, of which the last character may be torn.
+fn is_utf_8(head: &[u8]) -> bool {
+    match std::str::from_utf8(head) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none(),
+    }
+}
+
+/// True for UTF-8 that holds more than ASCII.
 fn is_utf_8_beyond_ascii(head: &[u8]) -> bool {
-    let valid = match std::str::from_utf8(head) {
-        Ok(_) => head.len(),
-        Err(error) if error.error_len().is_none() => error.valid_up_to(),
-        Err(_) => return false,
-    };
-    !head[..valid].is_ascii()
+    let valid = std::str::from_utf8(head).map_or_else(|error| error.valid_up_to(), str::len);
+    is_utf_8(head) && !head[..valid].is_ascii()
 }
 
 /// A line that is not UTF-8, as text.

@@ -58,7 +58,8 @@ impl Wrapper {
             Some((key, _)) => Some(Wrapper::Rows(key.clone())),
             None => {
                 let mut values = fields.iter().map(|(_, value)| value);
-                values.any(is_columns).then_some(Wrapper::Columns)
+                let is_one = values.any(is_columns) || are_columns(fields);
+                is_one.then_some(Wrapper::Columns)
             }
         }
     }
@@ -82,6 +83,21 @@ impl Wrapper {
             }
         }
     }
+}
+
+/// True for lists of one length, two or more, of which one has something else than numbers: a row may
+/// hold vectors.
+fn are_columns(fields: &[(String, Value)]) -> bool {
+    let lists = fields.iter().map(|(_, value)| value.as_array());
+    let Some(lists) = lists.collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let length = lists.first().map_or(0, |list| list.len());
+    let has_other = |list: &&Vec<Value>| !list.iter().all(Value::is_number);
+    lists.len() > 1
+        && length > 1
+        && lists.iter().all(|list| list.len() == length)
+        && lists.iter().any(|list| has_other(list))
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -13,7 +13,7 @@ use super::event_times::EventTimes;
 use super::file::Rows;
 use super::layout::{Input, Layout};
 use super::lines::shown;
-use super::number::Decimals;
+use super::number::{Decimals, is_gap};
 use super::options::ReadOptions;
 use super::row::{Row, Unusable, quoted};
 use super::signature::ModelSignature;
@@ -127,12 +127,15 @@ impl LabelledRows {
         let (column, name) = &self.target;
         let text = row.target(*column)?;
         let options = self.rows.options();
-        let is_gap = |text: &&str| {
-            matches!(self.task, Task::Regression) && options.is_gap(name, text, self.decimals)
-        };
-        let text = text.filter(|text| !is_gap(text));
         // Another spelling of a label.
         let text = text.map(|text| options.labels.get(text).map_or(text, String::as_str));
+        let is_gap = |text: &&str| match &self.task {
+            Task::Regression => options.is_gap(name, text, self.decimals),
+            // Unless a class is called so.
+            task @ Task::Classification { .. } => is_gap(text) && task.index(text).is_none(),
+            Task::Bandit { .. } => false,
+        };
+        let text = text.filter(|text| !is_gap(text));
         // A row that cannot be used must not make its class known.
         let batch = self.layout.batch(row)?;
         if let Some(Err(sentence)) = self.check.as_ref().map(|check| check(&batch)) {
@@ -146,6 +149,7 @@ impl LabelledRows {
             None => None,
         };
         let truth = text.map(|text| {
+            let text = options.without_unit(name, text);
             let target = target(&mut self.task, text, options, self.decimals);
             target.map_err(|why| {
                 let (line, name) = (row.line, quoted(name));
@@ -237,7 +241,17 @@ mod tests {
     #[test]
     fn targets_are_those_of_the_task() {
         let names = [Some(Target::Name(1)), None, Some(Target::Name(0))];
-        assert_eq!(read(CLASSES, "x,y\n1,b\n2,\n3,a\n").unwrap(), names);
+        for gap in [
+            "", "?", "NULL", "null", "-", ".", "N/A", "None", "NA", "\\N",
+        ] {
+            let text = format!("x,y\n1,b\n2,{gap}\n3,a\n");
+            assert_eq!(read(CLASSES, &text).unwrap(), names, "{gap}");
+            let open = format!("{CLASSES}\nclasses_max = 4");
+            assert_eq!(read(&open, &text).unwrap(), names, "{gap}");
+        }
+        let named = "task = 'classification'\nclasses = ['a', '-']";
+        let names = [1, 0].map(|place| Some(Target::Name(place)));
+        assert_eq!(read(named, "x,y\n1,-\n2,a\n").unwrap(), names);
         let values = [Some(Target::Value(-2.5)), None];
         assert_eq!(read(NUMBER, "x,y\n1,-2.5\n2,NA\n").unwrap(), values);
     }

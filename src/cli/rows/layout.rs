@@ -300,6 +300,7 @@ impl Place {
     fn number(&mut self, row: &Row, text: &str, reading: Reading) -> anyhow::Result<f64> {
         let Reading { decimals, options } = reading;
         let name = &self.input.name;
+        let text = options.without_unit(name, text);
         let by_file = options.number_by(text, decimals);
         if let Some(value) = by_file.or_else(|| options.number_by(text, decimals.other())) {
             if by_file.is_none() {

@@ -222,9 +222,11 @@ impl Lines {
                 } else {
                     String::new()
                 };
-                Some(format!(
-                    "{n} lines are not valid UTF-8 and were read as Windows-1252{says}"
-                ))
+                let lines_are = match n {
+                    1 => "1 line is not valid UTF-8 and was".to_owned(),
+                    n => format!("{n} lines are not valid UTF-8 and were"),
+                };
+                Some(format!("{lines_are} read as Windows-1252{says}"))
             }
         }
     }

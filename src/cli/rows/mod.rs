@@ -4,8 +4,8 @@
 //!
 //! In reading order: `bounds`, `source` (bytes, unpacked), `encoding` and `lines` (text), `dialect`, `preamble`,
 //! `delimited` and `table` (CSV), `json_lines`, `columnar` (`parquet_rows`,
-//! `arrow_rows`), `file` (rows of any of them); `number`
-//! and `row` (cells), `event_times`, `layout` (rows to features), `described`, `labelled` and
+//! `arrow_rows`), `file` (rows of any of them); `number`,
+//! `units` and `row` (cells), `event_times`, `layout` (rows to features), `described`, `labelled` and
 //! `decisions` (rows with what they teach).
 
 #[cfg(feature = "arrow")]
@@ -36,6 +36,7 @@ pub(super) mod signature;
 pub(super) mod source;
 mod table;
 pub(super) mod target;
+pub(super) mod units;
 mod zip;
 
 pub(crate) use file::{Form, Rows};
@@ -102,7 +103,7 @@ mod tests {
         check(b"", ": no columns; a CSV begins with a header");
         check(b"\n\r\n", ": no columns");
         check(b"{}", ": no columns");
-        check(b"a,b\n1,2\n3\n", ": line 3: 1 fields, expected 2");
+        check(b"a,b\n1,2\n3\n", ": line 3: 1 field, expected 2");
         check(b"a,b\r\n\r\n1,2,3\r\n", ": line 3: 3 fields, expected 2");
         check(b"a\nb\n\"c\nd", ": line 3: a quoted field is never closed");
         check(b"a\n\"b\" c\n", ": line 2: text after a closing quote");

@@ -154,6 +154,17 @@ pub(crate) fn is_ambiguous(text: &str) -> bool {
     point.is_some() && comma.is_some() && point != comma
 }
 
+/// The probability in (0, 1] that a text is, which may be a percentage; none for any other text.
+pub(crate) fn probability(text: &str, decimals: Decimals) -> Option<f64> {
+    let value = finite(text, decimals)?;
+    let value = if is_percent(text) {
+        value / 100.0
+    } else {
+        value
+    };
+    (value > 0.0 && value <= 1.0).then_some(value)
+}
+
 /// True if a text is a percentage.
 pub(crate) fn is_percent(text: &str) -> bool {
     trimmed(text).ends_with('%')

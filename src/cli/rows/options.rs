@@ -9,6 +9,7 @@ use encoding_rs::Encoding;
 use perennial::model::{RowFormat, encoding_named};
 
 use super::number::{Decimals, finite, finite_by_either, is_gap};
+use super::units::without_unit;
 
 /// The options of every command that reads rows.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -72,6 +73,8 @@ pub(crate) struct ReadOptions {
     pub sentinels: BTreeMap<String, Vec<String>>,
     /// The values of inputs that a file does not have.
     pub constants: BTreeMap<String, String>,
+    /// By column: the unit behind its numbers.
+    pub units: BTreeMap<String, String>,
     /// Other spellings of labels, each with its label.
     pub labels: BTreeMap<String, String>,
 }
@@ -101,6 +104,7 @@ impl ReadOptions {
             gaps: described.gaps.clone(),
             sentinels: described.sentinels.clone(),
             constants: described.constants.clone(),
+            units: described.units.clone(),
             labels: described.labels.clone(),
         }
     }
@@ -125,6 +129,14 @@ impl ReadOptions {
             sentinel == text || value.is_some() && finite(sentinel, Decimals::Point) == value
         };
         sentinels.iter().any(is_same)
+    }
+
+    /// A cell of a column without the unit behind its number.
+    pub(crate) fn without_unit<'a>(&self, column: &str, text: &'a str) -> &'a str {
+        match self.units.get(column) {
+            Some(unit) => without_unit(text, unit),
+            None => text,
+        }
     }
 
     /// The number of a cell, none for any other text. Where the decimal mark of the file makes no number

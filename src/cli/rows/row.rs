@@ -31,7 +31,10 @@ impl Row {
     /// It is a list.
     pub(crate) fn target(&self, column: usize) -> anyhow::Result<Option<&str>> {
         match self.cells.get(column) {
-            Some(Cell::List(_)) => bail!("line {}: the target is a list", self.line),
+            Some(Cell::List(_)) => bail!(
+                "line {}: the target is a list: an object of columns? expected an object a row",
+                self.line
+            ),
             Some(Cell::Text(text)) if is_missing(text) => Ok(None),
             Some(Cell::Text(text)) => Ok(Some(text)),
             None => Ok(None),

@@ -189,7 +189,7 @@ impl Read for Bounded {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use std::io::Write;
 
     use super::*;
@@ -206,7 +206,7 @@ mod tests {
     }
 
     /// A zip archive of files, each deflated.
-    fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
+    pub(in crate::cli) fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
         let (mut archive, mut directory) = (Vec::new(), Vec::new());
         for (name, bytes) in files {
             let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Default::default());

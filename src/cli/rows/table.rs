@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::delimited::next_record;
 use super::dialect::{
-    Dialect, commonest, decimals, dialect, is_number, looks_like_data, number_columns,
+    Dialect, SEPARATORS, commonest, decimals, dialect, is_number, looks_like_data, number_columns,
 };
 use super::lines::{Lines, unescaped};
 use super::names::{names, numbered};
@@ -45,6 +45,8 @@ pub(super) struct Table {
     /// True if each row begins with a name that the header leaves out.
     has_row_names: bool,
     passed: PassedOver,
+    /// Words for totals that rows begin with, of which there are few.
+    total_names: Vec<String>,
     ready: VecDeque<anyhow::Result<(u64, Vec<String>)>>,
 }
 
@@ -180,6 +182,7 @@ impl Table {
                 comments: form.n_before,
                 ..PassedOver::default()
             },
+            total_names: Vec::new(),
             ready: VecDeque::new(),
         };
         table.name_columns(form);
@@ -272,7 +275,8 @@ impl Table {
                 Some(_) => " as in the header",
                 None => "",
             };
-            let why = format!("{n} fields, expected {n_columns}{as_in}");
+            let fields = counted(n as u64, "field");
+            let why = format!("{fields}, expected {n_columns}{as_in}");
             return Err(anyhow::Error::new(Unusable {
                 reason: format!("another number of fields than {n_columns}"),
                 sentence: format!("{}: line {line}: {why}", self.lines.name()),
@@ -307,12 +311,26 @@ impl Table {
         if !fields.iter().any(|field| is_number(field)) {
             return false;
         }
+        // A category that is called so.
+        if self.is_name(word) {
+            return false;
+        }
         if self.ready.is_empty()
             && let Some(next) = next_record(&mut self.lines, self.separator).transpose()
         {
             self.ready.push_back(next);
         }
         self.ready.is_empty()
+    }
+
+    /// True if a row before began with a word for totals, which is then a name; notes this one.
+    fn is_name(&mut self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        let is_known = self.total_names.contains(&word);
+        if !is_known {
+            self.total_names.push(word);
+        }
+        is_known
     }
 
     /// True for a row without a number where numbers belong, and with a word there.
@@ -332,7 +350,9 @@ impl Table {
             form.first.len() > 1 && !form.sample.is_empty() && uniform(&form) > 0.99
         };
         let is_one = self.columns.len() == 1;
-        OTHERS.into_iter().find(|other| is_one && parts(other))
+        let usual = SEPARATORS.into_iter().filter(|one| *one != self.separator);
+        let mut others = usual.chain(OTHERS);
+        others.find(|other| is_one && parts(other))
     }
 
     /// Sentences about what was passed over.
@@ -414,6 +434,10 @@ mod tests {
         assert_eq!(rows.closing_notes(), expected);
         // A category may be called so, in the middle of a file.
         check("c,x\ntotal,1\nb,2\n", "c|x 2: total|1 3: b|2");
+        check(
+            "c,x\nTotal,1\nb,2\nTotal,3\nc,4\nTotal,5\n",
+            "c|x 2: Total|1 3: b|2 4: Total|3 5: c|4 6: Total|5",
+        );
     }
 
     #[test]
@@ -473,6 +497,14 @@ mod tests {
         };
         check('^', "^");
         check(':', ":");
+        let file = temporary(b"x,z,y\n1,2,a\n3,4,b\n");
+        let given = ReadOptions {
+            separator: Some(';'),
+            ..ReadOptions::default()
+        };
+        let mut rows = Rows::open(file.path(), &given).unwrap();
+        let error = format!("{:#}", rows.column("y").unwrap_err());
+        assert!(error.contains("--separator \",\" reads them"), "{error}");
         let file = temporary(b"text\nall is well\nnothing is\n");
         let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
         let error = format!("{:#}", rows.column("y").unwrap_err());
@@ -508,7 +540,7 @@ mod tests {
         assert_eq!(note("city,x\nK\u{f6}ln,1\n".as_bytes()), "");
         assert_eq!(note(b"city,x\nK\xf6ln,1\n"), "read as windows-1252");
         let mixed = b"city,x\nK\xf6ln,1\nK\xc3\xb6ln,1\n";
-        assert!(note(mixed).starts_with("1 lines are not valid UTF-8"));
+        assert!(note(mixed).starts_with("1 line is not valid UTF-8 and was read as"));
         let utf_16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| {
             let text = "city,x\nK\u{f6}ln,1\n".encode_utf16().flat_map(bytes);
             [mark.to_vec(), text.collect()].concat()

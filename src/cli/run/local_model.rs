@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use perennial::engine::{self, Described};
 use perennial::event::Order;
 use perennial::event::{
@@ -250,7 +250,11 @@ fn describe(folder: &Path) -> anyhow::Result<Described> {
         "{}: no model.toml in it; `perennial init` drafts one",
         folder.display()
     );
-    Ok(engine::describe(&path)?)
+    engine::describe(&path).map_err(|error| match error {
+        // The sentence names the file.
+        engine::Error::Refused { what, .. } => anyhow!(what),
+        error => error.into(),
+    })
 }
 
 fn feedback(row: u64, subject: Subject, signal: Signal) -> Feedback {

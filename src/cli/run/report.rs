@@ -169,8 +169,10 @@ impl RunReport {
                 put(name, n.into());
             }
         }
-        put(names.score, print::json(scores.score()));
-        put(names.last_tenth, print::json(scores.last_tenth()));
+        // Of rows that were learned before, an answer is no prediction.
+        let of_new = |score: Option<f64>| print::json(score.filter(|_| !self.are_all_known()));
+        put(names.score, of_new(scores.score()));
+        put(names.last_tenth, of_new(scores.last_tenth()));
         if let Some(last) = scores.last() {
             put(names.last, last.into());
         }
@@ -268,6 +270,12 @@ impl RunReport {
             ("member_retention", retained),
             ("rare_classes", rare.collect()),
         ]
+    }
+
+    /// True if the model had learned every row before the run.
+    fn are_all_known(&self) -> bool {
+        let n_learned = self.n_known - self.n_retracted;
+        n_learned > 0 && n_learned >= self.scores.examples()
     }
 
     /// Examples a second.
@@ -481,6 +489,25 @@ mod tests {
             n_undone: 0,
             warnings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn rows_that_were_learned_before_have_no_score() {
+        let score = |n_known, n_retracted| {
+            let mut report = report(&Task::Regression, &[]);
+            let scores = &mut report.scores;
+            scores.note_delivered(Target::Value(0.0), None);
+            scores.judge(Target::Value(1.0), Target::Value(1.0));
+            (report.n_known, report.n_retracted) = (n_known, n_retracted);
+            report.fields()["mean_absolute_error"].clone()
+        };
+        assert_eq!(score(0, 0), 0.0);
+        assert_eq!(score(1, 0), Value::Null);
+        assert_eq!(
+            score(1, 1),
+            0.0,
+            "rows that were taken back are not learned"
+        );
     }
 
     #[test]

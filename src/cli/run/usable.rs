@@ -111,9 +111,44 @@ impl UnusableRows {
         let reasons = self.reasons.iter();
         let note = |Reason { reason, n, first }: &Reason| {
             let rows = counted(*n, "row");
-            format!("not used: {rows}, {reason}; the first: {first}")
+            // Numbers that differ from row to row stand in the sentence of the first.
+            match (n, reason.contains('#')) {
+                (1, true) => format!("not used: {rows}: {first}"),
+                (_, true) => format!("not used: {rows}, the first as the others: {first}"),
+                _ => format!("not used: {rows}, {reason}; the first: {first}"),
+            }
         };
         reasons.map(note).collect()
+    }
+}
+
+/// The error at which a file ends early: none of its rows behind it can be read.
+#[derive(Default)]
+pub(crate) struct BrokenFile(Option<anyhow::Error>);
+
+impl BrokenFile {
+    /// A row, or none where the file ends with an error that is not of one row.
+    pub(crate) fn whole<T>(&mut self, row: anyhow::Result<T>) -> Option<anyhow::Result<T>> {
+        match row {
+            Err(error) if error.downcast_ref::<Unusable>().is_none() => {
+                self.0 = Some(error);
+                None
+            }
+            row => Some(row),
+        }
+    }
+
+    /// True where the file has ended early.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Fails with the error, before a report or behind it.
+    ///
+    /// # Errors
+    /// The file has ended early.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        self.0.take().map_or(Ok(()), Err)
     }
 }
 
@@ -153,6 +188,36 @@ mod tests {
         assert!(rows.sort::<()>(Err(error)).unwrap().is_none());
         let again = refused(&rows).unwrap_err();
         assert_eq!(again.matches("rows.csv").count(), 1, "{again}");
+    }
+
+    #[test]
+    fn a_reason_is_shown_with_the_numbers_of_the_first_row() {
+        let mut rows = UnusableRows::new(false);
+        let refused = |n: u64| {
+            let sentence = format!("c has {n} bytes, expected at most 10");
+            Err::<(), _>(anyhow::Error::new(Unusable::refused(&sentence)))
+        };
+        rows.sort(refused(12)).unwrap();
+        let one = "not used: 1 row: c has 12 bytes, expected at most 10";
+        assert_eq!(rows.notes(), [one]);
+        rows.sort(refused(13)).unwrap();
+        let two = "not used: 2 rows, the first as the others: c has 12 bytes, expected at most 10";
+        assert_eq!(rows.notes(), [two]);
+    }
+
+    #[test]
+    fn a_file_ends_at_an_error_that_is_not_of_one_row() {
+        let mut broken = BrokenFile::default();
+        let of_row = || anyhow::Error::new(Unusable::refused("line 2: bad"));
+        assert!(broken.whole(Ok(1)).is_some());
+        assert!(
+            broken
+                .whole::<()>(Err(of_row()).context("rows.csv"))
+                .is_some()
+        );
+        assert!(broken.check().is_ok());
+        assert!(broken.whole::<()>(Err(anyhow!("a torn quote"))).is_none());
+        assert_eq!(broken.check().unwrap_err().to_string(), "a torn quote");
     }
 
     #[test]

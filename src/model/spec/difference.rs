@@ -107,6 +107,24 @@ impl Spec {
                 effect: Some(format!("{name:?} {dropped}")),
             });
         }
+        if let (
+            Task::Classification {
+                classes_max: was_max,
+                ..
+            },
+            Task::Classification {
+                classes_max: is_max,
+                ..
+            },
+        ) = (&self.task, &next.task)
+            && was_max != is_max
+            && (*was_max, *is_max) != (was.len(), is.len())
+        {
+            all.push(Difference {
+                what: format!("classes_max is {is_max}, and was {was_max}"),
+                effect: None,
+            });
+        }
         if all.is_empty() && was != is {
             all.push(Difference {
                 what: format!("the {word} names are in another order"),
@@ -144,6 +162,9 @@ mod tests {
         };
         let both = spec("['a', 'b']", &[x, y]);
         check(&both, &both, &[]);
+        let open = spec("['a', 'b']\nclasses_max = 8", &[x, y]);
+        check(&both, &open, &["classes_max is 8, and was 2"]);
+        check(&open, &both, &["classes_max is 2, and was 8"]);
         check(
             &both,
             &spec("['a', 'b']", &[y, x]),

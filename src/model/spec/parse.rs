@@ -342,7 +342,7 @@ mod tests {
         check("[learner]\nspeed = 1\n", "[learner] has no key \"speed\"");
         check(
             "missing = \"zero\"\n",
-            "input \"x\": missing = \"zero\": expected \"mean\" or \"empty\"",
+            "input \"x\": missing = \"zero\": a number has missing = \"mean\"",
         );
         check(
             "missing = \"empty\"\n",

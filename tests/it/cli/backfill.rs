@@ -72,7 +72,19 @@ fn p1_a_file_of_a_backfill_is_learned_once_over_runs_a_kill_and_a_restart() {
     let said = "40 rows had been sent by an earlier run and retracted since: NOT learned again";
     assert!(stderr.contains(said), "{stderr}");
     assert_eq!(examples(&server), 0, "what was taken back stays so");
-    // Corrected rows come under another name.
+    // Corrected rows come under another name of the backfill; that of the file is of no account.
+    let copy = workspace.data().with_file_name("copy.csv");
+    fs::copy(&file, &copy).expect("a copy");
+    let of_copy = args.iter().map(|arg| {
+        if *arg == text(&file) {
+            text(&copy)
+        } else {
+            *arg
+        }
+    });
+    let of_copy: Vec<&str> = of_copy.collect();
+    let (stdout, _) = run(&[&of_copy[..], &of_server].concat(), 1);
+    assert!(stdout.contains("\"known_rows\":40"), "{stdout}");
     let renamed = args
         .iter()
         .map(|arg| if *arg == "may" { "may-2" } else { *arg });
@@ -101,38 +113,60 @@ fn event_times_are_read_in_the_format_of_the_input_of_that_name() {
 }
 
 #[test]
-fn a_file_is_learned_once_within_a_day_where_that_is_asked_for() {
+fn p1_a_file_is_learned_once_over_runs_whatever_it_is_called() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let file = export(&workspace);
-    let args = [
-        "stream",
-        "m",
-        text(&file),
-        "--target",
-        "target",
-        "--source",
-        "job",
-    ];
-    let once = [&args[..], &["--once"]].concat();
+    let out = workspace.data().with_file_name("answers.jsonl");
+    let (target, source) = (["--target", "target"], ["--source", "job"]);
+    let args = ["stream", "m", text(&file)];
+    let args = [&args[..], &target, &source].concat();
     let server = Server::of(&workspace);
-    assert_eq!(server.json(&once)["known_rows"], Value::Null);
-    assert_eq!(server.json(&once)["known_rows"], 40);
-    assert_eq!(examples(&server), 40);
-    // Without it a run is new traffic.
-    server.json(&args);
+    let first = server.json(&[&args[..], &["--out", text(&out)]].concat());
+    assert_eq!(first["known_rows"], Value::Null);
+    assert!(first["progressive_accuracy"].is_number());
+    // Each answer has its id, by which its label came.
+    let answers = fs::read_to_string(&out).expect("answers");
+    assert_eq!(answers.lines().count(), N_ROWS);
+    for line in answers.lines() {
+        let answer: Value = serde_json::from_str(line).expect("an object");
+        let id = answer["prediction_id"].as_str().expect("an id");
+        assert_eq!(id.len(), 36, "{answer}");
+    }
+    let judged = server.json(&["status", "m"]);
+    assert_eq!(judged["monitors"]["feedback_rate"]["all"], 1.0, "{judged}");
+    let copy = workspace.data().with_file_name("copy.csv");
+    fs::copy(&file, &copy).expect("a copy");
+    let of_copy: Vec<&str> = args
+        .iter()
+        .map(|arg| {
+            if *arg == text(&file) {
+                text(&copy)
+            } else {
+                *arg
+            }
+        })
+        .collect();
+    for again in [&args, &of_copy] {
+        for mode in [&[][..], &["--open"], &["--once"]] {
+            let again = server.json(&[&again[..], mode].concat());
+            assert_eq!(again["known_rows"], 40, "{mode:?}");
+            assert_eq!(again["progressive_accuracy"], Value::Null);
+            assert_eq!(examples(&server), 40, "{mode:?}");
+        }
+    }
+    server.json(&[&args[..], &["--again"]].concat());
     assert_eq!(examples(&server), 80);
     // A line that says something else now is another event, as in an export of the next night under the
-    // same name; the other lines are known, which is said.
+    // same name; the other lines are known, which is shown.
     let changed = fs::read_to_string(&file).expect("rows");
     let (rest, last) = changed.trim_end().rsplit_once('\n').expect("rows");
     let (row, label) = last.rsplit_once(',').expect("a label");
     let last = format!("{row},{}", if label == "a" { "b" } else { "a" });
     fs::write(&file, format!("{rest}\n{last}\n")).expect("rows");
-    let (_, stderr) = run(&[&once[..], &["--server", &server.address]].concat(), 0);
-    assert!(
-        stderr.contains("39 rows had been sent by an earlier run"),
-        "{stderr}"
-    );
+    let (_, stderr) = run(&[&args[..], &["--server", &server.address]].concat(), 0);
+    for said in ["39 rows had been sent by an earlier run", "--again learns"] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
     assert_eq!(examples(&server), 81);
     let taken = server.json(&["retract", "m", "--source", "job"]);
     assert_eq!(taken["excluded"], 81);
@@ -140,25 +174,20 @@ fn a_file_is_learned_once_within_a_day_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_run_whose_rows_are_all_too_old_is_an_error_that_names_the_backfill() {
+fn rows_older_than_a_day_are_learned_by_their_answers_or_in_a_backfill() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let file = export(&workspace);
     let server = Server::of(&workspace);
-    let old = fs::read_to_string(&file).expect("rows");
-    let (header, rows) = old.split_once('\n').expect("a header");
-    let header = format!("{header},day_of_export");
-    let rows = rows.lines().map(|row| format!("{row},2020-05-01\n"));
-    fs::write(&file, format!("{header}\n{}", rows.collect::<String>())).expect("rows");
-    let args = ["stream", "m", text(&file), "--target", "target", "--once"];
-    let args = [&args[..], &["--time", "day_of_export"]].concat();
-    for mode in [&[][..], &["--open"]] {
-        let args = [&args[..], mode].concat();
-        server.refuses(&args, "say --backfill NAME for rows older than a day");
+    let args = ["stream", "m", text(&file), "--target", "target"];
+    let args = [&args[..], &["--time", "at=%d/%m/%Y"]].concat();
+    for (mode, n_known) in [(&[][..], Value::Null), (&["--open"], 40.into())] {
+        let run = server.json(&[&args[..], mode].concat());
+        assert_eq!(run["known_rows"], n_known);
+        assert_eq!(examples(&server), 40);
     }
-    assert_eq!(examples(&server), 0);
     let backfill = ["--backfill", "may"];
     server.json(&[&args[..], &backfill].concat());
-    assert_eq!(examples(&server), 40);
+    assert_eq!(examples(&server), 80);
     server.stop();
 }
 
@@ -186,6 +215,13 @@ fn events_of_a_backfill_are_sent_by_feedback() {
     );
     assert!(!stderr.contains("event_time: event_time"), "{stderr}");
     assert!(stderr.contains("error: 10 events were refused"), "{stderr}");
+    assert_eq!(stderr.matches("more than a day ago").count(), 1, "{stderr}");
+    for said in [
+        "9 other events were refused for the reason of line 1",
+        "--backfill NAME takes events older than a day",
+    ] {
+        assert!(stderr.contains(said), "{stderr}");
+    }
     let args = [&args[..], &["--backfill", "nightly"]].concat();
     assert_eq!(server.json(&args)["accepted"], 10);
     let again = server.json(&args);
@@ -228,6 +264,11 @@ async fn p9_replies_say_what_will_match_nothing_and_name_a_field_once() {
         "{stderr}"
     );
     assert!(stderr.contains("1 accepted event was about a prediction that is not known"));
+    let unjournaled = known.replace("\"a\"", "\"c\"").replace(id, "");
+    let (tally, stderr) = send(&unjournaled, 1);
+    assert_eq!(tally["refused"], 1);
+    let said = "prediction_id: \"\" is that of an answer that was not journaled; send the row itself as inputs";
+    assert!(stderr.contains(said), "{stderr}");
     let nameless = known.replace("\"feedback_id\": \"a\", ", "");
     let (tally, stderr) = send(&nameless, 1);
     assert_eq!(tally["refused"], 1);

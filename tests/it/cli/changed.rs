@@ -209,10 +209,49 @@ fn decisions_without_a_context_and_with_one_action_are_told_and_not_fatal() {
     assert_eq!(report["examples"], 60);
     // The same over the wire: the input that no file has is filled in.
     let server = Server::of(&workspace);
-    let answered = server.json(&["predict", "free", "--set", "context=1"]);
+    let answered = server.json(&["predict", "free"]);
     assert!(answered["action"].is_string(), "{answered}");
+    let event = "{\"feedback_id\":\"a\",\"event_time\":\"2024-05-01T00:00:00Z\",\"inputs\":{},\
+        \"action\":\"left\",\"propensity\":0.5,\"reward\":1}";
+    let events = workspace.data().with_file_name("events.jsonl");
+    fs::write(&events, event).expect("an event");
+    let args = [
+        "feedback",
+        "free",
+        "--file",
+        text(&events),
+        "--backfill",
+        "old",
+    ];
+    assert_eq!(server.json(&args)["accepted"], 1);
     let (lines, out) = (file(&workspace, "any.csv", "q", |n| n.to_string()), 60);
     let answers = server.ask(&["predict", "free", "--file", text(&lines)]);
     assert_eq!(answers.lines().count(), out);
+    server.stop();
+}
+
+#[test]
+fn room_for_more_classes_is_named_and_adopted() {
+    let toml = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n";
+    let x = "[[input]]\nname = \"x\"\nkind = \"number\"\n";
+    let workspace = Workspace::new(&[("m", &format!("{toml}{x}"))]);
+    let class = |n: usize| if n % 7 < 3 { "a" } else { "b" };
+    let row = |n: usize| format!("{},{}", n % 7, class(n));
+    let rows = file(&workspace, "rows.csv", "x,target", row);
+    let server = Server::of(&workspace);
+    server.json(&["stream", "m", text(&rows), "--target", "target"]);
+    server.stop();
+    workspace.describe("m", &format!("{toml}classes_max = 8\n{x}"));
+    let reason = reason(&workspace);
+    assert!(reason.contains("classes_max is 8, and was 2"), "{reason}");
+    let command = named_command(&reason);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    run(&command, 0);
+    let server = Server::of(&workspace);
+    let status = server.json(&["status", "m"]);
+    assert_eq!(
+        (&status["state"], &status["examples"]),
+        (&"READY".into(), &60.into())
+    );
     server.stop();
 }

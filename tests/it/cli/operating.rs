@@ -195,6 +195,29 @@ fn long_rows() -> String {
 }
 
 #[test]
+fn the_port_of_http_is_named_where_it_is_given_for_that_of_grpc() {
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let file = csv(&workspace, 5);
+    let server = Server::of(&workspace);
+    let stream = ["stream", "m", text(&file), "--target", "target"];
+    let predict = [
+        "predict", "m", "--set", "x=1", "--set", "y=2", "--set", "c=red",
+    ];
+    for args in [&["status"][..], &["versions", "m"], &stream, &predict] {
+        for scheme in ["", "http://", "grpc://"] {
+            let address = format!("{scheme}{}", server.http);
+            let args = [args, &["--server", &address]].concat();
+            refused(
+                &args,
+                "error: the address of --server answers HTTP, not gRPC",
+            );
+            refused(&args, "prints as grpc=HOST:PORT");
+        }
+    }
+    server.stop();
+}
+
+#[test]
 fn ctrl_c_ends_a_run_with_what_it_had_reached() {
     let rows = EndlessRows::new(Workspace::new(&[("m", AUTO)]));
     let (folder, path) = (rows.workspace.models().join("m"), rows.path.clone());

@@ -97,6 +97,45 @@ fn a_run_that_fails_leaves_no_picture() {
     );
 }
 
+/// The folder of one more model.
+fn models_of(workspace: &Workspace, name: &str, toml: &str) -> PathBuf {
+    let folder = workspace.models().join(name);
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("model.toml"), toml).expect("a description");
+    folder
+}
+
+#[test]
+fn a_file_that_ends_early_is_scored_as_far_as_it_was_read() {
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let (rows, folder) = (csv(&workspace, 60), workspace.models().join("m"));
+    let whole = fs::read_to_string(&rows).expect("rows");
+    let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+    lines[43] = format!("\"{}", lines[43].replace('"', ""));
+    fs::write(&rows, lines.join("\n")).expect("rows");
+    let args = ["evaluate", text(&folder), text(&rows), "--target", "target"];
+    let (stdout, stderr) = run(&[&args[..], &["--json"]].concat(), 1);
+    let report: Value = serde_json::from_str(stdout.trim()).expect("an object");
+    assert_eq!(report["examples"], 42, "{stderr}");
+    assert!(report["progressive_accuracy"].is_number(), "{report}");
+    assert!(stderr.contains("error: "), "{stderr}");
+    let why = "line 44: a quoted field is never closed";
+    assert!(stderr.contains(why), "{stderr}");
+    // The prefix of the file stands there once.
+    assert_eq!(stderr.matches("rows.csv").count(), 1, "{stderr}");
+    let broken = models_of(&workspace, "broken", "task = \"classification\"\n");
+    let args_of_broken = ["evaluate", text(&broken), text(&rows), "--target", "target"];
+    let (_, stderr) = run(&args_of_broken, 1);
+    let file = broken.join("model.toml");
+    assert!(
+        stderr.starts_with(&format!("error: {}: ", text(&file))),
+        "{stderr}"
+    );
+    // Of no row there is no score.
+    fs::write(&rows, format!("{}\n\"1,2\n", lines[0])).expect("rows");
+    refused(&args, 1, "line 2: a quoted field is never closed");
+}
+
 #[test]
 fn p9_a_bad_decision_is_named_with_its_line() {
     let workspace = Workspace::new(&[("m", BANDIT), ("classes", AUTO)]);

@@ -85,7 +85,7 @@ pub(crate) struct Server {
     pub child: Child,
     lines: Receiver<String>,
     pub address: String,
-    http: String,
+    pub http: String,
 }
 
 impl Server {

@@ -79,7 +79,7 @@ fn look(bytes: &[u8], args: &ReadArgs, target: &str) -> (Draft, Map<String, Valu
     let report = opened
         .expect("it opens")
         .run(CpuClock::of_thread(), &Interrupt::unset());
-    (draft, report.expect("it runs").fields())
+    (draft, report.expect("it runs").0.fields())
 }
 
 fn check_with(args: &ReadArgs, bytes: &[u8], expected: &Expected) {

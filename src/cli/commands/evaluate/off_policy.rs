@@ -167,6 +167,11 @@ pub(super) fn logged(decided: LoggedDecision, task: &Task) -> anyhow::Result<Log
 }
 
 impl OffPolicyReport {
+    /// Decisions that were read.
+    pub(super) fn n_read(&self) -> u64 {
+        self.n_read
+    }
+
     /// Refuses a file of which no decision was used.
     pub(super) fn ensure_used(&self, file: &Path) -> anyhow::Result<()> {
         self.unusable.ensure_used(file, self.n_read)

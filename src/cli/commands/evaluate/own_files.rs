@@ -1,6 +1,8 @@
 //! Files as people have them: `init` and `evaluate` on each, with the score of the same data in clean
 //! form as the right value.
 
+mod forms;
+
 use std::fmt::Write as _;
 use std::fs;
 
@@ -47,11 +49,20 @@ fn lines(header: &str, n_rows: u64, line: impl Fn(u64, f64, f64, &str) -> String
 
 /// A draft from a file, and the fields of the evaluation on it.
 fn try_out(bytes: &[u8], task: Option<Task>) -> (Draft, Map<String, Value>) {
+    try_out_by(bytes, Goal::Target("y", task), &ReadArgs::default())
+}
+
+/// The same of a file that is read by these options, for another target.
+fn try_out_of(bytes: &[u8], target: &str, read: &ReadArgs) -> (Draft, Map<String, Value>) {
+    try_out_by(bytes, Goal::Target(target, None), read)
+}
+
+fn try_out_by(bytes: &[u8], goal: Goal, read: &ReadArgs) -> (Draft, Map<String, Value>) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("rows");
     fs::write(&path, bytes).expect("a file");
-    let options = ReadOptions::default();
-    let draft = draft(&path, Goal::Target("y", task), &options, &[]).expect("a draft");
+    let options = ReadOptions::of(read, &perennial::model::RowFormat::default());
+    let draft = draft(&path, goal, &options, &[]).expect("a draft");
     let name: ModelName = "m".parse().expect("a name");
     let toml = write(folder.path(), &name, &draft).expect("a description");
     let args = RunArgs {
@@ -61,15 +72,16 @@ fn try_out(bytes: &[u8], task: Option<Task>) -> (Draft, Map<String, Value>) {
         correct: 0.0,
         strict: false,
         out: None,
-        read: ReadArgs::default(),
+        read: read.clone(),
     };
     let model = toml.parent().expect("a folder");
     let progress = RunProgress::alone();
-    let opened = PrequentialEvaluation::open(model, &path, "y", &args, progress);
+    let (target, _) = goal.target();
+    let opened = PrequentialEvaluation::open(model, &path, target, &args, progress);
     let report = opened
         .expect("it opens")
         .run(CpuClock::of_thread(), &Interrupt::unset());
-    (draft, report.expect("it runs").fields())
+    (draft, report.expect("it runs").0.fields())
 }
 
 fn accuracy(bytes: &[u8]) -> f64 {

@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use perennial::engine::Described;
 use perennial::event::{Batch, Column, Outputs};
 use perennial::learn::{Detectors, Fate, Learner};
@@ -30,7 +29,7 @@ use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
 use crate::cli::run::scores::{Mean, ScoreNames, score};
-use crate::cli::run::usable::{UnusableRows, without_target};
+use crate::cli::run::usable::{BrokenFile, UnusableRows, without_target};
 
 /// A model and its rows, before the first.
 pub(super) struct PrequentialEvaluation<'a> {
@@ -42,6 +41,7 @@ pub(super) struct PrequentialEvaluation<'a> {
     target: &'a str,
     run_args: &'a RunArgs,
     out: Option<AnswersFile>,
+    broken: BrokenFile,
 }
 
 impl<'a> PrequentialEvaluation<'a> {
@@ -61,9 +61,8 @@ impl<'a> PrequentialEvaluation<'a> {
         let out = run_args.out.as_deref();
         let out = out.map(|out| AnswersFile::create(out, file)).transpose()?;
         let rows = LabelledRows::open(file, target, &signature, &options(&model, run_args));
-        let rows = rows.with_context(|| folder.display().to_string())?;
         Ok(PrequentialEvaluation {
-            rows: rows.checked(check(&model, &signature)),
+            rows: rows?.checked(check(&model, &signature)),
             file,
             run: PrequentialRun::new(&signature.task, run_args, progress)?,
             model,
@@ -71,6 +70,7 @@ impl<'a> PrequentialEvaluation<'a> {
             target,
             run_args,
             out,
+            broken: BrokenFile::default(),
         })
     }
 
@@ -80,12 +80,12 @@ impl<'a> PrequentialEvaluation<'a> {
     }
 
     /// Runs the loop to its end, or until ctrl-c: then the targets of all answers are still learned,
-    /// and there is no test.
+    /// and there is no test. The same where the file ends early, with the error of that.
     pub(super) fn run(
         mut self,
         clock: CpuClock,
         interrupt: &Interrupt,
-    ) -> anyhow::Result<RunReport> {
+    ) -> anyhow::Result<(RunReport, BrokenFile)> {
         let mut unusable = UnusableRows::new(self.run_args.strict);
         self.learn(&mut unusable, interrupt)?;
         let PrequentialEvaluation {
@@ -95,31 +95,31 @@ impl<'a> PrequentialEvaluation<'a> {
             run,
             target,
             run_args,
+            broken,
             ..
         } = self;
-        let folder = model.described.clone();
         let seconds = run.seconds();
         signature.task = run.task().clone();
         let n_without_target = run.n_without_target();
         let mut warnings = file.closing_notes();
         let (scores, mut progress) = run.finish();
         let test = match &run_args.test {
-            Some(path) if !interrupt.is_set() => {
+            Some(path) if !interrupt.is_set() && !broken.is_broken() => {
                 let options = options(&model, run_args);
                 let file = LabelledRows::open(path, target, &signature, &options)?;
                 let mut file = file.checked(check(&model, &signature));
-                let rows = prefetch(file.by_ref(), folder.as_ref())?;
+                let rows = prefetch(file.by_ref(), model.described.clone().as_ref())?;
                 let rows = rows.take_while(|_| !interrupt.is_set());
                 Some(test(&mut model, rows, &mut progress, &mut unusable)?)
             }
             _ => None,
         };
-        warnings.extend(unusable.notes());
-        warnings.extend(without_target(n_without_target));
+        let notes = unusable.notes().into_iter();
+        warnings.extend(notes.chain(without_target(n_without_target)));
         let [n_held_out, n_undone] = outcomes(&model, &mut warnings);
         // Part of a test is no estimate of the whole.
         let test = test.filter(|_| !interrupt.is_set());
-        Ok(RunReport {
+        let report = RunReport {
             names: ScoreNames::of(&signature.task),
             scores,
             seconds,
@@ -139,7 +139,8 @@ impl<'a> PrequentialEvaluation<'a> {
             n_without_target,
             notes: Vec::new(),
             warnings,
-        })
+        };
+        Ok((report, broken))
     }
 }
 
@@ -273,7 +274,8 @@ impl PrequentialEvaluation<'_> {
         self.rows.notes().iter().for_each(print::note);
         let described = model.described.clone();
         let rows = prefetch(self.rows.by_ref().take(limit), described.as_ref())?;
-        for row in rows.take_while(|_| !interrupt.is_set()) {
+        let rows = rows.take_while(|_| !interrupt.is_set());
+        for row in rows.map_while(|row| self.broken.whole(row)) {
             let Some(mut row) = unusable.sort(row)? else {
                 continue;
             };
@@ -295,10 +297,14 @@ impl PrequentialEvaluation<'_> {
             model.learn(due.row, due.key, due.signal)?;
         }
         out.map_or(Ok(()), AnswersFile::finish)?;
+        let n_answered = run.n_answered();
+        if n_answered == 0 {
+            self.broken.check()?;
+        }
         if limit == 0 || interrupt.is_set() {
             return Ok(());
         }
-        unusable.ensure_used(self.file, run.n_answered())
+        unusable.ensure_used(self.file, n_answered)
     }
 }
 

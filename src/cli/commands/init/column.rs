@@ -6,6 +6,7 @@ use super::column_stats::{ColumnStats, N_DISTINCT_MAX};
 use super::description::{shown, shown_range};
 use super::draft::{DraftInput, DraftKind, Task};
 use super::marks::{marks_are_mixed, read_by_other};
+use super::strays::are_few_strays;
 use super::times::TimesFound;
 use crate::cli::rows::quoted;
 
@@ -15,6 +16,8 @@ const TEXT_WORDS_MIN: u64 = 3;
 pub(super) const ROW_ID: &str = "a row id";
 /// With fewer rows, distinct values are no evidence of a row id.
 const ROW_ID_ROWS_MIN: u64 = 20;
+/// Fewer whole numbers are no evidence of seconds.
+const EPOCHS_MIN: u64 = 20;
 /// With fewer rows, a number that rises by one is no evidence of a row id.
 const ROW_NUMBER_ROWS_MIN: u64 = 3;
 
@@ -42,7 +45,7 @@ pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) ->
             first + 1,
             first + 2
         )),
-        // Among numbers, one stray text must not make distinct values an id.
+        // Among numbers, some stray texts must not make distinct values an id.
         (_, DraftKind::Category)
             if n_rows >= ROW_ID_ROWS_MIN
                 && !column.distinct.has_repeated()
@@ -53,6 +56,9 @@ pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) ->
                 let hint = date_hint(&column.name);
                 reason += &format!("; dates of no one format? {hint}");
             }
+            if column.first_text.as_deref().is_some_and(is_duration) {
+                reason += "; durations? as a number of seconds it is an input";
+            }
             if let Some(marks) = mixed_marks(column) {
                 reason += &format!("; {marks}");
             }
@@ -60,6 +66,17 @@ pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) ->
         }
         _ => None,
     }
+}
+
+/// True for a text, in quotes, of hours, minutes and seconds between colons.
+fn is_duration(quoted: &str) -> bool {
+    let mut pieces = quoted.trim_matches('"').split(':');
+    let has_hours = pieces
+        .next()
+        .is_some_and(|hours| hours.parse::<u32>().is_ok());
+    let rest: Vec<&str> = pieces.collect();
+    let is_piece = |piece: &&str| piece.len() == 2 && piece.parse::<u32>().is_ok_and(|n| n < 60);
+    has_hours && (1..=2).contains(&rest.len()) && rest.iter().all(is_piece)
 }
 
 /// True for numbers that count the rows.
@@ -159,7 +176,7 @@ fn is_id(name: &str) -> bool {
 fn has_strays(column: &ColumnStats) -> bool {
     let (n_texts, n_numbers) = (column.n_texts, column.n_numbers);
     let n_values = n_texts + n_numbers;
-    let are_few = n_texts * 100 <= n_values;
+    let are_few = are_few_strays(n_texts, n_values);
     let n_named: u64 = column.tokens.iter().map(|(_, n)| n).sum();
     let are_words = column.tokens.len() <= 2 && n_named == n_texts && n_texts >= 3;
     let is_wordy = column
@@ -178,7 +195,7 @@ pub(super) fn input(column: &ColumnStats) -> DraftInput {
         DraftKind::Time(format) => column.times.strays(format).0,
         _ => 0,
     };
-    let reason = match (&kind, &column.first_text, column.distinct.count()) {
+    let reason = match (&kind, &column.first_text, column.n_distinct()) {
         (DraftKind::Number, ..) => shown_range(column.range),
         (DraftKind::Time(_), ..) => match column.times.found() {
             TimesFound::Format(_, range) => range,
@@ -193,8 +210,8 @@ pub(super) fn input(column: &ColumnStats) -> DraftInput {
             format!("{n} distinct codes, names and not numbers")
         }
         (DraftKind::Category, Some(text), _) if column.n_numbers > column.n_texts => format!(
-            "{} of {n_values} values not a number, first {text}",
-            column.n_texts
+            "{} of {n_values} values not a number, first {text}; --as \"{}=number\" takes those as gaps",
+            column.n_texts, column.name
         ),
         (DraftKind::Category, _, Some(n_distinct)) => format!("{n_distinct} distinct values"),
         (DraftKind::Category, _, None) => format!("over {N_DISTINCT_MAX} distinct values"),
@@ -202,15 +219,19 @@ pub(super) fn input(column: &ColumnStats) -> DraftInput {
     DraftInput {
         name: column.name.clone(),
         reason,
-        n_gaps: match kind {
-            DraftKind::Number | DraftKind::Time(_) => column.n_gaps + n_strays,
-            DraftKind::Category | DraftKind::Text | DraftKind::Vector(_) => 0,
-        },
+        n_gaps: column.n_gaps + n_strays,
         examples: column.examples.clone(),
         remarks: remarks(column, &kind),
         sentinels: Vec::new(),
+        unit: unit(column, &kind),
         kind,
     }
+}
+
+/// The unit that is taken off the numbers of an input of this kind.
+pub(super) fn unit(column: &ColumnStats, kind: &DraftKind) -> Option<String> {
+    let unit = column.unit.known.as_ref();
+    unit.filter(|_| *kind == DraftKind::Number).cloned()
 }
 
 /// So many cells that are no number or no date.
@@ -247,6 +268,41 @@ fn mixed_marks(column: &ColumnStats) -> Option<String> {
     is_mixed.then(|| marks_are_mixed(n_others, column.n_numbers))
 }
 
+/// A sentence about numbers that are seconds or milliseconds since 1970, as it seems.
+fn epoch(column: &ColumnStats) -> Option<String> {
+    const YEARS: std::ops::Range<f64> = 631_152_000.0..4_102_444_800.0;
+    let (min, max) = column
+        .range
+        .filter(|_| column.is_whole && column.n_numbers >= EPOCHS_MIN)?;
+    let is_within = |unit: f64| YEARS.contains(&(min / unit)) && YEARS.contains(&(max / unit));
+    let units = [(1.0, "%s", "seconds"), (1000.0, "%Q", "milliseconds")];
+    let (unit, format, word) = units.into_iter().find(|(unit, ..)| is_within(*unit))?;
+    let days = [min, max].map(|value| {
+        let micros = (value / unit) as i64 * 1_000_000;
+        let shown = perennial::model::rfc_3339_of(micros);
+        shown.split('T').next().unwrap_or(&shown).to_owned()
+    });
+    let ([first, last], name) = (days, &column.name);
+    Some(format!(
+        "{word} since 1970 ({first} .. {last})? --as \"{name}=date:{format}\" reads them as times"
+    ))
+}
+
+/// A sentence about whole numbers without a name that leave out few between them and come again, as
+/// those of users or items do.
+fn nameless_ids(column: &ColumnStats) -> Option<String> {
+    const DISTINCT_MIN: usize = 20;
+    let (min, max) = column.range.filter(|_| column.is_whole)?;
+    let n = column.n_distinct().filter(|n| *n >= DISTINCT_MIN)?;
+    let is_dense = min >= 0.0 && 2.0 * n as f64 > max;
+    let comes_again = n as u64 * 2 <= column.n_numbers;
+    let is_nameless = column.name.starts_with("column_");
+    (is_nameless && is_dense && comes_again).then(|| {
+        let name = &column.name;
+        format!("numbers of users or items? --as \"{name}=category\" takes them as names")
+    })
+}
+
 /// The way on for a column of dates that no format reads.
 fn date_hint(name: &str) -> String {
     format!(
@@ -262,6 +318,9 @@ pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
     }
     match kind {
         DraftKind::Number => {
+            let unit = column.unit.known.as_ref();
+            remarks.extend(unit.map(|unit| format!("the unit {} is taken off", quoted(unit))));
+            remarks.extend(epoch(column).or_else(|| nameless_ids(column)));
             remarks.extend(infinities(column));
             remarks.extend(read_by_other(column.n_by_other()));
         }
@@ -296,6 +355,13 @@ pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
             "percentages, read as points: 12% is 12, and 0.12 under [rows] percent = \"fraction\"{others}"
         ));
     }
+    remarks.extend(give_aways(column));
+    remarks
+}
+
+/// Sentences about what the column alone tells of the target.
+fn give_aways(column: &ColumnStats) -> Vec<String> {
+    let mut remarks = Vec::new();
     if let Some(share) = column.give_away.of_classes() {
         remarks.push(format!(
             "alone it tells the target in {:.1} % of the rows: leave it out if it is not known \
@@ -303,175 +369,19 @@ pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
             100.0 * share
         ));
     }
+    let moves = |how: &str, r: f64| {
+        format!(
+            "it moves with the target ({how} {r:.4}): leave it out if it is not known before the \
+             target is"
+        )
+    };
     if let Some(r) = column.give_away.of_values() {
-        remarks.push(format!(
-            "it moves with the target (correlation {r:.4}): leave it out if it is not known before \
-             the target is"
-        ));
+        remarks.push(moves("correlation", r));
+    } else if let Some(r) = column.give_away.of_ranks() {
+        remarks.push(moves("rank correlation", r));
     }
     remarks
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-
-    use super::*;
-    use crate::cli::commands::init::draft::ExcludedColumn;
-    use crate::cli::commands::init::tests::drafted;
-
-    /// A column `x` of the given values beside a target `y` that alternates, and `keep`, which is
-    /// always of use.
-    fn beside(values: impl IntoIterator<Item = String>) -> String {
-        let mut text = "x,keep,y\n".to_owned();
-        for (row, value) in values.into_iter().enumerate() {
-            let y = if row % 3 == 0 { "up" } else { "down" };
-            writeln!(text, "\"{value}\",{},{y}", row % 2).unwrap();
-        }
-        text
-    }
-
-    /// The kind or the exclusion of the column `x`.
-    fn fate(text: &str) -> String {
-        let draft = drafted(text, None).unwrap();
-        if let Some(excluded) = draft.excluded.iter().find(|excluded| excluded.name == "x") {
-            return excluded.reason.clone();
-        }
-        let input = draft.inputs.iter().find(|input| input.name == "x").unwrap();
-        format!("{:?}, {}, {} gaps", input.kind, input.reason, input.n_gaps)
-    }
-
-    #[test]
-    fn a_column_is_what_its_values_are() {
-        let check = |values: &[&str], expected: &str| {
-            let text = beside(values.iter().map(|value| value.to_string()));
-            assert_eq!(fate(&text), expected, "{values:?}");
-        };
-        check(&["1.5", "-2", "1e3"], "Number, -2 .. 1000, 0 gaps");
-        check(&["1", "", "NA", "nan", "4"], "Number, 1 .. 4, 3 gaps");
-        check(&["1e-9", "1e300"], "Number, 1e-9 .. 1e300, 0 gaps");
-        check(
-            &["tcp", "udp", "tcp"],
-            "Category, 2 distinct values, 0 gaps",
-        );
-        check(&["tcp", "", "tcp"], "Category, 2 distinct values, 0 gaps");
-        check(&["1", "2", "inf"], "Number, 1 .. 2, 1 gaps");
-        check(&["1", "-Infinity", "inf", "5"], "Number, 1 .. 5, 2 gaps");
-        check(
-            &["where is it", "", "my card is lost"],
-            "Text, 3.5 words on average, 0 gaps",
-        );
-        check(
-            &["two words", "and three words"],
-            "Category, 2 distinct values, 0 gaps",
-        );
-        check(&["7", "7", "7.0"], "constant (7)");
-        check(&["7", "", "7"], "constant (7 or a gap)");
-        check(&["a", "a"], "constant (\"a\")");
-        check(&["a b c", "a b c"], "constant (\"a b c\")");
-        check(&["", "NA"], "it has no value in any row");
-        check(&["0", "1", "2"], "a row id (0, 1, 2, ...)");
-        check(&["1", "2", "3.0"], "a row id (1, 2, 3, ...)");
-        check(&["0", "1"], "Number, 0 .. 1, 0 gaps");
-        check(&["2", "3", "4"], "Number, 2 .. 4, 0 gaps");
-        check(&["0", "1", "", "3"], "Number, 0 .. 3, 1 gaps");
-        check(&["0", "1", "3"], "Number, 0 .. 3, 0 gaps");
-        check(
-            &["9007199254740993", "9007199254740992", "9007199254740993"],
-            "Category, 2 distinct codes, names and not numbers, 0 gaps",
-        );
-        check(
-            &["9007199254740992", "1e30", "100000000000000000000"],
-            "Number, 9007199254740992 .. 1e30, 0 gaps",
-        );
-    }
-
-    #[test]
-    fn distinct_values_are_a_row_id_only_among_many_words() {
-        let check = |n_rows: u64, value: &dyn Fn(u64) -> String, expected: &str| {
-            assert_eq!(fate(&beside((0..n_rows).map(value))), expected);
-        };
-        let id = "a row id (every value is distinct)";
-        check(20, &|row| format!("id-{row}"), id);
-        check(
-            20,
-            &|row| format!("{}", 1_234_567_890_123_456_789 + 7 * row),
-            id,
-        );
-        check(30_000, &|row| format!("id-{row}"), id);
-        check(
-            19,
-            &|row| format!("id-{row}"),
-            "Category, 19 distinct values, 0 gaps",
-        );
-        check(
-            21,
-            &|row| format!("id-{}", row % 20),
-            "Category, 20 distinct values, 0 gaps",
-        );
-        // Repetition is seen however late it comes.
-        check(
-            60_000,
-            &|row| format!("id-{}", row % 30_000),
-            "Category, over 10000 distinct values, 0 gaps",
-        );
-        check(
-            30,
-            &|row| format!("{}", row as f64 * 0.37),
-            "Number, 0 .. 10.73, 0 gaps",
-        );
-        check(
-            30,
-            &|row| format!("where is card {row}"),
-            "Text, 4.0 words on average, 0 gaps",
-        );
-        let price = |row| match row {
-            7 => "free".to_owned(),
-            row => format!("{row}.5"),
-        };
-        check(
-            30,
-            &price,
-            "Category, 1 of 30 values not a number, first \"free\", 0 gaps",
-        );
-    }
-
-    #[test]
-    fn copies_of_the_target_are_left_out() {
-        let check = |task, n_rows: usize, row: &dyn Fn(usize) -> String, expected: &str| {
-            let rows: String = (0..n_rows).map(|at| row(at) + "\n").collect();
-            let draft = drafted(&format!("x,keep,y\n{rows}"), task).unwrap();
-            let excluded: Vec<String> = draft
-                .excluded
-                .iter()
-                .map(ExcludedColumn::to_string)
-                .collect();
-            assert_eq!(excluded.join("; "), expected);
-        };
-        let copy = "\"x\": a copy of the target";
-        let renamed = "\"x\": a copy of the target under other names";
-        let two = ["up", "down"];
-        let equal = |at: usize| format!("{},{},{}", two[at % 2], at % 3, two[at % 2]);
-        check(None, 4, &equal, copy);
-        let numbers = |at: usize| format!("{at}.50,{},{at}.5", at % 3);
-        check(None, 30, &numbers, copy);
-        let named = |at: usize| format!("{},{},{}", at % 2, at % 3, two[at % 2]);
-        check(None, 20, &named, renamed);
-        check(Some(Task::Bandit), 20, &named, renamed);
-        check(None, 19, &named, "");
-        // Two classes share a value, and a class has two values.
-        let merged = |at: usize| format!("{},{},c{}", (at % 3).min(1), at % 2, at % 3);
-        check(None, 30, &merged, "");
-        let split = |at: usize| format!("{},{},c{}", at % 3, at % 2, (at % 3).min(1));
-        check(None, 30, &split, "");
-        // A regression predicts functions of numbers.
-        let scaled = |at: usize| format!("{},{},{}", at % 3, at % 2, at % 3 * 2);
-        check(Some(Task::Regression), 30, &scaled, "");
-        // A row without a target is no evidence.
-        let gap = |at: usize| match at {
-            3 => "other,5,".to_owned(),
-            at => equal(at),
-        };
-        check(None, 30, &gap, copy);
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use super::hashed::Hashed;
 use super::marks::Marks;
 use super::target::{Label, TargetStats};
 use super::times::TimeCandidates;
+use super::units::UnitCount;
 use crate::cli::rows::number::{
     Decimals, finite, is_infinite, is_percent, loses_digits, number, trimmed,
 };
@@ -21,6 +22,8 @@ use crate::cli::rows::{Cell, quoted};
 pub(super) const N_DISTINCT_MAX: usize = 10_000;
 /// Distinct texts that are not numbers, at most, that are counted one by one.
 const TOKENS_MAX: usize = 5;
+/// Distinct texts that are gaps, at most, that are counted.
+const GAP_TEXTS_MAX: usize = 40;
 /// Values that are shown.
 const EXAMPLES: usize = 3;
 const EXAMPLE_CHARS: usize = 16;
@@ -47,6 +50,8 @@ pub(super) struct ColumnStats {
     pub is_whole: bool,
     /// Percentages among the numbers.
     pub n_percent: u64,
+    /// Their ends, beside those of the other numbers.
+    pub percents: Percents,
     /// Values of digits alone that begin with a zero.
     pub n_zero_first: u64,
     /// True while every value is of digits alone.
@@ -57,6 +62,10 @@ pub(super) struct ColumnStats {
     pub marks: Marks,
     /// The texts that are no numbers, while there are few.
     pub tokens: Vec<(String, u64)>,
+    /// The unit behind the numbers.
+    pub unit: UnitCount,
+    /// The distinct texts that are gaps.
+    pub gap_texts: Vec<String>,
     /// The formats of times that the values may have.
     pub times: TimeCandidates,
     /// The first distinct values.
@@ -94,11 +103,14 @@ impl ColumnStats {
             extremes: Extremes::default(),
             is_whole: true,
             n_percent: 0,
+            percents: Percents::default(),
             n_zero_first: 0,
             is_digits: true,
             n_inexact: 0,
             marks: Marks::default(),
             tokens: Vec::new(),
+            unit: UnitCount::default(),
+            gap_texts: Vec::new(),
             times: TimeCandidates::new(name),
             examples: Vec::new(),
             give_away: GiveAway::default(),
@@ -124,10 +136,26 @@ impl ColumnStats {
         self
     }
 
-    /// The same, where the caller has numbers with the other decimal mark read by it.
-    pub(super) fn reading(mut self, by_either: bool) -> ColumnStats {
+    /// The same, where the caller has numbers with the other decimal mark read by it, and a unit taken
+    /// off them.
+    pub(super) fn reading(mut self, by_either: bool, unit: Option<&String>) -> ColumnStats {
         self.by_either = by_either;
+        self.unit = UnitCount::of(unit);
         self
+    }
+
+    /// The number of distinct values but for gaps; none where it is over the bound.
+    pub(super) fn n_distinct(&self) -> Option<usize> {
+        let n = self.distinct.count()?;
+        Some(n.saturating_sub(self.gap_texts.len()))
+    }
+
+    fn add_gap(&mut self, text: &str) {
+        self.n_gaps += 1;
+        let is_known = self.gap_texts.iter().any(|known| known == text);
+        if !is_known && self.gap_texts.len() < GAP_TEXTS_MAX {
+            self.gap_texts.push(text.to_owned());
+        }
     }
 
     /// The number of cells that were read by the other decimal mark.
@@ -144,6 +172,7 @@ impl ColumnStats {
     pub(super) fn absent_from(mut self, n_rows: u64, target: &TargetStats) -> ColumnStats {
         let gap = hash("");
         self.n_gaps += n_rows;
+        self.gap_texts.extend((n_rows > 0).then(String::new));
         (0..n_rows.min(2)).for_each(|_| self.distinct.add(gap));
         let classes = target.class_counts();
         self.target_copy = TargetCopy::of_gaps(gap, target.n_rows(), classes.as_deref());
@@ -159,14 +188,15 @@ impl ColumnStats {
         };
         let is_infinite = is_infinite(text);
         self.n_infinite += u64::from(is_infinite);
-        let number = match number(text, self.decimals) {
+        let bare = self.unit.strip(text);
+        let number = match number(bare, self.decimals) {
             None if is_infinite => Some(f64::NAN),
-            None if self.by_either => self.number_by_other(text),
+            None if self.by_either => self.number_by_other(bare),
             number => number,
         };
         match number {
-            Some(number) if number.is_nan() => self.n_gaps += 1,
-            Some(number) => self.add_number(number, text),
+            Some(number) if number.is_nan() => self.add_gap(text),
+            Some(number) => self.add_number(number, bare),
             None => self.add_text(text),
         }
         match number {
@@ -207,11 +237,14 @@ impl ColumnStats {
         self.is_whole &= number.fract() == 0.0;
         self.n_inexact += u64::from(loses_digits(text, number));
         self.marks.add(text, number, self.decimals);
-        self.n_percent += u64::from(is_percent(text));
+        let is_percent = is_percent(text);
+        self.n_percent += u64::from(is_percent);
+        self.percents.add(number, text, is_percent);
     }
 
     fn add_text(&mut self, text: &str) {
         self.n_texts += 1;
+        self.unit.add(text, self.decimals);
         self.marks.add_text(text, self.decimals);
         self.first_text.get_or_insert_with(|| quoted(text));
         let text = trimmed(text);
@@ -253,6 +286,34 @@ impl ColumnStats {
             self.list_length = None;
         }
         self.n_lists += 1;
+    }
+}
+
+/// Percentages beside numbers without the sign, none of which is over 1.
+#[derive(Default)]
+pub(super) struct Percents {
+    /// A percentage over 1.
+    percent: Option<String>,
+    /// A number between 0 and 1 without the sign.
+    fraction: Option<String>,
+    has_more: bool,
+}
+
+impl Percents {
+    fn add(&mut self, number: f64, text: &str, is_percent: bool) {
+        let text = || text.trim().to_owned();
+        if is_percent && number > 1.0 {
+            self.percent.get_or_insert_with(text);
+        } else if !is_percent && number > 0.0 && number < 1.0 {
+            self.fraction.get_or_insert_with(text);
+        }
+        self.has_more |= !is_percent && number.abs() > 1.0;
+    }
+
+    /// A percentage and a number, which may be a fraction of one or of a hundred.
+    pub(super) fn mixed(&self) -> Option<[&str; 2]> {
+        let both = [self.percent.as_deref()?, self.fraction.as_deref()?];
+        (!self.has_more).then_some(both)
     }
 }
 

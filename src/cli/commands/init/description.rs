@@ -112,7 +112,8 @@ impl Draft {
             }
             _ => {}
         }
-        if input.n_gaps > 0 {
+        let takes_gaps = matches!(input.kind, DraftKind::Number | DraftKind::Time(_));
+        if input.n_gaps > 0 && takes_gaps {
             let reason = format!("{} of {} rows have a gap", input.n_gaps, self.n_rows);
             toml += &line("missing = \"mean\"", &reason);
         }
@@ -158,7 +159,7 @@ fn one_line(text: &str) -> String {
 
 /// The labels on one line where they fit, on filled lines otherwise.
 fn labels(key: &str, labels: &[String]) -> String {
-    let comment = "in order of appearance";
+    let comment = "in the order of the alphabet";
     let strings: Vec<String> = labels.iter().map(|label| string(label)).collect();
     let setting = format!("{key} = [{}]", strings.join(", "));
     if setting.chars().count() + comment.len() <= LINE_CHARS_MAX {
@@ -213,6 +214,7 @@ mod tests {
                 examples: Vec::new(),
                 remarks: Vec::new(),
                 sentinels: Vec::new(),
+                unit: None,
             }],
             excluded: vec![ExcludedColumn {
                 name: "id".into(),
@@ -241,6 +243,7 @@ mod tests {
             examples: Vec::new(),
             remarks: Vec::new(),
             sentinels: Vec::new(),
+            unit: None,
         });
         draft.inputs.push(DraftInput {
             name: "t".into(),
@@ -250,10 +253,11 @@ mod tests {
             examples: Vec::new(),
             remarks: Vec::new(),
             sentinels: Vec::new(),
+            unit: None,
         });
         let expected = r#"# Drafted by `perennial init` from rows.csv (1000 rows). Edit freely; each guess says why.
 task = "classification"     # target "y": 2 distinct values, not numeric
-classes = ["up", "down"]    # in order of appearance
+classes = ["up", "down"]    # in the order of the alphabet
 # classes_max = 16          # room for labels that are yet to come
 
 # left out: "id": a row id (1, 2, 3, ...)

@@ -57,6 +57,8 @@ pub(crate) struct DraftInput {
     pub remarks: Vec<String>,
     /// Values that stand for none.
     pub sentinels: Vec<String>,
+    /// The unit that is taken off its numbers.
+    pub unit: Option<String>,
 }
 
 /// The kind of an input.

@@ -9,11 +9,13 @@ use super::hashed::Hashed;
 /// Distinct values that are followed.
 const VALUES_MAX: usize = 200;
 /// Numbers that are kept to look for a threshold.
-const SAMPLE_MAX: usize = 5000;
+const SAMPLE_MAX: usize = 3000;
 /// Fewer rows are no evidence that a column gives the target away.
 const ROWS_MIN: usize = 100;
 /// The share of rows that a column alone tells.
 const SHARE: f64 = 0.995;
+/// The least correlation that is nearly perfect.
+const CORRELATION: f64 = 0.9995;
 /// Where one class has this share, nothing is said.
 const COMMONEST_MAX: f64 = 0.97;
 
@@ -24,6 +26,8 @@ pub(super) struct GiveAway {
     by_value: HashMap<u64, Vec<u32>, Hashed>,
     is_full: bool,
     sample: Vec<(f64, usize)>,
+    /// Numbers beside those of the target.
+    pairs: Vec<(f64, f64)>,
     /// Sums of x, y, x*x, y*y, x*y, after the first pair was taken off.
     sums: [f64; 5],
     first: Option<(f64, f64)>,
@@ -41,6 +45,9 @@ impl GiveAway {
         target: Option<f64>,
     ) {
         if let (Some(x), Some(y)) = (number.filter(|x| x.is_finite()), target) {
+            if self.pairs.len() < SAMPLE_MAX {
+                self.pairs.push((x, y));
+            }
             let (x0, y0) = *self.first.get_or_insert((x, y));
             let (x, y) = (x - x0, y - y0);
             self.n_pairs += 1.0;
@@ -130,8 +137,54 @@ impl GiveAway {
             return None;
         }
         let r = (xy - x * y / n) / (vx * vy).sqrt();
-        (r.abs() >= 0.9995).then_some(r)
+        (r.abs() >= CORRELATION).then_some(r)
     }
+
+    /// The rank correlation with the target over the first rows, if it is nearly perfect: the column is
+    /// a function of the target that rises or falls, as its logarithm.
+    pub(super) fn of_ranks(&self) -> Option<f64> {
+        if self.pairs.len() < ROWS_MIN {
+            return None;
+        }
+        let (xs, ys): (Vec<f64>, Vec<f64>) = self.pairs.iter().copied().unzip();
+        let r = correlation(&ranks(&xs), &ranks(&ys))?;
+        (r.abs() >= CORRELATION).then_some(r)
+    }
+}
+
+/// The correlation of two rows of numbers of the same length, none where one of them is constant.
+fn correlation(xs: &[f64], ys: &[f64]) -> Option<f64> {
+    let n = xs.len() as f64;
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / n;
+    let (mx, my) = (mean(xs), mean(ys));
+    let pairs = || xs.iter().zip(ys).map(|(x, y)| (x - mx, y - my));
+    let (vx, vy): (f64, f64) = (
+        pairs().map(|(x, _)| x * x).sum(),
+        pairs().map(|(_, y)| y * y).sum(),
+    );
+    let xy: f64 = pairs().map(|(x, y)| x * y).sum();
+    (vx > 0.0 && vy > 0.0).then(|| xy / (vx * vy).sqrt())
+}
+
+/// The rank of each number, the mean one of equal numbers.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut start = 0;
+    while start < order.len() {
+        let value = values[order[start]];
+        let n = order[start..]
+            .iter()
+            .take_while(|at| values[**at] == value)
+            .count();
+        let rank = start as f64 + (n - 1) as f64 / 2.0;
+        order[start..start + n]
+            .iter()
+            .for_each(|at| ranks[*at] = rank);
+        start += n;
+    }
+    ranks
 }
 
 /// Counts a row of a class.
@@ -177,5 +230,24 @@ mod tests {
         };
         check(0.0, true);
         check(20.0, false);
+    }
+
+    #[test]
+    fn a_function_of_the_target_that_rises_or_falls_is_noticed() {
+        let check = |function: &dyn Fn(f64) -> f64, noise: f64, expected: bool| {
+            let mut column = GiveAway::default();
+            for row in 0..400_u64 {
+                let y = 1.0 + (row * 7 % 311) as f64;
+                let x = function(y) + noise * (row % 5) as f64;
+                column.add(row, Some(x), None, Some(y));
+            }
+            assert!(column.of_values().is_none());
+            assert_eq!(column.of_ranks().is_some(), expected, "{noise}");
+        };
+        check(&f64::ln, 0.0, true);
+        check(&|y| -y.sqrt(), 0.0, true);
+        check(&|y| 1.0 / y, 0.0, true);
+        check(&f64::ln, 0.5, false);
+        check(&|y| (y - 150.0).powi(2), 0.0, false);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::draft::Task;
 use super::target::TaskChoice;
+use crate::cli::output::print::counted;
 use crate::cli::rows::quoted;
 
 /// The goal of a drafted model.
@@ -28,10 +29,8 @@ impl<'a> Goal<'a> {
             Goal::Target(..) => choice.reason.clone(),
             Goal::Decisions([action, ..]) => {
                 let n_actions = choice.labels.len();
-                format!(
-                    "logged decisions; {n_actions} actions in {}",
-                    quoted(action)
-                )
+                let actions = counted(n_actions as u64, "action");
+                format!("logged decisions; {actions} in {}", quoted(action))
             }
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use super::draft::ExcludedColumn;
 use super::goal::Goal;
 use crate::cli::output::print::counted;
-use crate::cli::rows::number::{Decimals, number};
+use crate::cli::rows::number::{Decimals, number, probability};
 use crate::cli::rows::{Cell, Row, Rows, quoted};
 
 /// A column of the outcome of a decision, which a model cannot know when it decides.
@@ -18,7 +18,7 @@ pub(super) struct LoggedColumn {
     reason: &'static str,
     /// The range of its numbers.
     range: &'static str,
-    is_in_range: fn(f64) -> bool,
+    is_in_range: fn(&str, Decimals) -> bool,
     decimals: Decimals,
     /// Rows with a value out of range, and the sentence of the first.
     outside: Option<(u64, String)>,
@@ -40,7 +40,7 @@ pub(super) fn logged_columns(rows: &mut Rows, goal: Goal) -> anyhow::Result<Vec<
         reason: "the reward of the logged action",
         range: "a finite number",
         // A reward that is not known is a gap, and its row is not learned.
-        is_in_range: |reward| reward.is_nan() || reward.is_finite(),
+        is_in_range: |text, decimals| number(text, decimals).is_some(),
         decimals,
         outside: None,
     };
@@ -49,7 +49,7 @@ pub(super) fn logged_columns(rows: &mut Rows, goal: Goal) -> anyhow::Result<Vec<
         name: propensity.to_owned(),
         reason: "the propensity of the logged action",
         range: "a probability in (0, 1]",
-        is_in_range: |propensity| propensity > 0.0 && propensity <= 1.0,
+        is_in_range: |text, decimals| probability(text, decimals).is_some(),
         decimals,
         outside: None,
     };
@@ -66,12 +66,20 @@ impl LoggedColumn {
             Some(Cell::List(_)) => bail!("line {line}: column {name}: a list, expected one value"),
             None => "",
         };
-        if !number(text, self.decimals).is_some_and(self.is_in_range) {
+        if !(self.is_in_range)(text, self.decimals) {
             let (text, range) = (quoted(text), self.range);
             let sentence = || format!("line {line}: column {name}: {text} is not {range}");
             self.outside.get_or_insert_with(|| (0, sentence())).0 += 1;
         }
         Ok(())
+    }
+
+    /// Refuses a file of which no row can be learned.
+    pub(super) fn ensure_any(&self, n_rows: u64) -> anyhow::Result<()> {
+        match &self.outside {
+            Some((n, first)) if *n == n_rows => bail!("no row can be learned, the first: {first}"),
+            _ => Ok(()),
+        }
     }
 
     /// A sentence about the rows with a value out of range, if there are any.

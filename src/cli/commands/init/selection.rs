@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{bail, ensure};
 
 use super::choice::{Choice, ChosenKind};
-use super::column::{ROW_ID, constant, exclusion_reason, input, is_row_number, remarks};
+use super::column::{
+    ROW_ID, constant, exclusion_reason, input, is_row_number, kind, remarks, unit,
+};
 use super::column_stats::ColumnStats;
 use super::description::{shown, shown_range};
 use super::draft::{DraftInput, DraftKind, ExcludedColumn, Task};
@@ -66,6 +68,9 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
                 continue;
             }
         }
+        if !vectors.contains_key(&index) {
+            ensure_one_percent(column)?;
+        }
         match vectors.get(&index) {
             Some(Some(vector)) => selection.inputs.push(vector.clone()),
             Some(None) => {}
@@ -116,14 +121,37 @@ fn take_index(selection: &mut Selection, stats: &[ColumnStats], n_rows: u64) {
     });
 }
 
-/// Refuses a column of dates whose day and month no value tells apart.
+/// Refuses a column of dates whose parts no value tells apart.
 fn ensure_unambiguous(column: &ColumnStats) -> anyhow::Result<()> {
-    if let TimesFound::Ambiguous(first, second) = column.times.found() {
+    if let TimesFound::Ambiguous(formats) = column.times.found() {
         let name = &column.name;
+        let choices = formats.iter();
+        let choices: Vec<String> = choices
+            .map(|format| format!("--as \"{name}=date:{format}\""))
+            .collect();
         bail!(
-            "column {}: its dates are read by {first} and by {second}, and no value tells which; say \
-             --as \"{name}=date:{first}\" or --as \"{name}=date:{second}\"",
-            quoted(name)
+            "column {}: its dates are read by {}, and no value tells which; say {}, or --as \
+             \"{name}=category\" if they are no dates",
+            quoted(name),
+            formats.join(" and by "),
+            choices.join(" or ")
+        );
+    }
+    Ok(())
+}
+
+/// Refuses percentages beside fractions, of which either may be meant as the other.
+fn ensure_one_percent(column: &ColumnStats) -> anyhow::Result<()> {
+    let name = &column.name;
+    if let (Some([percent, fraction]), DraftKind::Number) = (column.percents.mixed(), kind(column))
+    {
+        bail!(
+            "column {}: {} and {} stand beside each other, and no value tells whether the second is a \
+             percentage or a fraction; mend the file, or say --as \"{name}=number\" to read them as \
+             they stand, or --as \"{name}=out\"",
+            quoted(name),
+            quoted(percent),
+            quoted(fraction)
         );
     }
     Ok(())
@@ -171,8 +199,9 @@ fn chosen_input(column: &ColumnStats, kind: &ChosenKind) -> anyhow::Result<Draft
     }
     input.n_gaps = match input.kind {
         DraftKind::Number | DraftKind::Time(_) => column.n_gaps + n_strays,
-        _ => 0,
+        _ => column.n_gaps,
     };
+    input.unit = unit(column, &input.kind);
     input.remarks = remarks(column, &input.kind);
     input.reason = format!("given; {n_values} values");
     Ok(input)
@@ -242,6 +271,7 @@ fn vector(name: &str, length: usize) -> DraftInput {
         examples: Vec::new(),
         remarks: Vec::new(),
         sentinels: Vec::new(),
+        unit: None,
     }
 }
 

@@ -15,6 +15,7 @@ use super::goal::Goal;
 use super::logged_columns::{LoggedColumn, logged_columns};
 use super::marks::Marks;
 use super::target::TargetStats;
+use super::units::{UnitCount, Units};
 use crate::cli::rows::lines::shown;
 use crate::cli::rows::number::Decimals;
 use crate::cli::rows::options::ReadOptions;
@@ -45,6 +46,23 @@ struct Reading<'a> {
     options: &'a ReadOptions,
     /// Columns whose numbers with the other decimal mark are read by it.
     by_either: &'a BTreeSet<String>,
+    /// Units that are taken off numbers, by the column.
+    units: &'a Units,
+}
+
+impl Reading<'_> {
+    /// The statistics of a column before the first row.
+    fn column(&self, name: &str, decimals: Decimals) -> ColumnStats {
+        let column = ColumnStats::new(name, decimals);
+        column.reading(self.by_either.contains(name), self.units.get(name))
+    }
+
+    /// The statistics of the target before the first row.
+    fn target(&self, name: &str, decimals: Decimals) -> TargetStats {
+        let mut target = TargetStats::new(name, decimals, self.by_either.contains(name));
+        target.unit = UnitCount::of(self.units.get(name));
+        target
+    }
 }
 
 impl Survey {
@@ -57,10 +75,11 @@ impl Survey {
         what: (Goal, &[Choice]),
         options: &ReadOptions,
     ) -> anyhow::Result<Survey> {
-        let by_either = BTreeSet::new();
+        let (by_either, units) = (BTreeSet::new(), Units::new());
         let by_file = Reading {
             options,
             by_either: &by_either,
+            units: &units,
         };
         let mut survey = Survey::of(path, what, by_file)?;
         let mut options = options.clone();
@@ -74,16 +93,18 @@ impl Survey {
             let reading = Reading {
                 options: &options,
                 by_either: &by_either,
+                units: &units,
             };
             survey = Survey::of(path, what, reading)?;
         }
-        let by_either = survey.by_either();
-        if by_either.is_empty() || is_stdin(path) {
+        let (by_either, units) = (survey.by_either(), survey.units(what.1));
+        if by_either.is_empty() && units.is_empty() || is_stdin(path) {
             return Ok(survey);
         }
         let reading = Reading {
             options: &options,
             by_either: &by_either,
+            units: &units,
         };
         Survey::of(path, what, reading)
     }
@@ -95,9 +116,9 @@ impl Survey {
     fn of(
         path: &Path,
         (goal, choices): (Goal, &[Choice]),
-        Reading { options, by_either }: Reading,
+        reading: Reading,
     ) -> anyhow::Result<Survey> {
-        let mut rows = Rows::open(path, options)?;
+        let mut rows = Rows::open(path, reading.options)?;
         let decimals = rows.form().decimals;
         let mut notes = rows.notes();
         notes.extend(rows.looks_like_data().then(|| LOOKS_LIKE_DATA.to_owned()));
@@ -110,7 +131,7 @@ impl Survey {
         };
         let nothing = Cell::Text(String::new());
         let mut stats: Vec<(usize, ColumnStats)> = Vec::new();
-        let mut target = TargetStats::new(name, decimals, by_either.contains(name));
+        let mut target = reading.target(name, decimals);
         let mut unusable = UnusableRows::new(false);
         let (mut n_rows, mut n_known) = (0, 0);
         while let Some(row) = rows.next() {
@@ -121,8 +142,7 @@ impl Survey {
             let new = rows.columns().iter().enumerate().skip(n_known);
             let new = new.filter(|(index, _)| is_feature(*index, &logged));
             let begun = |name: &String| {
-                let column = ColumnStats::new(name, decimals).given(choices);
-                let column = column.reading(by_either.contains(name));
+                let column = reading.column(name, decimals).given(choices);
                 column.absent_from(n_rows, &target)
             };
             stats.extend(new.map(|(index, name)| (index, begun(name))));
@@ -140,14 +160,14 @@ impl Survey {
         }
         notes.extend(rows.closing_notes().into_iter().chain(unusable.notes()));
         notes.extend(logged.iter().filter_map(LoggedColumn::remark));
-        ensure_rows(path, n_rows, &unusable)?;
+        ensure_rows(path, n_rows, &unusable, &logged)?;
         Ok(Survey {
             stats: stats.into_iter().map(|(_, column)| column).collect(),
             target,
             logged,
             n_rows,
             form: rows.form(),
-            no_header: options.no_header,
+            no_header: reading.options.no_header,
             notes,
             unusable: unusable.notes(),
         })
@@ -185,6 +205,27 @@ impl Survey {
             .chain([target])
             .filter(|(_, marks, n_numbers)| marks.can_be_read_by_either(*n_numbers));
         can_be.map(|(name, ..)| name.to_owned()).collect()
+    }
+
+    /// The units of the columns and of the target whose numbers all have the same, unless they are to be
+    /// something else than numbers.
+    fn units(&self, choices: &[Choice]) -> Units {
+        let columns = self.stats.iter();
+        let columns = columns.map(|column| {
+            let found = column.unit.found(column.n_texts, column.n_numbers);
+            (&*column.name, found)
+        });
+        let target = &self.target;
+        let of_target = target.unit_found();
+        let is_number = |name: &str| {
+            let mut choices = choices.iter();
+            let chosen = choices.find(|choice| choice.column == name);
+            chosen.is_none_or(|choice| choice.kind == ChosenKind::Number)
+        };
+        let found = columns.chain([(target.header(), of_target)]);
+        let found = found.filter(|(name, _)| is_number(name));
+        let found = found.filter_map(|(name, unit)| Some((name.to_owned(), unit?.clone())));
+        found.collect()
     }
 
     /// Refuses numbers that are one thing by a point and another by a comma, where no other number of
@@ -241,9 +282,16 @@ impl Survey {
 }
 
 /// Refuses a file without a row that can be used.
-fn ensure_rows(path: &Path, n_rows: u64, unusable: &UnusableRows) -> anyhow::Result<()> {
+fn ensure_rows(
+    path: &Path,
+    n_rows: u64,
+    unusable: &UnusableRows,
+    logged: &[LoggedColumn],
+) -> anyhow::Result<()> {
     let is_unusable = n_rows == 0 && unusable.n_rows() > 0;
     ensure!(!is_unusable, "{}", unusable.notes().join("; "));
     ensure!(n_rows > 0, "{}: no rows below the header", shown(path));
-    Ok(())
+    let mut logged = logged.iter();
+    let ensured = logged.try_for_each(|logged| logged.ensure_any(n_rows));
+    ensured.with_context(|| shown(path))
 }

@@ -5,13 +5,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{bail, ensure};
+use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::amounts::{Meaning, meaning};
 use super::description::shown_range;
 use super::draft::Task;
 use super::extremes::Extremes;
 use super::marks::{Marks, marks_are_mixed, read_by_other};
-use super::time_formats::{Evidence, formats};
+use super::strays::are_few_strays;
+use super::time_formats::{Evidence, formats, is_clock, is_of_day};
+use super::units::UnitCount;
+use crate::cli::output::print::counted;
 use crate::cli::rows::number::{Decimals, finite, is_gap, is_percent, loses_digits, number};
 use crate::cli::rows::quoted;
 
@@ -19,6 +23,11 @@ use crate::cli::rows::quoted;
 const N_LABELS_MAX: usize = 1000;
 /// The longest label; a longer one is a text, not a class.
 const LABEL_BYTES_MAX: usize = 1024;
+/// The hint for a target of times.
+const LOOKS_LIKE_TIMES: &str =
+    "its values look like times: a regression takes numbers, such as minutes or days";
+/// With fewer rows, distinct labels are no evidence of an id.
+const DISTINCT_ROWS_MIN: u64 = 20;
 /// Up to this many distinct integers are the names of classes.
 const N_INTEGER_CLASSES_MAX: usize = 20;
 
@@ -52,6 +61,8 @@ pub(super) struct TargetStats {
     pub extremes: Extremes,
     /// The decimal mark, as far as the numbers tell it.
     pub marks: Marks,
+    /// The unit behind the numbers.
+    pub unit: UnitCount,
     /// The reason that the values cannot be classes.
     excess: Option<String>,
     /// Percentages among the numbers.
@@ -95,6 +106,7 @@ impl TargetStats {
             newest: 0,
             extremes: Extremes::default(),
             marks: Marks::default(),
+            unit: UnitCount::default(),
             excess: None,
             n_percent: 0,
             n_inexact: 0,
@@ -106,9 +118,10 @@ impl TargetStats {
     /// Adds the next value that is not a gap, and returns it as a label.
     pub(super) fn add<'a>(&mut self, line: u64, text: &'a str) -> Label<'a> {
         self.n_rows += 1;
-        let mut number = number(text, self.decimals).filter(|number| !number.is_nan());
+        let bare = self.unit.strip(text);
+        let mut number = number(bare, self.decimals).filter(|number| !number.is_nan());
         if number.is_none() && self.by_either && !is_gap(text) {
-            number = finite(text, self.decimals.other()).inspect(|_| self.marks.add_other());
+            number = finite(bare, self.decimals.other()).inspect(|_| self.marks.add_other());
         }
         match number {
             Some(number) => {
@@ -116,10 +129,11 @@ impl TargetStats {
                 self.n_percent += u64::from(is_percent(text));
                 self.n_inexact += u64::from(loses_digits(text, number));
                 self.extremes.add(number);
-                self.marks.add(text, number, self.decimals);
+                self.marks.add(bare, number, self.decimals);
             }
             None => {
                 self.n_texts += 1;
+                self.unit.add(text, self.decimals);
                 self.marks.add_text(text, self.decimals);
                 self.n_gaps += u64::from(is_gap(text));
                 self.first_text.get_or_insert_with(|| (quoted(text), line));
@@ -170,6 +184,13 @@ impl TargetStats {
         self.n_rows
     }
 
+    /// The unit of the numbers, where they are too many for the names of classes.
+    pub(super) fn unit_found(&self) -> Option<&String> {
+        let are_many = self.excess.is_some() || self.labels.len() > N_INTEGER_CLASSES_MAX;
+        let found = self.unit.found(self.n_texts, self.n_numbers());
+        found.filter(|_| are_many)
+    }
+
     /// The number of rows with a number.
     pub(super) fn n_numbers(&self) -> u64 {
         self.n_rows - self.n_texts
@@ -199,12 +220,22 @@ impl TargetStats {
     /// # Errors
     /// The values leave nothing to learn, or do not suit the task.
     pub(super) fn choose(
-        self,
+        mut self,
         asked: Option<Task>,
         sentinels: &[(f64, u64)],
     ) -> anyhow::Result<TaskChoice> {
+        ensure!(
+            self.n_rows > 0,
+            "target {} has no value in any row",
+            self.name
+        );
+        let suggested = self.suggested();
+        let task = asked.unwrap_or(suggested);
+        let gaps = match task {
+            Task::Classification => self.take_gaps(),
+            Task::Regression | Task::Bandit => Vec::new(),
+        };
         let name = &self.name;
-        ensure!(self.n_rows > 0, "target {name} has no value in any row");
         let n_labels = self.labels.len();
         if let ([only], None) = (&self.labels[..], &self.excess)
             && asked != Some(Task::Bandit)
@@ -212,24 +243,26 @@ impl TargetStats {
             let only = quoted(&only[0].0);
             bail!("target {name} is {only} in every row, which leaves nothing to learn");
         }
-        let suggested = self.suggested();
-        let task = asked.unwrap_or(suggested);
         self.ensure_one_mark(asked)?;
         self.ensure_learnable(task)?;
+        self.ensure_repeated(task, asked)?;
         let seen = match (task, &self.first_text) {
             (Task::Regression, _) => {
                 let range = self.extremes.range_without(sentinels);
                 format!("numbers, {}", shown_range(range))
             }
-            (_, Some(_)) => format!("{n_labels} distinct values, not numeric"),
-            (_, None) if self.is_whole => format!("{n_labels} distinct integers"),
-            (_, None) => format!("{n_labels} distinct numbers"),
+            (_, Some(_)) if self.n_texts > self.n_gaps => {
+                format!("{n_labels} distinct values, not numeric")
+            }
+            _ if self.is_whole => format!("{n_labels} distinct integers"),
+            _ => format!("{n_labels} distinct numbers"),
         };
         let reason = match asked {
             Some(_) => format!("given; target {name}: {seen}"),
             None => format!("target {name}: {seen}{}", self.alternative(task)),
         };
-        let remarks = self.remarks(task);
+        let mut remarks = self.remarks(task);
+        remarks.extend(gaps);
         let (labels, spellings) = match task {
             Task::Regression => (Vec::new(), BTreeMap::new()),
             Task::Classification | Task::Bandit => self.spelled(),
@@ -289,7 +322,8 @@ impl TargetStats {
     /// True for numbers but for gaps, half of the rows at most, and one other value in a hundred.
     fn has_strays(&self) -> bool {
         let n_others = self.n_texts - self.n_gaps;
-        self.n_texts > 0 && n_others * 100 <= self.n_rows && 2 * self.n_texts <= self.n_rows
+        let are_few = are_few_strays(n_others, self.n_rows);
+        self.n_texts > 0 && are_few && 2 * self.n_texts <= self.n_rows
     }
 
     /// The kind of the few whole numbers.
@@ -301,8 +335,68 @@ impl TargetStats {
         meaning(&self.header, counts.collect())
     }
 
+    /// Takes the usual tokens for no value out of the classes, where the others are clearly those: two or
+    /// more, each with a letter or a digit. Returns sentences about them.
+    fn take_gaps(&mut self) -> Vec<String> {
+        let is_token = |spellings: &Vec<(String, u64)>| {
+            let is_none = spellings[0].0.trim().eq_ignore_ascii_case("none");
+            is_gap(&spellings[0].0) && !is_none
+        };
+        let is_name = |spellings: &&Vec<(String, u64)>| {
+            spellings[0].0.contains(|c: char| c.is_alphanumeric())
+        };
+        let others = self.labels.iter().filter(|spellings| !is_token(spellings));
+        if self.excess.is_some()
+            || others.clone().count() < 2
+            || !others.clone().all(|one| is_name(&one))
+        {
+            return Vec::new();
+        }
+        let (gaps, labels) = std::mem::take(&mut self.labels)
+            .into_iter()
+            .partition(is_token);
+        self.labels = labels;
+        let gaps: Vec<Vec<(String, u64)>> = gaps;
+        let mut notes = Vec::new();
+        for (text, n) in gaps.iter().flatten() {
+            let (rows, text) = (counted(*n, "row"), quoted(text));
+            notes.push(format!("{rows} with {text} taken as without a target"));
+        }
+        let mut labels = self.labels.iter().flatten();
+        if let Some((none, n)) = labels.find(|(text, _)| is_gap(text)) {
+            let (rows, none) = (counted(*n, "row"), quoted(none));
+            notes.push(format!(
+                "{none} is taken as a label ({rows}); out of the classes, such rows have no target"
+            ));
+        }
+        notes
+    }
+
+    /// Refuses labels that are nearly all distinct, of which none can be learned, unless the task was
+    /// given.
+    fn ensure_repeated(&self, task: Task, asked: Option<Task>) -> anyhow::Result<()> {
+        let n_labels = self.labels.len() as u64;
+        let is_distinct = self.n_rows >= DISTINCT_ROWS_MIN && n_labels * 10 >= self.n_rows * 9;
+        ensure!(
+            !is_distinct
+                || task != Task::Classification
+                || asked.is_some()
+                || self.are_mostly_numbers(),
+            "target {} has {n_labels} distinct values in {} rows, as an id or a text has: a class is \
+             learned from several rows; choose another column, or say --task classification{}",
+            self.name,
+            self.n_rows,
+            match &self.first_text {
+                Some((text, _)) if is_time(text) => format!("; {LOOKS_LIKE_TIMES}"),
+                _ => String::new(),
+            }
+        );
+        Ok(())
+    }
+
     /// The commonest spelling of each class, and the others.
     fn spelled(self) -> (Vec<String>, BTreeMap<String, String>) {
+        let decimals = self.decimals;
         let mut others = BTreeMap::new();
         let mut labels = Vec::with_capacity(self.labels.len());
         for spellings in self.labels {
@@ -316,6 +410,12 @@ impl TargetStats {
             }
             labels.push(label);
         }
+        // In an order that says nothing of the rows.
+        let number = |label: &String| finite(label, decimals);
+        labels.sort_by(|one, other| match (number(one), number(other)) {
+            (Some(first), Some(second)) => first.total_cmp(&second),
+            (first, second) => (first.is_none(), one).cmp(&(second.is_none(), other)),
+        });
         (labels, others)
     }
 
@@ -330,6 +430,14 @@ impl TargetStats {
                     .collect();
                 remarks.push(format!("read as one label: {}", shown.join(", ")));
             }
+            remarks.extend(look_alikes(
+                self.labels.iter().map(|spellings| &*spellings[0].0),
+            ));
+        }
+        if task == Task::Classification && self.ensure_repeated(task, None).is_err() {
+            remarks.push(
+                "nearly every value is distinct: nothing can be learned from that".to_owned(),
+            );
         }
         if task == Task::Regression && self.n_texts > 0 {
             let (n, text) = (self.n_texts, self.first_text.as_ref());
@@ -350,10 +458,7 @@ impl TargetStats {
             remarks.extend(read_by_other(self.marks.n_only_there));
         }
         if task != Task::Regression && self.first_text.as_ref().is_some_and(|one| is_time(&one.0)) {
-            remarks.push(
-                "its values look like times: a regression takes numbers, such as minutes or days"
-                    .to_owned(),
-            );
+            remarks.push(LOOKS_LIKE_TIMES.to_owned());
         }
         if task == Task::Classification && self.n_rows >= 20 && 2 * self.newest > self.n_rows {
             remarks.push(
@@ -418,12 +523,54 @@ fn is_list(quoted: &str) -> bool {
 fn is_time(quoted: &str) -> bool {
     let text = quoted.trim_matches('"');
     let mut formats = formats(text, Evidence::Values).into_iter();
-    formats.any(|format| format.read_as_written(text, 0).is_some())
+    formats.any(|format| {
+        let is_read = format.read_as_written(text, 0).is_some();
+        is_read && (!is_of_day(format.written()) || is_clock(text))
+    })
 }
 
-/// What the spellings of a label have in common: its number, or its letters without case and blanks.
+/// Sentences about labels that may be one: words for true and for false, and letters that differ in
+/// their case alone.
+fn look_alikes<'a>(labels: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+    const WORDS: [[&str; 5]; 2] = [
+        ["1", "true", "yes", "t", "y"],
+        ["0", "false", "no", "f", "n"],
+    ];
+    let mut alike: Vec<Vec<&str>> = Vec::new();
+    for words in WORDS {
+        let is_one = |label: &&str| {
+            words
+                .iter()
+                .any(|word| label.trim().eq_ignore_ascii_case(word))
+        };
+        alike.push(labels.clone().filter(is_one).collect());
+    }
+    // As grades or initials, Y and N alone, or 1 and t, would be no such words.
+    if alike.iter().all(|one| one.len() < 2) || alike.iter().any(Vec::is_empty) {
+        alike.clear();
+    }
+    let mut letters: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for label in labels.filter(|label| label.trim().chars().count() == 1) {
+        letters.entry(label.to_lowercase()).or_default().push(label);
+    }
+    alike.extend(letters.into_values());
+    let several = alike.into_iter().filter(|labels| labels.len() > 1);
+    let sentences = several.map(|labels| {
+        let (first, other) = (quoted(labels[0]), quoted(labels[1]));
+        let all: Vec<String> = labels.iter().map(|label| quoted(label)).collect();
+        format!(
+            "{} are labels of their own; labels = {{ {other} = {first} }} under [rows] makes one of two",
+            all.join(" and ")
+        )
+    });
+    sentences.collect()
+}
+
+/// What the spellings of a label have in common: its number, or its letters without case and blanks,
+/// with each accent within its letter.
 fn folded(text: &str) -> String {
-    let trimmed = text.trim();
+    let composed: String = text.trim().nfc().map(|(c, _)| c).collect();
+    let trimmed = composed.as_str();
     let is_code = trimmed.len() > 1 && trimmed.starts_with('0') && !trimmed.starts_with("0.");
     if let (Ok(value), false) = (trimmed.parse::<f64>(), is_code)
         && value.is_finite()
@@ -440,152 +587,4 @@ fn folded(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::commands::init::tests::drafted;
-
-    fn texts(ys: &[&str]) -> Vec<String> {
-        ys.iter().map(|y| y.to_string()).collect()
-    }
-
-    fn numbered(word: &str, n_labels: usize) -> Vec<String> {
-        (0..n_labels).map(|y| format!("{word}{y}")).collect()
-    }
-
-    /// Compares the task and its reason, or the refusal.
-    fn check(ys: &[String], asked: Option<Task>, expected: &str) {
-        let rows = ys.iter().enumerate();
-        let rows = rows.map(|(row, y)| format!("{}.5,{y}\n", row % 5));
-        let text = format!("x,y\n{}", rows.collect::<String>());
-        let got = match drafted(&text, asked) {
-            Ok(draft) => format!("{:?}, {}", draft.task, draft.task_reason),
-            Err(error) => error.root_cause().to_string(),
-        };
-        assert_eq!(got, expected);
-    }
-
-    #[test]
-    fn the_values_tell_the_task() {
-        check(
-            &texts(&["up", "down", "NA", "", "up"]),
-            None,
-            "Classification, target \"y\": 2 distinct values, not numeric",
-        );
-        check(
-            &texts(&["up", "down", "NA", "", "up"]),
-            Some(Task::Bandit),
-            "Bandit, given; target \"y\": 2 distinct values, not numeric",
-        );
-        check(
-            &[numbered("", 20), numbered("", 20)].concat(),
-            None,
-            "Classification, target \"y\": 20 distinct integers, taken as names; --task regression if \
-             they are amounts",
-        );
-        check(
-            &numbered("", 20),
-            None,
-            "Regression, target \"y\": numbers, 0 .. 19, few and whole, as amounts are; --task \
-             classification if they are names",
-        );
-        let sales = [15, 8, 4, 2, 1, 1].into_iter().zip(0..);
-        let sales = sales.flat_map(|(n, value)| vec![format!("{value}"); 4 * n]);
-        check(
-            &sales.collect::<Vec<_>>(),
-            None,
-            "Regression, target \"y\": numbers, 0 .. 5, few and whole, as amounts are; --task \
-             classification if they are names",
-        );
-        check(
-            &texts(&["9007199254740993", "9007199254740992"]),
-            None,
-            "Classification, target \"y\": 2 distinct integers",
-        );
-        let mut most = numbered("", 30);
-        most.extend(texts(&["?1", "?2"]));
-        check(
-            &most,
-            None,
-            "Classification, target \"y\": 32 distinct values, not numeric, most of them numbers; --task \
-             regression leaves out the others",
-        );
-        check(
-            &most,
-            Some(Task::Regression),
-            "Regression, given; target \"y\": numbers, 0 .. 29",
-        );
-        check(
-            &numbered("", 21),
-            None,
-            "Regression, target \"y\": numbers, 0 .. 20",
-        );
-        check(
-            &texts(&["1", "2.5"]),
-            None,
-            "Regression, target \"y\": numbers, 1 .. 2.5",
-        );
-        check(
-            &texts(&["1", "2"]),
-            Some(Task::Regression),
-            "Regression, given; target \"y\": numbers, 1 .. 2",
-        );
-        check(
-            &numbered("w", 1000),
-            None,
-            "Classification, target \"y\": 1000 distinct values, not numeric",
-        );
-    }
-
-    #[test]
-    fn a_target_of_times_says_that_a_regression_takes_numbers() {
-        let rows: String = (0..60)
-            .map(|n| format!("{},{}:{:02}:00\n", n % 7, n % 3, n % 60))
-            .collect();
-        let notes = drafted(&format!("x,y\n{rows}"), None).unwrap().notes;
-        let expected = "target: its values look like times: a regression takes numbers, such as minutes or days";
-        assert!(notes.iter().any(|note| note == expected), "{notes:?}");
-    }
-
-    #[test]
-    fn a_target_that_cannot_be_learned_is_refused() {
-        check(
-            &texts(&["up", "down", "NA", "", "up"]),
-            Some(Task::Regression),
-            "target \"y\": a regression needs numbers, and line 2 has \"up\"",
-        );
-        check(
-            &texts(&["", "NA"]),
-            None,
-            "target \"y\" has no value in any row",
-        );
-        check(
-            &texts(&["a", "a"]),
-            None,
-            "target \"y\" is \"a\" in every row, which leaves nothing to learn",
-        );
-        check(
-            &numbered("w", 1001),
-            None,
-            "target \"y\" has more than 1000 distinct values, too many for classes; try another \
-             column, or --task regression once it holds only numbers (line 2 has \"w0\")",
-        );
-        check(
-            &numbered("", 1001),
-            Some(Task::Classification),
-            "target \"y\" has more than 1000 distinct values; try --task regression or another \
-             column",
-        );
-        check(
-            &numbered("", 1001),
-            Some(Task::Bandit),
-            "target \"y\" has more than 1000 distinct values, too many for actions; try another \
-             column",
-        );
-        check(
-            &texts(&["a", &"b".repeat(2000)]),
-            None,
-            "target \"y\" has a value longer than 1024 bytes, too many for classes; try another \
-             column, or --task regression once it holds only numbers (line 2 has \"a\")",
-        );
-    }
-}
+mod tests;

@@ -7,19 +7,24 @@ use std::sync::LazyLock;
 use perennial::model::TimeFormat;
 
 /// Formats of a date, the likelier first.
-const DATES: [&str; 63] = [
+const DATES: [&str; 71] = [
     "%d/%m/%Y",
     "%m/%d/%Y",
     "%d-%m-%Y",
     "%m-%d-%Y",
     "%d.%m.%Y",
+    "%m.%d.%Y",
     "%Y/%m/%d",
     "%Y.%m.%d",
     "%d/%m/%y",
     "%m/%d/%y",
+    "%y/%m/%d",
     "%d.%m.%y",
+    "%m.%d.%y",
+    "%y.%m.%d",
     "%d-%m-%y",
     "%m-%d-%y",
+    "%y-%m-%d",
     "%d-%b-%Y",
     "%d-%b-%y",
     "%d %b %Y",
@@ -67,10 +72,13 @@ const DATES: [&str; 63] = [
     "%a %d.%m.%Y",
     "%a, %d.%m.%Y",
     "%a %d/%m/%Y",
+    "%a %m/%d/%Y",
     "%a, %d. %b %Y",
     "%a %d. %b %Y",
     "%a %d de %b de %Y",
     "%a, %d de %b de %Y",
+    "%a, %d/%m/%Y",
+    "%a, %m/%d/%Y",
 ];
 /// Formats of the time behind a date.
 const CLOCKS: [&str; 16] = [
@@ -101,7 +109,7 @@ const LOGGED: [&str; 4] = [
 /// RFC 3339, and formats of a time of day.
 const ALONE: [&str; 5] = ["", "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M %p"];
 /// Formats that may as well be fractions or scores, for columns whose header says dates.
-const NAMED: [&str; 4] = ["%m/%y", "%m-%y", "%y/%m/%d", "%b %y"];
+const NAMED: [&str; 5] = ["%m/%y", "%m-%y", "%y/%m", "%y-%m", "%b %y"];
 /// Formats of plain digits, for columns whose header says dates.
 const DIGITS: [&str; 12] = [
     "%Y%m%d",
@@ -200,6 +208,32 @@ pub(super) fn is_epoch(written: &str) -> bool {
 /// True for digits without anything between them.
 pub(super) fn is_of_digits(written: &str) -> bool {
     DIGITS.contains(&written) || written == "%Y"
+}
+
+/// True for a text as a time of day is written: two or three pieces of digits, of which an hour before a
+/// colon alone may have one. A score of 1:4, a version 3.16.6 and an address 10.0.7.95 are none.
+pub(super) fn is_clock(text: &str) -> bool {
+    let mark = if text.contains(':') { ':' } else { '.' };
+    let text = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let mut pieces: Vec<&str> = text.split(mark).collect();
+    if mark == ':'
+        && let Some(last) = pieces.last_mut()
+    {
+        // Behind the seconds a fraction may stand.
+        *last = last.split(['.', ',']).next().unwrap_or(last);
+    }
+    let is_piece = |(place, piece): (usize, &&str)| {
+        piece.len() == 2 || place == 0 && mark == ':' && piece.len() == 1
+    };
+    pieces.len() <= 3 && pieces.iter().enumerate().all(is_piece)
+}
+
+/// The order in which a format of numbers has year, month and day, as `dmy`; `Y` is a year of four
+/// digits.
+pub(super) fn order(written: &str) -> String {
+    let directives = written.split('%').skip(1);
+    let letters = directives.filter_map(|directive| directive.chars().next());
+    letters.filter(|letter| "Yymd".contains(*letter)).collect()
 }
 
 /// True for a format of a time of day, whose date is none.

@@ -1,9 +1,10 @@
 //! The formats under which the values of a column are times.
 //!
 //! Invariant: a format is chosen only if it reads nearly every value; where two read them all and
-//! differ, none is.
+//! differ, none is, unless they differ in the place of the year and in one alone the times are in order.
 
-use super::time_formats::{Evidence, formats, is_epoch, is_of_day, is_of_digits};
+use super::strays::are_few_strays;
+use super::time_formats::{Evidence, formats, is_clock, is_epoch, is_of_day, is_of_digits, order};
 use crate::cli::rows::quoted;
 use perennial::model::TimeFormat;
 
@@ -23,8 +24,6 @@ const SENTINEL_DAYS: [i64; 6] = [-719_162, -25_569, -25_568, -25_567, 0, 2_932_8
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 /// Microseconds that set a sentinel apart from the other dates: 20 years.
 const APART_US: i64 = 20 * 365 * DAY_US;
-/// Times that one reading has to span for each of another, which is then the right one.
-const SPAN_RATIO: i64 = 4;
 
 /// The formats that the values of a column may have.
 #[derive(Default)]
@@ -66,7 +65,7 @@ impl Strays {
             && n_named == n
             && n >= 3
             && self.cells.iter().all(|(word, _)| is_word(word));
-        n * 100 <= n_values || are_words && n * 10 <= n_values
+        are_few_strays(n, n_values) || are_words && n * 10 <= n_values
     }
 
     /// The cells with their numbers, for a message.
@@ -88,6 +87,12 @@ struct Candidate {
     range: Option<(i64, i64)>,
     /// A hash of all moments, in their order.
     moments: u64,
+    /// The newest moment, and whether any was before or after the one before it.
+    newest: Option<i64>,
+    has_fallen: bool,
+    has_risen: bool,
+    /// True for the format of a time of day, which the author has not named.
+    is_clock: bool,
     /// The cells that it does not read.
     strays: Strays,
     /// Moments that may stand for none, each with its text and how often it comes.
@@ -100,8 +105,8 @@ pub(super) enum TimesFound {
     None,
     /// The format, empty for RFC 3339, and the range as it is shown.
     Format(String, String),
-    /// Two formats that read every value, and differ.
-    Ambiguous(String, String),
+    /// Formats that read every value, and differ.
+    Ambiguous(Vec<String>),
 }
 
 impl TimeCandidates {
@@ -201,10 +206,12 @@ impl TimeCandidates {
         } else {
             best.retain(|candidate| !candidate.is_epoch());
         }
-        if let Some(narrow) = narrowest(&best) {
-            best = vec![narrow];
+        // Of many times of day some minute is above 12.
+        let is_of_date = |candidate: &&Candidate| !is_of_day(candidate.format.written());
+        if most >= PROOF && best.iter().any(is_of_date) {
+            best.retain(is_of_date);
         }
-        best
+        in_order(best)
     }
 
     /// The format of the column.
@@ -214,10 +221,15 @@ impl TimeCandidates {
             return TimesFound::None;
         };
         let written = |candidate: &Candidate| candidate.format.written().to_owned();
-        let other = best.iter().find(|other| other.moments != first.moments);
-        match other {
-            Some(second) => TimesFound::Ambiguous(written(first), written(second)),
-            None => TimesFound::Format(written(first), first.shown_range()),
+        let mut others: Vec<&Candidate> = Vec::new();
+        for other in &best {
+            if others.iter().all(|known| known.moments != other.moments) {
+                others.push(other);
+            }
+        }
+        match &others[..] {
+            [_] => TimesFound::Format(written(first), first.shown_range()),
+            others => TimesFound::Ambiguous(others.iter().copied().map(written).collect()),
         }
     }
 
@@ -279,11 +291,15 @@ impl Candidate {
             _ => i64::MIN..i64::MAX,
         };
         Candidate {
+            is_clock: evidence != Evidence::Author && is_of_day(format.written()),
             format,
             plausible,
             n: 0,
             range: None,
             moments: 0,
+            newest: None,
+            has_fallen: false,
+            has_risen: false,
             strays: Strays::default(),
             sentinels: Vec::new(),
         }
@@ -303,6 +319,7 @@ impl Candidate {
     /// Takes a value; false for one that it does not read.
     fn take(&mut self, text: &str) -> bool {
         let time = self.format.read(text, 0);
+        let time = time.filter(|_| !self.is_clock || is_clock(text));
         let is_read = time.is_some_and(|time| {
             let is_sentinel = self.note_sentinel(time, text);
             let is_plausible = self.plausible.contains(&time);
@@ -352,6 +369,9 @@ impl Candidate {
     fn add(&mut self, time: i64) {
         let (min, max) = self.range.unwrap_or((time, time));
         self.range = Some((min.min(time), max.max(time)));
+        self.has_fallen |= self.newest.is_some_and(|newest| time < newest);
+        self.has_risen |= self.newest.is_some_and(|newest| time > newest);
+        self.newest = Some(time);
         let mixed = (self.moments ^ time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.moments = mixed.rotate_left(29);
     }
@@ -373,20 +393,28 @@ fn year(year: i64) -> i64 {
     (year - 1970) * 31_556_952 * 1_000_000
 }
 
-/// The one reading of plain digits whose times lie far closer together than those of all others, if
-/// there are several.
-fn narrowest<'a>(best: &[&'a Candidate]) -> Option<&'a Candidate> {
-    let span = |candidate: &Candidate| {
-        let (min, max) = candidate.range?;
-        (candidate.n >= PROOF).then(|| max.saturating_sub(min))
+/// Without the readings that have the year in another place than the only one in which the times rise
+/// throughout, or fall. Day and month are not told apart so.
+fn in_order(best: Vec<&Candidate>) -> Vec<&Candidate> {
+    let is_in_order = |candidate: &&&Candidate| {
+        candidate.n >= PROOF && candidate.has_fallen != candidate.has_risen
     };
-    let is_of_digits = |candidate: &&Candidate| is_of_digits(candidate.format.written());
-    let narrow = best.iter().min_by_key(|candidate| span(candidate))?;
-    let least = span(narrow)?;
-    let is_far = |other: &&Candidate| {
-        other.moments == narrow.moments || span(other).is_some_and(|span| span / SPAN_RATIO > least)
+    let mut ordered = best.iter().filter(is_in_order);
+    let Some(right) = ordered.next().copied() else {
+        return best;
     };
-    (best.iter().all(is_of_digits) && best.iter().all(is_far)).then_some(*narrow)
+    if ordered.any(|other| other.moments != right.moments) {
+        return best;
+    }
+    let of_right = order(right.format.written());
+    let is_swapped = |other: &&Candidate| {
+        let of_other = order(other.format.written());
+        let place = |order: &str| order.find(['y', 'Y']);
+        other.moments == right.moments
+            || of_other.len() == of_right.len() && place(&of_other) == place(&of_right)
+    };
+    let best = best.into_iter();
+    best.filter(is_swapped).collect()
 }
 
 /// True if a text has digits, and something that parts them or enough of them.

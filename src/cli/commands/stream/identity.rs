@@ -1,9 +1,8 @@
 //! The identity of a run's feedback: its ids, its source, and whether it brings the rows themselves.
 //!
-//! Invariant: two runs share an id only where each line of a file is to be learned once; then the same
-//! line of the same content is the same event in both.
+//! Invariant: the same line of the same file is the same event in every run, whatever the file is
+//! called, unless it is to be learned again.
 
-use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::ensure;
@@ -20,14 +19,16 @@ use crate::cli::rows::labelled::LabelledRow;
 const ID_BYTES_MAX: usize = 128;
 /// Letters of the hash of a row.
 const CONTENT_BYTES: usize = 16;
+/// Rows by which a file is known; equal rows on the same line behind others are other events.
+const FIRST_ROWS: u64 = 20;
 
 /// The options of a run, as far as its feedback goes.
 pub(super) struct IdentityArgs<'a> {
-    pub rows: &'a Path,
     pub source: Option<String>,
-    pub is_once: bool,
+    pub is_again: bool,
     pub backfill: Option<String>,
     pub weight: Option<f64>,
+    pub has_times: bool,
     pub task: &'a Task,
 }
 
@@ -35,12 +36,17 @@ pub(super) struct IdentityArgs<'a> {
 pub(super) struct RunIdentity {
     /// The prefix of each id, before the line or the row.
     prefix: String,
+    /// True if each line is learned once over all runs.
     is_once: bool,
+    /// True if rows may come without an answer that is journaled.
+    may_bring_rows: bool,
     source: String,
     backfill: Option<String>,
     weight: Option<f64>,
     /// The newest line, and how many rows began on it: a JSON array may have all on one.
     newest_line: (u64, u64),
+    /// A hash of the first rows, and their number.
+    first_rows: (blake3::Hash, u64),
 }
 
 /// A row that was asked, as its feedback speaks of it.
@@ -65,45 +71,55 @@ impl AskedRow {
 }
 
 impl RunIdentity {
-    /// The identity of a run.
+    /// The identity of a run. Each answer of a bandit is a decision of its own, and so is its reward.
     ///
     /// # Errors
-    /// Each line is to be learned once, and the task is a bandit's: what a row is worth follows from
-    /// the action that is answered.
+    /// A backfill for a bandit: what a row is worth follows from the action that is answered.
     pub(super) fn new(args: IdentityArgs) -> anyhow::Result<RunIdentity> {
-        let is_once = args.is_once || args.backfill.is_some();
+        let is_bandit = matches!(args.task, Task::Bandit { .. });
         ensure!(
-            !is_once || !matches!(args.task, Task::Bandit { .. }),
-            "--once and --backfill: the reward of a bandit follows from its own answer; send logged \
-             decisions by `perennial feedback --backfill NAME`"
+            args.backfill.is_none() || !is_bandit,
+            "--backfill: the reward of a bandit follows from its own answer; send logged decisions by \
+             `perennial feedback --backfill NAME`"
         );
-        ensure!(
-            args.backfill.is_some() || !is_once || args.rows != Path::new("-"),
-            "--once makes ids of the name of the file and its lines: name a file, not -, or a backfill"
-        );
-        let file = args.rows.file_name().unwrap_or(args.rows.as_os_str());
-        let file = match file.to_string_lossy() {
-            stdin if stdin == "-" => "stdin".to_owned(),
-            file => file.into_owned(),
-        };
+        let is_once = args.backfill.is_some() || !args.is_again && !is_bandit;
         let prefix = match (&args.backfill, is_once) {
-            (Some(name), _) => format!("{name}/{file}:"),
-            (None, true) => format!("{file}:"),
+            (Some(name), _) => format!("{name}:"),
+            (None, true) => String::new(),
             (None, false) => format!("{}-", Uuid::from_u128(rand::random())),
         };
         Ok(RunIdentity {
             prefix: shortened(prefix),
             is_once,
+            may_bring_rows: is_once && !args.has_times,
             source: args.source.unwrap_or_default(),
             backfill: args.backfill,
             weight: args.weight,
             newest_line: (0, 0),
+            first_rows: (blake3::hash(b""), 0),
         })
     }
 
-    /// True if each line is to be learned once.
-    pub(super) fn is_once(&self) -> bool {
-        self.is_once
+    /// True if the feedback names the answer to a row; false for one that brings the row itself, as
+    /// that of a backfill does, and that of a row that is most likely known since the one before it was.
+    pub(super) fn names_answer(&self, is_known_so_far: bool) -> bool {
+        let is_known = is_known_so_far && self.may_bring_rows;
+        self.backfill.is_none() && !is_known
+    }
+
+    /// The ways on for rows that an earlier run has sent: those that are known, and those that were
+    /// retracted since.
+    pub(super) fn remedies(&self) -> (&'static str, &'static str) {
+        match self.backfill {
+            Some(_) => (
+                "`perennial fate` says what became of each",
+                "send corrected rows under another name of the backfill",
+            ),
+            None => (
+                "--again learns them again",
+                "--again learns them, as they are in the file now",
+            ),
+        }
     }
 
     /// The next row that was asked.
@@ -113,19 +129,33 @@ impl RunIdentity {
             _ => (row.line, 1),
         };
         AskedRow {
-            prediction_id,
             place: match self.newest_line {
                 (line, 1) => line.to_string(),
                 (line, n) => format!("{line}.{n}"),
             },
             content: if self.is_once {
-                content(row)
+                self.content(row)
             } else {
                 String::new()
             },
             event_time: row.event_time,
-            batch: self.is_once.then(|| row.batch.clone()),
+            batch: prediction_id.is_empty().then(|| row.batch.clone()),
+            prediction_id,
         }
+    }
+
+    /// A hash of a row and of those by which its file is known.
+    fn content(&mut self, row: &LabelledRow) -> String {
+        let (first_rows, n) = &mut self.first_rows;
+        let of_row = content(row);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(first_rows.as_bytes());
+        hasher.update(of_row.as_bytes());
+        let hash = hasher.finalize();
+        if *n < FIRST_ROWS {
+            (*first_rows, *n) = (hash, *n + 1);
+        }
+        hash.to_hex()[..CONTENT_BYTES].to_owned()
     }
 
     /// Feedback about a row, without its signal.
@@ -174,9 +204,8 @@ fn shortened(prefix: String) -> String {
     }
 }
 
-/// A hash of what a row teaches: its inputs, its target and its time, so that other rows on the same
-/// lines of a file of the same name are other events.
-fn content(row: &LabelledRow) -> String {
+/// A hash of what a row teaches: its inputs, its target and its time.
+fn content(row: &LabelledRow) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -196,7 +225,7 @@ fn content(row: &LabelledRow) -> String {
     }
     add(row.label.as_bytes());
     add(&row.event_time.map_or(0, |time| time.0).to_le_bytes());
-    hasher.finalize().to_hex()[..CONTENT_BYTES].to_owned()
+    hasher.finalize()
 }
 
 fn row_tensors(inputs: &[Input], batch: &Batch) -> Vec<Tensor> {
@@ -227,67 +256,109 @@ fn timestamp(time: Time) -> prost_types::Timestamp {
 mod tests {
     use super::*;
 
-    fn identity(is_once: bool, backfill: Option<&str>, file: &str) -> RunIdentity {
+    fn identity(is_again: bool, backfill: Option<&str>) -> RunIdentity {
         let args = IdentityArgs {
-            rows: Path::new(file),
             source: Some("job".to_owned()),
-            is_once,
+            is_again,
             backfill: backfill.map(str::to_owned),
             weight: Some(2.0),
+            has_times: false,
             task: &Task::Regression,
         };
         RunIdentity::new(args).expect("a regression")
     }
 
-    fn subject(identity: &mut RunIdentity, event_time: Option<Time>) -> FeedbackRequest {
-        let row = LabelledRow {
+    fn row(line: u64, text: &str) -> LabelledRow {
+        LabelledRow {
             index: 7,
-            line: 9,
+            line,
             batch: Batch {
                 n_rows: 1,
-                columns: Vec::new(),
+                columns: vec![Column::Strings(vec![text.to_owned()])],
             },
             truth: None,
             label: String::new(),
-            event_time,
-        };
-        let asked = identity.asked(&row, "p".to_owned());
+            event_time: None,
+        }
+    }
+
+    fn subject(identity: &mut RunIdentity, answer: &str, row: &LabelledRow) -> FeedbackRequest {
+        let asked = identity.asked(row, answer.to_owned());
         identity.subject(row.index, asked, &[])
     }
 
     #[test]
-    fn an_id_is_of_the_run_or_of_the_line() {
-        let of_run = subject(&mut identity(false, None, "a/rows.csv"), None);
-        assert!(of_run.feedback_id.ends_with("-7"), "{}", of_run.feedback_id);
-        assert_eq!(of_run.prediction_id.as_deref(), Some("p"));
-        assert_eq!((of_run.event_time, of_run.source.as_str()), (None, "job"));
-        let once = subject(&mut identity(true, None, "a/rows.csv"), None);
-        let (place, hash) = once.feedback_id.rsplit_once(':').expect("a hash");
-        assert_eq!((place, hash.len()), ("rows.csv:9", CONTENT_BYTES));
-        let mut identity_of_array = identity(true, None, "rows.json");
-        let ids = [(); 2].map(|()| subject(&mut identity_of_array, None).feedback_id);
-        let [first, second] = &ids;
-        assert!(first.starts_with("rows.json:9:"), "{first}");
-        assert!(second.starts_with("rows.json:9.2:"), "{second}");
-        assert_eq!((once.prediction_id, once.weight), (None, Some(2.0)));
-        assert!(once.event_time.is_some());
-        let time = Some(Time(-1));
-        let backfill = subject(&mut identity(false, Some("may"), "-"), time);
+    fn an_id_is_of_the_line_and_what_the_file_says() {
+        let again = subject(&mut identity(true, None), "p", &row(9, "a"));
+        assert!(again.feedback_id.ends_with("-7"), "{}", again.feedback_id);
+        assert_eq!(again.prediction_id.as_deref(), Some("p"));
+        assert_eq!((again.event_time, again.source.as_str()), (None, "job"));
+        let once = subject(&mut identity(false, None), "p", &row(9, "a"));
+        let (place, hash) = once.feedback_id.split_once(':').expect("a hash");
+        assert_eq!((place, hash.len()), ("9", CONTENT_BYTES));
+        assert_eq!(
+            (once.prediction_id.as_deref(), once.weight),
+            (Some("p"), Some(2.0))
+        );
+        // Of a row that was not journaled, the feedback brings the row.
+        let brought = subject(&mut identity(false, None), "", &row(9, "a"));
+        assert_eq!(brought.feedback_id, once.feedback_id);
+        assert_eq!(brought.prediction_id, None);
+        assert!(brought.event_time.is_some());
+        let mut of_array = identity(false, None);
+        let ids = [(); 2].map(|()| subject(&mut of_array, "p", &row(1, "a")).feedback_id);
+        assert!(
+            ids[0].starts_with("1:") && ids[1].starts_with("1.2:"),
+            "{ids:?}"
+        );
+        let timed = LabelledRow {
+            event_time: Some(Time(-1)),
+            ..row(9, "a")
+        };
+        let backfill = subject(&mut identity(false, Some("may")), "", &timed);
         let id = &backfill.feedback_id;
-        assert!(id.starts_with("may/stdin:9:"), "{id}");
+        assert!(id.starts_with("may:9:"), "{id}");
         assert_eq!(backfill.backfill.as_deref(), Some("may"));
         let time = backfill.event_time.expect("its own");
         assert_eq!((time.seconds, time.nanos), (-1, 999_999_000));
-        let long = subject(&mut identity(true, None, &"x".repeat(200)), None);
-        assert!(long.feedback_id.len() <= ID_BYTES_MAX);
+        let long = identity(false, Some(&"x".repeat(200)));
+        assert!(long.prefix.len() + 41 + 1 + CONTENT_BYTES <= ID_BYTES_MAX);
+    }
+
+    /// The ids of a file of these rows.
+    fn ids(rows: &[String]) -> Vec<String> {
+        let mut identity = identity(false, None);
+        let rows = rows.iter().zip(2..);
+        let ids =
+            rows.map(|(text, line)| subject(&mut identity, "p", &row(line, text)).feedback_id);
+        ids.collect()
     }
 
     #[test]
-    fn other_rows_on_the_same_lines_are_other_events() {
+    fn equal_rows_of_another_file_are_other_events() {
+        let file: Vec<String> = (0..60).map(|n| (n % 2).to_string()).collect();
+        let shared = |other: &[String]| {
+            let ids = (ids(&file), ids(other));
+            ids.0.iter().filter(|id| ids.1.contains(*id)).count()
+        };
+        assert_eq!(shared(&file.clone()), 60);
+        assert_eq!(shared(&[&file[..], &file[..]].concat()), 60, "it has grown");
+        let changed = |at: usize| {
+            let mut other = file.clone();
+            "other".clone_into(&mut other[at]);
+            other
+        };
+        // A row that says something else is another event, and so are all behind one by which the
+        // file is known.
+        assert_eq!(shared(&changed(40)), 59);
+        assert_eq!(shared(&changed(0)), 0);
+        assert_eq!(shared(&changed(5)), 5);
+    }
+
+    #[test]
+    fn what_a_row_teaches_is_its_inputs_its_target_and_its_time() {
         let of_row = |number: f64, text: &str, label: &str| {
             let row = LabelledRow {
-                index: 0,
-                line: 2,
                 batch: Batch {
                     n_rows: 1,
                     columns: vec![
@@ -295,9 +366,8 @@ mod tests {
                         Column::Strings(vec![text.to_owned()]),
                     ],
                 },
-                truth: None,
                 label: label.to_owned(),
-                event_time: None,
+                ..row(2, "")
             };
             content(&row)
         };
@@ -313,17 +383,23 @@ mod tests {
     }
 
     #[test]
-    fn a_bandit_is_refused() {
+    fn each_answer_of_a_bandit_is_a_decision_of_its_own() {
         let actions = vec!["a".to_owned()];
-        let args = IdentityArgs {
-            rows: Path::new("rows.csv"),
-            source: None,
-            is_once: true,
-            backfill: None,
-            weight: None,
-            task: &Task::Bandit { actions },
+        let new = |backfill: Option<&str>| {
+            RunIdentity::new(IdentityArgs {
+                source: None,
+                is_again: false,
+                backfill: backfill.map(str::to_owned),
+                weight: None,
+                has_times: false,
+                task: &Task::Bandit {
+                    actions: actions.clone(),
+                },
+            })
         };
-        let refused = RunIdentity::new(args).err().expect("a bandit");
+        let id = |mut identity| subject(&mut identity, "p", &row(9, "a")).feedback_id;
+        assert_ne!(id(new(None).expect("a run")), id(new(None).expect("a run")));
+        let refused = new(Some("may")).err().expect("a bandit");
         assert!(refused.to_string().contains("feedback --backfill NAME"));
     }
 }

@@ -4,6 +4,8 @@
 //! scored in the order of the rows.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -13,7 +15,7 @@ use perennial::proto::perennial::v1::feedback_reply::Status;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
-use super::stream_run::StreamRun;
+use super::stream_run::{StreamRun, is_sent_before};
 use crate::cli::client::{Answer, Client, FeedbackStream, IN_FLIGHT_MAX};
 use crate::cli::rows::Unusable;
 use crate::cli::rows::labelled::LabelledRow;
@@ -30,6 +32,7 @@ impl StreamRun {
             latencies: Latencies::new(),
             acknowledged: 0,
             n_taken: 0,
+            known_so_far: self.known_so_far.clone(),
             n_known: 0,
             n_retracted: 0,
             refused: self.unusable.of_another_part(),
@@ -126,6 +129,8 @@ struct FeedbackReplies {
     acknowledged: u64,
     /// Events that the server took, known ones included.
     n_taken: u64,
+    /// True while the newest reply says that an earlier run had sent the row.
+    known_so_far: Arc<AtomicBool>,
     /// Events that an earlier run had sent.
     n_known: u64,
     /// Those of them that were retracted since.
@@ -137,7 +142,11 @@ struct FeedbackReplies {
 impl FeedbackReplies {
     /// Takes a reply; the events after one that was refused are sent all the same.
     fn take(&mut self, event: SentEvent, reply: FeedbackReply) -> anyhow::Result<()> {
-        match reply.status() {
+        let status = match reply.status() {
+            Status::Refused if is_sent_before(&reply.message) => Status::Duplicate,
+            status => status,
+        };
+        match status {
             Status::Refused => {
                 let refused = match Code::from(reply.code) {
                     Code::InvalidArgument => Unusable::refused(&reply.message).into(),
@@ -156,6 +165,8 @@ impl FeedbackReplies {
             }
             Status::Accepted | Status::Unspecified => {}
         }
+        let is_known = matches!(status, Status::Duplicate | Status::Retracted);
+        self.known_so_far.store(is_known, Ordering::Relaxed);
         self.n_taken += 1;
         self.latencies.add(event.sent.elapsed());
         self.acknowledged = self.acknowledged.max(reply.position);

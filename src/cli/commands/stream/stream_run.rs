@@ -3,14 +3,16 @@
 //! Invariant: an event is sent once, and a score counts a row once.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use perennial::event::{Batch, Signal};
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::perennial::v1::feedback_reply::Status;
-use perennial::proto::perennial::v1::{FeedbackRequest, MemberStatus, ModelStatus};
-use tonic::Code;
+use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, MemberStatus, ModelStatus};
+use tonic::{Code, Response};
 
 use super::identity::{AskedRow, RunIdentity};
 use crate::cli::client::{Answer, Client, PredictRequest, refusal};
@@ -38,6 +40,8 @@ pub(super) struct StreamRun {
     pub run: PrequentialRun<AskedRow>,
     /// True if the champion serves, which learns nothing.
     pub serves_champion: bool,
+    /// True while the newest reply says that an earlier run had sent the row.
+    pub known_so_far: Arc<AtomicBool>,
     /// Events that an earlier run had sent, and those of them that were retracted since.
     pub n_known: u64,
     pub n_retracted: u64,
@@ -110,18 +114,24 @@ impl StreamRun {
         let line = due.key.line().to_owned();
         let event = self.feedback(due);
         let reply = self.client.learning.submit_feedback(event).await;
-        let reply = reply.map_err(|status| match status.code() {
-            Code::InvalidArgument => Unusable::refused(status.message()).into(),
-            _ => refusal(status),
-        });
+        let reply = match reply {
+            Err(status) if is_sent_before(status.message()) => Ok(FeedbackReply {
+                status: Status::Duplicate.into(),
+                ..FeedbackReply::default()
+            }),
+            Err(status) if status.code() == Code::InvalidArgument => {
+                Err(Unusable::refused(status.message()).into())
+            }
+            reply => reply.map(Response::into_inner).map_err(refusal),
+        };
         let reply = reply.with_context(|| format!("feedback for line {line}"));
         let Some(reply) = self.unusable.sort(reply)? else {
             return Ok(());
         };
         self.acknowledgements.add(started.elapsed());
-        let reply = reply.into_inner();
         let is_retracted = reply.status() == Status::Retracted;
         let is_known = is_retracted || reply.status() == Status::Duplicate;
+        self.known_so_far.store(is_known, Ordering::Relaxed);
         self.n_taken += 1;
         self.n_known += u64::from(is_known);
         self.n_retracted += u64::from(is_retracted);
@@ -160,7 +170,10 @@ impl StreamRun {
             } else {
                 self.acknowledged
             },
-            is_journaled: !self.identity.is_once(),
+            is_journaled: {
+                let is_known = self.known_so_far.load(Ordering::Relaxed);
+                self.identity.names_answer(is_known)
+            },
         }
     }
 
@@ -221,8 +234,22 @@ impl StreamRun {
         used
     }
 
+    /// The mean score on a file of rows that are not learned, if one was given and the run was not
+    /// interrupted: part of a test is no estimate of the whole.
+    pub(super) async fn tested(
+        &mut self,
+        path: Option<&Path>,
+        target: &str,
+    ) -> anyhow::Result<Option<Option<f64>>> {
+        let Some(path) = path.filter(|_| !self.interrupt.is_set()) else {
+            return Ok(None);
+        };
+        let mean = self.test(path, target).await?;
+        Ok((!self.interrupt.is_set()).then_some(mean))
+    }
+
     /// The mean score on rows that are not learned.
-    pub(super) async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
+    async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
         let mut mean = Mean::default();
         self.described.task = self.run.task().clone();
         let interrupt = self.interrupt.clone();
@@ -287,18 +314,18 @@ impl StreamRun {
     fn outcomes(&self, before: &ModelStatus, after: &ModelStatus) -> Vec<String> {
         let (n_known, n_retracted) = (self.n_known, self.n_retracted);
         let mut warnings = Vec::new();
+        let (known, taken_back) = self.identity.remedies();
         if n_known > n_retracted {
             let rows = counted(n_known - n_retracted, "row");
             warnings.push(format!(
-                "{rows} had been sent by an earlier run, and nothing is learned twice; `perennial fate` \
-                 says what became of each"
+                "{rows} had been sent by an earlier run, and nothing is learned twice: their answers are \
+                 of a model that had learned them; {known}"
             ));
         }
         if n_retracted > 0 {
             let rows = counted(n_retracted, "row");
             warnings.push(format!(
-                "{rows} had been sent by an earlier run and retracted since: NOT learned again; send \
-                 corrected rows under another name of the backfill, or without --once"
+                "{rows} had been sent by an earlier run and retracted since: NOT learned again; {taken_back}"
             ));
         }
         let held_out = gained(before, after, "held_out");
@@ -333,6 +360,12 @@ impl StreamRun {
         }
         warnings
     }
+}
+
+/// True for a refusal of an id that an earlier run has sent about its own answer to the same row: the
+/// id holds a hash of the row, so that nothing else can be different.
+pub(super) fn is_sent_before(message: &str) -> bool {
+    message.contains("with another subject or signal")
 }
 
 /// How many more events there are of a fate than before.

@@ -68,6 +68,15 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "For files of rows: the values of inputs that a file does not have.",
     },
     Key {
+        name: "rows.units",
+        values: Values::Table(
+            "a table of columns, each with its unit, as in { distance = \"km\" }",
+        ),
+        default: "{}",
+        unit: "",
+        meaning: "For files of rows: the unit behind the numbers of a column, which is taken off.",
+    },
+    Key {
         name: "rows.labels",
         values: Values::Table(
             "a table of spellings, each with its label, as in { \"1.0\" = \"1\" }",

@@ -78,9 +78,6 @@ fn check_missing(written: Option<&str>, input: &Input) -> Result<(), Error> {
     let Some(written) = written else {
         return Ok(());
     };
-    if !is_word("input.missing", written) {
-        return Err(unknown("input.missing", written));
-    }
     let kind = &input.kind;
     let allowed = match input.missing_word() {
         Some(word) if word == written => return Ok(()),

@@ -123,7 +123,7 @@ fn is_of_type(key: &Key, value: &Spanned<DeValue<'_>>) -> bool {
 fn is_within_type(key: &str, value: &DeValue<'_>) -> bool {
     match key {
         "learner.costs" => matches!(value, DeValue::Integer(_) | DeValue::Float(_)),
-        "rows.constants" | "rows.labels" => matches!(value, DeValue::String(_)),
+        "rows.constants" | "rows.labels" | "rows.units" => matches!(value, DeValue::String(_)),
         "rows.sentinels" => match value {
             DeValue::Array(items) => {
                 let mut items = items.iter().map(Spanned::get_ref);

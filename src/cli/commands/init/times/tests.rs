@@ -110,9 +110,24 @@ fn months_and_weekdays_are_read_in_other_languages() {
 
 #[test]
 fn day_and_month_that_no_value_tells_apart_are_left_to_the_author() {
-    let got = found("date", &["01/02/2004", "03/04/2004"]);
-    let (first, second) = ("%d/%m/%Y".to_owned(), "%m/%d/%Y".to_owned());
-    assert_eq!(got, TimesFound::Ambiguous(first, second));
+    let check = |values: &[&str], expected: &[&str]| {
+        let expected = expected.iter().map(|format| (*format).to_owned());
+        let expected = TimesFound::Ambiguous(expected.collect());
+        assert_eq!(found("date", values), expected, "{values:?}");
+    };
+    check(&["01/02/2004", "03/04/2004"], &["%d/%m/%Y", "%m/%d/%Y"]);
+    check(&["01-02-2004", "03-04-2004"], &["%d-%m-%Y", "%m-%d-%Y"]);
+    check(&["01.01.2024", "01.10.2024"], &["%d.%m.%Y", "%m.%d.%Y"]);
+    check(
+        &["Mon 02/01/2024", "Tue 02/02/2024"],
+        &["%a %d/%m/%Y", "%a %m/%d/%Y"],
+    );
+    check(
+        &["01.02.04 10:30", "03.04.05 11:00"],
+        &["%d.%m.%y %H:%M", "%m.%d.%y %H:%M", "%y.%m.%d %H:%M"],
+    );
+    check(&["24-01-01", "24-01-02"], &["%d-%m-%y", "%y-%m-%d"]);
+    check(&["12-01", "12-02"], &["%m-%y", "%y-%m"]);
     // Also where the first and the last moment are the same under both.
     let swapped = found("date", &["01/02/2004", "02/01/2004"]);
     assert!(matches!(swapped, TimesFound::Ambiguous(..)), "{swapped:?}");
@@ -121,6 +136,67 @@ fn day_and_month_that_no_value_tells_apart_are_left_to_the_author() {
         found("date", &["01/01/2004", "02/02/2004"]),
         TimesFound::Format(..)
     ));
+}
+
+/// 300 days from the first of 2024 on, as year, month and day of 28 days a month.
+fn days() -> Vec<[u32; 3]> {
+    let day = |n: u32| [24 + n / 336, 1 + n / 28 % 12, 1 + n % 28];
+    (0..300).map(day).collect()
+}
+
+#[test]
+fn the_place_of_a_short_year_is_proved_by_the_order_of_the_days_alone() {
+    let check = |days: &[[u32; 3]], write: &dyn Fn([u32; 3]) -> String, expected: Option<&str>| {
+        let cells: Vec<String> = days.iter().map(|day| write(*day)).collect();
+        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+        match (found("when", &cells), expected) {
+            (TimesFound::Format(format, range), Some(expected)) => {
+                assert_eq!(format, expected);
+                assert!(range.starts_with("2024-01-01"), "{range}");
+            }
+            (TimesFound::Ambiguous(_), None) => {}
+            (other, expected) => panic!("{:?}: {other:?}, expected {expected:?}", cells[0]),
+        }
+    };
+    let (rising, mut falling) = (days(), days());
+    falling.reverse();
+    let mut mixed = days();
+    mixed.sort_by_key(|[_, month, day]| (month * 7 + day * 5) % 31);
+    for mark in ["-", "/", "."] {
+        let ymd = |[y, m, d]: [u32; 3]| format!("{y:02}{mark}{m:02}{mark}{d:02}");
+        let dmy = |[y, m, d]: [u32; 3]| format!("{d:02}{mark}{m:02}{mark}{y:02}");
+        for days in [&rising, &falling] {
+            check(days, &ymd, Some(&format!("%y{mark}%m{mark}%d")));
+            check(days, &dmy, Some(&format!("%d{mark}%m{mark}%y")));
+        }
+        check(&mixed, &ymd, None);
+        check(&mixed, &dmy, None);
+        // Days of one month: no fewer years than days, so that the order proves nothing.
+        check(&rising[..12], &ymd, None);
+        // Day and month are told apart by a value above 12 alone.
+        let early: Vec<[u32; 3]> = rising.iter().copied().filter(|[.., d]| *d <= 12).collect();
+        check(&early, &dmy, None);
+    }
+    let digits = |[y, m, d]: [u32; 3]| format!("{y:02}{m:02}{d:02}");
+    check(&rising, &digits, Some("%y%m%d"));
+    check(&mixed, &digits, None);
+}
+
+#[test]
+fn a_time_of_day_has_two_digits_in_each_piece() {
+    let check = |values: &[&str], expected: &str| match found("x", values) {
+        TimesFound::Format(format, _) => assert_eq!(format, expected, "{values:?}"),
+        other => assert_eq!(expected, "", "{values:?}: {other:?}"),
+    };
+    check(&["9:30", "18:05"], "%H:%M");
+    check(&["9:30:15", "18:05:59.25"], "%H:%M:%S");
+    check(&["09.30.15", "18.05.59"], "%H.%M.%S");
+    check(&["9:30 AM", "11:05 pm"], "%I:%M %p");
+    check(&["10.0.7.95", "10.0.12.3"], "");
+    check(&["10.10.07.95", "10.10.12.30"], "");
+    check(&["3.16.6", "3.17.0"], "");
+    check(&["1:4", "2:0"], "");
+    check(&["1:4:2", "2:0:1"], "");
 }
 
 #[test]
@@ -142,7 +218,9 @@ fn stray_cells_among_dates_are_few() {
             "{strays:?}"
         );
     };
-    check(&["tba"], 98, false);
+    check(&["tba"], 9, true);
+    check(&["tba"], 8, false);
+    check(&["tba", "open"], 97, false);
     check(&["open", "open", "open"], 27, true);
     check(&["open", "later", "never"], 27, false);
     check(&["week 3", "week 3", "week 3"], 27, false);
