@@ -7,7 +7,7 @@ mod identity;
 mod open;
 mod stream_run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::ensure;
@@ -96,10 +96,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     file.notes().iter().for_each(print::note);
     let before = status(&mut client, &args.model).await?;
     let interrupt = Interrupt::listen()?;
-    let out = args.run.out.as_deref();
-    let out = out
-        .map(|out| AnswersFile::create(out, &args.rows))
-        .transpose()?;
+    let create = |out: &Path| AnswersFile::create(out, &args.rows);
+    let out = args.run.out.as_deref().map(create).transpose()?;
     let mut stream = StreamRun {
         client,
         interrupt: interrupt.clone(),

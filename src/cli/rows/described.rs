@@ -20,8 +20,14 @@ pub(super) fn check_described(
 ) -> anyhow::Result<()> {
     let is_input = |name: &str| inputs.iter().any(|input| input.name == name);
     let names = || inputs.iter().map(|input| input.name.as_str());
-    let sentinels: Vec<String> = rows.options().sentinels.keys().cloned().collect();
-    for name in sentinels {
+    let options = rows.options();
+    let sentinels = options.sentinels.keys().map(|name| ("sentinels", name));
+    let units = options.units.keys().map(|name| ("a unit", name));
+    let named: Vec<(&str, String)> = sentinels
+        .chain(units)
+        .map(|(what, name)| (what, name.clone()))
+        .collect();
+    for (what, name) in named {
         if is_input(&name) || others.contains(&name.as_str()) || rows.column(&name).is_ok() {
             continue;
         }
@@ -29,7 +35,7 @@ pub(super) fn check_described(
         let known = names().chain(others.iter().copied()).chain(columns);
         let (name, nearest) = (quoted(&name), nearest(known, &name));
         bail!(
-            "[rows] of model.toml has sentinels of {name}, and there is no such column; the nearest is \
+            "[rows] of model.toml has {what} of {name}, and there is no such column; the nearest is \
              {nearest}"
         );
     }

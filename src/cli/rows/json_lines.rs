@@ -97,7 +97,7 @@ fn are_columns(fields: &[(String, Value)]) -> bool {
     lists.len() > 1
         && length > 1
         && lists.iter().all(|list| list.len() == length)
-        && lists.iter().any(|list| has_other(list))
+        && lists.iter().any(has_other)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -429,6 +429,20 @@ mod tests {
         // A row may hold such a value as well.
         let rows = "{\"a\":[{\"b\":1}]}\n{\"a\":[{\"b\":2}]}\n";
         assert!(read(rows.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn lists_of_one_length_are_columns_where_one_is_not_of_numbers() {
+        let columns = "{\"x\":[1,2],\"y\":[\"a\",\"b\"]}";
+        let got = error(read(columns.as_bytes()));
+        assert!(got.contains("one JSON object of columns"), "{got}");
+        // A row of two vectors, and rows of lists.
+        for rows in [
+            "{\"v\":[1,2],\"w\":[3,4]}",
+            &format!("{columns}\n{columns}"),
+        ] {
+            assert!(read(rows.as_bytes()).is_ok(), "{rows}");
+        }
     }
 
     #[test]

@@ -341,6 +341,8 @@ mod tests {
         let big: Vec<u8> = utf_8.encode_utf16().flat_map(u16::to_be_bytes).collect();
         let big = [b"\xfe\xff".to_vec(), big].concat();
         check(&big, "utf-16", false, cafe, &["read as UTF-16BE"]);
+        let said = "the file looks like UTF-8, and --encoding says UTF-16LE: read as it stands";
+        check(utf_8.as_bytes(), "utf-16", false, cafe, &[said]);
         let said = "the file is UTF-8, and model.toml says UTF-16LE: read as it stands";
         check(utf_8.as_bytes(), "utf-16", true, cafe, &[said]);
         let said = [

@@ -218,6 +218,7 @@ fn what_rows_says_of_no_column_is_refused_with_the_nearest() {
     let models = [
         ("wrong", with("sentinels = { tarqet = [\"-200\"] }")),
         ("right", with("sentinels = { target = [\"-200\"] }")),
+        ("unit", with("units = { tarqet = \"km\" }")),
         ("constant", with("constants = { y = \"1\" }")),
     ];
     let models = models.each_ref().map(|(name, toml)| (*name, toml.as_str()));
@@ -232,6 +233,11 @@ fn what_rows_says_of_no_column_is_refused_with_the_nearest() {
         let args = evaluate(name);
         refused(&args.each_ref().map(String::as_str), expected);
     };
+    check(
+        "unit",
+        "[rows] of model.toml has a unit of \"tarqet\", and there is no such column; the nearest is \
+         \"target\"",
+    );
     check(
         "wrong",
         "[rows] of model.toml has sentinels of \"tarqet\", and there is no such column; the nearest is \

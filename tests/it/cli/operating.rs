@@ -232,7 +232,7 @@ fn ctrl_c_ends_a_run_with_what_it_had_reached() {
     let server = Server::of(&rows.workspace);
     let address = ["--server", &server.address];
     for way in [&[][..], &["--open"]] {
-        let args = ["stream", "m", text(&path)];
+        let args = ["stream", "m", text(&path), "--again"];
         let streamed = rows.stop(&[&args[..], &target, &address, way].concat(), long_rows());
         check(&streamed, "stream");
     }

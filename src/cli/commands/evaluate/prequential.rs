@@ -117,8 +117,6 @@ impl<'a> PrequentialEvaluation<'a> {
         let notes = unusable.notes().into_iter();
         warnings.extend(notes.chain(without_target(n_without_target)));
         let [n_held_out, n_undone] = outcomes(&model, &mut warnings);
-        // Part of a test is no estimate of the whole.
-        let test = test.filter(|_| !interrupt.is_set());
         let report = RunReport {
             names: ScoreNames::of(&signature.task),
             scores,
@@ -130,7 +128,8 @@ impl<'a> PrequentialEvaluation<'a> {
             members: members(&model.learner),
             classes: signature.task.names().to_vec(),
             each_class: false,
-            test,
+            // Part of a test is no estimate of the whole.
+            test: test.filter(|_| !interrupt.is_set()),
             n_unusable: unusable.n_rows(),
             n_known: 0,
             n_retracted: 0,

@@ -129,9 +129,13 @@ fn ensure_unambiguous(column: &ColumnStats) -> anyhow::Result<()> {
         let choices: Vec<String> = choices
             .map(|format| format!("--as \"{name}=date:{format}\""))
             .collect();
+        let why = match &formats[..] {
+            [_] => "neither the header nor their order says that they are dates",
+            _ => "no value tells which",
+        };
         bail!(
-            "column {}: its dates are read by {}, and no value tells which; say {}, or --as \
-             \"{name}=category\" if they are no dates",
+            "column {}: its values are dates by {}, and {why}; say {}, or --as \"{name}=category\" if \
+             they are no dates",
             quoted(name),
             formats.join(" and by "),
             choices.join(" or ")

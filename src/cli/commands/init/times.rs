@@ -105,7 +105,7 @@ pub(super) enum TimesFound {
     None,
     /// The format, empty for RFC 3339, and the range as it is shown.
     Format(String, String),
-    /// Formats that read every value, and differ.
+    /// Formats that read every value, and differ; or one, of values that may as well be no dates.
     Ambiguous(Vec<String>),
 }
 
@@ -228,6 +228,9 @@ impl TimeCandidates {
             }
         }
         match &others[..] {
+            [one] if self.evidence == Evidence::Values && one.may_be_code() => {
+                TimesFound::Ambiguous(vec![written(one)])
+            }
             [_] => TimesFound::Format(written(first), first.shown_range()),
             others => TimesFound::Ambiguous(others.iter().copied().map(written).collect()),
         }
@@ -307,6 +310,19 @@ impl Candidate {
 
     fn is_epoch(&self) -> bool {
         is_epoch(self.format.written())
+    }
+
+    /// True for a day between dashes with a year of two digits, as part numbers have it, where the values
+    /// are not in the order of time.
+    fn may_be_code(&self) -> bool {
+        let written = self.format.written();
+        let is_short = matches!(written, "%d-%m-%y" | "%m-%d-%y" | "%y-%m-%d");
+        is_short && !self.is_in_order()
+    }
+
+    /// True if many times rise throughout, or fall.
+    fn is_in_order(&self) -> bool {
+        self.n >= PROOF && self.has_fallen != self.has_risen
     }
 
     /// True if all its moments are of our time.
@@ -396,10 +412,7 @@ fn year(year: i64) -> i64 {
 /// Without the readings that have the year in another place than the only one in which the times rise
 /// throughout, or fall. Day and month are not told apart so.
 fn in_order(best: Vec<&Candidate>) -> Vec<&Candidate> {
-    let is_in_order = |candidate: &&&Candidate| {
-        candidate.n >= PROOF && candidate.has_fallen != candidate.has_risen
-    };
-    let mut ordered = best.iter().filter(is_in_order);
+    let mut ordered = best.iter().filter(|candidate| candidate.is_in_order());
     let Some(right) = ordered.next().copied() else {
         return best;
     };

@@ -183,6 +183,28 @@ fn the_place_of_a_short_year_is_proved_by_the_order_of_the_days_alone() {
 }
 
 #[test]
+fn part_numbers_are_dates_where_the_header_or_their_order_says_so() {
+    let parts: Vec<String> = (0..40)
+        .map(|n| {
+            format!(
+                "{:02}-{:02}-{:02}",
+                1 + n % 12,
+                13 + n % 15,
+                40 + n * 7 % 50
+            )
+        })
+        .collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let one = TimesFound::Ambiguous(vec!["%m-%d-%y".to_owned()]);
+    assert_eq!(found("part", &parts), one);
+    for (name, values) in [("date", &parts[..]), ("part", &["01-13-90"; 30][..])] {
+        let found = found(name, values);
+        let is_date = matches!(&found, TimesFound::Format(format, _) if format == "%m-%d-%y");
+        assert_eq!(is_date, name == "date", "{found:?}");
+    }
+}
+
+#[test]
 fn a_time_of_day_has_two_digits_in_each_piece() {
     let check = |values: &[&str], expected: &str| match found("x", values) {
         TimesFound::Format(format, _) => assert_eq!(format, expected, "{values:?}"),
