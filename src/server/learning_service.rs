@@ -19,7 +19,7 @@ use super::call_tasks::end_if_reset;
 use super::context::{self, ServerContext};
 use super::unreadable;
 use super::wire::{self, Acknowledged, Refusal};
-use crate::engine::{Accepted, Receipt, ServedModel};
+use crate::engine::{self, Accepted, Receipt, ServedModel};
 use crate::event::{Feedback, PredictionId, Subject};
 use crate::proto::perennial::v1::learning_server;
 use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
@@ -104,7 +104,7 @@ impl learning_server::Learning for LearningService {
         let feedback_id = request.feedback_id.clone();
         let prepared = prepare(&self.0, request, &caller).await;
         end_if_reset().await;
-        let submitted = prepared.and_then(submit);
+        let submitted = prepared.and_then(|event| submit(event, ServedModel::accept));
         let accepted = acknowledge(&self.0, submitted).await?;
         Ok(Response::new(wire::reply(feedback_id, Ok(accepted))))
     }
@@ -163,7 +163,7 @@ async fn read(
                 }
                 place.send(Pending::Event {
                     feedback_id,
-                    submitted: ready.and_then(submit),
+                    submitted: ready.and_then(|event| submit(event, ServedModel::accept_waited)),
                 });
             }
             Some(Err(status)) => return place.send(Pending::End(ended(&context, status))),
@@ -226,8 +226,12 @@ fn bind_source(caller: &Caller, event: &mut FeedbackRequest) -> Result<(), Refus
     Err(Refusal::new(Code::PermissionDenied, "source", what))
 }
 
-/// Submits an event to the engine; it is on disk once its receipt has been waited for.
-fn submit((model, feedback): PreparedEvent) -> Result<Submitted, Refusal> {
+/// Submits an event to the engine by [`ServedModel::accept`] or the like; it is on disk once its receipt has been
+/// waited for.
+fn submit(
+    (model, feedback): PreparedEvent,
+    accept: fn(&ServedModel, Feedback) -> Result<Receipt, engine::Error>,
+) -> Result<Submitted, Refusal> {
     let about = match &feedback.subject {
         Subject::Prediction(id) => Some(About {
             model: model.clone(),
@@ -236,7 +240,7 @@ fn submit((model, feedback): PreparedEvent) -> Result<Submitted, Refusal> {
         }),
         Subject::Inputs { .. } => None,
     };
-    let receipt = model.accept(feedback)?;
+    let receipt = accept(&model, feedback)?;
     Ok(Submitted { receipt, about })
 }
 

@@ -63,6 +63,18 @@ impl ServedModel {
     /// [`Error::Full`] and [`Error::Unavailable`]: nothing was taken.
     pub fn accept(&self, feedback: Feedback) -> Result<Receipt, Error> {
         let runtime = self.get()?;
+        runtime.check_open()?;
+        runtime.check_lag()?;
+        self.accept_waited(feedback)
+    }
+
+    /// The same for feedback that was held until [`ServedModel::has_room_for_feedback`]: the entries that came in
+    /// between do not refuse it.
+    ///
+    /// # Errors
+    /// As [`ServedModel::accept`].
+    pub fn accept_waited(&self, feedback: Feedback) -> Result<Receipt, Error> {
+        let runtime = self.get()?;
         runtime.check_room(EntryClass::Feedback)?;
         let (reply, done) = oneshot::channel();
         runtime.send(Work::Feedback(feedback, reply, Instant::now()))?;

@@ -51,13 +51,18 @@ impl ModelRuntime {
     /// Checks that an entry of this class can be taken now.
     pub(crate) fn check_room(&self, class: EntryClass) -> Result<(), Error> {
         self.check_open()?;
+        self.check_bytes(class, self.metrics.bytes())
+    }
+
+    /// Checks that the learner is not too far behind for more feedback.
+    pub(crate) fn check_lag(&self) -> Result<(), Error> {
         let served = self.serving.served();
         let lag = self.progress.backlog(served.position);
-        if class == EntryClass::Feedback && lag >= served.model.spec.journal.lag_max {
-            let what = format!("the learner is {lag} entries behind");
-            return Err(self.full(Kind::Lag, what));
+        if lag < served.model.spec.journal.lag_max {
+            return Ok(());
         }
-        self.check_bytes(class, self.metrics.bytes())
+        let what = format!("the learner is {lag} entries behind");
+        Err(self.full(Kind::Lag, what))
     }
 
     /// True unless feedback is refused for now: the learner is too far behind, or the writer's queue is full.
@@ -112,7 +117,8 @@ impl ModelRuntime {
         )
     }
 
-    fn check_open(&self) -> Result<(), Error> {
+    /// Checks that the journal takes entries that somebody waits for.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         match self.health.intake() {
             Intake::Open => Ok(()),
             Intake::Stalled(why) => Err(self.stalled(&why)),
