@@ -162,6 +162,7 @@ async fn echo() -> anyhow::Result<()> {
         .max_frame_size(256 * 1024)
         .http2_max_header_list_size(16 * 1024)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .http2_max_pending_accept_reset_streams(Some(4096))
         .add_service(
             GrpcInferenceServiceServer::new(Echo)
                 .accept_compressed(CompressionEncoding::Gzip)

@@ -185,9 +185,9 @@ impl Client {
             Ok(_) => Ok(Outcome::Late),
             Err(status) => match status.code() {
                 Code::ResourceExhausted => Ok(Outcome::Refused(sent.elapsed())),
-                // The client's own clock ends a call as CANCELLED.
-                Code::DeadlineExceeded | Code::Cancelled => Ok(Outcome::Late),
-                _ => Err(status.into()),
+                Code::InvalidArgument | Code::NotFound | Code::Internal => Err(status.into()),
+                // Its deadline passed, or its connection was lost.
+                _ => Ok(Outcome::Late),
             },
         }
     }
