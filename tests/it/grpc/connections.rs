@@ -84,7 +84,7 @@ async fn p8_a_connection_that_has_grown_old_is_closed_after_its_grace() {
     let closed = spawn_blocking(move || {
         let mut quiet = FramesClient::open(server, vec![frames(&events(1), 1000)]);
         quiet.wait_for_goaway();
-        quiet.is_closed()
+        quiet.closes()
     });
     assert!(within(closed).await.expect("no panic"));
     served.stop().await;

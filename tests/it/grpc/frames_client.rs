@@ -200,7 +200,7 @@ impl FramesClient {
     }
 
     /// True once the server closes the connection, whatever comes before.
-    pub(super) fn is_closed(mut self) -> bool {
+    pub(super) fn closes(mut self) -> bool {
         self.socket.read_to_end(&mut Vec::new()).is_ok()
     }
 
