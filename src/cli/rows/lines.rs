@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_named_encoding_is_read_by_and_a_contradiction_is_said() {
-        let check = |bytes: &[u8], name: &str, is_described, expected: &str, said: &[&str]| {
+        let check = |bytes: &[u8], name: &str, is_described, expected: &str, note: &[&str]| {
             let file = temporary(bytes);
             let options = ReadOptions {
                 encoding: encoding_named(name),
@@ -312,7 +312,7 @@ mod tests {
                 .collect();
             notes.extend(rows.closing_notes());
             assert!(cells.join(" ").contains(expected), "{name}: {cells:?}");
-            assert_eq!(notes, said, "{name}");
+            assert_eq!(notes, note, "{name}");
         };
         let wide = |text: &str| -> Vec<u8> {
             let pairs = text.encode_utf16().flat_map(u16::to_le_bytes);
@@ -327,29 +327,29 @@ mod tests {
             cafe,
             &["read as windows-1252"],
         );
-        let said = "the file is UTF-8, and model.toml says windows-1252: read as it stands";
-        check(utf_8.as_bytes(), "windows-1252", true, cafe, &[said]);
-        let said = [
+        let note = "the file is UTF-8, and model.toml says windows-1252: read as it stands";
+        check(utf_8.as_bytes(), "windows-1252", true, cafe, &[note]);
+        let note = [
             "the file looks like UTF-8, and --encoding says windows-1252",
             "read as windows-1252",
         ];
-        check(utf_8.as_bytes(), "windows-1252", false, mojibake, &said);
-        let said = "read as windows-1252, and model.toml says utf-8";
-        check(narrow, "utf-8", true, cafe, &[said]);
+        check(utf_8.as_bytes(), "windows-1252", false, mojibake, &note);
+        let note = "read as windows-1252, and model.toml says utf-8";
+        check(narrow, "utf-8", true, cafe, &[note]);
         check(utf_8.as_bytes(), "utf-8", true, cafe, &[]);
         check(&wide(utf_8), "utf-16", true, cafe, &["read as UTF-16LE"]);
         let big: Vec<u8> = utf_8.encode_utf16().flat_map(u16::to_be_bytes).collect();
         let big = [b"\xfe\xff".to_vec(), big].concat();
         check(&big, "utf-16", false, cafe, &["read as UTF-16BE"]);
-        let said = "the file looks like UTF-8, and --encoding says UTF-16LE: read as it stands";
-        check(utf_8.as_bytes(), "utf-16", false, cafe, &[said]);
-        let said = "the file is UTF-8, and model.toml says UTF-16LE: read as it stands";
-        check(utf_8.as_bytes(), "utf-16", true, cafe, &[said]);
-        let said = [
+        let note = "the file looks like UTF-8, and --encoding says UTF-16LE: read as it stands";
+        check(utf_8.as_bytes(), "utf-16", false, cafe, &[note]);
+        let note = "the file is UTF-8, and model.toml says UTF-16LE: read as it stands";
+        check(utf_8.as_bytes(), "utf-16", true, cafe, &[note]);
+        let note = [
             "the file is UTF-16LE, and model.toml says UTF-8: read as it stands",
             "read as UTF-16LE",
         ];
-        check(&wide(utf_8), "utf-8", true, cafe, &said);
+        check(&wide(utf_8), "utf-8", true, cafe, &note);
         check(
             b"x,y\n1,\xb1\n",
             "iso-8859-2",
@@ -357,8 +357,8 @@ mod tests {
             "\u{105}",
             &["read as ISO-8859-2"],
         );
-        let said = "the file is UTF-8, and model.toml says ISO-8859-2: read as it stands";
-        check(utf_8.as_bytes(), "iso-8859-2", true, cafe, &[said]);
+        let note = "the file is UTF-8, and model.toml says ISO-8859-2: read as it stands";
+        check(utf_8.as_bytes(), "iso-8859-2", true, cafe, &[note]);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Phases {
         }
     }
 
-    /// What was learned up to a position answers.
+    /// The state of this position answers.
     pub(crate) fn serve(&self, position: u64) {
         let mut unserved = self.unserved.lock().expect("nothing panics under it");
         while let Some((_, since)) = unserved.pop_front_if(|(one, _)| *one <= position) {

@@ -243,6 +243,6 @@ async fn p8_a_request_whose_caller_has_gone_is_not_read_to_its_end() {
         Pin::new(&mut body).poll_frame(&mut context).is_ready()
     };
     assert!(!ended(Messages::One));
-    // What came of a stream counts.
+    // The messages of a stream that came before its end count.
     assert!(ended(Messages::Many));
 }

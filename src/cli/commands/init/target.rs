@@ -566,8 +566,8 @@ fn look_alikes<'a>(labels: impl Iterator<Item = &'a str> + Clone) -> Vec<String>
     sentences.collect()
 }
 
-/// What the spellings of a label have in common: its number, or its letters without case and blanks,
-/// with each accent within its letter.
+/// The form that all spellings of a label share: its number, or its letters without case and blanks, with
+/// each accent within its letter.
 fn folded(text: &str) -> String {
     let composed: String = text.trim().nfc().map(|(c, _)| c).collect();
     let trimmed = composed.as_str();

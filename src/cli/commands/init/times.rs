@@ -410,7 +410,7 @@ fn year(year: i64) -> i64 {
 }
 
 /// Without the readings that have the year in another place than the only one in which the times rise
-/// throughout, or fall. Day and month are not told apart so.
+/// throughout, or fall. The order of the times proves nothing of day and month.
 fn in_order(best: Vec<&Candidate>) -> Vec<&Candidate> {
     let mut ordered = best.iter().filter(|candidate| candidate.is_in_order());
     let Some(right) = ordered.next().copied() else {
