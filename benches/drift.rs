@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use perennial::event::{Batch, Column, Outputs, Signal};
-use perennial::learn::{Detectors, Judged};
+use perennial::learn::{Detectors, JudgedAnswer};
 use perennial::model::Spec;
 use streams::{Change, Dependence, Row, Stream};
 
@@ -198,7 +198,7 @@ fn observe(detectors: &mut Detectors, spec: &Spec, row: &Row, position: u64) -> 
     let answered = row.label ^ usize::from(row.is_wrong);
     let mut probabilities = vec![0.1, 0.1];
     probabilities[answered] = 0.9;
-    let judged = Judged::Label {
+    let judged = JudgedAnswer::Label {
         is_right: !row.is_wrong,
         confidence: 0.9,
     };

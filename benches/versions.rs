@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use perennial::engine::{Disposal, Offline, Retract, ServedModel};
+use perennial::engine::{Disposal, Offline, RetractionRequest, ServedModel};
 use perennial::event::{Feedback, Order, PredictionId, Selector, Subject, Time};
 use perennial::store::checkpoint;
 use support::{AUTO, Workspace, label, order, rows, syncing_nothing};
@@ -54,7 +54,7 @@ async fn measure(n_versions: usize) -> anyhow::Result<()> {
     let stretch = n_versions / N_RETRACTIONS;
     for n in 0..N_RETRACTIONS {
         teach(model, n * stretch..(n + 1) * stretch).await?;
-        let request = Retract {
+        let request = RetractionRequest {
             selector: Selector::FeedbackId(format!("row-{}", n * stretch + stretch / 2)),
             actor: String::new(),
             note: String::new(),

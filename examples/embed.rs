@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example embed`. A test of this repository runs it too.
 
-use perennial::engine::{Accepted, Config, Engine, PredictOptions};
+use perennial::engine::{Acknowledgement, Config, Engine, PredictOptions};
 use perennial::event::{Batch, Column, Feedback, Outputs, Signal, Subject};
 
 const MODEL: &str = "task = 'regression'\n[[input]]\nname = 'celsius'\nkind = 'number'";
@@ -46,7 +46,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
             may_correct: false,
         })?;
         // On disk from here on, whatever happens to this process.
-        let Accepted::Accepted { position } = receipt.wait().await? else {
+        let Acknowledgement::Accepted { position } = receipt.wait().await? else {
             return Err("the id was used before".into());
         };
         model.wait_for_position(position).await?;

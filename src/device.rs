@@ -61,7 +61,7 @@ pub enum Error {
 
 /// The cause of an error of candle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum FailureCause {
     /// The memory of the device is taken, or the system has no thread to compute in.
     NoRoom,
     /// The driver of the device, or a library of it.
@@ -70,31 +70,31 @@ pub(crate) enum Cause {
     Tensors,
 }
 
-impl Cause {
+impl FailureCause {
     /// Candle passes on the errors of a driver in a box whose types exist only where it is built
     /// with that driver, so they are distinguished here alone, by the driver's constants.
-    pub(crate) fn of(error: &candle_core::Error) -> Cause {
+    pub(crate) fn of(error: &candle_core::Error) -> FailureCause {
         use candle_core::Error;
         let what = match error {
             Error::WithBacktrace { inner, .. }
             | Error::Context { inner, .. }
-            | Error::WithPath { inner, .. } => return Cause::of(inner),
+            | Error::WithPath { inner, .. } => return FailureCause::of(inner),
             Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<NoThread>()) => {
-                return Cause::NoRoom;
+                return FailureCause::NoRoom;
             }
             Error::Cuda(by_driver) => by_driver.to_string(),
             Error::Wrapped(by_driver) => by_driver.to_string(),
-            _ => return Cause::Tensors,
+            _ => return FailureCause::Tensors,
         };
         let names = |word: &&str| what.contains(word);
         if ["OUT_OF_MEMORY", "ALLOC_FAILED"].iter().any(names) {
-            return Cause::NoRoom;
+            return FailureCause::NoRoom;
         }
         let by_driver = ["CUDA_ERROR_", "CUBLAS_STATUS_", "CURAND_STATUS_"];
         if by_driver.iter().any(names) {
-            Cause::Driver
+            FailureCause::Driver
         } else {
-            Cause::Tensors
+            FailureCause::Tensors
         }
     }
 }
@@ -104,10 +104,10 @@ impl Error {
     pub(crate) fn failed(task: &'static str) -> impl Fn(candle_core::Error) -> Error {
         move |error| {
             let why = in_a_line(&error);
-            match Cause::of(&error) {
-                Cause::NoRoom => Error::NoRoom { task, why },
-                Cause::Driver => Error::Failed { task, why },
-                Cause::Tensors => Error::Unfit { task, why },
+            match FailureCause::of(&error) {
+                FailureCause::NoRoom => Error::NoRoom { task, why },
+                FailureCause::Driver => Error::Failed { task, why },
+                FailureCause::Tensors => Error::Unfit { task, why },
             }
         }
     }
@@ -313,18 +313,22 @@ mod tests {
 
     #[test]
     fn p9_an_error_is_of_the_driver_or_of_the_tensors() {
-        let check = |what: &str, expected: Cause| {
+        let check = |what: &str, expected: FailureCause| {
             let error = candle_core::Error::Cuda(what.into());
-            assert_eq!(Cause::of(&error.context("a node")), expected, "{what}");
+            assert_eq!(
+                FailureCause::of(&error.context("a node")),
+                expected,
+                "{what}"
+            );
         };
         let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
-        check(full, Cause::NoRoom);
-        check("CUBLAS_STATUS_ALLOC_FAILED", Cause::NoRoom);
+        check(full, FailureCause::NoRoom);
+        check("CUBLAS_STATUS_ALLOC_FAILED", FailureCause::NoRoom);
         let lost = "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal address\")";
-        check(lost, Cause::Driver);
-        check("missing kernel 'sum'", Cause::Tensors);
+        check(lost, FailureCause::Driver);
+        check("missing kernel 'sum'", FailureCause::Tensors);
         let of_tensors = candle_core::Error::Msg(full.to_owned());
-        assert_eq!(Cause::of(&of_tensors), Cause::Tensors);
+        assert_eq!(FailureCause::of(&of_tensors), FailureCause::Tensors);
         let failed = Error::failed("answer")(candle_core::Error::Cuda(lost.into()));
         assert!(matches!(failed, Error::Failed { task: "answer", .. }));
     }

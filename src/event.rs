@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-pub use alarm::{Alarm, Change, Watched};
+pub use alarm::{Alarm, Change, WatchedStream};
 pub use batch::{Batch, Column};
 pub use names::{MalformedAlias, MalformedId, MalformedName, ModelName, PredictionId, check_alias};
 pub use order::{Command, Order};
-pub use records::{Erasure, Judgement, Reason, Refusal, Verdict, Version};
+pub use records::{Erasure, Judgement, OrderRefusal, Reason, Verdict, Version};
 
 /// A moment in UTC, in microseconds since the Unix epoch. Within a journal it never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -358,16 +358,16 @@ pub enum Event {
     /// Record: a watched stream has changed.
     Drift(Alarm),
     /// Record: an order was refused.
-    Refusal(Refusal),
+    Refusal(OrderRefusal),
     /// Record: an erasure is done.
     Erasure(Erasure),
     /// An entry whose content was erased since it was written.
-    Erased(Kind),
+    Erased(ErasedKind),
 }
 
 /// The kind of an erased entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErasedKind {
     /// An answer that was served.
     Prediction,
     /// The signal of a feedback event: a label, a value, a reward or a named signal.

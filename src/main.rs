@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         }
         // The reader of the output has closed it.
         Err(error) if cli::output::print::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) if error.is::<cli::interrupt::Interrupted>() => {
+        Err(error) if error.is::<cli::interrupt::Interruption>() => {
             cli::output::print::note(error);
             ExitCode::from(cli::interrupt::EXIT_CODE)
         }

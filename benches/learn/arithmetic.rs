@@ -8,7 +8,7 @@ use std::hint::black_box;
 use anyhow::Result;
 use perennial::event::Entry;
 use perennial::model::matrix::{Blend, Shape, View, dot_f32, multiply};
-use perennial::model::{Encoded, Neighbours, Target, Window};
+use perennial::model::{Encoded, NeighbourWindow, Neighbours, Target};
 
 use crate::data::Random;
 use crate::{Effort, applied, cpu_ns, events, spread};
@@ -30,7 +30,7 @@ pub(crate) fn neighbours(effort: &Effort) {
             let mut random = Random(0x5eed);
             let rows = around_centres(width, n_rows + effort.n_lookups, &mut random);
             let (held, asked) = rows.split_at(n_rows);
-            let mut memory = Neighbours::new(Window {
+            let mut memory = Neighbours::new(NeighbourWindow {
                 n_dense: width,
                 n_rows,
                 seed: 1,

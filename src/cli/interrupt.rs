@@ -18,7 +18,7 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 /// The error of a run that ctrl-c ended after its results were printed.
 #[derive(Debug)]
-pub(crate) struct Interrupted;
+pub(crate) struct Interruption;
 
 impl Interrupt {
     /// Listens from now on.
@@ -57,20 +57,20 @@ impl Interrupt {
     /// Ends a run whose result was printed.
     ///
     /// # Errors
-    /// [`Interrupted`] where ctrl-c was pressed.
+    /// [`Interruption`] where ctrl-c was pressed.
     pub(crate) fn end(&self) -> anyhow::Result<()> {
         if self.is_set() {
-            Err(Interrupted.into())
+            Err(Interruption.into())
         } else {
             Ok(())
         }
     }
 }
 
-impl fmt::Display for Interrupted {
+impl fmt::Display for Interruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("stopped by ctrl-c: the results are of the rows until then")
     }
 }
 
-impl std::error::Error for Interrupted {}
+impl std::error::Error for Interruption {}

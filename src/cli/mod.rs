@@ -27,11 +27,11 @@ use commands::{
 #[command(version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     /// Draft a model description from a file of rows
     Init(init::Args),
     /// Check a file of trained weights against a model, and copy it beside the description
@@ -106,38 +106,38 @@ impl Cli {
     /// The failure, as a chain from the action to its cause.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Init(args) => init::run(args),
-            Command::Import(args) => import::run(args),
-            Command::Serve(args) => serve::run(args),
-            Command::Token(args) => token::run(args),
-            Command::Predict(args) => block_on(predict::run(args)),
-            Command::Feedback(args) => block_on(feedback::run(args)),
-            Command::Stream(args) => block_on(stream::run(args)),
-            Command::Evaluate(args) => evaluate::run(args),
-            Command::Status(args) => block_on(status::run(args)),
-            Command::Watch(args) => block_on(watch::run(args)),
-            Command::Versions(args) => block_on(versions::run(args)),
-            Command::Show(args) => block_on(versions::show(args)),
-            Command::Checkpoint(args) => block_on(checkpoint::run(args)),
-            Command::Restore(args) => block_on(restore::run(args)),
-            Command::Retrain(args) => block_on(retrain::run(args)),
-            Command::Alias(args) => block_on(alias::run(args)),
-            Command::Promote(args) => block_on(promote::run(args)),
-            Command::Freeze(args) => block_on(promote::freeze(args)),
-            Command::Resume(args) => block_on(promote::resume(args)),
-            Command::Incidents(args) => block_on(incidents::run(args)),
-            Command::Quarantine(args) => block_on(quarantine::run(args)),
-            Command::Limits(args) => block_on(limits::run(args)),
-            Command::Retract(args) => block_on(retract::run(args)),
-            Command::Audit(args) => block_on(audit::run(args)),
-            Command::Fate(args) => block_on(fate::run(args)),
-            Command::Replay(args) => replay::run(args),
-            Command::Compare(args) => compare::run(args),
-            Command::Diff(args) => diff::run(args),
-            Command::Config(args) => config::run(args),
-            Command::Verify(args) => verify::run(args),
-            Command::Demo(args) => demo::run(args),
-            Command::Reference(args) => reference::run(args, Cli::command()),
+            CliCommand::Init(args) => init::run(args),
+            CliCommand::Import(args) => import::run(args),
+            CliCommand::Serve(args) => serve::run(args),
+            CliCommand::Token(args) => token::run(args),
+            CliCommand::Predict(args) => block_on(predict::run(args)),
+            CliCommand::Feedback(args) => block_on(feedback::run(args)),
+            CliCommand::Stream(args) => block_on(stream::run(args)),
+            CliCommand::Evaluate(args) => evaluate::run(args),
+            CliCommand::Status(args) => block_on(status::run(args)),
+            CliCommand::Watch(args) => block_on(watch::run(args)),
+            CliCommand::Versions(args) => block_on(versions::run(args)),
+            CliCommand::Show(args) => block_on(versions::show(args)),
+            CliCommand::Checkpoint(args) => block_on(checkpoint::run(args)),
+            CliCommand::Restore(args) => block_on(restore::run(args)),
+            CliCommand::Retrain(args) => block_on(retrain::run(args)),
+            CliCommand::Alias(args) => block_on(alias::run(args)),
+            CliCommand::Promote(args) => block_on(promote::run(args)),
+            CliCommand::Freeze(args) => block_on(promote::freeze(args)),
+            CliCommand::Resume(args) => block_on(promote::resume(args)),
+            CliCommand::Incidents(args) => block_on(incidents::run(args)),
+            CliCommand::Quarantine(args) => block_on(quarantine::run(args)),
+            CliCommand::Limits(args) => block_on(limits::run(args)),
+            CliCommand::Retract(args) => block_on(retract::run(args)),
+            CliCommand::Audit(args) => block_on(audit::run(args)),
+            CliCommand::Fate(args) => block_on(fate::run(args)),
+            CliCommand::Replay(args) => replay::run(args),
+            CliCommand::Compare(args) => compare::run(args),
+            CliCommand::Diff(args) => diff::run(args),
+            CliCommand::Config(args) => config::run(args),
+            CliCommand::Verify(args) => verify::run(args),
+            CliCommand::Demo(args) => demo::run(args),
+            CliCommand::Reference(args) => reference::run(args, Cli::command()),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! data of a server that has stopped.
 //!
 //! ```
-//! use perennial::engine::{Accepted, Config, Engine, PredictOptions};
+//! use perennial::engine::{Acknowledgement, Config, Engine, PredictOptions};
 //! use perennial::event::{Batch, Column, Feedback, Signal, Subject};
 //!
 //! # let folder = tempfile::tempdir()?;
@@ -38,7 +38,7 @@
 //!     may_correct: false,
 //! })?;
 //! let accepted = runtime.block_on(receipt.wait())?;
-//! assert!(matches!(accepted, Accepted::Accepted { .. }), "it is on disk");
+//! assert!(matches!(accepted, Acknowledgement::Accepted { .. }), "it is on disk");
 //! engine.close();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -62,16 +62,16 @@ use tokio::sync::watch;
 pub use crate::event::Disposal;
 use crate::event::PredictionId;
 pub use crate::learn::{
-    ChampionChange, ChampionScore, Confused, Evidence, Fate, Figure, Finding, Incident,
-    IncidentState, MovedAlias, PairedEvidence, Suspect, Veto,
+    ChampionChange, ChampionScore, ConfusionCount, Evidence, Fate, Figure, Incident, IncidentState,
+    MovedAlias, PairedEvidence, Suspect, TrialOutcome, Veto,
 };
 pub use crate::store::{Delivery, Manifest};
 use crate::store::{DeliveryQueue, Directory, Disk};
-pub use compute::clock::{Clock, Reading, WallClock};
-pub use compute::described::{Described, describe, tensor_matches};
+pub use compute::clock::{Clock, ClockReading, WallClock};
+pub use compute::described::{LoadedDescription, describe, tensor_matches};
 use compute::embed::{Embedder, Embedders};
 pub use compute::encoder_folder::check_kept as check_kept_encoders;
-pub use compute::histogram::Counts;
+pub use compute::histogram::HistogramCounts;
 pub use compute::serving::Snapshot;
 pub use compute::stages::{Stage, Stages};
 use compute::threads::spawn;
@@ -82,16 +82,16 @@ pub use flows::fate::FeedbackFate;
 pub use flows::feedback::Receipt;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};
-pub use flows::quarantine::Quarantined;
-use flows::recover::{Clocks, Opened};
-pub use flows::retract::{Certificate, Plan, Request as Retract};
-pub use flows::retrain::{Request as Retrain, Retrained};
+pub use flows::quarantine::QuarantinedFeedback;
+use flows::recover::{Clocks, RecoveredData};
+pub use flows::retract::{Certificate, RetractionPlan, RetractionRequest};
+pub use flows::retrain::{RetrainReport, RetrainingRequest};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
 pub use history::translation::Divergence;
 pub use history::truths::ROWS_MAX as COMPARED_ROWS_MAX;
 pub use host::bounds::{Bound, Level};
-use host::deliveries::Intake;
-pub use host::deliveries::{Attempted, Deliveries, DeliveryCounts};
+use host::deliveries::EventIntake;
+pub use host::deliveries::{AttemptOutcome, Deliveries, DeliveryCounts};
 use host::event_publisher::EventPublisher;
 pub use host::event_publisher::{
     PublishedCounts, Subscription, WATCH_EVENTS_MAX, WATCHES_MAX, WatchError,
@@ -101,16 +101,16 @@ pub(crate) use host::new_labels::check_place;
 pub use host::phases::Phase;
 use host::runtime::{LearnerTask, ModelRuntime, Queues, RecoveredModel};
 pub use host::served_model::ServedModel;
-pub use host::status::{GateStatus, MemberStatus, SourceBudget, State, Status};
-pub use host::work::Accepted;
+pub use host::status::{GateStatus, MemberStatus, Readiness, SourceBudget, Status};
+pub use host::work::Acknowledgement;
 use host::work::Work;
 use host::write_queue::WriteQueue;
 use host::writer::JournalWriter;
-pub use offline::compared::{CompareSettings, Compared, LeftOut, RowTruth};
+pub use offline::compared::{CompareSettings, ComparisonReport, LeftOut, RowTruth};
 pub use offline::difference::{
-    Between, Difference, DifferentRow, Disagreement, OrderBetween, TensorChange,
+    Difference, DifferentRow, Disagreement, EntriesBetween, OrderBetween, TensorChange,
 };
-pub use offline::replay::{Replay, Replayed};
+pub use offline::replay::{Replay, ReplayReport};
 pub use offline::side_by_side::{GivenRow, SideBySide};
 pub use offline::sides::Side;
 pub use offline::stopped::Offline;
@@ -221,7 +221,7 @@ impl Engine {
         let (lagging_jobs, lagging) = bounded(names.len().max(1) + 1024);
         let (stopped, feedback_stopped) = watch::channel(false);
         let deliveries = deliveries(&directory, config.webhook_queue_max)?;
-        let intake = deliveries.as_ref().map(Intake::start);
+        let intake = deliveries.as_ref().map(EventIntake::start);
         let events = Arc::new(EventPublisher::new(intake));
         let queues = Queues {
             write_queue,
@@ -364,7 +364,7 @@ impl Engine {
 fn serve(
     name: &str,
     index: usize,
-    opened: Opened,
+    opened: RecoveredData,
     embedders: Vec<Option<Embedder>>,
     queues: &Queues,
 ) -> (Arc<ModelRuntime>, JournalWriter) {

@@ -9,7 +9,7 @@ pub struct Alarm {
     /// The position of the entry that raised it.
     pub position: u64,
     /// The stream that has changed.
-    pub watched: Watched,
+    pub watched: WatchedStream,
     /// The name of the input or of the slice, as in `country=BR`; empty of other streams.
     pub input: String,
     /// How it has changed.
@@ -21,7 +21,7 @@ pub struct Alarm {
 
 /// A stream that is watched for drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Watched {
+pub enum WatchedStream {
     /// The errors of served answers: whether a label was missed, the absolute error of a value, or
     /// the reward of an action, whose fall is the rise of an error.
     Error,
@@ -49,38 +49,38 @@ pub enum Watched {
     Slice,
 }
 
-impl Watched {
+impl WatchedStream {
     /// Every stream.
-    pub const ALL: [Watched; 12] = [
-        Watched::Error,
-        Watched::ErrorWindow,
-        Watched::Calibration,
-        Watched::Confidence,
-        Watched::Prediction,
-        Watched::Label,
-        Watched::Input,
-        Watched::InputGaps,
-        Watched::InputLength,
-        Watched::InputWords,
-        Watched::InputProjection,
-        Watched::Slice,
+    pub const ALL: [WatchedStream; 12] = [
+        WatchedStream::Error,
+        WatchedStream::ErrorWindow,
+        WatchedStream::Calibration,
+        WatchedStream::Confidence,
+        WatchedStream::Prediction,
+        WatchedStream::Label,
+        WatchedStream::Input,
+        WatchedStream::InputGaps,
+        WatchedStream::InputLength,
+        WatchedStream::InputWords,
+        WatchedStream::InputProjection,
+        WatchedStream::Slice,
     ];
 
     /// The word for it, on the wire, in metrics and on screens.
     pub fn word(self) -> &'static str {
         match self {
-            Watched::Error => "error",
-            Watched::ErrorWindow => "error_window",
-            Watched::Calibration => "calibration",
-            Watched::Confidence => "confidence",
-            Watched::Prediction => "prediction",
-            Watched::Label => "label",
-            Watched::Input => "input",
-            Watched::InputGaps => "input_gaps",
-            Watched::InputLength => "input_length",
-            Watched::InputWords => "input_words",
-            Watched::InputProjection => "input_projection",
-            Watched::Slice => "slice",
+            WatchedStream::Error => "error",
+            WatchedStream::ErrorWindow => "error_window",
+            WatchedStream::Calibration => "calibration",
+            WatchedStream::Confidence => "confidence",
+            WatchedStream::Prediction => "prediction",
+            WatchedStream::Label => "label",
+            WatchedStream::Input => "input",
+            WatchedStream::InputGaps => "input_gaps",
+            WatchedStream::InputLength => "input_length",
+            WatchedStream::InputWords => "input_words",
+            WatchedStream::InputProjection => "input_projection",
+            WatchedStream::Slice => "slice",
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Command {
 pub enum Order {
     /// Make a version of the state as it is here.
     Checkpoint,
-    /// Restore the learned state of a version; where it is refused, a [`super::Refusal`] follows.
+    /// Restore the learned state of a version; where it is refused, a [`super::OrderRefusal`] follows.
     Restore {
         /// An existing version.
         version: u64,
@@ -64,7 +64,7 @@ pub enum Order {
         newest: u64,
     },
     /// Put what that learner knows in place of what is learned; where it is refused, a
-    /// [`super::Refusal`] follows.
+    /// [`super::OrderRefusal`] follows.
     Retrain {
         /// The position of the first entry that it applied.
         from: u64,

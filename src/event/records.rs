@@ -135,7 +135,7 @@ pub struct Verdict {
 /// An order that was not carried out: a record, which replay derives again and compares. Other
 /// histories obey it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct OrderRefusal {
     /// The position of the order.
     pub position: u64,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::event::{Command, Entry, Event, Order, Reason, Version};
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::versions::revised_tallies::{self, RevisedTallies};
-use crate::learn::versions::tainted::{RUNS_MAX, Tainted};
+use crate::learn::versions::tainted::{RUNS_MAX, TaintedVersions};
 use crate::learn::versions::tallies::Tallies;
 
 /// The number of a successor that is not made yet.
@@ -16,7 +16,7 @@ const UNMADE: u64 = 0;
 
 /// The state of a history at an order.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Moment {
+pub(super) struct OrderState {
     /// Of what had been learned.
     digest: [u8; 32],
     /// Of the tallies.
@@ -27,10 +27,10 @@ pub(super) struct Moment {
     whole: bool,
 }
 
-impl Moment {
+impl OrderState {
     /// The digest of the learned state by then, and all tallies with their digest.
-    pub(super) fn whole(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> Moment {
-        Moment {
+    pub(super) fn whole(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> OrderState {
+        OrderState {
             digest: learned.digest(),
             counted,
             tallies,
@@ -39,10 +39,10 @@ impl Moment {
     }
 
     /// The same of tallies that lack the learned examples of waiting predictions.
-    pub(super) fn partial(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> Moment {
-        Moment {
+    pub(super) fn partial(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> OrderState {
+        OrderState {
             whole: false,
-            ..Moment::whole(learned, counted, tallies)
+            ..OrderState::whole(learned, counted, tallies)
         }
     }
 }
@@ -53,16 +53,16 @@ pub struct Comparison {
     /// Versions that were made from this position on are compared; none so far.
     since: Option<u64>,
     /// The states of the other history at orders whose versions have no record yet.
-    moments: BTreeMap<u64, Moment>,
+    moments: BTreeMap<u64, OrderState>,
     /// Those of its champions at orders that brought the recorded history another one.
-    champions: BTreeMap<u64, Moment>,
+    champions: BTreeMap<u64, OrderState>,
     /// True if the other history learns under rules by which this is bounded.
     bounded: bool,
     /// The first version that was compared.
     first: Option<u64>,
     /// Those that the other history would not have made as they are. Their successor is not made
     /// yet.
-    parted: Tainted,
+    parted: TaintedVersions,
     /// Those that it would have made, but would have counted something else.
     revised_tallies: RevisedTallies,
 }
@@ -76,7 +76,12 @@ impl Comparison {
 
     /// Takes note of an entry that the other history has just applied, under a revision of the
     /// learning rules: `moment` is its state by then.
-    pub(super) fn note(&mut self, entry: &Entry, revision: u32, moment: impl FnOnce() -> Moment) {
+    pub(super) fn note(
+        &mut self,
+        entry: &Entry,
+        revision: u32,
+        moment: impl FnOnce() -> OrderState,
+    ) {
         let compares = self.since.is_some_and(|since| since <= entry.position);
         self.bounded = revision >= 2;
         match &entry.event {
@@ -98,7 +103,7 @@ impl Comparison {
     }
 
     /// Takes note of the champion at an order that brought the recorded history another one.
-    pub(super) fn note_champion(&mut self, position: u64, champion: Option<Moment>) {
+    pub(super) fn note_champion(&mut self, position: u64, champion: Option<OrderState>) {
         if self.since.is_some_and(|since| since <= position) {
             self.champions.extend(champion.map(|one| (position, one)));
         }
@@ -120,7 +125,7 @@ impl Comparison {
             Reason::Champion => self.champions.remove(&version.position),
             _ => self.moments.remove(&version.position),
         };
-        let same = |moment: &Moment| moment.digest == version.digest;
+        let same = |moment: &OrderState| moment.digest == version.digest;
         match moment.filter(same) {
             Some(moment) if version.tallies == Some(moment.counted) => {}
             // The tallies of an older program's version are taken from its checkpoint.
@@ -143,7 +148,7 @@ impl Comparison {
         mut self,
         unrecorded: &[Version],
         successor: u64,
-        tainted: &mut Tainted,
+        tainted: &mut TaintedVersions,
         revised_tallies: &mut RevisedTallies,
     ) {
         unrecorded.iter().for_each(|version| self.judge(version));
@@ -167,7 +172,7 @@ mod tests {
 
     use super::super::learner::Learner;
     use super::*;
-    use crate::event::{Refusal, Time};
+    use crate::event::{OrderRefusal, Time};
     use crate::model::Spec;
     use crate::model::weights::Tensors;
 
@@ -204,7 +209,8 @@ mod tests {
     }
 
     fn found(comparison: Comparison, unrecorded: &[Version]) -> [Vec<u64>; 2] {
-        let (mut tainted, mut revised_tallies) = (Tainted::default(), RevisedTallies::default());
+        let (mut tainted, mut revised_tallies) =
+            (TaintedVersions::default(), RevisedTallies::default());
         comparison.bring(unrecorded, 99, &mut tainted, &mut revised_tallies);
         let revised_tallies = (1..99).filter(|version| revised_tallies.get(*version).is_some());
         [tainted.by(99), revised_tallies.collect()]
@@ -256,7 +262,7 @@ mod tests {
         comparison.observe(&order(2, erase), &other);
         comparison.observe(&order(3, Order::Restore { version: 1 }), &other);
         assert_eq!(comparison.moments.len(), 1);
-        let refusal = Event::Refusal(Refusal { position: 3 });
+        let refusal = Event::Refusal(OrderRefusal { position: 3 });
         comparison.observe(&entry(4, refusal), &other);
         assert!(comparison.moments.is_empty());
         // Of those that an older program refused no record says so.
@@ -283,7 +289,7 @@ mod tests {
                 comparison.observe(&entry(2 * n + 1, record), &other);
             }
             let (mut tainted, mut revised_tallies) =
-                (Tainted::default(), RevisedTallies::default());
+                (TaintedVersions::default(), RevisedTallies::default());
             comparison.bring(&[], 999, &mut tainted, &mut revised_tallies);
             let mut tensors = Tensors::default();
             revised_tallies.save(&mut tensors);

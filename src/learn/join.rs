@@ -14,12 +14,12 @@ use std::num::NonZeroU64;
 
 use crate::event::{Prediction, PredictionId, Time};
 use crate::model::Spec;
-pub(crate) use evicted::{Arrivals, Evicted};
+pub(crate) use evicted::{Arrivals, EvictedPredictions};
 pub(crate) use saved::HeldExamples;
 
 /// One row that was predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Waiting {
+pub struct PendingPrediction {
     /// The position of the entry that holds it.
     pub position: u64,
     /// Its row in that entry.
@@ -72,23 +72,23 @@ impl Held {
     }
 }
 
-impl Waiting {
+impl PendingPrediction {
     /// True if it has had no feedback, and its window is open.
     pub fn is_silent(&self) -> bool {
         !self.has_truth && self.credited.is_none()
     }
 
     /// Its place among open windows.
-    fn window(&self) -> Window {
+    fn window(&self) -> WindowEnd {
         (self.deadline, self.position, self.row)
     }
 }
 
 /// Where the search for a prediction ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Found {
+pub enum PredictionSearch {
     /// The prediction waits.
-    Waiting(Waiting),
+    Waiting(PendingPrediction),
     /// The prediction waited, and made room.
     Expired,
     /// No prediction of this id is known.
@@ -96,17 +96,17 @@ pub enum Found {
 }
 
 /// When a window closes, and of which row of which entry it is.
-type Window = (Time, u64, u32);
+type WindowEnd = (Time, u64, u32);
 
 /// Every prediction that waits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PendingPredictions {
-    waiting: BTreeMap<u128, Waiting>,
+    waiting: BTreeMap<u128, PendingPrediction>,
     /// Their ids in the order in which they came.
     order: VecDeque<u128>,
     /// The windows of the silent ones, where silence earns something and they close in the order
     /// of their deadlines.
-    open: Option<BTreeMap<Window, u128>>,
+    open: Option<BTreeMap<WindowEnd, u128>>,
     /// Under the first revision: how many of the oldest need no look at their windows any more.
     n_closed: usize,
     /// The newest id that has gone, and the newest that has made room; not the same where an adopted
@@ -130,11 +130,11 @@ impl PendingPredictions {
     }
 
     /// Finds the prediction that a feedback event names.
-    pub fn find(&self, id: PredictionId) -> Found {
+    pub fn find(&self, id: PredictionId) -> PredictionSearch {
         match self.waiting.get(&id.0) {
-            Some(waiting) => Found::Waiting(*waiting),
-            None if id.0 <= self.expired => Found::Expired,
-            None => Found::Unknown,
+            Some(waiting) => PredictionSearch::Waiting(*waiting),
+            None if id.0 <= self.expired => PredictionSearch::Expired,
+            None => PredictionSearch::Unknown,
         }
     }
 
@@ -150,7 +150,7 @@ impl PendingPredictions {
     /// Lets every row of a prediction wait.
     pub(super) fn wait(&mut self, prediction: &Prediction, position: u64, deadline: Time) {
         for (row, id) in prediction.ids.iter().enumerate() {
-            let waiting = Waiting {
+            let waiting = PendingPrediction {
                 position,
                 row: row as u32,
                 deadline,
@@ -212,7 +212,7 @@ impl PendingPredictions {
 
     /// Lets those go that have waited for as long as they may, given how long their windows were; one
     /// that is still to be closed stays, with all that came after it.
-    pub(super) fn expire(&mut self, has_ended: impl Fn(&Waiting, Option<i64>) -> bool) {
+    pub(super) fn expire(&mut self, has_ended: impl Fn(&PendingPrediction, Option<i64>) -> bool) {
         while let Some(id) = self.order.front() {
             let waiting = &self.waiting[id];
             let open = self.open.as_ref();
@@ -268,7 +268,7 @@ impl PendingPredictions {
     }
 
     /// Changes what is known of a prediction, if it waits.
-    pub(super) fn update(&mut self, id: PredictionId, change: impl FnOnce(&mut Waiting)) {
+    pub(super) fn update(&mut self, id: PredictionId, change: impl FnOnce(&mut PendingPrediction)) {
         let Some(waiting) = self.waiting.get_mut(&id.0) else {
             return;
         };
@@ -281,7 +281,7 @@ impl PendingPredictions {
     }
 
     /// The oldest that waits.
-    pub(super) fn oldest(&self) -> Option<&Waiting> {
+    pub(super) fn oldest(&self) -> Option<&PendingPrediction> {
         self.waiting.get(self.order.front()?)
     }
 
@@ -321,9 +321,9 @@ impl PendingPredictions {
     }
 
     /// The predictions that have made room by now, where `waiting_max` may wait.
-    pub fn evicted(&self, waiting_max: usize) -> Evicted {
+    pub fn evicted(&self, waiting_max: usize) -> EvictedPredictions {
         let older = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
-        Evicted::new(
+        EvictedPredictions::new(
             self.made_room,
             waiting_max,
             older,
@@ -343,7 +343,7 @@ impl PendingPredictions {
     }
 
     /// The silent prediction whose window is the next to close, if it ended before `now`.
-    pub(super) fn next_due(&mut self, now: Time) -> Option<(PredictionId, Waiting)> {
+    pub(super) fn next_due(&mut self, now: Time) -> Option<(PredictionId, PendingPrediction)> {
         if let Some(open) = &self.open {
             let (window, id) = open.first_key_value()?;
             return (window.0 < now).then(|| (PredictionId(*id), self.waiting[id]));
@@ -386,9 +386,9 @@ mod tests {
         joins.make_room(3);
         joins.wait(&prediction(&[12, 13]), 2, Time(6));
         joins.make_room(3);
-        assert_eq!(joins.find(PredictionId(10)), Found::Expired);
-        assert_eq!(joins.find(PredictionId(99)), Found::Unknown);
-        let Found::Waiting(found) = joins.find(PredictionId(13)) else {
+        assert_eq!(joins.find(PredictionId(10)), PredictionSearch::Expired);
+        assert_eq!(joins.find(PredictionId(99)), PredictionSearch::Unknown);
+        let PredictionSearch::Waiting(found) = joins.find(PredictionId(13)) else {
             panic!("it waits")
         };
         assert_eq!((found.position, found.row, found.deadline), (2, 1, Time(6)));
@@ -406,7 +406,7 @@ mod tests {
         joins.expire(|one, _| one.deadline < Time(5));
         assert_eq!(joins.len(), 3);
         joins.expire(|one, _| one.deadline < Time(6));
-        assert_eq!(joins.find(PredictionId(11)), Found::Expired);
+        assert_eq!(joins.find(PredictionId(11)), PredictionSearch::Expired);
         assert_eq!((joins.len(), joins.oldest_position()), (1, Some(2)));
         joins.expire(|one, _| one.deadline < Time(7));
         assert_eq!(joins.oldest_position(), None);
@@ -420,8 +420,11 @@ mod tests {
         joins.update(PredictionId(11), |one| one.has_truth = true);
         assert_eq!(joins.next_due(Time(6)).map(|(id, _)| id.0), Some(12));
         joins.retain(&PendingPredictions::default(), |id| id.0 != 11);
-        assert_eq!(joins.find(PredictionId(11)), Found::Expired);
-        assert!(matches!(joins.find(PredictionId(10)), Found::Waiting(_)));
+        assert_eq!(joins.find(PredictionId(11)), PredictionSearch::Expired);
+        assert!(matches!(
+            joins.find(PredictionId(10)),
+            PredictionSearch::Waiting(_)
+        ));
         assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
         // It has gone, and made room for nobody; that is known later as well.
         let (evicted, arrivals) = (joins.evicted(3), Arrivals::default());
@@ -441,8 +444,11 @@ mod tests {
         joins.make_room(2);
         joins.wait(&prediction(&[7]), 2, Time(6));
         joins.make_room(2);
-        assert!(matches!(joins.find(PredictionId(7)), Found::Waiting(_)));
-        assert_eq!(joins.find(PredictionId(100)), Found::Expired);
+        assert!(matches!(
+            joins.find(PredictionId(7)),
+            PredictionSearch::Waiting(_)
+        ));
+        assert_eq!(joins.find(PredictionId(100)), PredictionSearch::Expired);
     }
 
     #[test]

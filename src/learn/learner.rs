@@ -30,8 +30,8 @@ use super::join::{HeldExamples, PendingPredictions};
 use super::lookup::{Lookup, LookupError};
 use super::rewards::Windows;
 use crate::event::{
-    Alarm, Description, Entry, Event, Feedback, Kind, Prediction, Reason, Selector, Time, Verdict,
-    Version,
+    Alarm, Description, Entry, ErasedKind, Event, Feedback, Prediction, Reason, Selector, Time,
+    Verdict, Version,
 };
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::drift::Detectors;
@@ -45,7 +45,7 @@ use crate::learn::training::scratch::Scratch;
 use crate::learn::versions::aliases::MovedAlias;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::revised_tallies::RevisedTallies;
-use crate::learn::versions::tainted::Tainted;
+use crate::learn::versions::tainted::TaintedVersions;
 use crate::learn::versions::tallies::Tallies;
 use crate::model::weights;
 use crate::model::{Model, Spec, SpecError, TextEncoder};
@@ -54,7 +54,7 @@ pub(crate) use answering::{AnsweringState, RowAnswer};
 pub use counterfactual::{Counterfactual, CounterfactualLookup};
 use gap::Gap;
 pub(crate) use relabel::LastWord;
-pub use retrain::{Cause, Retraining};
+pub use retrain::{RetrainCause, Retraining};
 use stream::Stream;
 
 /// An entry that cannot be applied to this state: state or journal is not what it should be.
@@ -368,7 +368,7 @@ impl Learner {
     }
 
     /// Versions that hold feedback which was taken back, each with the version made by that.
-    pub fn tainted(&self) -> &Tainted {
+    pub fn tainted(&self) -> &TaintedVersions {
         &self.stream.tainted
     }
 
@@ -534,10 +534,10 @@ impl Learner {
 
     /// Passes over an erased entry. Its feedback had been retracted before, so only a history that
     /// excludes it can go on; an erased duplicate says nothing that is needed.
-    fn pass_over(&mut self, kind: Kind) -> Result<Step, Error> {
+    fn pass_over(&mut self, kind: ErasedKind) -> Result<Step, Error> {
         match (&self.history, kind) {
-            (_, Kind::Duplicate) => Ok(self.end(Fate::Duplicate)),
-            (History::Other(_), Kind::Feedback(_)) => Ok(self.end(Fate::Retracted)),
+            (_, ErasedKind::Duplicate) => Ok(self.end(Fate::Duplicate)),
+            (History::Other(_), ErasedKind::Feedback(_)) => Ok(self.end(Fate::Retracted)),
             _ => {
                 let what = "it was erased, and what it led to cannot be derived again";
                 Err(self.missing(LookupError::NotRetained(what.to_owned())))

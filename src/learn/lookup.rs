@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::event::{Description, Feedback, Prediction, Time, Version};
 use crate::model::weights::Tensors;
-use crate::model::{Device, Pinned, Spec, TextEncoder};
+use crate::model::{Device, PinnedFile, Spec, TextEncoder};
 
 /// Why a lookup failed; each is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +57,7 @@ pub trait Lookup {
     ///
     /// # Errors
     /// When it is not there, or not the one that is pinned.
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+    fn encoder(&mut self, pinned: &PinnedFile) -> Result<Arc<TextEncoder>, LookupError> {
         Err(LookupError::NotRetained(format!(
             "no encoder is kept, as is {}",
             pinned.path

@@ -56,23 +56,25 @@ mod size;
 mod training;
 mod versions;
 
-pub(crate) use algorithms::learned::answers::Answer;
+pub(crate) use algorithms::learned::answers::RowOutputs;
 pub use comparison::Comparison;
-pub use drift::{Detectors, Judged};
+pub use drift::{Detectors, JudgedAnswer};
 pub(crate) use gate::losses::Truth;
 pub use gate::{
-    ChampionChange, ChampionScore, EProcess, Evidence, Finding, Incident, IncidentKind,
-    IncidentState, PairedEvidence, Suspect, Veto,
+    ChampionChange, ChampionScore, EProcess, Evidence, Incident, IncidentKind, IncidentState,
+    PairedEvidence, Suspect, TrialOutcome, Veto,
 };
 pub(crate) use gate::{PairedTrial, Trial};
-pub use join::Found;
-pub(crate) use join::{Arrivals, Evicted, PendingPredictions};
+pub use join::PredictionSearch;
+pub(crate) use join::{Arrivals, EvictedPredictions, PendingPredictions};
 pub(crate) use learner::{AnsweringState, LastWord, RowAnswer};
 pub use learner::{
-    Cause, Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, Retraining, Step,
+    Counterfactual, CounterfactualLookup, Error, Exclusion, Learner, RetrainCause, Retraining, Step,
 };
 pub use lookup::{Lookup, LookupError};
-pub use monitors::{ClassCount, Confused, DetailedScores, Figure, ScoredProbabilities, Scores};
+pub use monitors::{
+    ClassCount, ConfusionCount, DetailedScores, Figure, ScoredProbabilities, Scores,
+};
 pub use offpolicy::{Estimate, EvaluatedDecision, OffPolicy};
 pub use records::evaluate::Evaluation;
 pub(crate) use records::feedback_ids::{feedback_key, is_forgotten};
@@ -82,4 +84,4 @@ pub(crate) use records::sources::Sources;
 pub(crate) use size::state_bytes;
 pub use versions::aliases::MovedAlias;
 pub(crate) use versions::revised_tallies::RevisedTallies;
-pub(crate) use versions::tainted::Tainted;
+pub(crate) use versions::tainted::TaintedVersions;

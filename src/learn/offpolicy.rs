@@ -78,9 +78,9 @@ pub struct Estimate {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffPolicy {
-    logged: Moments,
-    ips: Moments,
-    doubly_robust: Moments,
+    logged: TermMoments,
+    ips: TermMoments,
+    doubly_robust: TermMoments,
     ratio: Ratio,
     largest_weight: f64,
 }
@@ -149,14 +149,14 @@ impl OffPolicy {
 
 /// Mean and spread of terms (Welford 1962).
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Moments {
+struct TermMoments {
     n: u64,
     mean: f64,
     /// The sum of squared distances from the mean.
     spread: f64,
 }
 
-impl Moments {
+impl TermMoments {
     fn add(&mut self, term: f64) {
         self.n += 1;
         let before = term - self.mean;

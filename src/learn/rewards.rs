@@ -5,7 +5,7 @@
 //! the signals before. The learner and the reader of logged decisions follow these rules alone, so
 //! that a decision is valued by what the learner credited.
 
-use super::join::{Found, PendingPredictions, Waiting};
+use super::join::{PendingPrediction, PendingPredictions, PredictionSearch};
 use super::signals::{self, PREFERENCE, REWARD};
 use crate::event::{Prediction, PredictionId, Signal, Time};
 use crate::learn::records::ledger::Fate;
@@ -65,7 +65,7 @@ impl<'a> Windows<'a> {
     pub(crate) fn next_due(
         &self,
         joins: &mut PendingPredictions,
-    ) -> Option<(PredictionId, Waiting, f64)> {
+    ) -> Option<(PredictionId, PendingPrediction, f64)> {
         let reward = self.spec.rewards.default?;
         let (id, waiting) = joins.next_due(self.now)?;
         Some((id, waiting, reward))
@@ -77,7 +77,7 @@ impl<'a> Windows<'a> {
         &self,
         joins: &PendingPredictions,
         id: PredictionId,
-    ) -> Option<(Waiting, f64)> {
+    ) -> Option<(PendingPrediction, f64)> {
         let reward = self.spec.rewards.default?;
         let waiting = self.find(joins, id).ok()?;
         let is_due = waiting.deadline < self.now && waiting.is_silent();
@@ -94,17 +94,18 @@ impl<'a> Windows<'a> {
 
     /// Drops the predictions that are older than `journal.age_max` allows.
     pub(crate) fn expire(&self, joins: &mut PendingPredictions) {
-        let has_ended = |one: &Waiting, window_us| self.takes_until(one, window_us) < self.now;
+        let has_ended =
+            |one: &PendingPrediction, window_us| self.takes_until(one, window_us) < self.now;
         joins.expire(has_ended);
     }
 
     /// Until when a prediction takes feedback.
-    pub(crate) fn ends(&self, joins: &PendingPredictions, waiting: &Waiting) -> Time {
+    pub(crate) fn ends(&self, joins: &PendingPredictions, waiting: &PendingPrediction) -> Time {
         self.takes_until(waiting, joins.window_us(waiting.position))
     }
 
     /// When a prediction was accepted.
-    pub(crate) fn began(&self, joins: &PendingPredictions, waiting: &Waiting) -> Time {
+    pub(crate) fn began(&self, joins: &PendingPredictions, waiting: &PendingPrediction) -> Time {
         let window_us = joins.window_us(waiting.position);
         Time(waiting.deadline.0 - window_us.unwrap_or(self.window_us()))
     }
@@ -117,17 +118,17 @@ impl<'a> Windows<'a> {
         &self,
         joins: &PendingPredictions,
         id: PredictionId,
-    ) -> Result<Waiting, Fate> {
+    ) -> Result<PendingPrediction, Fate> {
         match joins.find(id) {
             // One whose window is still to be closed has not been dropped yet.
-            Found::Waiting(waiting)
+            PredictionSearch::Waiting(waiting)
                 if self.spec.revision >= 2 && self.ends(joins, &waiting) < self.now =>
             {
                 Err(Fate::Expired)
             }
-            Found::Waiting(waiting) => Ok(waiting),
-            Found::Expired => Err(Fate::Expired),
-            Found::Unknown => Err(Fate::Unmatched),
+            PredictionSearch::Waiting(waiting) => Ok(waiting),
+            PredictionSearch::Expired => Err(Fate::Expired),
+            PredictionSearch::Unknown => Err(Fate::Unmatched),
         }
     }
 
@@ -163,7 +164,7 @@ impl<'a> Windows<'a> {
     }
 
     /// The fate of a reward that a prediction does not take.
-    pub(crate) fn refuses(&self, waiting: &Waiting, reward: Reward) -> Option<Fate> {
+    pub(crate) fn refuses(&self, waiting: &PendingPrediction, reward: Reward) -> Option<Fate> {
         if !signals::takes(self.spec.rewards.aggregate, waiting.signals, reward.signal) {
             return Some(match waiting.signals & reward.signal {
                 0 => Fate::Superseded,
@@ -180,7 +181,7 @@ impl<'a> Windows<'a> {
         &self,
         joins: &mut PendingPredictions,
         id: PredictionId,
-        waiting: &Waiting,
+        waiting: &PendingPrediction,
         reward: Reward,
     ) -> f64 {
         let before = waiting.credited.filter(|_| waiting.signals != 0);
@@ -198,7 +199,7 @@ impl<'a> Windows<'a> {
 
     /// As long after the prediction was accepted as its age allows. Its window may have been of
     /// another length than one of this description.
-    fn takes_until(&self, waiting: &Waiting, window_us: Option<i64>) -> Time {
+    fn takes_until(&self, waiting: &PendingPrediction, window_us: Option<i64>) -> Time {
         let age_max_us = self.spec.journal.age_max_s as i64 * 1_000_000;
         let window_us = window_us.unwrap_or(self.window_us());
         let waits_us = match self.spec.task {

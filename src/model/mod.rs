@@ -49,29 +49,29 @@ pub(crate) use linear_algebra::sparse::SparseTable;
 pub use loss::{Target, argmax, softmax};
 pub use policy::Estimates;
 pub(crate) use predictors::forest::{Forest, Split, Test, Tree, load_tests, save_tests};
-pub(crate) use predictors::neighbours::{BaseRates, Nearest, Remembered, Voters};
-pub use predictors::neighbours::{Neighbours, Window};
+pub(crate) use predictors::neighbours::{BaseRates, Nearest, RememberedRow, Voters};
+pub use predictors::neighbours::{NeighbourWindow, Neighbours};
 pub(crate) use predictors::network::layers::WEIGHT_MAX;
 pub use predictors::network::layers::{Layer, Parameters};
 pub use predictors::network::weight_check::TensorMatch;
 pub(crate) use predictors::network::weight_check::{weight_check, widths};
 pub use predictors::network::{Network, Rule, Training};
 pub(crate) use predictors::portfolio::{
-    Kept, KeptAnswers, Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, log,
-    logistic_share,
+    KeptAnswers, Member, MemberOutputs, NoChange, Plan, Pool, Portfolio, Range, RetainedAnswer,
+    log, logistic_share,
 };
 pub(crate) use predictors::ridge::{
-    Form, LogRidge, Posterior, RandomFeatures, Ridge, RidgeWeights,
+    LogRidge, Posterior, RandomFeatureSettings, RandomFeatures, Ridge, RidgeWeights,
 };
 pub(crate) use predictors::series::{REGRESSIONS, Ring, Series};
 pub use spec::keys;
 pub(crate) use spec::{
-    Aggregate, Analytic, Gradient, Input, JournalLimits, Named, NamedEncoder, Neighbourhood,
+    Aggregate, Analytic, Gradient, Input, JournalLimits, NamedEncoder, NamedFiles, Neighbourhood,
     Optimizer, Rewards, Strategy,
 };
 pub use spec::{
     Budget, Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
-    LearnerKind, LowRank, MonitorSettings, OrderedLimits, Pinned, Publish, PublishPolicy,
+    LearnerKind, LowRank, MonitorSettings, OrderedLimits, PinnedFile, Publish, PublishPolicy,
     QuarantineSettings, REVISION, RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times,
     encoding_named, rfc_3339_of,
 };

@@ -15,15 +15,15 @@ pub(super) struct Call<'a> {
     pub output: usize,
     pub opset: i64,
     pub device: &'a Device,
-    pub budget: &'a Budget,
+    pub budget: &'a MultiplicationBudget,
 }
 
 /// Multiplications that a pass may still take.
-pub(super) struct Budget(Cell<u64>);
+pub(super) struct MultiplicationBudget(Cell<u64>);
 
-impl Budget {
-    pub(super) fn new(n_products: u64) -> Budget {
-        Budget(Cell::new(n_products))
+impl MultiplicationBudget {
+    pub(super) fn new(n_products: u64) -> MultiplicationBudget {
+        MultiplicationBudget(Cell::new(n_products))
     }
 
     fn take(&self, n_products: u64) -> Result<(), Fault> {

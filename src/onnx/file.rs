@@ -39,7 +39,7 @@ pub(crate) mod element {
 
 /// The content of a file.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct OnnxFile {
     pub opset: i64,
     pub nodes: Vec<Node>,
     pub tensors: Vec<(String, Value)>,
@@ -104,16 +104,16 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// Where tensors go.
-struct Reading<'a> {
+struct TensorDestination<'a> {
     device: &'a Device,
     /// Whole numbers that there is room for: they take up to eight times what the file takes.
     room: Cell<usize>,
 }
 
-impl File {
-    pub(super) fn read(bytes: Bytes, device: &Device) -> Result<File, Error> {
+impl OnnxFile {
+    pub(super) fn read(bytes: Bytes, device: &Device) -> Result<OnnxFile, Error> {
         let room = Cell::new(ELEMENTS_MAX);
-        let reading = Reading { device, room };
+        let reading = TensorDestination { device, room };
         scan::check(&bytes)?;
         let model = proto::ModelProto::decode(bytes)
             .map_err(|error| unsound(format!("no ONNX file: {}", in_a_line(&error))))?;
@@ -140,7 +140,7 @@ impl File {
         let tensors: Vec<(String, Value)> = tensors.collect::<Result<_, _>>()?;
         let inputs: Vec<_> = graph.input.into_iter().map(graph_input).collect();
         let nodes = graph.node.into_iter().map(|node| reading.node(node));
-        Ok(File {
+        Ok(OnnxFile {
             opset,
             nodes: nodes.collect::<Result<_, _>>()?,
             tensors,
@@ -180,7 +180,7 @@ fn graph_input(info: ValueInfoProto) -> GraphInput {
     }
 }
 
-impl Reading<'_> {
+impl TensorDestination<'_> {
     fn node(&self, node: NodeProto) -> Result<Node, Error> {
         let operator = if own_domain(&node.domain) {
             node.op_type
@@ -235,12 +235,14 @@ impl Reading<'_> {
         let n_values = n_elements(&shape).map_err(of_tensor)?;
         match values(tensor, n_values)? {
             // How old exports leave an input out: nothing of whatever type.
-            Values::Floats(floats) if floats.is_empty() => Ok(Value::ints(Vec::new(), &shape)),
-            Values::Floats(floats) => {
+            NumberValues::Floats(floats) if floats.is_empty() => {
+                Ok(Value::ints(Vec::new(), &shape))
+            }
+            NumberValues::Floats(floats) => {
                 check_finite(&floats)?;
                 Value::floats(floats, &shape, self.device).map_err(of_tensor)
             }
-            Values::Ints(ints) => {
+            NumberValues::Ints(ints) => {
                 let room = self.room.get().checked_sub(ints.len());
                 let too_many = || format!("more than {ELEMENTS_MAX} whole numbers");
                 let room = room.ok_or_else(|| Error::Unsupported(too_many()));
@@ -251,37 +253,37 @@ impl Reading<'_> {
     }
 }
 
-enum Values {
+enum NumberValues {
     Floats(Vec<f32>),
     Ints(Vec<i64>),
 }
 
 /// The values of a tensor, as many as its shape says.
-fn values(tensor: TensorProto, n_values: usize) -> Result<Values, Error> {
+fn values(tensor: TensorProto, n_values: usize) -> Result<NumberValues, Error> {
     let raw = &tensor.raw_data;
     let is_raw = !raw.is_empty();
     let values = match i64::from(tensor.data_type) {
-        element::FLOAT if is_raw => Values::Floats(each(raw, n_values, f32::from_le_bytes)?),
-        element::FLOAT => Values::Floats(tensor.float_data),
-        element::DOUBLE if is_raw => Values::Floats(each(raw, n_values, |eight| {
+        element::FLOAT if is_raw => NumberValues::Floats(each(raw, n_values, f32::from_le_bytes)?),
+        element::FLOAT => NumberValues::Floats(tensor.float_data),
+        element::DOUBLE if is_raw => NumberValues::Floats(each(raw, n_values, |eight| {
             f64::from_le_bytes(eight) as f32
         })?),
         element::DOUBLE => {
             let values = tensor.double_data.iter().map(|value| *value as f32);
-            Values::Floats(values.collect())
+            NumberValues::Floats(values.collect())
         }
-        element::INT64 if is_raw => Values::Ints(each(raw, n_values, i64::from_le_bytes)?),
-        element::INT64 => Values::Ints(tensor.int64_data),
+        element::INT64 if is_raw => NumberValues::Ints(each(raw, n_values, i64::from_le_bytes)?),
+        element::INT64 => NumberValues::Ints(tensor.int64_data),
         element::INT32 if is_raw => {
             let value = |four| i64::from(i32::from_le_bytes(four));
-            Values::Ints(each(raw, n_values, value)?)
+            NumberValues::Ints(each(raw, n_values, value)?)
         }
         element::BOOL if is_raw => {
-            Values::Ints(each(raw, n_values, |[byte]| i64::from(byte != 0))?)
+            NumberValues::Ints(each(raw, n_values, |[byte]| i64::from(byte != 0))?)
         }
         element::INT32 | element::BOOL => {
             let values = tensor.int32_data.iter().map(|value| i64::from(*value));
-            Values::Ints(values.collect())
+            NumberValues::Ints(values.collect())
         }
         other => {
             let types = "FLOAT, DOUBLE, INT32, INT64 or BOOL";
@@ -292,8 +294,8 @@ fn values(tensor: TensorProto, n_values: usize) -> Result<Values, Error> {
         }
     };
     let n_found = match &values {
-        Values::Floats(floats) => floats.len(),
-        Values::Ints(ints) => ints.len(),
+        NumberValues::Floats(floats) => floats.len(),
+        NumberValues::Ints(ints) => ints.len(),
     };
     if n_found == n_values {
         Ok(values)

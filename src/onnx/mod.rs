@@ -20,10 +20,10 @@ use bytes::Bytes;
 use candle_core::Tensor;
 
 use crate::device::{Device, Use, compute};
-use call::{Budget, Call};
+use call::{Call, MultiplicationBudget};
 pub(crate) use error::Error;
-use file::{File, Node, quoted};
 pub(crate) use file::{GraphInput, element};
+use file::{Node, OnnxFile, quoted};
 use operators::{Operator, find};
 pub(crate) use value::Value;
 use value::{ELEMENTS_MAX, Fault};
@@ -43,13 +43,13 @@ pub(crate) struct Graph {
     opset: i64,
     /// Values that are known before a pass, by their places.
     known: Vec<Option<Value>>,
-    steps: Vec<Step>,
+    steps: Vec<GraphStep>,
     inputs: Vec<(GraphInput, usize)>,
     output: usize,
 }
 
 /// A node, with places for its values.
-struct Step {
+struct GraphStep {
     node: Node,
     operator: &'static Operator,
     inputs: Vec<Option<usize>>,
@@ -67,7 +67,7 @@ impl Graph {
     /// [`Error::Device`] of the device.
     pub(crate) fn new(bytes: Bytes, device: &Device, outputs: &[&str]) -> Result<Graph, Error> {
         let device = device.open(Use::Answers)?;
-        let file = File::read(bytes, &device)?;
+        let file = OnnxFile::read(bytes, &device)?;
         if file.nodes.len() > NODES_MAX {
             let what = format!("it has more than {NODES_MAX} nodes");
             return Err(Error::Unsupported(what));
@@ -116,7 +116,7 @@ impl Graph {
         for ((_, place), value) in self.inputs.iter().zip(inputs) {
             values[*place] = Some(value);
         }
-        let budget = Budget::new(PRODUCTS_MAX);
+        let budget = MultiplicationBudget::new(PRODUCTS_MAX);
         let mut n_standing = 0;
         for step in &self.steps {
             let computed = self.compute(step, &values, &budget);
@@ -168,7 +168,7 @@ fn check_operators(nodes: &[Node]) -> Result<(), Error> {
 
 impl Graph {
     /// Gives every value a place.
-    fn place(&mut self, file: File, output: &str) -> Result<(), Error> {
+    fn place(&mut self, file: OnnxFile, output: &str) -> Result<(), Error> {
         let mut places = BTreeMap::new();
         for (name, value) in file.tensors {
             self.name(&mut places, name, Some(value))?;
@@ -211,7 +211,7 @@ impl Graph {
             };
             let outputs = node.outputs.iter().map(&mut named);
             let outputs = outputs.collect::<Result<_, _>>()?;
-            self.steps.push(Step {
+            self.steps.push(GraphStep {
                 node,
                 operator,
                 inputs,
@@ -265,7 +265,7 @@ impl Graph {
 
     /// Computes what depends on the file alone.
     fn fold(&mut self) -> Result<(), Error> {
-        let budget = Budget::new(PRODUCTS_MAX);
+        let budget = MultiplicationBudget::new(PRODUCTS_MAX);
         let mut n_standing = 0;
         let mut later = Vec::new();
         for step in std::mem::take(&mut self.steps) {
@@ -304,9 +304,9 @@ impl Graph {
     /// The values of a step, with their places.
     fn compute(
         &self,
-        step: &Step,
+        step: &GraphStep,
         values: &[Option<Value>],
-        budget: &Budget,
+        budget: &MultiplicationBudget,
     ) -> Result<Vec<(usize, Value)>, Fault> {
         let of = |place: &Option<usize>| place.and_then(|place| values[place].as_ref());
         let mut call = Call {

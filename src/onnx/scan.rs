@@ -9,9 +9,9 @@ use super::error::Error;
 const PARTS_MAX: usize = 1 << 18;
 
 /// The fields of a message: their numbers, and the content of those that have a length.
-struct Fields<'a>(&'a [u8]);
+struct MessageFields<'a>(&'a [u8]);
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for MessageFields<'a> {
     type Item = Result<(u64, &'a [u8]), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -26,7 +26,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-impl<'a> Fields<'a> {
+impl<'a> MessageFields<'a> {
     fn field(&mut self) -> Option<(u64, &'a [u8])> {
         let key = self.varint()?;
         let n_bytes = match key & 7 {
@@ -61,10 +61,10 @@ impl<'a> Fields<'a> {
 /// Refuses a file of more parts than a network has.
 pub(super) fn check(file: &[u8]) -> Result<(), Error> {
     let mut n_parts = 0;
-    for field in Fields(file) {
+    for field in MessageFields(file) {
         // The graph.
         let (7, graph) = field? else { continue };
-        for field in Fields(graph) {
+        for field in MessageFields(graph) {
             n_parts += match field? {
                 (1, node) => 1 + count(node)?,
                 // An input or output: shapes take two bytes a dimension.
@@ -81,7 +81,7 @@ pub(super) fn check(file: &[u8]) -> Result<(), Error> {
 }
 
 fn count(message: &[u8]) -> Result<usize, Error> {
-    Fields(message).try_fold(0, |count, field| field.map(|_| count + 1))
+    MessageFields(message).try_fold(0, |count, field| field.map(|_| count + 1))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::device::{Cause, in_a_line};
+use crate::device::{FailureCause, in_a_line};
 
 /// Values of one tensor at most.
 pub(super) const ELEMENTS_MAX: usize = 1 << 27;
@@ -27,10 +27,10 @@ pub(crate) enum Fault {
 impl From<candle_core::Error> for Fault {
     fn from(error: candle_core::Error) -> Fault {
         let what = in_a_line(&error);
-        match Cause::of(&error) {
-            Cause::Tensors => Fault::Node(what),
-            Cause::NoRoom => Fault::NoRoom(what),
-            Cause::Driver => Fault::Driver(what),
+        match FailureCause::of(&error) {
+            FailureCause::Tensors => Fault::Node(what),
+            FailureCause::NoRoom => Fault::NoRoom(what),
+            FailureCause::Driver => Fault::Driver(what),
         }
     }
 }
@@ -39,6 +39,9 @@ impl From<candle_core::Error> for Fault {
 pub(super) fn fault<T>(what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Node(what.into()))
 }
+
+/// The floats that an operator computed on the device.
+pub(super) type FloatsResult = candle_core::Result<Tensor>;
 
 /// A tensor of a graph.
 #[derive(Clone, Debug)]

@@ -83,12 +83,12 @@ impl HttpBody for AnswerBody {
 mod tests {
     use http_body_util::{BodyExt, Full};
 
-    use super::super::budget::Budget;
+    use super::super::budget::RequestBudget;
     use super::*;
 
     #[tokio::test]
     async fn p8_a_large_answer_counts_until_its_last_piece_is_taken() {
-        let budget = Arc::new(Budget::new(8, 1 << 20));
+        let budget = Arc::new(RequestBudget::new(8, 1 << 20));
         let holding = budget.hold().expect("a place");
         let conduct = Arc::new(Conduct::default());
         let sent: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();

@@ -53,7 +53,7 @@ pub(super) struct RequestBody {
     message_bytes_max: u64,
     /// Where messages may be compressed; they are inflated here, and the services see none.
     encoding: Option<Encoding>,
-    stage: Stage,
+    stage: BodyStage,
     /// Bytes that came behind a message which had to be inflated first.
     behind: Bytes,
     /// Bytes of messages that were passed on whole.
@@ -62,16 +62,16 @@ pub(super) struct RequestBody {
 }
 
 /// Where the reading stands.
-enum Stage {
+enum BodyStage {
     /// In the prefix of a message, of which so many bytes have come.
     Prefix([u8; PREFIX], usize),
     /// In a message that is passed on as it comes.
-    Passing { left: u64, count: Count },
+    Passing { left: u64, count: MessageCount },
     /// In a message that is inflated once it is whole.
     Collecting {
         length: usize,
         bytes: BytesMut,
-        count: Count,
+        count: MessageCount,
     },
     /// In one that is inflated.
     Inflating(Box<Inflation>),
@@ -79,7 +79,7 @@ enum Stage {
 
 /// How a message is counted.
 #[derive(Clone, Copy)]
-enum Count {
+enum MessageCount {
     /// At the length that it claims, before any of it is read.
     Claimed(u64),
     /// As it comes.
@@ -88,10 +88,10 @@ enum Count {
     Refused,
 }
 
-impl Count {
+impl MessageCount {
     /// So many bytes of it have come.
     fn add(&mut self, n: usize, holding: &Holding) -> Result<(), Status> {
-        if let Count::AsItComes(counted) = self {
+        if let MessageCount::AsItComes(counted) = self {
             holding.take(n as u64, SMALL_MAX)?;
             *counted += n as u64;
         }
@@ -100,13 +100,13 @@ impl Count {
 
     fn counted(self) -> u64 {
         match self {
-            Count::Claimed(n) | Count::AsItComes(n) => n,
-            Count::Refused => 0,
+            MessageCount::Claimed(n) | MessageCount::AsItComes(n) => n,
+            MessageCount::Refused => 0,
         }
     }
 }
 
-const START: Stage = Stage::Prefix([0; PREFIX], 0);
+const START: BodyStage = BodyStage::Prefix([0; PREFIX], 0);
 
 /// A message on its way to what it becomes.
 struct Inflation {
@@ -170,7 +170,7 @@ impl RequestBody {
             return Ok(bytes);
         }
         let mut out = BytesMut::new();
-        while !bytes.is_empty() && !matches!(self.stage, Stage::Inflating(_)) {
+        while !bytes.is_empty() && !matches!(self.stage, BodyStage::Inflating(_)) {
             self.step(&mut bytes, Some(&mut out))?;
         }
         self.behind = bytes;
@@ -180,7 +180,7 @@ impl RequestBody {
     /// Goes on by what comes first: some of a prefix, or of a message.
     fn step(&mut self, left: &mut Bytes, out: Option<&mut BytesMut>) -> Result<(), Status> {
         match &mut self.stage {
-            Stage::Prefix(prefix, n) => {
+            BodyStage::Prefix(prefix, n) => {
                 let some = left.len().min(PREFIX - *n);
                 prefix[*n..*n + some].copy_from_slice(&left[..some]);
                 left.advance(some);
@@ -190,7 +190,7 @@ impl RequestBody {
                     self.begin(prefix, out)?;
                 }
             }
-            Stage::Passing { left: rest, count } => {
+            BodyStage::Passing { left: rest, count } => {
                 let some = usize::try_from(*rest).map_or(left.len(), |rest| rest.min(left.len()));
                 count.add(some, &self.holding)?;
                 if let Some(out) = out {
@@ -203,7 +203,7 @@ impl RequestBody {
                     self.stage = START;
                 }
             }
-            Stage::Collecting {
+            BodyStage::Collecting {
                 length,
                 bytes,
                 count,
@@ -213,10 +213,10 @@ impl RequestBody {
                 bytes.extend_from_slice(&left.split_to(some));
                 if bytes.len() == *length {
                     let bytes = std::mem::take(bytes).freeze();
-                    self.stage = Stage::Inflating(Box::new(self.inflation(bytes)));
+                    self.stage = BodyStage::Inflating(Box::new(self.inflation(bytes)));
                 }
             }
-            Stage::Inflating(_) => {}
+            BodyStage::Inflating(_) => {}
         }
         Ok(())
     }
@@ -232,15 +232,15 @@ impl RequestBody {
         }
         let count = if is_too_long {
             // The service refuses one that is passed on, and reads no more of it.
-            Count::Refused
+            MessageCount::Refused
         } else if length <= SMALL_MAX {
-            Count::AsItComes(0)
+            MessageCount::AsItComes(0)
         } else {
             self.holding.take(length, length)?;
-            Count::Claimed(length)
+            MessageCount::Claimed(length)
         };
         if is_compressed {
-            self.stage = Stage::Collecting {
+            self.stage = BodyStage::Collecting {
                 length: length as usize,
                 bytes: BytesMut::new(),
                 count,
@@ -252,7 +252,7 @@ impl RequestBody {
         }
         self.stage = match length {
             0 => START,
-            left => Stage::Passing { left, count },
+            left => BodyStage::Passing { left, count },
         };
         Ok(())
     }
@@ -281,7 +281,7 @@ impl RequestBody {
 
     /// Inflates a slice more; the message once it is whole.
     fn inflate(&mut self) -> Result<Option<Bytes>, Status> {
-        let Stage::Inflating(one) = &mut self.stage else {
+        let BodyStage::Inflating(one) = &mut self.stage else {
             return Ok(None);
         };
         let mut slice = [0; SLICE];
@@ -337,7 +337,7 @@ impl HttpBody for RequestBody {
             self.holding.give_back(passed);
         }
         loop {
-            if matches!(self.stage, Stage::Inflating(_)) {
+            if matches!(self.stage, BodyStage::Inflating(_)) {
                 match self.inflate() {
                     Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
                     Ok(None) => {

@@ -15,16 +15,16 @@ pub(super) const SMALL_MAX: u64 = 64 * 1024;
 
 /// The requests that are read or answered, and their bytes.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct RequestBudget {
     requests_max: usize,
     requests: AtomicUsize,
     bytes_max: u64,
     bytes: AtomicU64,
 }
 
-impl Budget {
-    pub(super) fn new(requests_max: usize, bytes_max: u64) -> Budget {
-        Budget {
+impl RequestBudget {
+    pub(super) fn new(requests_max: usize, bytes_max: u64) -> RequestBudget {
+        RequestBudget {
             requests_max,
             requests: AtomicUsize::new(0),
             bytes_max,
@@ -33,7 +33,7 @@ impl Budget {
     }
 
     /// A place for one more request, if there is one.
-    pub(super) fn hold(self: &Arc<Budget>) -> Result<Arc<Holding>, Refusal> {
+    pub(super) fn hold(self: &Arc<RequestBudget>) -> Result<Arc<Holding>, Refusal> {
         let n = self.requests.fetch_add(1, Relaxed);
         let holding = Arc::new(Holding {
             budget: self.clone(),
@@ -56,7 +56,7 @@ impl Budget {
 /// A request's place and its bytes, for as long as it is read or answered.
 #[derive(Debug)]
 pub(super) struct Holding {
-    budget: Arc<Budget>,
+    budget: Arc<RequestBudget>,
     bytes: AtomicU64,
 }
 
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn p8_large_messages_leave_room_to_small_ones_and_a_place_ends_with_its_request() {
-        let budget = Arc::new(Budget::new(2, 1 << 20));
+        let budget = Arc::new(RequestBudget::new(2, 1 << 20));
         let hold = || budget.hold().expect("a place");
         let (one, other) = (hold(), hold());
         assert!(budget.hold().is_err(), "both places are taken");

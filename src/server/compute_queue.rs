@@ -35,7 +35,7 @@ pub(super) struct ComputeQueue {
 }
 
 /// The address of the other side of a connection.
-type Connection = Option<SocketAddr>;
+type PeerAddress = Option<SocketAddr>;
 
 /// The turns of one kind of request.
 #[derive(Debug)]
@@ -43,23 +43,23 @@ struct Turns {
     max: usize,
     n_taken: AtomicUsize,
     n_waiting: AtomicUsize,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<TurnQueue>,
 }
 
 /// Those that wait for a turn, by start-time fair queueing (Goyal, Vin and Cheng 1996): each has a tag, the
 /// least comes first, and those of one connection have one after the other.
 #[derive(Debug, Default)]
-struct Waiting {
-    all: BTreeMap<Key, oneshot::Sender<()>>,
+struct TurnQueue {
+    all: BTreeMap<QueueTag, oneshot::Sender<()>>,
     /// The newest tag of each connection; one that is not ahead of the clock says nothing.
-    newest: BTreeMap<Connection, u64>,
+    newest: BTreeMap<PeerAddress, u64>,
     /// The tag of the last one that was given a turn.
     clock: u64,
     next_number: u64,
 }
 
 /// The tag of one that waits, and its number among all.
-type Key = (u64, u64);
+type QueueTag = (u64, u64);
 
 /// Connections without anyone waiting whose newest tags may be kept.
 const IDLE_MAX: usize = 64;
@@ -103,7 +103,7 @@ impl ComputeQueue {
     /// Polls the work for a request of so many rows in its turns only; its caller may leave between them.
     pub(super) async fn compute<T>(
         &self,
-        connection: Connection,
+        connection: PeerAddress,
         n_rows: usize,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
@@ -126,11 +126,11 @@ impl ComputeQueue {
         }
     }
 
-    fn place(&self) -> Result<Place<'_>, Refusal> {
+    fn place(&self) -> Result<QueuePlace<'_>, Refusal> {
         let more = |n: usize| (n < self.places_max).then_some(n + 1);
         let taken = self.n_places.fetch_update(SeqCst, SeqCst, more);
         taken.map_err(|_| self.full())?;
-        Ok(Place(&self.n_places))
+        Ok(QueuePlace(&self.n_places))
     }
 }
 
@@ -148,18 +148,18 @@ async fn woken() {
 }
 
 /// A place in the queue, as long as this lives.
-struct Place<'a>(&'a AtomicUsize);
+struct QueuePlace<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
 }
 
 /// A turn, as long as this lives.
-struct Turn<'a>(&'a Turns);
+struct ComputeTurn<'a>(&'a Turns);
 
-impl Drop for Turn<'_> {
+impl Drop for ComputeTurn<'_> {
     fn drop(&mut self) {
         self.0.give_back();
     }
@@ -176,9 +176,9 @@ impl Turns {
     }
 
     /// The next turn for a connection. Whoever comes while none waits takes one that is free.
-    async fn take(&self, connection: Connection) -> Turn<'_> {
+    async fn take(&self, connection: PeerAddress) -> ComputeTurn<'_> {
         if self.n_waiting.load(SeqCst) == 0 && self.try_take() {
-            return Turn(self);
+            return ComputeTurn(self);
         }
         self.wait(connection).await
     }
@@ -188,14 +188,14 @@ impl Turns {
         self.n_taken.fetch_update(SeqCst, SeqCst, more).is_ok()
     }
 
-    fn wait(&self, connection: Connection) -> Wait<'_> {
+    fn wait(&self, connection: PeerAddress) -> QueueWait<'_> {
         let (granted, grant) = oneshot::channel();
         let mut waiting = self.lock();
         let key = waiting.push(connection, granted);
         self.n_waiting.fetch_add(1, SeqCst);
         // A turn that was given back meanwhile was given to nobody.
         self.grant(&mut waiting);
-        Wait {
+        QueueWait {
             turns: self,
             key,
             grant,
@@ -210,7 +210,7 @@ impl Turns {
     }
 
     /// Gives the turns that are free to those that wait.
-    fn grant(&self, waiting: &mut Waiting) {
+    fn grant(&self, waiting: &mut TurnQueue) {
         while self.n_waiting.load(SeqCst) > 0 && self.try_take() {
             let Some(next) = waiting.pop() else {
                 self.n_taken.fetch_sub(1, SeqCst);
@@ -222,13 +222,13 @@ impl Turns {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, TurnQueue> {
         self.waiting.lock().expect("nothing panics under it")
     }
 }
 
-impl Waiting {
-    fn push(&mut self, connection: Connection, granted: oneshot::Sender<()>) -> Key {
+impl TurnQueue {
+    fn push(&mut self, connection: PeerAddress, granted: oneshot::Sender<()>) -> QueueTag {
         let number = self.next_number;
         self.next_number += 1;
         let newest = self.newest.get(&connection);
@@ -250,23 +250,23 @@ impl Waiting {
 }
 
 /// One that waits for a turn.
-struct Wait<'a> {
+struct QueueWait<'a> {
     turns: &'a Turns,
-    key: Key,
+    key: QueueTag,
     grant: oneshot::Receiver<()>,
 }
 
-impl<'a> Future for Wait<'a> {
-    type Output = Turn<'a>;
+impl<'a> Future for QueueWait<'a> {
+    type Output = ComputeTurn<'a>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Turn<'a>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ComputeTurn<'a>> {
         // Senders are dropped with the queue alone, which outlives this.
         let _ = ready!(Pin::new(&mut self.grant).poll(context));
-        Poll::Ready(Turn(self.turns))
+        Poll::Ready(ComputeTurn(self.turns))
     }
 }
 
-impl Drop for Wait<'_> {
+impl Drop for QueueWait<'_> {
     fn drop(&mut self) {
         if self.grant.is_terminated() {
             return;
@@ -290,7 +290,7 @@ mod tests {
 
     use super::*;
 
-    fn connection(port: u16) -> Connection {
+    fn connection(port: u16) -> PeerAddress {
         Some(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn p8_connections_have_turns_alternately_however_many_wait_on_one() {
-        let mut waiting = Waiting::default();
+        let mut waiting = TurnQueue::default();
         let mut grants = Vec::new();
         for (name, port) in [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("x", 2)] {
             let (granted, grant) = oneshot::channel();
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn p8_connections_that_are_idle_are_forgotten() {
-        let mut waiting = Waiting::default();
+        let mut waiting = TurnQueue::default();
         for port in 0..10_000 {
             let (granted, _grant) = oneshot::channel();
             waiting.push(connection(port), granted);

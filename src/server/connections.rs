@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::accept::Acceptor;
 use super::access::{Peer, Protocol, names_of};
 use super::context::ServerContext;
-use super::crowd::Place;
+use super::crowd::ConnectionPlace;
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -69,7 +69,7 @@ impl Connections {
                     };
                     let peer = Peer { address: Some(address), ..Peer::default() };
                     match context.access().tls(self.protocol) {
-                        None => return Connection::new(Bytes::Plain(stream), peer, place),
+                        None => return Connection::new(Transport::Plain(stream), peer, place),
                         Some(keys) => {
                             let acceptor = TlsAcceptor::from(keys);
                             self.begin(handshake(acceptor, stream, peer, place));
@@ -108,7 +108,7 @@ async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     peer: Peer,
-    place: Place,
+    place: ConnectionPlace,
 ) -> Option<Connection> {
     let stream = acceptor.accept(stream).await.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
@@ -121,21 +121,21 @@ async fn handshake(
         names: names.into(),
         ..peer
     };
-    let stream = Bytes::Encrypted(Box::new(stream));
+    let stream = Transport::Encrypted(Box::new(stream));
     Some(Connection::new(stream, peer, place))
 }
 
 /// A connection that can be served.
 pub(super) struct Connection {
-    stream: Bytes,
+    stream: Transport,
     peer: Peer,
     /// Ends a connection that has said nothing yet; gone with its first byte.
     silence: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    _place: ConnectionPlace,
 }
 
 impl Connection {
-    fn new(stream: Bytes, peer: Peer, place: Place) -> Connection {
+    fn new(stream: Transport, peer: Peer, place: ConnectionPlace) -> Connection {
         Connection {
             stream,
             peer,
@@ -150,7 +150,7 @@ impl Connection {
     }
 }
 
-enum Bytes {
+enum Transport {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
 }
@@ -165,8 +165,8 @@ impl AsyncRead for Connection {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let read = match &mut self.stream {
-            Bytes::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
         };
         if let Some(silence) = &mut self.silence {
             if read.is_ready() {
@@ -186,8 +186,8 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
-            Bytes::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -197,29 +197,29 @@ impl AsyncWrite for Connection {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
-            Bytes::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Transport::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
-            Bytes::Plain(stream) => stream.is_write_vectored(),
-            Bytes::Encrypted(stream) => stream.is_write_vectored(),
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Encrypted(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
-            Bytes::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Encrypted(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
-            Bytes::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
@@ -241,7 +241,7 @@ mod tests {
         let accepted = async || {
             let (stream, peer) = listener.accept().await.expect("a connection");
             let place = crowd.enter(peer.ip(), &Config::default()).expect("room");
-            Connection::new(Bytes::Plain(stream), Peer::default(), place)
+            Connection::new(Transport::Plain(stream), Peer::default(), place)
         };
         let mut byte = [0];
         let mut silent = accepted().await;

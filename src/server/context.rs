@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 
 use super::access::{Access, Caller, Method, Needs, Peer};
 use super::bounds::Config;
-use super::budget::Budget;
+use super::budget::RequestBudget;
 use super::calls::Calls;
 use super::compute_queue::ComputeQueue;
 use super::crowd::Crowd;
@@ -35,7 +35,7 @@ pub(super) struct ServerContext {
     /// The connections that there are.
     pub crowd: Arc<Crowd>,
     /// The requests over gRPC that are read or answered.
-    pub requests: Arc<Budget>,
+    pub requests: Arc<RequestBudget>,
     pub waiters: Waiters,
     /// The calls over gRPC that were answered.
     pub calls: Calls,
@@ -59,7 +59,10 @@ impl ServerContext {
     ) -> ServerContext {
         ServerContext {
             crowd: Arc::default(),
-            requests: Arc::new(Budget::new(config.requests_max, config.request_bytes_max)),
+            requests: Arc::new(RequestBudget::new(
+                config.requests_max,
+                config.request_bytes_max,
+            )),
             compute_queue: ComputeQueue::new(&config, n_threads()),
             engine,
             config,

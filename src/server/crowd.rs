@@ -15,7 +15,7 @@ pub(super) struct Crowd(Mutex<BTreeMap<IpAddr, usize>>);
 
 /// A place among the connections, as long as this lives.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     crowd: Arc<Crowd>,
     address: IpAddr,
 }
@@ -28,7 +28,11 @@ impl Crowd {
     }
 
     /// A place for a connection of this address, if it may have one more.
-    pub(super) fn enter(self: &Arc<Crowd>, address: IpAddr, config: &Config) -> Option<Place> {
+    pub(super) fn enter(
+        self: &Arc<Crowd>,
+        address: IpAddr,
+        config: &Config,
+    ) -> Option<ConnectionPlace> {
         let address = address.to_canonical();
         let speaks_for_many = address.is_loopback() || config.proxies.contains(&address);
         let mut all = self.0.lock().expect("nothing panics under it");
@@ -40,11 +44,11 @@ impl Crowd {
         }
         all.insert(address, own + 1);
         let crowd = self.clone();
-        Some(Place { crowd, address })
+        Some(ConnectionPlace { crowd, address })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let Ok(mut all) = self.crowd.0.lock() else {
             return;
@@ -74,9 +78,10 @@ mod tests {
             ..Config::default()
         };
         let crowd = Arc::new(Crowd::default());
-        let mut places: Vec<Place> = [own, own, other, proxy, proxy, proxy, here, here, here]
-            .map(|address| crowd.enter(address, &config).expect("there is room"))
-            .into();
+        let mut places: Vec<ConnectionPlace> =
+            [own, own, other, proxy, proxy, proxy, here, here, here]
+                .map(|address| crowd.enter(address, &config).expect("there is room"))
+                .into();
         assert!(crowd.enter(own, &config).is_none(), "it has its two");
         places.push(crowd.enter(other, &config).expect("there is room"));
         assert!(crowd.enter(proxy, &config).is_none(), "all are taken");

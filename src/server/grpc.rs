@@ -17,7 +17,7 @@ use super::bounds::{PENDING_RESETS_MAX, STREAMS_MAX};
 use super::call_tasks::CallTasks;
 use super::connections::{Connection, Connections};
 use super::context::{ServerContext, drained};
-use super::guard::Guarded;
+use super::guard::GuardedServices;
 
 /// Bytes of one stream that may lie unread: a sender that is faster than its reader is stopped
 /// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
@@ -51,7 +51,7 @@ pub(super) async fn serve(
             () = &mut stop => break,
         };
         let peer = connection.peer().clone();
-        let guarded = Guarded::new(context.clone(), services.clone(), peer);
+        let guarded = GuardedServices::new(context.clone(), services.clone(), peer);
         let serving = serve_connection(server.clone(), connection, guarded, context.clone());
         let alive = alive.clone();
         tokio::spawn(async move {
@@ -82,7 +82,7 @@ fn server() -> http2::Builder<CallTasks> {
 async fn serve_connection(
     server: http2::Builder<CallTasks>,
     connection: Connection,
-    guarded: Guarded,
+    guarded: GuardedServices,
     context: Arc<ServerContext>,
 ) {
     let serving = server.serve_connection(TokioIo::new(connection), guarded);

@@ -35,20 +35,20 @@ use super::wire::Refusal;
 
 /// The services over gRPC behind the question, for the calls of one connection.
 #[derive(Clone)]
-pub(super) struct Guarded {
+pub(super) struct GuardedServices {
     context: Arc<ServerContext>,
     services: Routes,
     peer: Peer,
 }
 
-type Answered = Result<http::Response<Body>, Infallible>;
-type InTime = Pin<Box<dyn Future<Output = Answered> + Send>>;
-type Untimed = <Routes as tower::Service<http::Request<Body>>>::Future;
+type GuardedResponse = Result<http::Response<Body>, Infallible>;
+type InTime = Pin<Box<dyn Future<Output = GuardedResponse> + Send>>;
+type RouteFuture = <Routes as tower::Service<http::Request<Body>>>::Future;
 
-impl hyper::service::Service<http::Request<Incoming>> for Guarded {
+impl hyper::service::Service<http::Request<Incoming>> for GuardedServices {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<Answering<Either<Untimed, InTime>>, Ready<Answered>>;
+    type Future = Either<Answering<Either<RouteFuture, InTime>>, Ready<GuardedResponse>>;
 
     fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
         let (context, method) = (&self.context, Method::find(request.uri().path()));
@@ -76,7 +76,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Guarded {
             None => Either::Left(answer),
             Some(timeout) => Either::Right(in_time(timeout, answer, context.clone(), method)),
         };
-        let open = method.map(|method| Open {
+        let open = method.map(|method| OpenCall {
             method,
             context: context.clone(),
             peer: self.peer.clone(),
@@ -89,7 +89,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Guarded {
 /// The answer of a call whose caller waits so long.
 fn in_time(
     timeout: Duration,
-    answer: Untimed,
+    answer: RouteFuture,
     context: Arc<ServerContext>,
     method: Option<Method>,
 ) -> InTime {
@@ -111,20 +111,20 @@ fn in_time(
 pub(super) struct Answering<F> {
     inner: F,
     /// Gone once it is answered.
-    open: Option<Open>,
+    open: Option<OpenCall>,
 }
 
-struct Open {
+struct OpenCall {
     method: Method,
     context: Arc<ServerContext>,
     peer: Peer,
     holding: Arc<Holding>,
 }
 
-impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
-    type Output = Answered;
+impl<F: Future<Output = GuardedResponse> + Unpin> Future for Answering<F> {
+    type Output = GuardedResponse;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<GuardedResponse> {
         let Ok(answer) = ready!(Pin::new(&mut self.inner).poll(context));
         let Some(open) = self.open.take() else {
             return Poll::Ready(Ok(answer));
@@ -152,9 +152,13 @@ impl<F> Drop for Answering<F> {
     }
 }
 
-impl Guarded {
-    pub(super) fn new(context: Arc<ServerContext>, services: Routes, peer: Peer) -> Guarded {
-        Guarded {
+impl GuardedServices {
+    pub(super) fn new(
+        context: Arc<ServerContext>,
+        services: Routes,
+        peer: Peer,
+    ) -> GuardedServices {
+        GuardedServices {
             context,
             services,
             peer,

@@ -24,7 +24,9 @@ use super::access::Caller;
 use super::connections::Connections;
 use super::context::ServerContext;
 use super::guard::guard;
-use crate::engine::{self, Bound, Counts, Figure, LearningEventKind, Level, Phase, Status};
+use crate::engine::{
+    self, Bound, Figure, HistogramCounts, LearningEventKind, Level, Phase, Status,
+};
 
 /// How long the headers of a request may take to come, and how long a connection may be idle.
 const HEADERS_MAX: Duration = Duration::from_secs(30);
@@ -63,7 +65,7 @@ const METRICS: [Metric; 14] = [
     gauge(
         "perennial_ready",
         "Whether the model answers and learns.",
-        |s| f64::from(u8::from(matches!(s.state, engine::State::Ready))),
+        |s| f64::from(u8::from(matches!(s.state, engine::Readiness::Ready))),
     ),
     gauge("perennial_version", "The version that answers.", |s| {
         s.version as f64
@@ -201,7 +203,7 @@ struct Distribution {
     help: &'static str,
     /// One of its units, in that of the metric.
     unit: f64,
-    counts: fn(&Status) -> &Counts,
+    counts: fn(&Status) -> &HistogramCounts,
 }
 
 const GROUP_ENTRIES: Distribution = Distribution {
@@ -523,7 +525,12 @@ fn phases(text: &mut String, statuses: &[Status]) {
 }
 
 /// The lines of one histogram, whose values are counted in units.
-fn each_bucket(text: &mut String, (name, labels): (&str, &str), counts: &Counts, unit: f64) {
+fn each_bucket(
+    text: &mut String,
+    (name, labels): (&str, &str),
+    counts: &HistogramCounts,
+    unit: f64,
+) {
     for (bound, n) in counts.cumulative() {
         let bound = bound as f64 * unit;
         *text += &format!("{name}_bucket{{{labels},le=\"{bound}\"}} {n}\n");

@@ -17,7 +17,7 @@ use super::answers::IsLarge;
 use super::budget::SMALL_MAX;
 use super::context::{self, ServerContext};
 use super::deadline;
-use super::wire::{self, Parameters, Refusal, Selection, Tensors};
+use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};
 use crate::engine::ServedModel;
 use crate::model::PublishPolicy;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
@@ -86,7 +86,7 @@ impl GrpcInferenceService for InferenceService {
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
         let caller = Caller::of(&request);
-        let wait = Wait {
+        let wait = PositionWait {
             time_left: time_left(request.metadata()),
             connection: caller.connection(),
         };
@@ -109,7 +109,7 @@ fn answer(message: ModelInferResponse) -> Response<ModelInferResponse> {
 }
 
 /// How a request may wait for a position.
-struct Wait {
+struct PositionWait {
     time_left: Duration,
     /// The other side of the connection that it came on.
     connection: Option<SocketAddr>,
@@ -120,10 +120,10 @@ impl InferenceService {
         &self,
         caller: &Caller,
         request: ModelInferRequest,
-        wait: Wait,
+        wait: PositionWait,
     ) -> Result<ModelInferResponse, Refusal> {
         let model = self.0.model(caller, &request.model_name)?;
-        let parameters = Parameters::read(&request.parameters)?;
+        let parameters = RequestParameters::read(&request.parameters)?;
         if let Some(position) = parameters.min_position {
             check_waits(model, &request.model_version)?;
             self.wait_for_position(model, position, &wait).await?;
@@ -145,12 +145,12 @@ impl InferenceService {
         &self,
         model: &ServedModel,
         request: ModelInferRequest,
-        parameters: &Parameters,
+        parameters: &RequestParameters,
     ) -> Result<ModelInferResponse, Refusal> {
         let snapshot = model.snapshot_of(&request.model_version).await?;
         let spec = &snapshot.model.spec;
-        let selection = Selection::read(&spec.task, &request.outputs)?;
-        let tensors = Tensors {
+        let selection = OutputSelection::read(&spec.task, &request.outputs)?;
+        let tensors = RequestTensors {
             inputs: request.inputs,
             raw: request.raw_input_contents,
         };
@@ -170,7 +170,7 @@ impl InferenceService {
         &self,
         model: &ServedModel,
         position: u64,
-        wait: &Wait,
+        wait: &PositionWait,
     ) -> Result<(), Refusal> {
         if model.snapshot("")?.position >= position {
             return Ok(());

@@ -18,8 +18,8 @@ use super::access::Caller;
 use super::call_tasks::end_if_reset;
 use super::context::{self, ServerContext};
 use super::unreadable;
-use super::wire::{self, Acknowledged, Refusal};
-use crate::engine::{self, Accepted, Receipt, ServedModel};
+use super::wire::{self, EventAcknowledgement, Refusal};
+use crate::engine::{self, Acknowledgement, Receipt, ServedModel};
 use crate::event::{Feedback, PredictionId, Subject};
 use crate::proto::perennial::v1::learning_server;
 use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
@@ -38,14 +38,14 @@ pub(super) struct LearningService(pub Arc<ServerContext>);
 enum Pending {
     Event {
         feedback_id: String,
-        submitted: Result<Submitted, Refusal>,
+        submitted: Result<SubmittedEvent, Refusal>,
     },
     /// The stream ends with this.
     End(Status),
 }
 
 /// An event on its way to the disk.
-struct Submitted {
+struct SubmittedEvent {
     receipt: Receipt,
     about: Option<About>,
 }
@@ -61,8 +61,8 @@ struct About {
 impl About {
     /// True if it is known by now that an accepted event matches no prediction: nothing stands
     /// between it and what the learner had read, either as it was submitted or by now.
-    fn is_unmatched(&self, accepted: Accepted) -> bool {
-        let Accepted::Accepted { position } = accepted else {
+    fn is_unmatched(&self, accepted: Acknowledgement) -> bool {
+        let Acknowledgement::Accepted { position } = accepted else {
             return false;
         };
         let reaches = |until: u64| until + 1 >= position;
@@ -231,7 +231,7 @@ fn bind_source(caller: &Caller, event: &mut FeedbackRequest) -> Result<(), Refus
 fn submit(
     (model, feedback): PreparedEvent,
     accept: fn(&ServedModel, Feedback) -> Result<Receipt, engine::Error>,
-) -> Result<Submitted, Refusal> {
+) -> Result<SubmittedEvent, Refusal> {
     let about = match &feedback.subject {
         Subject::Prediction(id) => Some(About {
             model: model.clone(),
@@ -241,7 +241,7 @@ fn submit(
         Subject::Inputs { .. } => None,
     };
     let receipt = accept(&model, feedback)?;
-    Ok(Submitted { receipt, about })
+    Ok(SubmittedEvent { receipt, about })
 }
 
 async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackReply, Status> {
@@ -260,12 +260,12 @@ async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackRep
 /// The acknowledgement of an event, once it is on disk.
 async fn acknowledge(
     context: &ServerContext,
-    submitted: Result<Submitted, Refusal>,
-) -> Result<Acknowledged, Refusal> {
+    submitted: Result<SubmittedEvent, Refusal>,
+) -> Result<EventAcknowledgement, Refusal> {
     let acknowledged = match submitted {
-        Ok(Submitted { receipt, about }) => {
+        Ok(SubmittedEvent { receipt, about }) => {
             let accepted = receipt.wait().await.map_err(Refusal::from);
-            accepted.map(|accepted| Acknowledged {
+            accepted.map(|accepted| EventAcknowledgement {
                 is_unmatched: about.is_some_and(|about| about.is_unmatched(accepted)),
                 accepted,
             })

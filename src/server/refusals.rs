@@ -18,12 +18,12 @@ pub(super) struct Refusals {
     /// The name of the flow in metrics and in the log.
     pub flow: &'static str,
     /// By the name of the code and the field at fault.
-    counts: Mutex<BTreeMap<Kind, u64>>,
+    counts: Mutex<BTreeMap<RefusalKind, u64>>,
     logged: Mutex<Option<Instant>>,
 }
 
 /// The name of a code, and a field of the message; empty where none is at fault.
-type Kind = (&'static str, &'static str);
+type RefusalKind = (&'static str, &'static str);
 
 impl Refusals {
     pub(super) fn new(flow: &'static str) -> Refusals {
@@ -35,7 +35,7 @@ impl Refusals {
     }
 
     /// How many there were of each kind.
-    pub(super) fn counts(&self) -> BTreeMap<Kind, u64> {
+    pub(super) fn counts(&self) -> BTreeMap<RefusalKind, u64> {
         self.counts.lock().expect("nothing panics under it").clone()
     }
 

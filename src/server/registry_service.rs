@@ -11,7 +11,9 @@ use super::context::{ServerContext, run_blocking};
 use super::logged_order::LoggedOrder;
 use super::watch::{LearningEvents, watch};
 use super::wire::{self, Refusal};
-use crate::engine::{Disposal, Error, NewVersion, Retract, Retrain, ServedModel};
+use crate::engine::{
+    Disposal, Error, NewVersion, RetractionRequest, RetrainingRequest, ServedModel,
+};
 use crate::event::{Command, Order, Selector};
 use crate::model::OrderedLimits;
 use crate::proto::perennial::v1::registry_server;
@@ -474,7 +476,7 @@ impl RegistryService {
             note,
             ..
         } = request;
-        let retrain = Retrain {
+        let retrain = RetrainingRequest {
             newest,
             force,
             actor: caller.name(),
@@ -507,7 +509,7 @@ impl RegistryService {
         } else {
             Disposal::Keep
         };
-        let order = Retract {
+        let order = RetractionRequest {
             selector: selector.clone(),
             actor: caller.name(),
             note: request.note,

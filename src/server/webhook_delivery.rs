@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::context::drained;
 use super::webhook::{Failure, Webhook};
-use crate::engine::{Attempted, Deliveries};
+use crate::engine::{AttemptOutcome, Deliveries};
 
 /// How long an attempt goes on once the server drains; what it does not come to is sent after the next start.
 const ENDING_MAX: Duration = Duration::from_secs(1);
@@ -44,9 +44,9 @@ pub(super) async fn run(
         };
         log(&webhook, &delivery.id, &outcome, (n_attempts, wait));
         let attempted = match (outcome, wait) {
-            (Ok(()), _) => Attempted::Delivered,
-            (Err(failure), None) => Attempted::GivenUp(failure.to_string()),
-            (Err(failure), Some(_)) => Attempted::Failed(failure.to_string()),
+            (Ok(()), _) => AttemptOutcome::Delivered,
+            (Err(failure), None) => AttemptOutcome::GivenUp(failure.to_string()),
+            (Err(failure), Some(_)) => AttemptOutcome::Failed(failure.to_string()),
         };
         let noting = deliveries.clone();
         let noted = tokio::task::spawn_blocking(move || noting.note(&delivery.id, attempted));

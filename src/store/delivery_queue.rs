@@ -225,7 +225,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::disk::{Change, Then};
+    use crate::store::disk::{ChangeOutcome, DiskChange};
 
     fn delivery(n: usize) -> Delivery {
         Delivery {
@@ -333,10 +333,10 @@ mod tests {
         let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let watched = fails.clone();
         let disk = Disk::watched(move |change| match change {
-            Change::Sync(_) if watched.load(std::sync::atomic::Ordering::Relaxed) => {
+            DiskChange::Sync(_) if watched.load(std::sync::atomic::Ordering::Relaxed) => {
                 Err(io::Error::from_raw_os_error(libc::ENOSPC))
             }
-            _ => Ok(Then::Make),
+            _ => Ok(ChangeOutcome::Make),
         });
         let directory = Directory::open_on(folder.path(), disk).unwrap();
         let (mut queue, _) = DeliveryQueue::open(&directory).unwrap();

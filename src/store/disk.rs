@@ -20,7 +20,7 @@ const FOLDER_MODE: u32 = 0o700;
 
 /// A change that is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change<'a> {
+pub enum DiskChange<'a> {
     /// A new, empty file.
     Create(&'a Path),
     /// Bytes of a file, from an offset on.
@@ -43,38 +43,40 @@ pub enum Change<'a> {
 
 /// The outcome of a change, as a test decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum ChangeOutcome {
     /// The change is made.
     Make,
     /// The change is not made, and reported as made.
     Pretend,
 }
 
-type Watch = dyn Fn(Change) -> io::Result<Then> + Send + Sync;
+type DiskWatcher = dyn Fn(DiskChange) -> io::Result<ChangeOutcome> + Send + Sync;
 
 /// The disk, or the disk with somebody who looks at each change first.
 #[derive(Clone, Default)]
 pub struct Disk {
-    watch: Option<Arc<Watch>>,
+    watch: Option<Arc<DiskWatcher>>,
 }
 
 impl Disk {
     /// A disk for tests: each change is made, pretended or refused as `watch` says.
-    pub fn watched(watch: impl Fn(Change) -> io::Result<Then> + Send + Sync + 'static) -> Disk {
+    pub fn watched(
+        watch: impl Fn(DiskChange) -> io::Result<ChangeOutcome> + Send + Sync + 'static,
+    ) -> Disk {
         Disk {
             watch: Some(Arc::new(watch)),
         }
     }
 
     /// True if a change is to be made, false if it is to be pretended.
-    fn makes(&self, change: Change) -> io::Result<bool> {
+    fn makes(&self, change: DiskChange) -> io::Result<bool> {
         match &self.watch {
             None => Ok(true),
-            Some(watch) => Ok(watch(change)? == Then::Make),
+            Some(watch) => Ok(watch(change)? == ChangeOutcome::Make),
         }
     }
 
-    fn make(&self, change: Change, make: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn make(&self, change: DiskChange, make: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.makes(change)? { make() } else { Ok(()) }
     }
 
@@ -100,7 +102,7 @@ impl Disk {
 
     /// Makes an empty file where there is none.
     pub(super) fn create(&self, path: &Path) -> io::Result<()> {
-        self.make(Change::Create(path), || {
+        self.make(DiskChange::Create(path), || {
             let mut options = OpenOptions::new();
             let options = options.write(true).create_new(true).mode(FILE_MODE);
             options.open(path).map(drop)
@@ -109,8 +111,10 @@ impl Disk {
 
     /// Makes the names in a folder durable.
     pub(super) fn sync_folder(&self, path: &Path) -> Result<(), Error> {
-        self.make(Change::SyncFolder(path), || File::open(path)?.sync_all())
-            .map_err(Error::io(path, "sync this folder"))
+        self.make(DiskChange::SyncFolder(path), || {
+            File::open(path)?.sync_all()
+        })
+        .map_err(Error::io(path, "sync this folder"))
     }
 
     /// Creates a folder and those above it, each one durable in its parent.
@@ -124,7 +128,7 @@ impl Disk {
         };
         self.create_folder(parent)?;
         let create = || DirBuilder::new().mode(FOLDER_MODE).create(path);
-        match self.make(Change::CreateFolder(path), create) {
+        match self.make(DiskChange::CreateFolder(path), create) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 Err(Error::io(path, "create this folder")(error))
             }
@@ -134,21 +138,21 @@ impl Disk {
 
     /// Renames within one folder, durably.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        self.make(Change::Rename(from, to), || fs::rename(from, to))
+        self.make(DiskChange::Rename(from, to), || fs::rename(from, to))
             .map_err(Error::io(from, "rename it"))?;
         self.sync_folder(folder_of(to))
     }
 
     /// Removes a file, durably; one that is not there stays so.
     pub(super) fn remove(&self, path: &Path) -> Result<(), Error> {
-        let removed = self.make(Change::Remove(path), || fs::remove_file(path));
+        let removed = self.make(DiskChange::Remove(path), || fs::remove_file(path));
         unless_gone(removed).map_err(Error::io(path, "remove it"))?;
         self.sync_folder(folder_of(path))
     }
 
     /// Removes a file; a crash may bring it back.
     pub(super) fn discard(&self, path: &Path) -> Result<(), Error> {
-        let removed = self.make(Change::Remove(path), || fs::remove_file(path));
+        let removed = self.make(DiskChange::Remove(path), || fs::remove_file(path));
         unless_gone(removed).map_err(Error::io(path, "remove it"))
     }
 
@@ -157,7 +161,7 @@ impl Disk {
         if !path.exists() {
             return Ok(());
         }
-        let removed = self.make(Change::RemoveFolder(path), || fs::remove_dir_all(path));
+        let removed = self.make(DiskChange::RemoveFolder(path), || fs::remove_dir_all(path));
         unless_gone(removed).map_err(Error::io(path, "remove it"))
     }
 }
@@ -186,20 +190,21 @@ impl OpenFile {
 
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk
-            .make(Change::Write(&self.path, offset, bytes), || {
+            .make(DiskChange::Write(&self.path, offset, bytes), || {
                 self.file.write_all_at(bytes, offset)
             })
     }
 
     pub(super) fn truncate(&self, n_bytes: u64) -> io::Result<()> {
-        self.disk.make(Change::Truncate(&self.path, n_bytes), || {
-            self.file.set_len(n_bytes)
-        })
+        self.disk
+            .make(DiskChange::Truncate(&self.path, n_bytes), || {
+                self.file.set_len(n_bytes)
+            })
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.disk
-            .make(Change::Sync(&self.path), || self.file.sync_data())
+            .make(DiskChange::Sync(&self.path), || self.file.sync_data())
     }
 }
 
@@ -230,17 +235,17 @@ mod tests {
         let log = seen.clone();
         let disk = Disk::watched(move |change| {
             log.lock().unwrap().push(match change {
-                Change::Create(_) => "create",
-                Change::Write(..) => "write",
-                Change::Truncate(..) => "truncate",
-                Change::Sync(_) => "sync",
-                Change::CreateFolder(_) => "create folder",
-                Change::SyncFolder(_) => "sync folder",
-                Change::Rename(..) => "rename",
-                Change::Remove(_) => "remove",
-                Change::RemoveFolder(_) => "remove folder",
+                DiskChange::Create(_) => "create",
+                DiskChange::Write(..) => "write",
+                DiskChange::Truncate(..) => "truncate",
+                DiskChange::Sync(_) => "sync",
+                DiskChange::CreateFolder(_) => "create folder",
+                DiskChange::SyncFolder(_) => "sync folder",
+                DiskChange::Rename(..) => "rename",
+                DiskChange::Remove(_) => "remove",
+                DiskChange::RemoveFolder(_) => "remove folder",
             });
-            Ok(Then::Make)
+            Ok(ChangeOutcome::Make)
         });
         let did = || std::mem::take(&mut *seen.lock().unwrap());
         let folder = dir.path().join("a");
@@ -283,7 +288,7 @@ mod tests {
         let full = Disk::watched(|_| Err(ErrorKind::StorageFull.into()));
         let error = full.write_file(&path, b"bytes").unwrap_err().to_string();
         assert!(error.contains("cannot write it"), "{error}");
-        let none = Disk::watched(|_| Ok(Then::Pretend));
+        let none = Disk::watched(|_| Ok(ChangeOutcome::Pretend));
         none.create(&path).unwrap();
         assert!(!path.exists());
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::checkpoint::{Manifest, read_foreign, read_tensors};
-use super::disk::{Change, Disk, Then};
+use super::disk::{ChangeOutcome, Disk, DiskChange};
 use super::format::{decode, encode, format as format_of, kind as kind_of};
 use super::journal::{Config, Journal, Reader, verify};
 use crate::learn::Learner;
@@ -42,8 +42,8 @@ pub(crate) fn segment(bytes: &[u8], folder: &Path) {
         while let Ok(Some(_)) = reader.next(last) {}
     }
     let disk = Disk::watched(|change| match change {
-        Change::Sync(_) | Change::SyncFolder(_) => Ok(Then::Pretend),
-        _ => Ok(Then::Make),
+        DiskChange::Sync(_) | DiskChange::SyncFolder(_) => Ok(ChangeOutcome::Pretend),
+        _ => Ok(ChangeOutcome::Make),
     });
     let config = Config {
         disk,

@@ -53,4 +53,4 @@ pub(crate) use journal::verify_each;
 pub use journal::{
     Config, Journal, JournalRecovery, JournalReport, Reader, SegmentFile, erase, segments, verify,
 };
-pub(crate) use scratch::{Scratch, sweep as sweep_scratch};
+pub(crate) use scratch::{ScratchFolder, sweep as sweep_scratch};

@@ -20,17 +20,17 @@ const SCRATCH: &str = ".scratch-";
 
 /// A folder of its own, which is there from the first tensors until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Scratch {
+pub(crate) struct ScratchFolder {
     disk: Disk,
     folder: PathBuf,
 }
 
-impl Scratch {
+impl ScratchFolder {
     /// Makes nothing yet; `parent` is the folder that it is made in.
-    pub(crate) fn new(disk: &Disk, parent: &Path) -> Scratch {
+    pub(crate) fn new(disk: &Disk, parent: &Path) -> ScratchFolder {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (process, count) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
-        Scratch {
+        ScratchFolder {
             disk: disk.clone(),
             folder: parent.join(format!("{SCRATCH}{process}-{count}")),
         }
@@ -97,7 +97,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // A folder that stays is removed at the next start of a server.
         let _ = self.disk.remove_folder(&self.folder);
@@ -148,8 +148,8 @@ mod tests {
     fn what_was_set_aside_is_there_until_its_owner_goes() {
         let dir = tempdir().unwrap();
         let (one, other) = (
-            Scratch::new(&Disk::default(), dir.path()),
-            Scratch::new(&Disk::default(), dir.path()),
+            ScratchFolder::new(&Disk::default(), dir.path()),
+            ScratchFolder::new(&Disk::default(), dir.path()),
         );
         let n_folders = || fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(n_folders(), 0);
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_file_that_was_cut_is_refused() {
         let dir = tempdir().unwrap();
-        let scratch = Scratch::new(&Disk::default(), dir.path());
+        let scratch = ScratchFolder::new(&Disk::default(), dir.path());
         scratch.put("a", tensors()).unwrap();
         let path = scratch.folder.join("a");
         let bytes = fs::read(&path).unwrap();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::support::{AUTO, Workspace, answers, digest, label, order, rows, wait};
 use perennial::engine::{
-    Accepted, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel, State,
-    describe,
+    Acknowledgement, Disposal, Engine, Error, Offline, PredictOptions, Readiness,
+    RetractionRequest, ServedModel, describe,
 };
 use perennial::event::{
     Batch, Command, Description, Feedback, Order, Outputs, PredictionId, Selector, Signal,
@@ -55,7 +55,7 @@ fn answer(model: &ServedModel, n: usize) -> (PredictionId, Outputs) {
 async fn submit(model: &ServedModel, feedback: Feedback) {
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
-        Accepted::Accepted { position } => {
+        Acknowledgement::Accepted { position } => {
             model.wait_for_position(position).await.expect("learned");
         }
         other => panic!("it came before: {other:?}"),
@@ -128,9 +128,9 @@ async fn p4_p6_answers_that_a_description_could_not_have_given_take_no_feedback_
         assert_eq!(late, expired, "{toml}");
         let model = engine.model("m").unwrap();
         let status = model.status(true);
-        assert_eq!(status.state, State::Ready, "{toml}");
+        assert_eq!(status.state, Readiness::Ready, "{toml}");
         assert_eq!(status.fates.values().sum::<u64>(), 30 + 6 + 20, "{toml}");
-        let request = Retract {
+        let request = RetractionRequest {
             selector: Selector::Source("batch".to_owned()),
             actor: String::new(),
             note: String::new(),
@@ -324,7 +324,7 @@ async fn decisions_are_told_as_they_were_taken() {
     };
     let mut expected = taken(&engine, 0..8, "people").await;
     taken(&engine, 8..12, "bad").await;
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::Source("bad".to_owned()),
         actor: String::new(),
         note: String::new(),

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use perennial::engine::{
-    Certificate, Disposal, Engine, Error, MovedAlias, NewVersion, PredictOptions, Retract,
-    ServedModel,
+    Certificate, Disposal, Engine, Error, MovedAlias, NewVersion, PredictOptions,
+    RetractionRequest, ServedModel,
 };
 use perennial::event::{Command, Feedback, Order, Outputs, Selector};
 use serde_json::Value;
@@ -166,7 +166,7 @@ async fn submit(model: &ServedModel, n_rows: usize, source: &str) {
 fn retract(model: &ServedModel, source: &str, disposal: Disposal) -> Certificate {
     let selector = Selector::Source(source.to_owned());
     let (actor, note) = Default::default();
-    let done = wait(model.retract(Retract {
+    let done = wait(model.retract(RetractionRequest {
         selector,
         actor,
         note,

@@ -5,6 +5,7 @@
 
 mod ci;
 mod modules;
+mod names;
 mod promises;
 mod wire_document;
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Engine, PredictOptions, ServedModel};
+use perennial::engine::{Acknowledgement, Engine, PredictOptions, ServedModel};
 use perennial::event::{Feedback, Order, Outputs, PredictionId, Signal};
 
 use crate::support::{Workspace, answers, label, order, rows, syncing_nothing, teach_rows, wait};
@@ -77,7 +77,7 @@ fn p4_a_share_of_requests_is_answered_by_the_candidate_and_audited_as_such() {
         .accept(label(*id, "of a canary", "c"))
         .expect("there is room");
     let accepted = wait(receipt.wait()).expect("acknowledged");
-    assert!(matches!(accepted, Accepted::Accepted { .. }));
+    assert!(matches!(accepted, Acknowledgement::Accepted { .. }));
     wait(teach_rows(&model, 10, 0.0, "second"));
     audited(&engine, &all);
     audited(&engine, &champion);

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use perennial::engine::{Accepted, Disposal, PredictOptions, Retract, ServedModel};
+use perennial::engine::{
+    Acknowledgement, Disposal, PredictOptions, RetractionRequest, ServedModel,
+};
 use perennial::event::{Batch, Column, Feedback, Order, Outputs, Selector, Signal};
 use serde_json::Value;
 
@@ -356,7 +358,7 @@ fn a_version_that_holds_retracted_feedback_is_not_compared() {
     let retract = |selector| {
         let (actor, note) = Default::default();
         let disposal = Disposal::Keep;
-        wait(model.retract(Retract {
+        wait(model.retract(RetractionRequest {
             selector,
             actor,
             note,
@@ -392,7 +394,8 @@ async fn teach_values(model: &ServedModel, from: usize, to: usize) {
             ..label(answer.ids[0], &format!("value-{index}"), "")
         };
         let receipt = model.accept(feedback).expect("there is room");
-        let Accepted::Accepted { position } = receipt.wait().await.expect("acknowledged") else {
+        let Acknowledgement::Accepted { position } = receipt.wait().await.expect("acknowledged")
+        else {
             panic!("{index} came before")
         };
         model.wait_for_position(position).await.expect("learned");
@@ -459,7 +462,8 @@ async fn decide(model: &ServedModel, n_rows: usize, prefix: &str) {
             ..label(answer.ids[0], &format!("{prefix}-{index}"), "")
         };
         let receipt = model.accept(feedback).expect("there is room");
-        let Accepted::Accepted { position } = receipt.wait().await.expect("acknowledged") else {
+        let Acknowledgement::Accepted { position } = receipt.wait().await.expect("acknowledged")
+        else {
             panic!("{index} came before")
         };
         model.wait_for_position(position).await.expect("learned");

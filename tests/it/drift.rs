@@ -7,7 +7,7 @@ use std::fs;
 use crate::support::server::{Server, run, text};
 use crate::support::{AUTO, LearnerHarness, Workspace, label, rows};
 use perennial::event::{
-    Alarm, Column, Command, Disposal, Event, Order, Retraction, Selector, Signal, Watched,
+    Alarm, Column, Command, Disposal, Event, Order, Retraction, Selector, Signal, WatchedStream,
 };
 use perennial::learn::{Error, Learner};
 use perennial::model::Spec;
@@ -66,7 +66,7 @@ fn a_flip_of_labels_is_recorded_once_as_a_rise_of_errors() {
     let room = flipped();
     let alarms = recorded(&room);
     let first = alarms.first().expect("an alarm");
-    assert_eq!(first.watched, Watched::Error, "{alarms:?}");
+    assert_eq!(first.watched, WatchedStream::Error, "{alarms:?}");
     // A prediction, its feedback and a few records each.
     let flip = 2 * N_ROWS[0] as u64;
     assert!(

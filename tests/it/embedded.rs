@@ -4,7 +4,7 @@
 //! Invariant: what works on many threads works on one.
 
 use crate::support::{AUTO, Workspace, digest, order, teach_rows};
-use perennial::engine::{Disposal, Retract};
+use perennial::engine::{Disposal, RetractionRequest};
 use perennial::event::{Order, Selector};
 use perennial::model::OrderedLimits;
 
@@ -26,7 +26,7 @@ async fn every_order_is_carried_out_on_a_runtime_of_one_thread() {
     };
     let limits = model.change_limits(&changes).await.unwrap();
     assert_eq!(limits.retract_within_s, 3600);
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::Source("test".to_owned()),
         actor: String::new(),
         note: String::new(),

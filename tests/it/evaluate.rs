@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::passed_over::pass_over;
 use crate::support::{AUTO, Workspace, gradient, order, rows};
-use perennial::engine::{Accepted, Offline, PredictOptions};
+use perennial::engine::{Acknowledgement, Offline, PredictOptions};
 use perennial::event::{Batch, Column, Feedback, Order, Outputs, Signal};
 use perennial::model::Spec;
 use serde_json::Value;
@@ -372,7 +372,7 @@ async fn serve(workspace: &Workspace, n_rows: usize) -> f64 {
             };
             let receipt = model.accept(feedback).expect("there is room");
             match receipt.wait().await.expect("acknowledged") {
-                Accepted::Accepted { position } => {
+                Acknowledgement::Accepted { position } => {
                     model.wait_for_position(position).await.expect("learned");
                 }
                 other => panic!("it came before: {other:?}"),

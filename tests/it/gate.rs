@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use perennial::engine::{
-    Accepted, Disposal, Engine, IncidentState, PredictOptions, Retract, ServedModel,
+    Acknowledgement, Disposal, Engine, IncidentState, PredictOptions, RetractionRequest,
+    ServedModel,
 };
 use perennial::event::{Command, Feedback, Order, Selector};
 
@@ -51,7 +52,7 @@ async fn teach_stream(model: &ServedModel, from: usize, to: usize, without: Opti
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
-            Accepted::Accepted { position } => {
+            Acknowledgement::Accepted { position } => {
                 model.wait_for_position(position).await.expect("learned");
             }
             other => panic!("row {index} came before: {other:?}"),
@@ -277,7 +278,7 @@ async fn under_manual_a_person_alone_promotes_freezes_and_resumes() {
 
 /// Takes the source `batch` back.
 async fn retract(model: &Arc<ServedModel>, disposal: Disposal) {
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::Source("batch".to_owned()),
         actor: String::new(),
         note: String::new(),
@@ -396,7 +397,7 @@ async fn goes_back_to_the_champion(
     assert_eq!(answers(model), *served);
     teach_stream(model, 690, 720, Some("batch")).await;
     // In a history without one more label the order brings back the champion of that history.
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::FeedbackId("row-1".to_owned()),
         actor: String::new(),
         note: String::new(),
@@ -434,7 +435,7 @@ async fn p6_an_approval_of_weights_that_a_retraction_changes_is_void_and_says_so
         (&plan.void, &plan.come),
         (&vec![approved.position], &vec![approved.position])
     );
-    let request = Retract {
+    let request = RetractionRequest {
         selector,
         actor: String::new(),
         note: String::new(),

@@ -30,7 +30,7 @@ use events::{
     judged, labelled, later, names, samples, samples_read, short_history, start, trained, wide,
 };
 use newest::{aliased, corrected, drift, retrained, weighted};
-use perennial::engine::State;
+use perennial::engine::Readiness;
 use perennial::event::{Batch, Column, Entry, Event, Outputs, Time};
 use perennial::learn::Learner;
 use perennial::model::Choice;
@@ -452,7 +452,7 @@ fn a_model_recovers_from_the_golden_files_and_goes_on() {
     let engine = workspace.open();
     let model = engine.model("lived").unwrap();
     let status = model.status(false);
-    assert_eq!(status.state, State::Ready);
+    assert_eq!(status.state, Readiness::Ready);
     assert!(status.position >= LIVED_ENTRIES.0);
     let fates = |name: &str| status.fates.get(name).copied().unwrap_or(0);
     let counted = ["applied", "duplicate", "retracted", "undone"].map(fates);
@@ -475,7 +475,7 @@ fn a_model_that_arrived_trained_recovers_from_its_golden_start() {
     let engine = workspace.open();
     let model = engine.model("trained").unwrap();
     let status = model.status(false);
-    assert_eq!(status.state, State::Ready);
+    assert_eq!(status.state, Readiness::Ready);
     assert_eq!(status.fates["applied"], 3);
     // It still says "yes" of what is large, as it arrived, for all that it was told.
     let snapshot = model.snapshot("").unwrap();

@@ -26,7 +26,7 @@ use perennial::proto::inference::*;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::*;
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 use served::{
     Client, PredictReply, Served, asking_for, label, question, strings, unjournaled, within,
 };
@@ -312,8 +312,10 @@ async fn p1_a_failed_sync_stops_feedback_says_so_and_lets_predictions_go_on() {
     let failing = Arc::new(AtomicBool::new(false));
     let fail = failing.clone();
     let disk = Disk::watched(move |change| match change {
-        Change::Sync(_) if fail.load(Relaxed) => Err(std::io::Error::from_raw_os_error(libc::EIO)),
-        _ => Ok(Then::Make),
+        DiskChange::Sync(_) if fail.load(Relaxed) => {
+            Err(std::io::Error::from_raw_os_error(libc::EIO))
+        }
+        _ => Ok(ChangeOutcome::Make),
     });
     let mut served = Served::start_on(&[("m", AUTO)], disk).await;
     served.client.teach_rows("m", 3, 0.0, "before").await;

@@ -9,7 +9,7 @@ use crate::support::server::{Server, run, text};
 use crate::support::{LearnerHarness, Workspace, label, rows};
 use perennial::event::{
     Column, Command, Disposal, Event, Feedback, Order, Outputs, Retraction, Selector, Signal,
-    Watched,
+    WatchedStream,
 };
 use perennial::learn::{Figure, Learner};
 use perennial::model::Spec;
@@ -292,7 +292,7 @@ fn a_slice_of_a_twentieth_whose_labels_flip_raises_an_alarm_of_its_own() {
     }
     let of_slices: Vec<_> = alarms
         .iter()
-        .filter(|one| one.1.watched == Watched::Slice)
+        .filter(|one| one.1.watched == WatchedStream::Slice)
         .collect();
     let (at, first) = of_slices.first().expect("an alarm of a slice");
     assert_eq!(first.input, "tag:shop=7");

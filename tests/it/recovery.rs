@@ -15,7 +15,7 @@ mod shortened;
 use crate::support::{
     AUTO, Workspace, answers, digest, gradient, label, order, rows, teach, teach_rows,
 };
-use perennial::engine::{Accepted, Engine, PredictOptions, ServedModel, State};
+use perennial::engine::{Acknowledgement, Engine, PredictOptions, Readiness, ServedModel};
 use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Signal, Subject};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,14 +113,14 @@ async fn p1_a_resent_event_is_known_across_a_restart() {
         .ids[0];
     let event = crate::support::label(id, "row-1", truth);
     let accepted = model.accept(event.clone()).unwrap().wait().await.unwrap();
-    let Accepted::Accepted { position } = accepted else {
+    let Acknowledgement::Accepted { position } = accepted else {
         panic!("{accepted:?}")
     };
     drop(engine);
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
     let again = model.accept(event.clone()).unwrap().wait().await.unwrap();
-    assert_eq!(again, Accepted::Duplicate { position });
+    assert_eq!(again, Acknowledgement::Duplicate { position });
     // Another label under the same id is no retry, also after a restart.
     let other = Feedback {
         signal: Signal::Label("another".to_owned()),
@@ -166,7 +166,7 @@ async fn p9_a_model_that_cannot_be_served_does_not_stop_the_others() {
         ("good", AUTO),
     ]);
     let engine = workspace.open();
-    let State::Unavailable(reason) = engine.model("bad").unwrap().status(false).state else {
+    let Readiness::Unavailable(reason) = engine.model("bad").unwrap().status(false).state else {
         panic!("it cannot be ready")
     };
     assert!(reason.contains("task = \"magic\""), "{reason}");
@@ -182,7 +182,8 @@ fn p8_a_state_that_is_too_large_is_refused_before_it_is_made() {
     let workspace = Workspace::new(&[("deep", &deep), ("good", AUTO), ("many", &many)]);
     let engine = workspace.open();
     for (model, n_outputs) in [("deep", 2), ("many", 100_000)] {
-        let State::Unavailable(reason) = engine.model(model).unwrap().status(false).state else {
+        let Readiness::Unavailable(reason) = engine.model(model).unwrap().status(false).state
+        else {
             panic!("{model} cannot be ready")
         };
         let expected =
@@ -286,7 +287,7 @@ async fn break_learning(model: &ServedModel) {
         ..label(PredictionId(0), "broken", "a")
     };
     let receipt = model.accept(feedback).expect("there is room");
-    let Ok(Accepted::Accepted { position }) = receipt.wait().await else {
+    let Ok(Acknowledgement::Accepted { position }) = receipt.wait().await else {
         panic!("it is on disk")
     };
     assert!(
@@ -303,7 +304,7 @@ async fn p9_a_bug_in_one_models_learning_leaves_the_others_alone() {
     let good = engine.model("good").unwrap();
     teach_rows(good, 10, 0.3, "first").await;
     break_learning(engine.model("bad").unwrap()).await;
-    let State::Unavailable(why) = state(&engine, "bad") else {
+    let Readiness::Unavailable(why) = state(&engine, "bad") else {
         panic!("it learns no more")
     };
     assert!(why.contains("a learner thread has panicked"), "{why}");
@@ -313,14 +314,14 @@ async fn p9_a_bug_in_one_models_learning_leaves_the_others_alone() {
     drop(engine);
     // An entry that cannot be learned is durable, and stands in the way of the next start.
     let engine = workspace.open();
-    let State::Unavailable(why) = state(&engine, "bad") else {
+    let Readiness::Unavailable(why) = state(&engine, "bad") else {
         panic!("it cannot be recovered")
     };
     assert!(why.contains("its recovery has panicked: "), "{why}");
     let good = engine.model("good").unwrap();
     assert_eq!(
         (digest(good), state(&engine, "good")),
-        (learned, State::Ready)
+        (learned, Readiness::Ready)
     );
     teach_rows(good, 10, 0.3, "third").await;
 }

@@ -16,7 +16,8 @@ use crate::support::{
     AUTO, Workspace, answers, digest, gradient, hex, label, order, rows, teach_rows,
 };
 use perennial::engine::{
-    Accepted, Audit, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel,
+    Acknowledgement, Audit, Disposal, Engine, Error, Offline, PredictOptions, RetractionRequest,
+    ServedModel,
 };
 use perennial::event::{
     Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Signal, Time,
@@ -29,8 +30,8 @@ fn source(name: &str) -> Selector {
     Selector::Source(name.to_owned())
 }
 
-fn request(selector: Selector, disposal: Disposal) -> Retract {
-    Retract {
+fn request(selector: Selector, disposal: Disposal) -> RetractionRequest {
+    RetractionRequest {
         selector,
         actor: String::new(),
         note: "a test asks".to_owned(),
@@ -67,7 +68,7 @@ async fn serve_rows(
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
-            Accepted::Accepted { position } => {
+            Acknowledgement::Accepted { position } => {
                 model.wait_for_position(position).await.expect("learned");
             }
             other => panic!("row {index} came before: {other:?}"),
@@ -244,8 +245,9 @@ async fn p6_what_is_erased_is_gone_and_the_journal_still_verifies() {
         (erased.version, erased.position, &erased.digest),
         (kept.version, kept.position, &kept.digest)
     );
-    let bounds =
-        |plan: &perennial::engine::Plan| (plan.excluded, plan.first_position, plan.last_position);
+    let bounds = |plan: &perennial::engine::RetractionPlan| {
+        (plan.excluded, plan.first_position, plan.last_position)
+    };
     assert_eq!(bounds(&erased.plan), bounds(&kept.plan));
     assert_eq!(erased.plan.tainted, [tainted.version]);
     let numbers: Vec<u64> = model

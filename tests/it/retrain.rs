@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use perennial::engine::{
-    Clock, Disposal, Engine, Error, Offline, Reading, Retract, Retrain, Retrained, ServedModel,
+    Clock, ClockReading, Disposal, Engine, Error, Offline, RetractionRequest, RetrainReport,
+    RetrainingRequest, ServedModel,
 };
 use perennial::event::{Command, Event, Order, Selector};
 use perennial::store::{Config, Directory, Journal, Reader, verify};
@@ -36,11 +37,11 @@ async fn teach_rows(model: &ServedModel, (from, to): (usize, usize), flip: usize
     }
 }
 
-async fn retrain(model: &ServedModel, newest: u64, force: bool) -> Result<Retrained, Error> {
-    let request = Retrain {
+async fn retrain(model: &ServedModel, newest: u64, force: bool) -> Result<RetrainReport, Error> {
+    let request = RetrainingRequest {
         newest,
         force,
-        ..Retrain::default()
+        ..RetrainingRequest::default()
     };
     model.retrain(request).await
 }
@@ -109,7 +110,7 @@ async fn p6_a_retraction_finds_the_learner_that_began_anew_without_the_feedback(
     teach_rows(model, (0, 100), 60).await;
     retrain(model, 40, true).await.unwrap();
     let before = digest(model);
-    let take_back = |id: &str| Retract {
+    let take_back = |id: &str| RetractionRequest {
         selector: Selector::FeedbackId(id.to_owned()),
         actor: String::new(),
         note: String::new(),
@@ -292,7 +293,7 @@ async fn a_description_asks_for_it_by_time_and_what_was_missed_comes_once() {
     let open = || {
         let now = now.clone();
         let config = perennial::engine::Config {
-            clock: Clock::simulated(move || Reading::agreed(now.load(Relaxed))),
+            clock: Clock::simulated(move || ClockReading::agreed(now.load(Relaxed))),
             ..workspace.config()
         };
         Engine::open(config).unwrap()

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::support::server::{Client, Server, run, text};
 use crate::support::{AUTO, LearnerHarness, Workspace, label, order, rows, teach_rows};
-use perennial::engine::{Disposal, Error, Offline, Retract, ServedModel};
+use perennial::engine::{Disposal, Error, Offline, RetractionRequest, ServedModel};
 use perennial::event::{
     Command, Event, Feedback, Order, PredictionId, Retraction, Selector, Version,
 };
@@ -276,7 +276,7 @@ async fn p12_a_version_that_is_gone_is_told_of_and_keeps_nothing_from_being_audi
     let expected = "model \"m\": version 4 is no longer kept; it has 1, 12, 13";
     assert_eq!(gone.to_string(), expected);
     // Feedback from before it is taken back through it.
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::FeedbackId("first-1".to_owned()),
         actor: String::new(),
         note: String::new(),
@@ -331,7 +331,7 @@ async fn p2_a_journal_of_many_versions_recovers_and_replays_to_the_same() {
     for n in 0..8 {
         teach_rows(model, 10, 0.3, &format!("row-{n}")).await;
         let made = order(model, Order::Checkpoint).await;
-        let request = Retract {
+        let request = RetractionRequest {
             selector: Selector::FeedbackId(format!("row-{n}-4")),
             actor: String::new(),
             note: String::new(),

@@ -12,7 +12,7 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Instant;
 
-use perennial::engine::{self, Accepted, Engine, PredictOptions, ServedModel};
+use perennial::engine::{self, Acknowledgement, Engine, PredictOptions, ServedModel};
 use perennial::event::{Command, Feedback, Order};
 use perennial::proto::perennial::v1::{LearningEvent, WatchRequest};
 use perennial::server::{self, Listeners, Webhook};
@@ -155,7 +155,7 @@ async fn teach_until(
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
-            Accepted::Accepted { position } => {
+            Acknowledgement::Accepted { position } => {
                 model.wait_for_position(position).await.expect("learned");
             }
             other => panic!("row {index} came before: {other:?}"),

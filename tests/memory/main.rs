@@ -7,7 +7,7 @@ mod counting;
 mod support;
 
 use counting::peak;
-use perennial::engine::{Disposal, Offline, Retract};
+use perennial::engine::{Disposal, Offline, RetractionRequest};
 use perennial::event::{Order, Selector};
 use perennial::store::checkpoint;
 use support::{Workspace, order, syncing_nothing, teach_rows};
@@ -39,7 +39,7 @@ async fn peaks(n_versions: usize) -> [usize; 3] {
     for version in made {
         order(model, Order::Restore { version }).await;
     }
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::FeedbackId("first-0".to_owned()),
         actor: String::new(),
         note: String::new(),

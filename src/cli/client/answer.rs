@@ -8,13 +8,13 @@ use perennial::model::Task;
 use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
 
-use crate::cli::output::answers::AnsweredRow;
+use crate::cli::output::answers::PrintedAnswer;
 use crate::cli::rows::quoted;
-use crate::cli::rows::target::Target;
+use crate::cli::rows::target::RowTarget;
 
 /// The answer of a model to one row.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct ModelAnswer {
     /// The label, value or action.
     pub value: AnswerValue,
     /// Of the classes; none of other tasks.
@@ -35,9 +35,9 @@ pub(crate) enum AnswerValue {
     Action { action: String, propensity: f32 },
 }
 
-impl Answer {
+impl ModelAnswer {
     /// The same with the probability of its label, which is not the largest where costs decide.
-    pub(crate) fn named(mut self, names: &[String]) -> Answer {
+    pub(crate) fn named(mut self, names: &[String]) -> ModelAnswer {
         if let AnswerValue::Label { label, probability } = &mut self.value {
             let place = names.iter().position(|name| name == label);
             let of_label = place.and_then(|place| self.probabilities.get(place));
@@ -47,8 +47,8 @@ impl Answer {
     }
 
     /// Decodes a response with one row.
-    pub(crate) fn decode(response: &ModelInferResponse) -> anyhow::Result<Answer> {
-        let outputs = Outputs(response);
+    pub(crate) fn decode(response: &ModelInferResponse) -> anyhow::Result<ModelAnswer> {
+        let outputs = ResponseOutputs(response);
         let mut probabilities = Vec::new();
         let value = if outputs.has("label") {
             probabilities = outputs.floats("probabilities")?;
@@ -68,7 +68,7 @@ impl Answer {
         };
         let position = response.parameters.get("position");
         let position = position.and_then(|parameter| parameter.parameter_choice.as_ref());
-        Ok(Answer {
+        Ok(ModelAnswer {
             value,
             probabilities,
             prediction_id: outputs.text("prediction_id")?,
@@ -81,9 +81,9 @@ impl Answer {
     }
 
     /// The answer in the form of a target, for scoring.
-    pub(crate) fn target(&self, task: &Task) -> anyhow::Result<Target> {
+    pub(crate) fn target(&self, task: &Task) -> anyhow::Result<RowTarget> {
         let name = match &self.value {
-            AnswerValue::Value(value) => return Ok(Target::Value(*value)),
+            AnswerValue::Value(value) => return Ok(RowTarget::Value(*value)),
             AnswerValue::Label { label, .. } => label,
             AnswerValue::Action { action, .. } => action,
         };
@@ -96,18 +96,18 @@ impl Answer {
             _ => None,
         });
         let unknown = || format!("the answer {} is not in the model's metadata", quoted(name));
-        Ok(Target::Name(index.with_context(unknown)?))
+        Ok(RowTarget::Name(index.with_context(unknown)?))
     }
 }
 
-impl Answer {
+impl ModelAnswer {
     /// The answer to a row, for the file of answers.
     pub(crate) fn row<'a>(
         &'a self,
         line: u64,
         names: &'a [String],
         label: Option<&'a str>,
-    ) -> AnsweredRow<'a> {
+    ) -> PrintedAnswer<'a> {
         let (answer, propensity) = match &self.value {
             AnswerValue::Label { label, .. } => (label.clone().into(), None),
             AnswerValue::Value(value) => ((*value).into(), None),
@@ -116,7 +116,7 @@ impl Answer {
             }
         };
         let probabilities = (names, &self.probabilities[..]);
-        AnsweredRow {
+        PrintedAnswer {
             line,
             answer,
             probabilities: (!self.probabilities.is_empty()).then_some(probabilities),
@@ -128,9 +128,9 @@ impl Answer {
 }
 
 /// The outputs of a response, by name.
-struct Outputs<'a>(&'a ModelInferResponse);
+struct ResponseOutputs<'a>(&'a ModelInferResponse);
 
-impl Outputs<'_> {
+impl ResponseOutputs<'_> {
     fn place(&self, name: &str) -> Option<usize> {
         let mut outputs = self.0.outputs.iter();
         outputs.position(|output| output.name == name)
@@ -207,8 +207,8 @@ mod tests {
         floats.iter().flat_map(|v| v.to_le_bytes()).collect()
     }
 
-    fn decode(outputs: Vec<(&str, Vec<u8>)>) -> anyhow::Result<Answer> {
-        Answer::decode(&response(outputs))
+    fn decode(outputs: Vec<(&str, Vec<u8>)>) -> anyhow::Result<ModelAnswer> {
+        ModelAnswer::decode(&response(outputs))
     }
 
     fn response(outputs: Vec<(&str, Vec<u8>)>) -> ModelInferResponse {
@@ -238,7 +238,7 @@ mod tests {
                 AnswerValue::Label { .. } => vec![0.25, 0.75],
                 _ => Vec::new(),
             };
-            let expected = Answer {
+            let expected = ModelAnswer {
                 value,
                 probabilities,
                 prediction_id: "id".into(),
@@ -287,10 +287,10 @@ mod tests {
         check(vec![("value", vec![0; 8])], "output value: 2 numbers");
         let mut wide = response(vec![("value", vec![0; 4])]);
         wide.outputs[0].datatype = "FP64".into();
-        let error = format!("{:#}", Answer::decode(&wide).unwrap_err());
+        let error = format!("{:#}", ModelAnswer::decode(&wide).unwrap_err());
         assert!(error.contains("4 bytes, expected one 64-bit"), "{error}");
         wide.raw_output_contents[0] = 0.1f64.to_le_bytes().to_vec().into();
-        let answer = Answer::decode(&wide).expect("a value");
+        let answer = ModelAnswer::decode(&wide).expect("a value");
         assert_eq!(answer.value, AnswerValue::Value(0.1));
         check(vec![("action", text("a"))], "no output propensity");
         let label = |raw: &[u8]| {

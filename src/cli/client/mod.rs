@@ -25,7 +25,7 @@ use tonic::transport::Endpoint;
 
 pub(crate) use access::AccessArgs;
 use access::{Requests, Server};
-pub(crate) use answer::{Answer, AnswerValue};
+pub(crate) use answer::{AnswerValue, ModelAnswer};
 pub(crate) use feedback::{FeedbackStream, IN_FLIGHT_MAX};
 pub(crate) use refusal::refusal;
 use refusal::{ANSWERS_HTTP, is_broken_off};
@@ -113,13 +113,16 @@ impl Client {
     ///
     /// # Errors
     /// [`Unusable`] for a row that the model refuses; whatever keeps the server from answering.
-    pub(super) async fn predict(&mut self, request: ModelInferRequest) -> anyhow::Result<Answer> {
+    pub(super) async fn predict(
+        &mut self,
+        request: ModelInferRequest,
+    ) -> anyhow::Result<ModelAnswer> {
         let reply = self.inference.model_infer(request).await;
         let reply = reply.map_err(|status| match status.code() {
             Code::InvalidArgument => Unusable::refused(status.message()).into(),
             _ => refusal(status),
         });
-        Answer::decode(&reply?.into_inner())
+        ModelAnswer::decode(&reply?.into_inner())
     }
 }
 

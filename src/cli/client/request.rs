@@ -11,13 +11,13 @@ use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
 
-use crate::cli::rows::Input;
+use crate::cli::rows::ModelInput;
 
 /// A batch to be predicted by a model.
 pub(crate) struct PredictRequest<'a> {
     pub model: &'a str,
     /// The model's inputs, in the order of the batch.
-    pub inputs: &'a [Input],
+    pub inputs: &'a [ModelInput],
     /// The rows.
     pub batch: &'a Batch,
     /// The version that is asked, or champion or candidate; empty for what serves.
@@ -58,9 +58,9 @@ impl PredictRequest<'_> {
 }
 
 /// Converts a batch into tensors and their raw contents.
-pub(crate) fn tensors(inputs: &[Input], batch: &Batch) -> (Vec<InferInputTensor>, Vec<Bytes>) {
+pub(crate) fn tensors(inputs: &[ModelInput], batch: &Batch) -> (Vec<InferInputTensor>, Vec<Bytes>) {
     let rows = batch.n_rows as i64;
-    let tensor = |(input, column): (&Input, &Column)| {
+    let tensor = |(input, column): (&ModelInput, &Column)| {
         let (datatype, shape, raw) = match column {
             Column::Numbers(values) => {
                 let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -93,12 +93,12 @@ pub(crate) fn tensors(inputs: &[Input], batch: &Batch) -> (Vec<InferInputTensor>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::rows::Kind;
+    use crate::cli::rows::ModelInputKind;
 
     #[test]
     fn columns_become_raw_tensors() {
         let check = |kind, column, datatype: &str, shape: &[i64], raw: &[u8]| {
-            let inputs = [Input {
+            let inputs = [ModelInput {
                 name: "x".into(),
                 kind,
                 gaps: false,
@@ -114,10 +114,16 @@ mod tests {
             assert_eq!(contents, [Bytes::copy_from_slice(raw)]);
         };
         let number = Column::Numbers(vec![1.0]);
-        check(Kind::Number, number, "FP64", &[1], &1f64.to_le_bytes());
+        check(
+            ModelInputKind::Number,
+            number,
+            "FP64",
+            &[1],
+            &1f64.to_le_bytes(),
+        );
         let text = Column::Strings(vec!["ab".into()]);
-        check(Kind::Text, text, "BYTES", &[1], b"\x02\0\0\0ab");
+        check(ModelInputKind::Text, text, "BYTES", &[1], b"\x02\0\0\0ab");
         let vector = Column::Vectors(Bytes::from_static(&[0; 12]));
-        check(Kind::Vector(3), vector, "FP32", &[1, 3], &[0; 12]);
+        check(ModelInputKind::Vector(3), vector, "FP32", &[1, 3], &[0; 12]);
     }
 }

@@ -9,7 +9,7 @@ use perennial::model::{Task, TimeFormat};
 use perennial::proto::inference::ModelMetadataResponse;
 
 use crate::cli::rows::signature::ModelSignature;
-use crate::cli::rows::{Input, Kind, quoted};
+use crate::cli::rows::{ModelInput, ModelInputKind, quoted};
 
 /// How the times of an input are written.
 #[derive(Default, serde::Deserialize)]
@@ -35,7 +35,7 @@ pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<Model
     let inputs = metadata.inputs.into_iter().map(|tensor| {
         let gaps = gaps.contains(&tensor.name);
         let kind = match (tensor.datatype.as_str(), tensor.shape.as_slice()) {
-            ("FP64", _) => Kind::Number,
+            ("FP64", _) => ModelInputKind::Number,
             ("BYTES", _) if times.contains(&tensor.name) => {
                 let written = formats.remove(&tensor.name).unwrap_or_default();
                 let format = match written.format.as_str() {
@@ -47,16 +47,16 @@ pub(super) fn signature(metadata: ModelMetadataResponse) -> anyhow::Result<Model
                     let format = &written.format;
                     format!("the times of the model's input {name} are as {format}, unknown here")
                 });
-                Kind::Time(format?, written.zone_s)
+                ModelInputKind::Time(format?, written.zone_s)
             }
-            ("BYTES", _) => Kind::Text,
-            ("FP32", &[-1, length]) if length > 0 => Kind::Vector(length as usize),
+            ("BYTES", _) => ModelInputKind::Text,
+            ("FP32", &[-1, length]) if length > 0 => ModelInputKind::Vector(length as usize),
             (datatype, shape) => bail!(
                 "the model's input {} is {datatype} {shape:?}, which this client cannot fill",
                 quoted(&tensor.name)
             ),
         };
-        Ok(Input {
+        Ok(ModelInput {
             name: tensor.name,
             kind,
             gaps,
@@ -132,19 +132,26 @@ mod tests {
         let inputs: [(&str, &[i64]); 3] = [("FP64", &[-1]), ("BYTES", &[-1]), ("FP32", &[-1, 3])];
         let properties = [("task", "bandit"), ("actions", r#"["a","b"]"#)];
         let signature = super::signature(metadata(&inputs, &properties)).unwrap();
-        let kinds: Vec<Kind> = signature
+        let kinds: Vec<ModelInputKind> = signature
             .inputs
             .iter()
             .map(|input| input.kind.clone())
             .collect();
-        assert_eq!(kinds, [Kind::Number, Kind::Text, Kind::Vector(3)]);
+        assert_eq!(
+            kinds,
+            [
+                ModelInputKind::Number,
+                ModelInputKind::Text,
+                ModelInputKind::Vector(3)
+            ]
+        );
         let actions = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(signature.task, Task::Bandit { actions });
         let properties = [("task", "regression"), ("times", r#"["x"]"#)];
         let timed = super::signature(metadata(&[("BYTES", &[-1])], &properties)).unwrap();
         assert_eq!(
             (&timed.inputs[0].kind, timed.inputs[0].gaps),
-            (&Kind::Time(TimeFormat::default(), 0), false)
+            (&ModelInputKind::Time(TimeFormat::default(), 0), false)
         );
     }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial::engine::{
-    COMPARED_ROWS_MAX, CompareSettings, Compared, Finding, GivenRow, LeftOut, Offline, RowTruth,
-    Side, SideBySide, describe,
+    COMPARED_ROWS_MAX, CompareSettings, ComparisonReport, GivenRow, LeftOut, Offline, RowTruth,
+    Side, SideBySide, TrialOutcome, describe,
 };
 use perennial::event::Batch;
 use perennial::model::{Spec, Task};
@@ -19,7 +19,7 @@ use crate::cli::rows::decisions::{DecisionColumns, LoggedRows};
 use crate::cli::rows::labelled::LabelledRows;
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
 use crate::cli::rows::signature::ModelSignature;
-use crate::cli::rows::target::Target;
+use crate::cli::rows::target::RowTarget;
 use crate::cli::run::usable::UnusableRows;
 
 /// The exit status where nothing could be compared.
@@ -80,9 +80,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let status = match compare(&args) {
         Ok(compared) => match compared.evidence.finding {
-            Finding::Passes => return Ok(()),
-            Finding::Worse => 1,
-            Finding::NoEvidence => 3,
+            TrialOutcome::Passes => return Ok(()),
+            TrialOutcome::Worse => 1,
+            TrialOutcome::NoEvidence => 3,
         },
         Err(error) if print::is_broken_pipe(&error) => return Err(error),
         Err(error) => {
@@ -93,7 +93,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     Err(ExitStatus(status).into())
 }
 
-fn compare(args: &Args) -> anyhow::Result<Compared> {
+fn compare(args: &Args) -> anyhow::Result<ComparisonReport> {
     let settings = CompareSettings {
         margin: args.margin,
         alpha: args.alpha,
@@ -204,23 +204,23 @@ fn truths(
         let row = row?;
         let label = row.label;
         let truth = row.truth.map(|truth| match truth {
-            Target::Value(value) => RowTruth::Value(value),
-            Target::Name(_) => RowTruth::Label(label),
+            RowTarget::Value(value) => RowTruth::Value(value),
+            RowTarget::Name(_) => RowTruth::Label(label),
         });
         Ok(truth.map(|truth| (row.batch, truth)))
     })))
 }
 
 /// The word for an outcome, for programs.
-fn word(finding: Finding) -> &'static str {
+fn word(finding: TrialOutcome) -> &'static str {
     match finding {
-        Finding::Passes => "passes",
-        Finding::Worse => "worse",
-        Finding::NoEvidence => "no_evidence",
+        TrialOutcome::Passes => "passes",
+        TrialOutcome::Worse => "worse",
+        TrialOutcome::NoEvidence => "no_evidence",
     }
 }
 
-fn object(args: &Args, compared: &Compared) -> serde_json::Value {
+fn object(args: &Args, compared: &ComparisonReport) -> serde_json::Value {
     let evidence = &compared.evidence;
     let known = evidence.rows > 0;
     let both = |values: Option<[f64; 2]>| match values {
@@ -257,7 +257,7 @@ fn object(args: &Args, compared: &Compared) -> serde_json::Value {
     })
 }
 
-fn lines(compared: &Compared, file: Option<&Path>) -> Vec<String> {
+fn lines(compared: &ComparisonReport, file: Option<&Path>) -> Vec<String> {
     let evidence = &compared.evidence;
     let [a, b] = &compared.names;
     let of = match file {
@@ -289,10 +289,12 @@ fn lines(compared: &Compared, file: Option<&Path>) -> Vec<String> {
     }
     let margin = compared.margin;
     lines.push(match (evidence.finding, &compared.reason) {
-        (Finding::Passes, _) => format!("passes: {b} is not worse than {a} by {margin} or more"),
-        (Finding::Worse, _) => format!("worse: {b} is worse than {a} by more than {margin}"),
-        (Finding::NoEvidence, Some(reason)) => format!("no evidence: {reason}"),
-        (Finding::NoEvidence, None) => {
+        (TrialOutcome::Passes, _) => {
+            format!("passes: {b} is not worse than {a} by {margin} or more")
+        }
+        (TrialOutcome::Worse, _) => format!("worse: {b} is worse than {a} by more than {margin}"),
+        (TrialOutcome::NoEvidence, Some(reason)) => format!("no evidence: {reason}"),
+        (TrialOutcome::NoEvidence, None) => {
             format!("no evidence whether {b} is worse than {a} by more than {margin}")
         }
     });

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::cli::client::{self, Client, FeedbackStream, PredictRequest, refusal};
 use crate::cli::output::print;
-use crate::cli::rows::Input;
+use crate::cli::rows::ModelInput;
 use crate::cli::run::latency::Latencies;
 use rotating_hyperplane::{Drift, RotatingHyperplane};
 
@@ -115,7 +115,7 @@ impl Accuracy {
 /// The session with the server of the demo.
 struct DemoSession {
     client: Client,
-    inputs: Vec<Input>,
+    inputs: Vec<ModelInput>,
     run: uuid::Uuid,
     n_fed: u64,
     /// The newest position of each model.

@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 
 use perennial::engine::{
-    Between, Difference, DifferentRow, Disagreement, Offline, OrderBetween, Side, TensorChange,
+    Difference, DifferentRow, Disagreement, EntriesBetween, Offline, OrderBetween, Side,
+    TensorChange,
 };
 use perennial::event::{Batch, Column, Disposal, Order};
 use perennial::model::Spec;
@@ -170,7 +171,7 @@ fn disagreement_lines([a, b]: [u64; 2], spec: &Spec, found: &Disagreement) -> Ve
     lines
 }
 
-fn between_lines(between: &Between) -> Vec<String> {
+fn between_lines(between: &EntriesBetween) -> Vec<String> {
     let (low, high) = between.positions;
     let mut lines = vec![format!(
         "between positions {low} and {high}: {} entries, {}",

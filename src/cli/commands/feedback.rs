@@ -12,10 +12,10 @@ use perennial::proto::perennial::v1::feedback_reply::Status;
 use serde_json::json;
 
 use crate::cli::client::{self, Client, FeedbackStream};
-use crate::cli::output::print::{self, Progress};
+use crate::cli::output::print::{self, ProgressLine};
 use crate::cli::rows::Unusable;
 use crate::cli::rows::lines::{Lines, shown};
-use event::Refusal;
+use event::EventRefusal;
 
 /// Reasons that are counted apart.
 const REASONS_MAX: usize = 100;
@@ -103,7 +103,7 @@ struct ReplyCounts {
     refused: u64,
     /// Their reasons.
     reasons: RefusedEvents,
-    progress: Progress,
+    progress: ProgressLine,
 }
 
 /// Refused events by reason: the first of each is shown at once, and how many others there are at the
@@ -115,7 +115,7 @@ struct RefusedEvents {
 }
 
 impl RefusedEvents {
-    fn add(&mut self, line: u64, refusal: &Refusal) {
+    fn add(&mut self, line: u64, refusal: &EventRefusal) {
         let reason = Unusable::refused(&refusal.sentence).reason;
         let known = self.reasons.iter().position(|(known, ..)| *known == reason);
         match known {
@@ -154,7 +154,7 @@ impl ReplyCounts {
             retracted: 0,
             refused: 0,
             reasons: RefusedEvents::default(),
-            progress: Progress::new(),
+            progress: ProgressLine::new(),
         }
     }
 
@@ -212,7 +212,7 @@ impl ReplyCounts {
         self.unmatched += u64::from(reply.unmatched);
         if !reply.message.is_empty() {
             // The sentence of a server names the field.
-            let refusal = Refusal {
+            let refusal = EventRefusal {
                 field: String::new(),
                 sentence: reply.message,
             };
@@ -236,8 +236,8 @@ impl ReplyCounts {
     }
 }
 
-fn note(line: u64, refusal: &Refusal) {
-    let Refusal { field, sentence } = refusal;
+fn note(line: u64, refusal: &EventRefusal) {
+    let EventRefusal { field, sentence } = refusal;
     match field.as_str() {
         "" => print::note(format_args!("line {line}: {sentence}")),
         field => print::note(format_args!("line {line}: {field}: {sentence}")),

@@ -39,14 +39,14 @@ use crate::cli::output::print;
 use crate::cli::rows::decisions::DecisionColumns;
 use crate::cli::rows::lines::shown;
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
-use crate::cli::rows::{Found, quoted};
-use choice::Choice;
+use crate::cli::rows::{DetectedEncoding, quoted};
+use choice::ColumnChoice;
 use column::ROW_ID;
-use draft::{Draft, DraftInput, DraftKind, ExcludedColumn, Task};
+use draft::{Draft, DraftInput, DraftKind, DraftTask, ExcludedColumn};
 use extremes::Extremes;
 pub(crate) use goal::Goal;
 use logged_columns::LoggedColumn;
-use selection::{Known, Selection};
+use selection::{ColumnSelection, SelectionContext};
 use sentinels::sentinels;
 use survey::Survey;
 use target::TaskChoice;
@@ -85,10 +85,10 @@ pub(crate) struct Args {
     columns: DecisionColumns,
     /// The task; without it, it is guessed from the target
     #[arg(long, conflicts_with = "action")]
-    task: Option<Task>,
+    task: Option<DraftTask>,
     /// The kind of a column: number, category, text, date, date:FORMAT (as date:%d/%m/%Y), or out
     #[arg(long = "as", value_name = "COLUMN=KIND")]
-    choices: Vec<Choice>,
+    choices: Vec<ColumnChoice>,
     /// The folder of models
     #[arg(long, default_value = "models")]
     models: PathBuf,
@@ -134,7 +134,7 @@ pub(crate) fn draft(
     path: &Path,
     goal: Goal,
     options: &ReadOptions,
-    choices: &[Choice],
+    choices: &[ColumnChoice],
 ) -> anyhow::Result<Draft> {
     let of_file = || shown(path);
     let survey = Survey::by_its_marks(path, (goal, choices), options)?;
@@ -163,7 +163,7 @@ pub(crate) fn draft(
 fn assembled(
     survey: Survey,
     goal: Goal,
-    choices: &[Choice],
+    choices: &[ColumnChoice],
     source: String,
 ) -> anyhow::Result<Draft> {
     let (target, task) = goal.target();
@@ -174,13 +174,13 @@ fn assembled(
     let choice = survey
         .target
         .choose(task, of_target.as_deref().unwrap_or_default())?;
-    let known = Known {
+    let known = SelectionContext {
         task: choice.task,
         n_rows: survey.n_rows,
         choices,
         sentinels: &sentinels,
     };
-    let Selection {
+    let ColumnSelection {
         mut inputs,
         mut excluded,
     } = selection::select(&survey.stats, &known)?;
@@ -200,7 +200,7 @@ fn assembled(
         notes.push(NO_CONTEXT.to_owned());
     }
     add_decided(&mut rows, &inputs, &choice);
-    if choice.task == Task::Regression {
+    if choice.task == DraftTask::Regression {
         let of_target = of_target.unwrap_or_default();
         notes.extend(add_target(&mut rows, target, (of_target, unit_of_target)));
     }
@@ -294,7 +294,7 @@ fn format(survey: &Survey) -> RowFormat {
         rows.decimals = Some(form.decimals.word().to_owned());
         rows.header = survey.no_header.then_some(false);
     }
-    if let Found::Whole(encoding) = form.encoding {
+    if let DetectedEncoding::Whole(encoding) = form.encoding {
         rows.encoding = Some(encoding.to_lowercase());
     }
     if survey.has_percent() {

@@ -8,13 +8,13 @@ use anyhow::{Context, bail, ensure};
 use perennial::event::{Batch, value_text};
 use serde_json::{Value, json};
 
-use crate::cli::client::{self, Answer, AnswerValue, Client, PredictRequest};
+use crate::cli::client::{self, AnswerValue, Client, ModelAnswer, PredictRequest};
 use crate::cli::output::answers::AnswersFile;
 use crate::cli::output::print;
 use crate::cli::rows::lines;
 use crate::cli::rows::number::{Decimals, is_ambiguous};
 use crate::cli::rows::options::{ReadArgs, ReadOptions};
-use crate::cli::rows::{Cell, Input, Kind, Layout, Row, Rows, quoted};
+use crate::cli::rows::{Cell, FileRows, Layout, ModelInput, ModelInputKind, Row, quoted};
 use crate::cli::run::usable::UnusableRows;
 
 /// The model, and the rows.
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let answer = answer(&mut client, &args, (&inputs, names), &row).await;
         return answer.map(drop);
     };
-    let mut rows = Rows::open(path, &ReadOptions::of(&args.read, &described.rows))?;
+    let mut rows = FileRows::open(path, &ReadOptions::of(&args.read, &described.rows))?;
     let of_file = || lines::shown(path);
     let mut layout = Layout::of_rows(&mut rows, &inputs).with_context(of_file)?;
     let notes = [rows.notes(), layout.notes()];
@@ -105,9 +105,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 async fn answer(
     client: &mut Client,
     args: &Args,
-    (inputs, names): (&[Input], &[String]),
+    (inputs, names): (&[ModelInput], &[String]),
     batch: &Batch,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<ModelAnswer> {
     let request = PredictRequest {
         model: &args.model,
         inputs,
@@ -128,7 +128,7 @@ async fn answer(
 /// The row of the `--set` options.
 fn row(
     settings: &[(String, String)],
-    inputs: &[Input],
+    inputs: &[ModelInput],
     options: &ReadOptions,
 ) -> anyhow::Result<Batch> {
     let mut names = Vec::new();
@@ -145,11 +145,11 @@ fn row(
         })?;
         names.push(name.clone());
         cells.push(match input.kind {
-            Kind::Vector(_) if *name == input.name => {
+            ModelInputKind::Vector(_) if *name == input.name => {
                 let list = serde_json::from_str(value);
                 Cell::List(list.with_context(|| format!("--set {name}: expected a list"))?)
             }
-            Kind::Number => Cell::Text(number(name, value, options)?),
+            ModelInputKind::Number => Cell::Text(number(name, value, options)?),
             _ => Cell::Text(value.clone()),
         });
     }
@@ -188,14 +188,14 @@ fn number(name: &str, text: &str, options: &ReadOptions) -> anyhow::Result<Strin
 }
 
 /// True if a name is that of an input, or of an element of it.
-fn is_of(name: &str, input: &Input) -> bool {
+fn is_of(name: &str, input: &ModelInput) -> bool {
     let rest = name.strip_prefix(input.name.as_str());
     rest.is_some_and(|rest| {
-        rest.is_empty() || matches!(input.kind, Kind::Vector(_)) && rest.starts_with('[')
+        rest.is_empty() || matches!(input.kind, ModelInputKind::Vector(_)) && rest.starts_with('[')
     })
 }
 
-fn line(answer: &Answer) -> String {
+fn line(answer: &ModelAnswer) -> String {
     let value = match &answer.value {
         AnswerValue::Label { label, probability } => format!("{label} {probability:.4}"),
         AnswerValue::Value(value) => value_text(*value),
@@ -211,7 +211,7 @@ fn line(answer: &Answer) -> String {
     )
 }
 
-fn object(answer: &Answer) -> Value {
+fn object(answer: &ModelAnswer) -> Value {
     let mut object = match &answer.value {
         AnswerValue::Label { label, probability } => {
             json!({"label": label, "probability": probability})
@@ -248,13 +248,13 @@ mod tests {
         check("=1", None);
     }
 
-    fn inputs() -> [Input; 3] {
+    fn inputs() -> [ModelInput; 3] {
         [
-            ("n", Kind::Number),
-            ("t", Kind::Text),
-            ("v", Kind::Vector(2)),
+            ("n", ModelInputKind::Number),
+            ("t", ModelInputKind::Text),
+            ("v", ModelInputKind::Vector(2)),
         ]
-        .map(|(name, kind)| Input {
+        .map(|(name, kind)| ModelInput {
             name: name.into(),
             gaps: false,
             kind,

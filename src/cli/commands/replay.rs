@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use perennial::engine::{ChampionChange, Offline, Replay, Replayed, describe};
+use perennial::engine::{ChampionChange, Offline, Replay, ReplayReport, describe};
 use perennial::learn::Evaluation;
 use serde_json::json;
 
-use crate::cli::output::print::{self, Progress, counted};
+use crate::cli::output::print::{self, ProgressLine, counted};
 
 /// Entries between two updates of the progress line.
 const STRIDE: u64 = 1024;
@@ -105,7 +105,7 @@ fn champion(change: &ChampionChange) -> anyhow::Result<()> {
 }
 
 /// The decisions of the gate under the other description, if there were any.
-fn gate_lines(other: &Replayed) -> Vec<String> {
+fn gate_lines(other: &ReplayReport) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(champion) = other.champion.filter(|champion| champion.position > 1) {
         let position = champion.position;
@@ -144,7 +144,7 @@ fn is_own(description: &Path, model: &str) -> bool {
 /// Applies all entries, with a progress line.
 fn finish(replay: &mut Replay, did: &str) -> anyhow::Result<()> {
     let started = Instant::now();
-    let mut progress = Progress::new();
+    let mut progress = ProgressLine::new();
     while replay.advance(STRIDE)? {
         progress.show(|| {
             let (position, base, last) = replay.positions();
@@ -155,7 +155,7 @@ fn finish(replay: &mut Replay, did: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn verified(args: &Args, replayed: &Replayed, seconds: f64) -> anyhow::Result<()> {
+fn verified(args: &Args, replayed: &ReplayReport, seconds: f64) -> anyhow::Result<()> {
     ensure!(
         replayed.entries > 0 || replayed.compared > 0,
         "the journal is empty"
@@ -185,7 +185,7 @@ fn verified(args: &Args, replayed: &Replayed, seconds: f64) -> anyhow::Result<()
     ))
 }
 
-fn compared(args: &Args, served: &Evaluation, other: &Replayed) -> anyhow::Result<()> {
+fn compared(args: &Args, served: &Evaluation, other: &ReplayReport) -> anyhow::Result<()> {
     let with = args.with.as_ref().context("compared with something")?;
     let other_score = &other.evaluation;
     let (was, is) = (served.served().mean(), other_score.served().mean());

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use perennial::engine::{self, Engine, WallClock};
-use perennial::model::keys::{Key, Values, with_nearest};
+use perennial::model::keys::{AllowedValues, Key, with_nearest};
 use perennial::server::{self, Access, Listeners};
 use perennial::store::regular;
 use serde::Deserialize;
@@ -79,7 +79,7 @@ pub(crate) struct Args {
 /// The keys of a configuration file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ConfigFile {
     models: Option<PathBuf>,
     data: Option<PathBuf>,
     listen: Option<String>,
@@ -89,8 +89,8 @@ struct File {
     key: Option<PathBuf>,
     client_ca: Option<PathBuf>,
     #[serde(default)]
-    bounds: bounds::Table,
-    webhook: Option<webhook::Table>,
+    bounds: bounds::BoundsTable,
+    webhook: Option<webhook::WebhookTable>,
 }
 
 const N_FLAGS: usize = 8;
@@ -117,35 +117,35 @@ const fn joined<const N: usize>(tables: [&[Key]; 3]) -> [Key; N] {
 const FLAGS: [Key; N_FLAGS] = [
     Key {
         name: "models",
-        values: Values::Text("a folder"),
+        values: AllowedValues::Text("a folder"),
         default: "models",
         unit: "",
         meaning: "The folder of models: each is a folder with a model.toml.",
     },
     Key {
         name: "data",
-        values: Values::Text("a folder"),
+        values: AllowedValues::Text("a folder"),
         default: "data",
         unit: "",
         meaning: "The data directory, created where there is none: journals and checkpoints.",
     },
     Key {
         name: "listen",
-        values: Values::Text("HOST:PORT"),
+        values: AllowedValues::Text("HOST:PORT"),
         default: "127.0.0.1:8001",
         unit: "",
         meaning: "The address for gRPC; port 0 picks a free one.",
     },
     Key {
         name: "http",
-        values: Values::Text("HOST:PORT"),
+        values: AllowedValues::Text("HOST:PORT"),
         default: "127.0.0.1:8000",
         unit: "",
         meaning: "The address for HTTP: health and metrics.",
     },
     Key {
         name: "credentials",
-        values: Values::Text("a file"),
+        values: AllowedValues::Text("a file"),
         default: "",
         unit: "",
         meaning: "Who may call, as `perennial token` writes it; changes are taken over within seconds. \
@@ -153,7 +153,7 @@ const FLAGS: [Key; N_FLAGS] = [
     },
     Key {
         name: "certificate",
-        values: Values::Text("a file"),
+        values: AllowedValues::Text("a file"),
         default: "",
         unit: "",
         meaning: "The certificate of the server and those that lead to its root, as PEM: both ports \
@@ -161,14 +161,14 @@ const FLAGS: [Key; N_FLAGS] = [
     },
     Key {
         name: "key",
-        values: Values::Text("a file"),
+        values: AllowedValues::Text("a file"),
         default: "",
         unit: "",
         meaning: "The private key of the certificate, as PEM.",
     },
     Key {
         name: "client_ca",
-        values: Values::Text("a file"),
+        values: AllowedValues::Text("a file"),
         default: "",
         unit: "",
         meaning: "The roots of client certificates, as PEM; the credentials say what their holders may do.",
@@ -177,7 +177,7 @@ const FLAGS: [Key; N_FLAGS] = [
 
 /// The settings in force.
 #[derive(Debug, PartialEq)]
-struct Settings {
+struct ServeSettings {
     models: PathBuf,
     data: PathBuf,
     listen: String,
@@ -185,10 +185,10 @@ struct Settings {
     access: AccessPaths,
 }
 
-impl Settings {
-    fn new(args: Args, file: File) -> Settings {
+impl ServeSettings {
+    fn new(args: Args, file: ConfigFile) -> ServeSettings {
         let [models, data, listen, http, ..] = FLAGS.map(|key| key.default);
-        Settings {
+        ServeSettings {
             models: args.models.or(file.models).unwrap_or(models.into()),
             data: args.data.or(file.data).unwrap_or(data.into()),
             listen: args.listen.or(file.listen).unwrap_or(listen.into()),
@@ -237,7 +237,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     check_clock(SystemTime::now())?;
     let mut file = read(args.config.as_deref())?;
-    let webhook = file.webhook.take().map(webhook::Table::read).transpose()?;
+    let webhook = file
+        .webhook
+        .take()
+        .map(webhook::WebhookTable::read)
+        .transpose()?;
     let (webhook, webhook_queue_max) = webhook.unzip();
     let bounds = std::mem::take(&mut file.bounds).read()?;
     let wall_clock = if args.believe_clock {
@@ -245,7 +249,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } else {
         WallClock::Checked
     };
-    let settings = Settings::new(args, file);
+    let settings = ServeSettings::new(args, file);
     check_models(&settings.models)?;
     let (access, files) = settings.access.open()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -385,7 +389,7 @@ fn stop() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Reads the configuration; without `--config` the file may be absent.
-fn read(path: Option<&Path>) -> anyhow::Result<File> {
+fn read(path: Option<&Path>) -> anyhow::Result<ConfigFile> {
     let (path, is_named) = match path {
         Some(path) => (path, true),
         None => (CONFIG.as_ref(), false),
@@ -394,7 +398,7 @@ fn read(path: Option<&Path>) -> anyhow::Result<File> {
     // A person names the file, or puts it here, so links may lead anywhere.
     let bytes = match regular::read("/".as_ref(), path, CONFIG_BYTES_MAX) {
         Err(error) if !is_named && error.kind() == ErrorKind::NotFound => {
-            return Ok(File::default());
+            return Ok(ConfigFile::default());
         }
         bytes => bytes.with_context(of_file)?,
     };
@@ -427,8 +431,8 @@ mod tests {
         };
         let file = "models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'\ncertificate = 'file'\nkey = 'file'";
         let file = toml::from_str(file);
-        let settings = Settings::new(args, file.unwrap());
-        let expected = Settings {
+        let settings = ServeSettings::new(args, file.unwrap());
+        let expected = ServeSettings {
             models: "flag".into(),
             data: "file".into(),
             listen: "0.0.0.0:1".into(),

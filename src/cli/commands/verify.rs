@@ -41,7 +41,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .num_threads(n_threads.min(models.len()).max(1))
         .build()
         .context("start the threads")?;
-    let findings: Vec<Finding> = pool.install(|| {
+    let findings: Vec<ModelReport> = pool.install(|| {
         let models = models.into_par_iter();
         models.map(|model| check(&directory, model)).collect()
     });
@@ -76,7 +76,7 @@ fn note_undescribed(folder: &Path, models: &[String]) {
 
 /// The results for one model.
 #[derive(Default)]
-struct Finding {
+struct ModelReport {
     model: String,
     segments: u64,
     entries: u64,
@@ -90,8 +90,8 @@ struct Finding {
     damage: Vec<String>,
 }
 
-fn check(directory: &Directory, model: String) -> Finding {
-    let mut finding = Finding::default();
+fn check(directory: &Directory, model: String) -> ModelReport {
+    let mut finding = ModelReport::default();
     let journal = directory.journal(&model);
     let checkpoints = directory.checkpoints(&model);
     finding.model = model;
@@ -142,7 +142,7 @@ fn check_checkpoints(
     checkpoints: &Path,
     journal: &Path,
     report: Option<&JournalReport>,
-    finding: &mut Finding,
+    finding: &mut ModelReport,
 ) {
     let listed = checkpoint::list(checkpoints).unwrap_or_else(|error| {
         finding.damage.push(error.to_string());
@@ -207,7 +207,7 @@ fn belongs(
     }
 }
 
-impl Finding {
+impl ModelReport {
     fn line(&self) -> String {
         if !self.damage.is_empty() {
             return format!("{}: damaged: {}", self.model, self.damage.join("; "));

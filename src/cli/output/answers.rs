@@ -20,7 +20,7 @@ pub(crate) struct AnswersFile {
 }
 
 /// The answer to one row.
-pub(crate) struct AnsweredRow<'a> {
+pub(crate) struct PrintedAnswer<'a> {
     /// Its line in the file of rows.
     pub line: u64,
     /// The label, value or action.
@@ -52,7 +52,7 @@ impl AnswersFile {
     }
 
     /// Writes a row.
-    pub(crate) fn write(&mut self, row: &AnsweredRow) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, row: &PrintedAnswer) -> anyhow::Result<()> {
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         put("line", row.line.into());

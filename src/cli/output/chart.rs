@@ -29,7 +29,7 @@ const DARK: &str = "\
 .c4{stroke:#f2b134}.c5{stroke:#4dd0e1}.c6{stroke:#f49ac2}.c7{stroke:#c5d86d}}";
 
 /// One line of the chart.
-pub(crate) struct Series {
+pub(crate) struct ChartLine {
     /// The name in the legend.
     pub name: String,
     /// The number of examples, rising, and the score there; points that are not finite are skipped.
@@ -54,7 +54,7 @@ pub(crate) struct Chart {
     /// The label of the vertical scale, with its unit.
     pub score: String,
     /// In the order of the legend.
-    pub series: Vec<Series>,
+    pub series: Vec<ChartLine>,
 }
 
 impl Chart {
@@ -101,7 +101,7 @@ impl Chart {
     }
 }
 
-impl Series {
+impl ChartLine {
     fn finite(&self) -> impl Iterator<Item = (f64, f64)> {
         let points = self.points.iter().copied();
         points.filter(|(x, y)| x.is_finite() && y.is_finite())
@@ -168,7 +168,7 @@ impl Frame {
     }
 
     /// A line with its entry in the legend.
-    fn series(&self, series: &Series, index: usize, n_before: usize) -> String {
+    fn series(&self, series: &ChartLine, index: usize, n_before: usize) -> String {
         let mut path = String::new();
         for (x, y) in series.finite() {
             let command = if path.is_empty() { 'M' } else { 'L' };
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn chart(series: Vec<(&str, Vec<(f64, f64)>)>) -> Chart {
-        let series = series.into_iter().map(|(name, points)| Series {
+        let series = series.into_iter().map(|(name, points)| ChartLine {
             name: name.to_owned(),
             points,
             stroke: match name {

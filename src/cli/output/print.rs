@@ -59,7 +59,7 @@ pub(crate) fn were(n: u64) -> &'static str {
 }
 
 /// The progress line of a command, on stderr.
-pub(crate) struct Progress {
+pub(crate) struct ProgressLine {
     is_terminal: bool,
     period: Duration,
     shown: Instant,
@@ -67,11 +67,11 @@ pub(crate) struct Progress {
     is_open: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     /// On a terminal one line that is updated every second, elsewhere a new line every five.
-    pub(crate) fn new() -> Progress {
+    pub(crate) fn new() -> ProgressLine {
         let is_terminal = io::stderr().is_terminal();
-        Progress {
+        ProgressLine {
             is_terminal,
             period: Duration::from_secs(if is_terminal { 1 } else { 5 }),
             shown: Instant::now(),
@@ -96,7 +96,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if self.is_open {
             note("");

@@ -5,14 +5,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::print::Progress;
+use super::print::ProgressLine;
 
 /// The shortest time between two updates of one run.
 const UPDATE_PERIOD: Duration = Duration::from_millis(250);
 
 /// The line: the newest text of each run.
 struct SharedProgress {
-    progress: Progress,
+    progress: ProgressLine,
     texts: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl RunProgress {
     /// The line of a single run.
     pub(crate) fn alone() -> RunProgress {
         let shared = SharedProgress {
-            progress: Progress::new(),
+            progress: ProgressLine::new(),
             texts: vec![String::new()],
         };
         RunProgress {
@@ -46,7 +46,7 @@ impl RunProgress {
             return vec![RunProgress::alone()];
         }
         let shared = Arc::new(Mutex::new(SharedProgress {
-            progress: Progress::new(),
+            progress: ProgressLine::new(),
             texts: names.iter().map(|name| format!("{name}: -")).collect(),
         }));
         let line = |(index, name): (usize, &String)| RunProgress {

@@ -18,29 +18,29 @@ use arrow_ipc::MessageHeader;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_schema::SchemaRef;
 
-use super::columnar::{Columnar, Handed, Opened};
+use super::columnar::{BatchedRows, Columnar, ColumnarFile};
 use super::names::names;
-use super::recognised::Format;
+use super::recognised::ColumnarFormat;
 use super::row::Row;
-use cells::Column;
-use messages::Messages;
+use cells::ArrowColumn;
+use messages::ArrowMessages;
 
 /// Opens a file and reads its schema.
 pub(super) fn open(path: &Path) -> anyhow::Result<Columnar> {
     let path = path.to_owned();
-    Columnar::open(Format::Arrow, move || start(&path))
+    Columnar::open(ColumnarFormat::Arrow, move || start(&path))
 }
 
-fn start(path: &Path) -> anyhow::Result<Opened> {
+fn start(path: &Path) -> anyhow::Result<ColumnarFile> {
     let file = File::open(path)?;
     let n_packed = file.metadata()?.len();
-    let (schema, messages) = Messages::open(BufReader::new(file), n_packed)?;
+    let (schema, messages) = ArrowMessages::open(BufReader::new(file), n_packed)?;
     for field in schema.fields() {
         cells::check(field)?;
     }
     let headers = schema.fields().iter().map(|field| field.name().clone());
     let (columns, _) = names(headers.collect(), |_| true);
-    Ok(Opened {
+    Ok(ColumnarFile {
         columns,
         n_packed,
         hand_over: Box::new(move |handed| hand_over(messages, Arc::new(schema), handed)),
@@ -48,9 +48,9 @@ fn start(path: &Path) -> anyhow::Result<Opened> {
 }
 
 fn hand_over(
-    mut messages: Messages<BufReader<File>>,
+    mut messages: ArrowMessages<BufReader<File>>,
     schema: SchemaRef,
-    handed: &mut Handed,
+    handed: &mut BatchedRows,
 ) -> anyhow::Result<()> {
     let mut dictionaries: HashMap<i64, ArrayRef> = HashMap::new();
     let mut line = 0;
@@ -69,7 +69,8 @@ fn hand_over(
                 let schema = schema.clone();
                 let batch =
                     read_record_batch(&next.body, batch, schema, &dictionaries, None, &version)?;
-                let columns: Vec<Column> = batch.columns().iter().map(Column::new).collect();
+                let columns: Vec<ArrowColumn> =
+                    batch.columns().iter().map(ArrowColumn::new).collect();
                 for place in 0..batch.num_rows() {
                     line += 1;
                     let cells = columns.iter().map(|column| column.cell(place));

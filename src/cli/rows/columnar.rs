@@ -11,7 +11,7 @@ use std::thread;
 use anyhow::{anyhow, bail, ensure};
 
 use super::bounds::{OF_COLUMNS, ROW_BYTES_MAX, check_rows};
-use super::recognised::Format;
+use super::recognised::ColumnarFormat;
 use super::row::{Cell, Row};
 
 /// Rows are handed over when they come to so many bytes.
@@ -21,20 +21,20 @@ const BATCHES_MAX: usize = 4;
 /// The name of the thread whose panics are errors of the file.
 pub(crate) const THREAD: &str = "columns";
 
-type Batch = anyhow::Result<Vec<Row>>;
-type HandOver = Box<dyn FnOnce(&mut Handed) -> anyhow::Result<()>>;
+type RowBatch = anyhow::Result<Vec<Row>>;
+type HandOver = Box<dyn FnOnce(&mut BatchedRows) -> anyhow::Result<()>>;
 
 /// The rows of a file, one after the other.
 pub(super) struct Columnar {
-    format: Format,
+    format: ColumnarFormat,
     columns: Vec<String>,
-    batches: Receiver<Batch>,
+    batches: Receiver<RowBatch>,
     ready: std::vec::IntoIter<Row>,
     reader: Option<thread::JoinHandle<()>>,
 }
 
 /// A file whose columns are known.
-pub(super) struct Opened {
+pub(super) struct ColumnarFile {
     /// Their names.
     pub columns: Vec<String>,
     /// The bytes of the file.
@@ -46,8 +46,8 @@ pub(super) struct Opened {
 impl Columnar {
     /// Opens a file of a format by what runs on the reading thread.
     pub(super) fn open(
-        format: Format,
-        start: impl FnOnce() -> anyhow::Result<Opened> + Send + 'static,
+        format: ColumnarFormat,
+        start: impl FnOnce() -> anyhow::Result<ColumnarFile> + Send + 'static,
     ) -> anyhow::Result<Columnar> {
         let (headers, first) = sync_channel(1);
         let (batches, taken) = sync_channel(BATCHES_MAX);
@@ -55,7 +55,7 @@ impl Columnar {
             Err(error) => _ = headers.send(Err(error)),
             Ok(opened) => {
                 if headers.send(Ok(opened.columns)).is_ok() {
-                    let mut handed = Handed::new(&batches, opened.n_packed);
+                    let mut handed = BatchedRows::new(&batches, opened.n_packed);
                     let read = (opened.hand_over)(&mut handed);
                     // Nobody may take it any more.
                     _ = batches.send(read.map(|()| handed.batch));
@@ -102,8 +102,8 @@ impl Columnar {
 }
 
 /// The rows that are handed over, in batches.
-pub(super) struct Handed<'a> {
-    batches: &'a SyncSender<Batch>,
+pub(super) struct BatchedRows<'a> {
+    batches: &'a SyncSender<RowBatch>,
     batch: Vec<Row>,
     /// Bytes of the batch, and of all rows.
     n_bytes: usize,
@@ -112,9 +112,9 @@ pub(super) struct Handed<'a> {
     n_packed: u64,
 }
 
-impl<'a> Handed<'a> {
-    fn new(batches: &'a SyncSender<Batch>, n_packed: u64) -> Handed<'a> {
-        Handed {
+impl<'a> BatchedRows<'a> {
+    fn new(batches: &'a SyncSender<RowBatch>, n_packed: u64) -> BatchedRows<'a> {
+        BatchedRows {
             batches,
             batch: Vec::new(),
             n_bytes: 0,

@@ -10,7 +10,7 @@ use perennial::event::Batch;
 use perennial::model::Task;
 
 use super::described::{check_described, ensure_unseen};
-use super::file::Rows;
+use super::file::FileRows;
 use super::labelled::Check;
 use super::layout::Layout;
 use super::lines::shown;
@@ -62,7 +62,7 @@ pub(crate) struct LoggedRow {
 /// The rows of a file as logged decisions.
 pub(crate) struct LoggedRows {
     path: PathBuf,
-    rows: Rows,
+    rows: FileRows,
     layout: Layout,
     task: Task,
     rewards: [f64; 2],
@@ -95,7 +95,7 @@ impl LoggedRows {
             ("--propensity", propensity),
         ];
         ensure_unseen(&described.inputs, &options_of)?;
-        let mut rows = Rows::open(path, options)?;
+        let mut rows = FileRows::open(path, options)?;
         let of_file = || shown(path);
         check_described(&mut rows, &described.inputs, &columns).with_context(of_file)?;
         let find = |name: &str| {

@@ -31,12 +31,12 @@ pub(super) fn next_record(
     };
     let first_line = lines.number();
     let mut n_bytes = line.len();
-    let mut record = Record::new(separator);
+    let mut record = RecordParser::new(separator);
     loop {
         match record.take(&line) {
-            Taken::Whole => return Ok(Some((first_line, record.fields))),
-            Taken::Open => {}
-            Taken::Malformed => {
+            LineOutcome::Whole => return Ok(Some((first_line, record.fields))),
+            LineOutcome::Open => {}
+            LineOutcome::Malformed => {
                 let why = "text after a closing quote; double a quote that belongs to the field";
                 return Err(anyhow::Error::new(Unusable {
                     reason: "text after a closing quote".to_owned(),
@@ -56,24 +56,24 @@ pub(super) fn next_record(
 /// the separator makes nonsense of a quote.
 pub(super) fn sampled(lines: &[String], separator: char) -> Option<Vec<(usize, Vec<String>)>> {
     let mut records = Vec::new();
-    let mut open: Option<(usize, Record)> = None;
+    let mut open: Option<(usize, RecordParser)> = None;
     for (index, line) in lines.iter().enumerate() {
         if open.is_none() && line.trim().is_empty() {
             continue;
         }
         let (first, mut record) = open
             .take()
-            .unwrap_or_else(|| (index, Record::new(separator)));
+            .unwrap_or_else(|| (index, RecordParser::new(separator)));
         match record.take(line) {
-            Taken::Whole => records.push((first, record.fields)),
-            Taken::Open => open = Some((first, record)),
-            Taken::Malformed => return None,
+            LineOutcome::Whole => records.push((first, record.fields)),
+            LineOutcome::Open => open = Some((first, record)),
+            LineOutcome::Malformed => return None,
         }
     }
     Some(records)
 }
 
-enum Taken {
+enum LineOutcome {
     /// The record ends with this line.
     Whole,
     /// A quoted field goes on in the next line.
@@ -81,30 +81,30 @@ enum Taken {
     Malformed,
 }
 
-struct Record {
+struct RecordParser {
     separator: char,
     fields: Vec<String>,
     /// The quoted field that is not closed yet.
     open: Option<String>,
 }
 
-impl Record {
-    fn new(separator: char) -> Record {
-        Record {
+impl RecordParser {
+    fn new(separator: char) -> RecordParser {
+        RecordParser {
             separator,
             fields: Vec::new(),
             open: None,
         }
     }
 
-    fn take(&mut self, line: &str) -> Taken {
+    fn take(&mut self, line: &str) -> LineOutcome {
         let mut rest = line;
         loop {
             if let Some(mut field) = self.open.take() {
                 let Some((inside, after)) = rest.split_once('"') else {
                     field.push_str(rest);
                     self.open = Some(field);
-                    return Taken::Open;
+                    return LineOutcome::Open;
                 };
                 field.push_str(inside);
                 if let Some(after) = after.strip_prefix('"') {
@@ -116,14 +116,14 @@ impl Record {
                 self.fields.push(field);
                 match self.after_field(after) {
                     After::Next(after) => rest = after,
-                    After::End => return Taken::Whole,
-                    After::Text => return Taken::Malformed,
+                    After::End => return LineOutcome::Whole,
+                    After::Text => return LineOutcome::Malformed,
                 }
                 continue;
             }
             rest = self.without_blanks(rest);
             if self.separator == BLANKS && is_end(rest) {
-                return Taken::Whole;
+                return LineOutcome::Whole;
             }
             if let Some(after) = rest.strip_prefix('"')
                 && self.is_quoted(after)
@@ -138,7 +138,7 @@ impl Record {
             };
             let Some(end) = end else {
                 self.fields.push(without_end(rest).trim_end().to_owned());
-                return Taken::Whole;
+                return LineOutcome::Whole;
             };
             self.fields.push(rest[..end].trim_end().to_owned());
             // Blanks and tabs are as long as the separator that they stand for.

@@ -4,8 +4,8 @@
 
 use anyhow::bail;
 
-use super::file::Rows;
-use super::layout::{Input, Kind};
+use super::file::FileRows;
+use super::layout::{ModelInput, ModelInputKind};
 use super::row::quoted;
 
 /// Refuses `[rows]` that speaks of a column which neither the file nor the model has, nor is one of the
@@ -14,8 +14,8 @@ use super::row::quoted;
 /// # Errors
 /// Names the column, and the nearest one that there is.
 pub(super) fn check_described(
-    rows: &mut Rows,
-    inputs: &[Input],
+    rows: &mut FileRows,
+    inputs: &[ModelInput],
     others: &[&str],
 ) -> anyhow::Result<()> {
     let is_input = |name: &str| inputs.iter().any(|input| input.name == name);
@@ -54,15 +54,15 @@ pub(super) fn check_described(
 ///
 /// # Errors
 /// Names the column, and the option.
-pub(super) fn ensure_unseen(inputs: &[Input], columns: &[(&str, &str)]) -> anyhow::Result<()> {
+pub(super) fn ensure_unseen(inputs: &[ModelInput], columns: &[(&str, &str)]) -> anyhow::Result<()> {
     for (option, column) in columns {
         let is_element = |name: &str| {
             let rest = column.strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with('[') && rest.ends_with(']'))
         };
-        let sees = |input: &&Input| {
+        let sees = |input: &&ModelInput| {
             input.name == *column
-                || matches!(input.kind, Kind::Vector(_)) && is_element(&input.name)
+                || matches!(input.kind, ModelInputKind::Vector(_)) && is_element(&input.name)
         };
         if let Some(input) = inputs.iter().find(sees) {
             let (column, input) = (quoted(column), quoted(&input.name));

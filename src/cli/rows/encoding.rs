@@ -25,16 +25,16 @@ pub(super) enum Decoding {
 
 /// An encoding that was named, and whether by model.toml, which a file may contradict.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Given {
+pub(super) struct EncodingOptions {
     pub encoding: &'static Encoding,
     pub is_described: bool,
 }
 
 /// The decoding of a file that begins with these bytes, in the encoding that was named, if any; and a
 /// sentence where the bytes contradict that.
-pub(super) fn decoding(head: &[u8], given: Option<Given>) -> (Decoding, Option<String>) {
+pub(super) fn decoding(head: &[u8], given: Option<EncodingOptions>) -> (Decoding, Option<String>) {
     let found = inferred(head);
-    let Some(Given {
+    let Some(EncodingOptions {
         encoding,
         is_described,
     }) = given

@@ -8,7 +8,7 @@ use anyhow::Context;
 use perennial::event::Time;
 use perennial::model::TimeFormat;
 
-use super::layout::{Input, Kind};
+use super::layout::{ModelInput, ModelInputKind};
 use super::row::{Cell, Row, Unusable, quoted};
 
 /// The column of event times, and how they are written.
@@ -40,10 +40,10 @@ pub(crate) fn event_times(text: &str) -> anyhow::Result<EventTimes> {
 
 impl EventTimes {
     /// The same with the format and the zone of the input of this name, if the option has no format.
-    pub(super) fn of_model(mut self, inputs: &[Input]) -> EventTimes {
+    pub(super) fn of_model(mut self, inputs: &[ModelInput]) -> EventTimes {
         let mut inputs = inputs.iter();
         let input = inputs.find(|input| input.name == self.column);
-        if let (None, Some(Kind::Time(format, zone_s))) =
+        if let (None, Some(ModelInputKind::Time(format, zone_s))) =
             (&self.format, input.map(|input| &input.kind))
         {
             self.format = Some(format.clone());
@@ -102,9 +102,9 @@ mod tests {
         );
         assert!(event_times("at=%K").is_err());
         let format = TimeFormat::parse("%d.%m.%Y %H:%M").expect("a format");
-        let input = Input {
+        let input = ModelInput {
             name: "at".to_owned(),
-            kind: Kind::Time(format, 7200),
+            kind: ModelInputKind::Time(format, 7200),
             gaps: false,
         };
         let row = Row {

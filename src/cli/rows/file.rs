@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::columnar::Columnar;
-use super::encoding::Given;
+use super::encoding::EncodingOptions;
 use super::json_lines::Objects;
-use super::lines::{Found, Lines, shown};
+use super::lines::{DetectedEncoding, Lines, shown};
 use super::number::Decimals;
 use super::options::ReadOptions;
 use super::parquet_rows;
-use super::recognised::Format;
+use super::recognised::ColumnarFormat;
 use super::row::{Cell, Row, Unusable, find_column, quoted};
-use super::source::{Opened, is_stdin, open};
-use super::table::Table;
+use super::source::{FileContent, is_stdin, open};
+use super::table::CsvTable;
 
 /// Columns of JSON, whose keys may differ from row to row.
 const COLUMNS_MAX: usize = 10_000;
@@ -26,7 +26,7 @@ const COLUMNS_MAX: usize = 10_000;
 const ROWS_AHEAD_MAX: usize = 1000;
 
 /// The rows of a file, one after the other; they end after the first error that is not of one row.
-pub(crate) struct Rows {
+pub(crate) struct FileRows {
     path: PathBuf,
     options: ReadOptions,
     body: Body,
@@ -40,28 +40,28 @@ pub(crate) struct Rows {
 }
 
 enum Body {
-    Table(Box<Table>),
+    Table(Box<CsvTable>),
     Json(Objects),
     Columnar(Columnar),
 }
 
 /// How a file turned out to be written.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Form {
+pub(crate) struct FileForm {
     /// None of formats without one.
     pub separator: Option<char>,
     pub decimals: Decimals,
-    pub encoding: Found,
+    pub encoding: DetectedEncoding,
 }
 
-impl Rows {
+impl FileRows {
     /// Opens a file, `-` for standard input, and reads its columns: the header of a CSV, the keys of
     /// the first object.
     ///
     /// # Errors
     /// The file cannot be read, is of no known format, or has no columns.
-    pub(crate) fn open(path: &Path, options: &ReadOptions) -> anyhow::Result<Rows> {
-        let mut rows = Rows {
+    pub(crate) fn open(path: &Path, options: &ReadOptions) -> anyhow::Result<FileRows> {
+        let mut rows = FileRows {
             path: path.to_owned(),
             options: options.clone(),
             body: body(path, options)?,
@@ -136,22 +136,22 @@ impl Rows {
     }
 
     /// The form of the file, as far as it was read.
-    pub(crate) fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> FileForm {
         match &self.body {
-            Body::Table(table) => Form {
+            Body::Table(table) => FileForm {
                 separator: Some(table.separator),
                 decimals: table.decimals,
                 encoding: table.lines.found(),
             },
-            Body::Json(objects) => Form {
+            Body::Json(objects) => FileForm {
                 separator: None,
                 decimals: Decimals::Point,
                 encoding: objects.lines.found(),
             },
-            Body::Columnar(_) => Form {
+            Body::Columnar(_) => FileForm {
                 separator: None,
                 decimals: Decimals::Point,
-                encoding: Found::Utf8,
+                encoding: DetectedEncoding::Utf8,
             },
         }
     }
@@ -261,7 +261,7 @@ impl Rows {
             return Ok(());
         }
         self.is_scanned = true;
-        let mut others = Rows::open(&self.path, &self.options)?;
+        let mut others = FileRows::open(&self.path, &self.options)?;
         for next in others.by_ref() {
             if next.is_err_and(|error| !error.is::<Unusable>()) {
                 break;
@@ -281,21 +281,21 @@ impl Rows {
 fn body(path: &Path, options: &ReadOptions) -> anyhow::Result<Body> {
     let opened = open(path).with_context(|| shown(path))?;
     let source = match opened {
-        Opened::Text(source) => source,
-        Opened::Columnar(format, path) => {
+        FileContent::Text(source) => source,
+        FileContent::Columnar(format, path) => {
             let rows = match format {
-                Format::Parquet => parquet_rows::open(&path),
+                ColumnarFormat::Parquet => parquet_rows::open(&path),
                 #[cfg(feature = "arrow")]
-                Format::Arrow => super::arrow_rows::open(&path),
+                ColumnarFormat::Arrow => super::arrow_rows::open(&path),
                 #[cfg(not(feature = "arrow"))]
-                Format::Arrow => Err(anyhow::anyhow!(
+                ColumnarFormat::Arrow => Err(anyhow::anyhow!(
                     "an Arrow or Feather file: save it as Parquet, or build with `--features arrow`"
                 )),
             };
             return Ok(Body::Columnar(rows.with_context(|| shown(&path))?));
         }
     };
-    let given = options.encoding.map(|encoding| Given {
+    let given = options.encoding.map(|encoding| EncodingOptions {
         encoding,
         is_described: options.encoding_is_described,
     });
@@ -310,14 +310,14 @@ fn body(path: &Path, options: &ReadOptions) -> anyhow::Result<Body> {
             shown(path)
         ),
         _ => {
-            let table = Table::open(lines, options)?;
+            let table = CsvTable::open(lines, options)?;
             let table = table.with_context(|| is_empty(path))?;
             Ok(Body::Table(Box::new(table)))
         }
     }
 }
 
-impl Iterator for Rows {
+impl Iterator for FileRows {
     type Item = anyhow::Result<Row>;
 
     fn next(&mut self) -> Option<anyhow::Result<Row>> {

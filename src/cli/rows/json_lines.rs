@@ -19,7 +19,7 @@ type Object = (u64, Vec<(String, Cell)>);
 /// The objects of a text.
 pub(super) struct Objects {
     pub lines: Lines,
-    form: Form,
+    form: JsonLayout,
     /// The rest of the chunk read last.
     rest: String,
     /// True once the array was closed.
@@ -101,7 +101,7 @@ fn are_columns(fields: &[(String, Value)]) -> bool {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+enum JsonLayout {
     /// An object a line.
     Lines,
     /// Objects one after the other, in an array or not.
@@ -114,14 +114,18 @@ impl Objects {
         let first = lines.sample().iter().find(|line| !line.trim().is_empty());
         let is_whole = first.is_none_or(|line| {
             let is_open = |error: serde_json::Error| error.is_eof();
-            let parsed = serde_json::from_str::<Fields>(&plain(line));
+            let parsed = serde_json::from_str::<ObjectFields>(&plain(line));
             line.trim_start().starts_with('{') && !parsed.err().is_some_and(is_open)
         });
         // A torn line at the end of a text is one, and not the start of an object over several.
         let is_lines = is_whole || lines.sample().len() == 1 && !starts_array(lines.sample());
         Objects {
             lines,
-            form: if is_lines { Form::Lines } else { Form::Stream },
+            form: if is_lines {
+                JsonLayout::Lines
+            } else {
+                JsonLayout::Stream
+            },
             rest: String::new(),
             is_closed: false,
             wrapper: None,
@@ -132,18 +136,19 @@ impl Objects {
     /// The next object.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Object>> {
         let text = match self.form {
-            Form::Lines => self.next_line()?,
-            Form::Stream => self.next_in_stream()?,
+            JsonLayout::Lines => self.next_line()?,
+            JsonLayout::Stream => self.next_in_stream()?,
         };
         let Some((number, text)) = text else {
             return Ok(None);
         };
         let lines = &self.lines;
         let text = if has_long(&text) { plain(&text) } else { text };
-        let parsed = serde_json::from_str::<Fields>(&text).or_else(|error| match plain(&text) {
-            plain if plain == text => Err(error),
-            plain => serde_json::from_str(&plain),
-        });
+        let parsed =
+            serde_json::from_str::<ObjectFields>(&text).or_else(|error| match plain(&text) {
+                plain if plain == text => Err(error),
+                plain => serde_json::from_str(&plain),
+            });
         let fields = parsed.map_err(|error| {
             // The parser counts lines from the start of its text, which is one object of ours.
             let error = error.to_string();
@@ -334,10 +339,10 @@ fn flatten(key: String, value: Value, cells: &mut Vec<(String, Cell)>) {
 }
 
 /// An object's fields in order, repeated keys included.
-struct Fields(Vec<(String, Value)>);
+struct ObjectFields(Vec<(String, Value)>);
 
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+impl<'de> Deserialize<'de> for ObjectFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ObjectFields, D::Error> {
         deserializer.deserialize_map(FieldsVisitor)
     }
 }
@@ -345,18 +350,18 @@ impl<'de> Deserialize<'de> for Fields {
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
+    type Value = ObjectFields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectFields, A::Error> {
         let mut fields = Vec::new();
         while let Some(field) = map.next_entry()? {
             fields.push(field);
         }
-        Ok(Fields(fields))
+        Ok(ObjectFields(fields))
     }
 }
 

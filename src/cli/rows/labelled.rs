@@ -10,14 +10,14 @@ use perennial::model::Task;
 
 use super::described::{check_described, ensure_unseen};
 use super::event_times::EventTimes;
-use super::file::Rows;
-use super::layout::{Input, Layout};
+use super::file::FileRows;
+use super::layout::{Layout, ModelInput};
 use super::lines::shown;
 use super::number::{Decimals, is_gap};
 use super::options::ReadOptions;
 use super::row::{Row, Unusable, quoted};
 use super::signature::ModelSignature;
-use super::target::{Target, admit};
+use super::target::{RowTarget, admit};
 
 /// One row to predict, with its target.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct LabelledRow {
     /// Its features.
     pub batch: Batch,
     /// The target; none where it is a gap.
-    pub truth: Option<Target>,
+    pub truth: Option<RowTarget>,
     /// The target as the file has it; empty where it is a gap.
     pub label: String,
     /// The time of the event, where a column has it.
@@ -39,7 +39,7 @@ pub(crate) struct LabelledRow {
 /// The labelled rows of a file.
 pub(crate) struct LabelledRows {
     path: PathBuf,
-    rows: Rows,
+    rows: FileRows,
     layout: Layout,
     target: (usize, String),
     task: Task,
@@ -65,7 +65,7 @@ impl LabelledRows {
         options: &ReadOptions,
     ) -> anyhow::Result<LabelledRows> {
         ensure_unseen(&described.inputs, &[("--target", target)])?;
-        let mut rows = Rows::open(path, options)?;
+        let mut rows = FileRows::open(path, options)?;
         let of_file = || shown(path);
         check_described(&mut rows, &described.inputs, &[target]).with_context(of_file)?;
         let layout = Layout::of_rows(&mut rows, &described.inputs).with_context(of_file)?;
@@ -99,7 +99,7 @@ impl LabelledRows {
     pub(crate) fn timed(
         mut self,
         times: Option<EventTimes>,
-        inputs: &[Input],
+        inputs: &[ModelInput],
     ) -> anyhow::Result<LabelledRows> {
         if let Some(times) = times {
             let column = self.rows.column(&times.column);
@@ -194,15 +194,15 @@ fn target(
     text: &str,
     options: &ReadOptions,
     decimals: Decimals,
-) -> anyhow::Result<Target> {
+) -> anyhow::Result<RowTarget> {
     if let Task::Regression = task {
         return match options.number(text, decimals) {
-            Some(value) => Ok(Target::Value(value)),
+            Some(value) => Ok(RowTarget::Value(value)),
             None => bail!("{} is not a finite number", quoted(text)),
         };
     }
     match (admit(task, text), task) {
-        (Some(place), _) => Ok(Target::Name(place)),
+        (Some(place), _) => Ok(RowTarget::Name(place)),
         (None, Task::Bandit { .. }) => {
             bail!("{} is not one of the model's actions", quoted(text))
         }
@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    fn read(toml: &str, text: &str) -> anyhow::Result<Vec<Option<Target>>> {
+    fn read(toml: &str, text: &str) -> anyhow::Result<Vec<Option<RowTarget>>> {
         let input = "[[input]]\nname = 'x'\nkind = 'number'\n";
         let spec = Spec::parse(&format!("{toml}\n{input}")).unwrap();
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn targets_are_those_of_the_task() {
-        let names = [Some(Target::Name(1)), None, Some(Target::Name(0))];
+        let names = [Some(RowTarget::Name(1)), None, Some(RowTarget::Name(0))];
         for gap in [
             "", "?", "NULL", "null", "-", ".", "N/A", "None", "NA", "\\N",
         ] {
@@ -250,9 +250,9 @@ mod tests {
             assert_eq!(read(&open, &text).unwrap(), names, "{gap}");
         }
         let named = "task = 'classification'\nclasses = ['a', '-']";
-        let names = [1, 0].map(|place| Some(Target::Name(place)));
+        let names = [1, 0].map(|place| Some(RowTarget::Name(place)));
         assert_eq!(read(named, "x,y\n1,-\n2,a\n").unwrap(), names);
-        let values = [Some(Target::Value(-2.5)), None];
+        let values = [Some(RowTarget::Value(-2.5)), None];
         assert_eq!(read(NUMBER, "x,y\n1,-2.5\n2,NA\n").unwrap(), values);
     }
 
@@ -260,7 +260,7 @@ mod tests {
     fn new_classes_take_the_free_places() {
         let open = format!("{CLASSES}\nclasses_max = 4");
         let all = "x,y\n1,c\n2,b\n3,d\n4,c\n";
-        let names = [2, 1, 3, 2].map(|place| Some(Target::Name(place)));
+        let names = [2, 1, 3, 2].map(|place| Some(RowTarget::Name(place)));
         assert_eq!(read(&open, all).unwrap(), names);
         let error = format!("{:#}", read(&open, &format!("{all}5,e\n")).unwrap_err());
         assert!(

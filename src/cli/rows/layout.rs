@@ -8,14 +8,14 @@ use bytes::Bytes;
 use perennial::event::{Batch, Column};
 use perennial::model::TimeFormat;
 
-use super::file::Rows;
+use super::file::FileRows;
 use super::number::{Decimals, finite, is_percent, loses_digits};
 use super::options::ReadOptions;
 use super::row::{Cell, Row, Unusable, find_column, quoted};
 
 /// The kind of an input of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ModelInputKind {
     /// A finite number or a gap.
     Number,
     /// A category or a text.
@@ -28,11 +28,11 @@ pub(crate) enum Kind {
 
 /// One input of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Input {
+pub(crate) struct ModelInput {
     /// The name of its column; a vector `v` may also come from `v[0]`, `v[1]` and so on.
     pub name: String,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ModelInputKind,
     /// True if a row may be without it.
     pub gaps: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Input {
 /// Where in a file's rows each input of a model stands.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    places: Vec<Place>,
+    places: Vec<InputColumns>,
     decimals: Decimals,
     options: ReadOptions,
     /// Rows that were read, and numbers of them with a percent sign.
@@ -49,8 +49,8 @@ pub(crate) struct Layout {
 }
 
 #[derive(Debug)]
-struct Place {
-    input: Input,
+struct InputColumns {
+    input: ModelInput,
     /// One column, or a vector's elements in order.
     columns: Vec<usize>,
     /// True if a vector stands in columns of its own and not in a list.
@@ -70,11 +70,11 @@ impl Layout {
     ///
     /// # Errors
     /// Names the input that has no column, or the vector whose columns are too many.
-    pub(crate) fn new(columns: &[String], inputs: &[Input]) -> anyhow::Result<Layout> {
+    pub(crate) fn new(columns: &[String], inputs: &[ModelInput]) -> anyhow::Result<Layout> {
         let places = inputs.iter().map(|input| {
             let is_there = |name: &str| columns.iter().any(|column| column == name);
-            match Place::find(input, is_there, |name| find_column(columns, name)) {
-                Err(_) if input.gaps => Ok(Place::constant(input, "")),
+            match InputColumns::find(input, is_there, |name| find_column(columns, name)) {
+                Err(_) if input.gaps => Ok(InputColumns::constant(input, "")),
                 place => place,
             }
         });
@@ -91,19 +91,19 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Layout::new`].
-    pub(crate) fn of_rows(rows: &mut Rows, inputs: &[Input]) -> anyhow::Result<Layout> {
+    pub(crate) fn of_rows(rows: &mut FileRows, inputs: &[ModelInput]) -> anyhow::Result<Layout> {
         let mut places = Vec::with_capacity(inputs.len());
         for input in inputs {
             let known = rows.columns().to_vec();
             let is_there = |name: &str| known.iter().any(|column| column == name);
             let constant = rows.options().constants.get(&input.name);
             if let Some(constant) = constant.filter(|_| !is_there(&input.name)) {
-                places.push(Place::constant(input, constant));
+                places.push(InputColumns::constant(input, constant));
                 continue;
             }
-            match Place::find(input, is_there, |name| rows.column(name)) {
+            match InputColumns::find(input, is_there, |name| rows.column(name)) {
                 // A file may be older than the input, or be without it.
-                Err(_) if input.gaps => places.push(Place::constant(input, "")),
+                Err(_) if input.gaps => places.push(InputColumns::constant(input, "")),
                 place => places.push(place?),
             }
         }
@@ -126,7 +126,7 @@ impl Layout {
             let is_one = |cell: &Cell| matches!(cell, Cell::Text(text) if is_percentage(text, self.decimals));
             self.n_percent += u64::from(row.cells.iter().any(is_one));
         }
-        let reading = Reading {
+        let reading = CellFormat {
             decimals: self.decimals,
             options: &self.options,
         };
@@ -182,7 +182,7 @@ impl Layout {
                 }
             };
             let (one, many) = match place.input.kind {
-                Kind::Time(..) => (
+                ModelInputKind::Time(..) => (
                     "is no date and was taken as a gap",
                     "are no dates and were taken as gaps",
                 ),
@@ -209,15 +209,15 @@ impl Layout {
 
 /// How cells are read.
 #[derive(Clone, Copy)]
-struct Reading<'a> {
+struct CellFormat<'a> {
     decimals: Decimals,
     options: &'a ReadOptions,
 }
 
-impl Place {
+impl InputColumns {
     /// The place of an input that a file does not have.
-    fn constant(input: &Input, value: &str) -> Place {
-        Place {
+    fn constant(input: &ModelInput, value: &str) -> InputColumns {
+        InputColumns {
             input: input.clone(),
             columns: vec![0],
             spread: false,
@@ -229,11 +229,11 @@ impl Place {
     }
 
     fn find(
-        input: &Input,
+        input: &ModelInput,
         is_there: impl Fn(&str) -> bool,
         mut find: impl FnMut(&str) -> anyhow::Result<usize>,
-    ) -> anyhow::Result<Place> {
-        let mut place = Place {
+    ) -> anyhow::Result<InputColumns> {
+        let mut place = InputColumns {
             input: input.clone(),
             columns: Vec::new(),
             spread: false,
@@ -243,7 +243,7 @@ impl Place {
             constant: None,
         };
         match input.kind {
-            Kind::Vector(length) if is_there(&element(input, 0)) => {
+            ModelInputKind::Vector(length) if is_there(&element(input, 0)) => {
                 place.spread = true;
                 for index in 0..length {
                     place.columns.push(find(&element(input, index))?);
@@ -261,7 +261,7 @@ impl Place {
         Ok(place)
     }
 
-    fn read(&mut self, row: &Row, reading: Reading) -> anyhow::Result<Column> {
+    fn read(&mut self, row: &Row, reading: CellFormat) -> anyhow::Result<Column> {
         let nothing = Cell::Text(String::new());
         let constant = self.constant.clone();
         let cell = match &constant {
@@ -269,36 +269,39 @@ impl Place {
             None => row.cells.get(self.columns[0]).unwrap_or(&nothing),
         };
         match (&self.input.kind, cell) {
-            (Kind::Number, Cell::Text(text)) => {
+            (ModelInputKind::Number, Cell::Text(text)) => {
                 let value = self.number(row, text, reading)?;
                 Ok(Column::Numbers(vec![value]))
             }
-            (Kind::Text, Cell::Text(text)) => Ok(Column::Strings(vec![text.clone()])),
-            (Kind::Time(..), Cell::Text(text)) => {
+            (ModelInputKind::Text, Cell::Text(text)) => Ok(Column::Strings(vec![text.clone()])),
+            (ModelInputKind::Time(..), Cell::Text(text)) => {
                 let time = self.time(row, text, reading)?;
                 Ok(Column::Strings(vec![time]))
             }
-            (Kind::Vector(_), _) if self.spread => self.elements(row, reading),
-            (Kind::Vector(length), Cell::List(values)) => {
+            (ModelInputKind::Vector(_), _) if self.spread => self.elements(row, reading),
+            (ModelInputKind::Vector(length), Cell::List(values)) => {
                 if values.len() != *length {
                     let why = format!("a list of {}, expected {length}", values.len());
                     bail!(refusal(row, &self.input.name, why));
                 }
                 self.vector(row, values)
             }
-            (Kind::Vector(_), Cell::Text(text)) => {
+            (ModelInputKind::Vector(_), Cell::Text(text)) => {
                 let why = format!("{}, expected a list of numbers", quoted(text));
                 bail!(refusal(row, &self.input.name, why));
             }
-            (Kind::Number | Kind::Text | Kind::Time(..), Cell::List(_)) => {
+            (
+                ModelInputKind::Number | ModelInputKind::Text | ModelInputKind::Time(..),
+                Cell::List(_),
+            ) => {
                 bail!(refusal(row, &self.input.name, "a list, expected one value"));
             }
         }
     }
 
     /// The number of a cell, NaN for a gap.
-    fn number(&mut self, row: &Row, text: &str, reading: Reading) -> anyhow::Result<f64> {
-        let Reading { decimals, options } = reading;
+    fn number(&mut self, row: &Row, text: &str, reading: CellFormat) -> anyhow::Result<f64> {
+        let CellFormat { decimals, options } = reading;
         let name = &self.input.name;
         let text = options.without_unit(name, text);
         let by_file = options.number_by(text, decimals);
@@ -325,13 +328,13 @@ impl Place {
     }
 
     /// The text of a time, empty for a gap.
-    fn time(&mut self, row: &Row, text: &str, reading: Reading) -> anyhow::Result<String> {
-        let Reading { decimals, options } = reading;
+    fn time(&mut self, row: &Row, text: &str, reading: CellFormat) -> anyhow::Result<String> {
+        let CellFormat { decimals, options } = reading;
         let text = text.trim();
         if options.is_gap(&self.input.name, text, decimals) {
             return self.gap(row, text).map(|()| String::new());
         }
-        let Kind::Time(format, zone_s) = &self.input.kind else {
+        let ModelInputKind::Time(format, zone_s) = &self.input.kind else {
             unreachable!("only a time is read as one");
         };
         if format.read(text, *zone_s).is_some() {
@@ -365,7 +368,7 @@ impl Place {
     }
 
     /// A vector whose elements stand in columns of their own.
-    fn elements(&self, row: &Row, reading: Reading) -> anyhow::Result<Column> {
+    fn elements(&self, row: &Row, reading: CellFormat) -> anyhow::Result<Column> {
         let mut values = Vec::with_capacity(self.columns.len());
         for (index, &column) in self.columns.iter().enumerate() {
             let value = match row.cells.get(column) {
@@ -406,7 +409,7 @@ fn count(counted: &mut Option<(u64, u64, String)>, line: u64, text: &str) {
     counted.get_or_insert_with(|| (0, line, text.to_owned())).0 += 1;
 }
 
-fn element(input: &Input, index: usize) -> String {
+fn element(input: &ModelInput, index: usize) -> String {
     format!("{}[{index}]", input.name)
 }
 

@@ -9,8 +9,8 @@ use anyhow::{Context, anyhow, bail};
 use encoding_rs::{UTF_8, WINDOWS_1252};
 
 use super::bounds::ROW_BYTES_MAX;
-use super::encoding::{Decoding, Given, Transcoder, decoding, windows_1252};
-use super::source::{Opened, Source, is_stdin, open};
+use super::encoding::{Decoding, EncodingOptions, Transcoder, decoding, windows_1252};
+use super::source::{ByteSource, FileContent, is_stdin, open};
 
 /// Lines of the start by which the form of a file is told.
 const SAMPLE_LINES_MAX: usize = 300;
@@ -27,7 +27,7 @@ pub(crate) struct Lines {
     decoding: Decoding,
     sample: Vec<String>,
     /// The encoding that was named.
-    given: Option<Given>,
+    given: Option<EncodingOptions>,
     /// A sentence where the file contradicts that.
     contradiction: Option<String>,
     n_other: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Lines {
 
 /// The encoding in which a text turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum DetectedEncoding {
     /// UTF-8, or nothing but ASCII.
     Utf8,
     /// The whole text in this one.
@@ -55,16 +55,20 @@ impl Lines {
     pub(crate) fn open(path: &Path) -> anyhow::Result<Lines> {
         let opened = open(path).with_context(|| shown(path))?;
         match opened {
-            Opened::Text(source) => Lines::new(path, source, None),
-            Opened::Columnar(format, _) => {
+            FileContent::Text(source) => Lines::new(path, source, None),
+            FileContent::Columnar(format, _) => {
                 bail!("{}: {} rows, expected text", shown(path), format.name())
             }
         }
     }
 
     /// The lines of a source, in the encoding that was named, if any.
-    pub(super) fn new(path: &Path, source: Source, given: Option<Given>) -> anyhow::Result<Lines> {
-        let Source {
+    pub(super) fn new(
+        path: &Path,
+        source: ByteSource,
+        given: Option<EncodingOptions>,
+    ) -> anyhow::Result<Lines> {
+        let ByteSource {
             head,
             bytes,
             is_whole,
@@ -179,12 +183,12 @@ impl Lines {
     }
 
     /// The encoding of the lines read so far.
-    pub(super) fn found(&self) -> Found {
+    pub(super) fn found(&self) -> DetectedEncoding {
         match (self.decoding, self.n_other, self.n_accented) {
-            (Decoding::Whole(encoding), ..) => Found::Whole(encoding.name()),
-            (_, 0, _) => Found::Utf8,
-            (_, _, 0) => Found::Whole("windows-1252"),
-            (_, n, _) => Found::Mixed(n),
+            (Decoding::Whole(encoding), ..) => DetectedEncoding::Whole(encoding.name()),
+            (_, 0, _) => DetectedEncoding::Utf8,
+            (_, _, 0) => DetectedEncoding::Whole("windows-1252"),
+            (_, n, _) => DetectedEncoding::Mixed(n),
         }
     }
 
@@ -200,15 +204,15 @@ impl Lines {
         let is_described = |encoding| described.is_some_and(|given| given.encoding == encoding);
         let says = |name: &str| format!(", and model.toml says {name}");
         match self.found() {
-            Found::Utf8
+            DetectedEncoding::Utf8
                 if is_described(WINDOWS_1252)
                     && self.n_accented > 0
                     && self.contradiction.is_none() =>
             {
                 Some(format!("read as UTF-8{}", says("windows-1252")))
             }
-            Found::Utf8 => None,
-            Found::Whole(name) => {
+            DetectedEncoding::Utf8 => None,
+            DetectedEncoding::Whole(name) => {
                 let says = if is_described(UTF_8) && name == "windows-1252" {
                     says("utf-8")
                 } else {
@@ -216,7 +220,7 @@ impl Lines {
                 };
                 Some(format!("read as {name}{says}"))
             }
-            Found::Mixed(n) => {
+            DetectedEncoding::Mixed(n) => {
                 let says = if is_described(UTF_8) {
                     says("utf-8")
                 } else {
@@ -291,7 +295,7 @@ mod tests {
     use super::*;
     use perennial::model::encoding_named;
 
-    use crate::cli::rows::Rows;
+    use crate::cli::rows::FileRows;
     use crate::cli::rows::options::ReadOptions;
     use crate::cli::rows::tests::{error, read, temporary};
 
@@ -304,7 +308,7 @@ mod tests {
                 encoding_is_described: is_described,
                 ..ReadOptions::default()
             };
-            let mut rows = Rows::open(file.path(), &options).expect("rows");
+            let mut rows = FileRows::open(file.path(), &options).expect("rows");
             let mut notes = rows.notes();
             let cells: Vec<String> = rows
                 .by_ref()

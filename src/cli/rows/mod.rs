@@ -39,9 +39,9 @@ pub(super) mod target;
 pub(super) mod units;
 mod zip;
 
-pub(crate) use file::{Form, Rows};
-pub(crate) use layout::{Input, Kind, Layout};
-pub(crate) use lines::Found;
+pub(crate) use file::{FileForm, FileRows};
+pub(crate) use layout::{Layout, ModelInput, ModelInputKind};
+pub(crate) use lines::DetectedEncoding;
 pub(crate) use row::{Cell, Row, Unusable, quoted};
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
     /// Columns and rows in one line, rows with their line numbers.
     pub(super) fn read(bytes: &[u8]) -> anyhow::Result<String> {
         let file = temporary(bytes);
-        let mut rows = Rows::open(file.path(), &Default::default())?;
+        let mut rows = FileRows::open(file.path(), &Default::default())?;
         let mut shown = rows.columns().join("|");
         for row in rows.by_ref() {
             let row = row?;
@@ -126,7 +126,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let got = error(Rows::open(Path::new("no/such.csv"), &Default::default()));
+        let got = error(FileRows::open(
+            Path::new("no/such.csv"),
+            &Default::default(),
+        ));
         assert!(got.starts_with("no/such.csv: "), "{got}");
     }
 

@@ -6,13 +6,13 @@ use std::path::Path;
 #[path = "../../../tests/it/support/mutations.rs"]
 mod mutations;
 
-use super::Rows;
+use super::FileRows;
 use super::tests::gzipped;
 
 /// Reads each row of a file of these bytes.
 fn read(bytes: &[u8], path: &Path) {
     fs::write(path, bytes).expect("it is written");
-    if let Ok(rows) = Rows::open(path, &Default::default()) {
+    if let Ok(rows) = FileRows::open(path, &Default::default()) {
         rows.take_while(Result::is_ok).for_each(drop);
     }
 }

@@ -16,20 +16,20 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Row as Record;
 use parquet::record::reader::RowIter;
 
-use super::columnar::{Columnar, Handed, Opened};
+use super::columnar::{BatchedRows, Columnar, ColumnarFile};
 use super::names::names;
-use super::recognised::Format;
+use super::recognised::ColumnarFormat;
 use super::row::Row;
-use cells::{Form, cell};
+use cells::{ValueForm, cell};
 use columns::Columns;
 
 /// Opens a file, reads its footer and checks its pages.
 pub(super) fn open(path: &Path) -> anyhow::Result<Columnar> {
     let path = path.to_owned();
-    Columnar::open(Format::Parquet, move || start(&path))
+    Columnar::open(ColumnarFormat::Parquet, move || start(&path))
 }
 
-fn start(path: &Path) -> anyhow::Result<Opened> {
+fn start(path: &Path) -> anyhow::Result<ColumnarFile> {
     let file = File::open(path)?;
     let n_packed = file.metadata()?.len();
     let reader = SerializedFileReader::new(file).context("a damaged Parquet file")?;
@@ -40,11 +40,13 @@ fn start(path: &Path) -> anyhow::Result<Opened> {
     let forms = fields
         .iter()
         .map(|field| match field.get_basic_info().logical_type_ref() {
-            Some(LogicalType::Timestamp(time)) if time.unit == TimeUnit::NANOS => Form::Nanoseconds,
-            _ => Form::Plain,
+            Some(LogicalType::Timestamp(time)) if time.unit == TimeUnit::NANOS => {
+                ValueForm::Nanoseconds
+            }
+            _ => ValueForm::Plain,
         });
-    let forms: Vec<Form> = forms.collect();
-    Ok(Opened {
+    let forms: Vec<ValueForm> = forms.collect();
+    Ok(ColumnarFile {
         columns,
         n_packed,
         hand_over: Box::new(move |handed| hand_over(reader, &forms, handed)),
@@ -53,8 +55,8 @@ fn start(path: &Path) -> anyhow::Result<Opened> {
 
 fn hand_over(
     reader: SerializedFileReader<File>,
-    forms: &[Form],
-    handed: &mut Handed,
+    forms: &[ValueForm],
+    handed: &mut BatchedRows,
 ) -> anyhow::Result<()> {
     if !columns::is_flat(reader.metadata().file_metadata().schema_descr()) {
         for (line, record) in (1..).zip(RowIter::from_file_into(Box::new(reader))) {
@@ -81,7 +83,7 @@ fn hand_over(
     Ok(())
 }
 
-fn row(line: u64, record: Record, forms: &[Form]) -> anyhow::Result<Row> {
+fn row(line: u64, record: Record, forms: &[ValueForm]) -> anyhow::Result<Row> {
     let fields = record.into_columns().into_iter().zip(forms);
     let cells = fields.map(|((_, field), form)| cell(field, *form));
     Ok(Row {

@@ -4,44 +4,50 @@
 
 /// The format of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Recognised {
+pub(super) enum RecognisedFormat {
     Text,
     Gzip,
     Zstd,
     Bzip2,
     Zip,
-    Columnar(Format),
+    Columnar(ColumnarFormat),
     /// The sentence.
     Unreadable(&'static str),
 }
 
 /// The formats of files that hold their columns one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum ColumnarFormat {
     Parquet,
     Arrow,
 }
 
-impl Format {
+impl ColumnarFormat {
     /// Its name in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Format::Parquet => "Parquet",
-            Format::Arrow => "Arrow",
+            ColumnarFormat::Parquet => "Parquet",
+            ColumnarFormat::Arrow => "Arrow",
         }
     }
 }
 
 /// The first bytes of formats that are read.
-const PACKED: [(&[u8], Recognised); 8] = [
-    (&[0x1f, 0x8b], Recognised::Gzip),
-    (&[0x28, 0xb5, 0x2f, 0xfd], Recognised::Zstd),
-    (b"BZh", Recognised::Bzip2),
-    (b"PK\x03\x04", Recognised::Zip),
-    (b"PAR1", Recognised::Columnar(Format::Parquet)),
-    (b"ARROW1", Recognised::Columnar(Format::Arrow)),
-    (b"\xff\xff\xff\xff", Recognised::Columnar(Format::Arrow)),
-    (b"PARE", Recognised::Unreadable("an encrypted Parquet file")),
+const PACKED: [(&[u8], RecognisedFormat); 8] = [
+    (&[0x1f, 0x8b], RecognisedFormat::Gzip),
+    (&[0x28, 0xb5, 0x2f, 0xfd], RecognisedFormat::Zstd),
+    (b"BZh", RecognisedFormat::Bzip2),
+    (b"PK\x03\x04", RecognisedFormat::Zip),
+    (b"PAR1", RecognisedFormat::Columnar(ColumnarFormat::Parquet)),
+    (b"ARROW1", RecognisedFormat::Columnar(ColumnarFormat::Arrow)),
+    (
+        b"\xff\xff\xff\xff",
+        RecognisedFormat::Columnar(ColumnarFormat::Arrow),
+    ),
+    (
+        b"PARE",
+        RecognisedFormat::Unreadable("an encrypted Parquet file"),
+    ),
 ];
 
 /// The first bytes of formats that are not read, with what to do instead.
@@ -83,7 +89,7 @@ const OTHERS: [(&[u8], &str); 19] = [
 ];
 
 /// Recognises a format by the first bytes of a file.
-pub(super) fn recognise(head: &[u8]) -> Recognised {
+pub(super) fn recognise(head: &[u8]) -> RecognisedFormat {
     // Three of them are letters alone, with which a text may begin as well.
     let is_text = head.iter().take(1024).all(|byte| *byte != 0);
     let is_of = |magic: &[u8]| {
@@ -96,10 +102,10 @@ pub(super) fn recognise(head: &[u8]) -> Recognised {
         }
     }
     if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| is_of(magic)) {
-        return Recognised::Unreadable(what);
+        return RecognisedFormat::Unreadable(what);
     }
     if head.get(257..262) == Some(b"ustar") {
-        return Recognised::Unreadable("a tar archive: unpack it, and give one of its files");
+        return RecognisedFormat::Unreadable("a tar archive: unpack it, and give one of its files");
     }
     let start = head.trim_ascii_start();
     let begins = |word: &[u8]| {
@@ -108,36 +114,38 @@ pub(super) fn recognise(head: &[u8]) -> Recognised {
     };
     if begins(b"<!doctype html") || begins(b"<html") {
         let what = "an HTML page: the address gave a page, and not the file behind it";
-        return Recognised::Unreadable(what);
+        return RecognisedFormat::Unreadable(what);
     }
     if begins(b"<?xml") {
-        return Recognised::Unreadable("XML: save the rows as CSV or JSON lines");
+        return RecognisedFormat::Unreadable("XML: save the rows as CSV or JSON lines");
     }
     if begins(b"+-") && has_line(start, b"|") {
-        return Recognised::Unreadable(
+        return RecognisedFormat::Unreadable(
             "a table drawn for a screen: write it without borders, as `mysql --batch` does",
         );
     }
     if begins(b"version https://git-lfs") {
-        return Recognised::Unreadable("a pointer of Git LFS: fetch the file with `git lfs pull`");
+        return RecognisedFormat::Unreadable(
+            "a pointer of Git LFS: fetch the file with `git lfs pull`",
+        );
     }
     if begins(b"@relation") || begins(b"% ") && has_line(start, b"@relation") {
-        return Recognised::Unreadable(
+        return RecognisedFormat::Unreadable(
             "an ARFF file: save it as CSV, with the names of its attributes as the header",
         );
     }
     if is_svmlight(head) {
-        return Recognised::Unreadable(
+        return RecognisedFormat::Unreadable(
             "rows of svmlight, as 1:0.5 for the first input: save them as CSV or JSON lines",
         );
     }
     if is_utf_32(head) {
-        return Recognised::Unreadable("text in UTF-32: save it as UTF-8");
+        return RecognisedFormat::Unreadable("text in UTF-32: save it as UTF-8");
     }
     if head.contains(&0) && !is_utf_16(head) {
-        return Recognised::Unreadable("a binary file of no format that is known here");
+        return RecognisedFormat::Unreadable("a binary file of no format that is known here");
     }
-    Recognised::Text
+    RecognisedFormat::Text
 }
 
 /// True if one of the first lines begins with a word.
@@ -203,7 +211,7 @@ mod tests {
     #[test]
     fn formats_are_known_by_their_first_bytes() {
         let check = |head: &[u8], expected: &str| {
-            let Recognised::Unreadable(what) = recognise(head) else {
+            let RecognisedFormat::Unreadable(what) = recognise(head) else {
                 panic!("{head:?}")
             };
             assert!(what.contains(expected), "{what}");
@@ -231,14 +239,17 @@ mod tests {
             b"a\0,\0b\0\n\0",
             b"\xff\xfea\0",
         ] {
-            assert_eq!(recognise(text), Recognised::Text, "{text:?}");
+            assert_eq!(recognise(text), RecognisedFormat::Text, "{text:?}");
         }
         assert_eq!(
             recognise(b"PAR1...."),
-            Recognised::Columnar(Format::Parquet)
+            RecognisedFormat::Columnar(ColumnarFormat::Parquet)
         );
         for arrow in [&b"ARROW1\0\0"[..], b"\xff\xff\xff\xff\xa8\0\0\0"] {
-            assert_eq!(recognise(arrow), Recognised::Columnar(Format::Arrow));
+            assert_eq!(
+                recognise(arrow),
+                RecognisedFormat::Columnar(ColumnarFormat::Arrow)
+            );
         }
     }
 }

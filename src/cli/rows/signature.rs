@@ -4,13 +4,13 @@
 
 use perennial::model::{InputKind, RowFormat, Spec, Task};
 
-use super::layout::{Input, Kind};
+use super::layout::{ModelInput, ModelInputKind};
 
 /// The inputs and the task of a model, as far as a client needs them.
 #[derive(Debug)]
 pub(crate) struct ModelSignature {
     /// In the order of the description.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<ModelInput>,
     /// The task, with its classes or actions.
     pub task: Task,
     /// The smallest and the largest reward that the model accepts.
@@ -22,17 +22,19 @@ pub(crate) struct ModelSignature {
 impl ModelSignature {
     /// The signature in a checked model.toml.
     pub(crate) fn of(spec: &Spec) -> ModelSignature {
-        let inputs = spec.inputs.iter().map(|input| Input {
+        let inputs = spec.inputs.iter().map(|input| ModelInput {
             name: input.name.clone(),
             gaps: input.has_gaps(),
             kind: match &input.kind {
-                InputKind::Number { .. } => Kind::Number,
-                InputKind::Time(times) => Kind::Time(times.format.clone(), times.zone_s),
-                InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => Kind::Text,
+                InputKind::Number { .. } => ModelInputKind::Number,
+                InputKind::Time(times) => ModelInputKind::Time(times.format.clone(), times.zone_s),
+                InputKind::Category | InputKind::Text | InputKind::Embedded { .. } => {
+                    ModelInputKind::Text
+                }
                 InputKind::Vector { length, .. }
                 | InputKind::EmbeddedVector {
                     n_values: length, ..
-                } => Kind::Vector(*length),
+                } => ModelInputKind::Vector(*length),
             },
         });
         ModelSignature {

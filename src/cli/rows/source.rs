@@ -13,8 +13,8 @@ use anyhow::{bail, ensure};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder};
 
 use super::bounds::OF_TEXT;
-use super::recognised::{Format, Recognised, recognise};
-use super::zip::{self, Method};
+use super::recognised::{ColumnarFormat, RecognisedFormat, recognise};
+use super::zip::{self, PackingMethod};
 
 /// The bytes at the start of a file by which its format is recognised.
 const HEAD_BYTES: usize = 256 << 10;
@@ -25,24 +25,24 @@ const MAGIC_BYTES: usize = 512;
 /// The name of standard input among paths.
 const STDIN: &str = "-";
 
-type Bytes = Box<dyn Read + Send>;
+type ByteReader = Box<dyn Read + Send>;
 
 /// The unpacked bytes of a file.
-pub(super) struct Source {
+pub(super) struct ByteSource {
     /// The first bytes, as far as they could be had without waiting for more.
     pub head: Vec<u8>,
     /// All bytes, those of the head included.
-    pub bytes: Bytes,
+    pub bytes: ByteReader,
     /// True if the head holds everything.
     pub is_whole: bool,
 }
 
 /// What a path leads to.
-pub(super) enum Opened {
+pub(super) enum FileContent {
     /// Bytes of text, it is hoped.
-    Text(Source),
+    Text(ByteSource),
     /// A file that holds its columns one after the other.
-    Columnar(Format, PathBuf),
+    Columnar(ColumnarFormat, PathBuf),
 }
 
 /// True if a path stands for standard input.
@@ -54,47 +54,49 @@ pub(in crate::cli) fn is_stdin(path: &Path) -> bool {
 ///
 /// # Errors
 /// It cannot be read, or it is no file of rows: the sentence names what it is.
-pub(super) fn open(path: &Path) -> anyhow::Result<Opened> {
+pub(super) fn open(path: &Path) -> anyhow::Result<FileContent> {
     check_path(path)?;
     let is_live = is_stdin(path);
-    let raw: Bytes = if is_live {
+    let raw: ByteReader = if is_live {
         Box::new(io::stdin())
     } else {
         Box::new(File::open(path)?)
     };
     let packed = Arc::new(AtomicU64::new(0));
-    let counted = Counted {
+    let counted = CountedReader {
         bytes: raw,
         n_bytes: packed.clone(),
     };
     let (head, bytes) = look(Box::new(counted), is_live, MAGIC_BYTES)?;
-    let unpacked: Bytes = match recognise(&head) {
-        Recognised::Gzip => Box::new(MultiGzDecoder::new(buffered(bytes))),
-        Recognised::Zstd => Box::new(zstd::Decoder::with_buffer(buffered(bytes))?),
-        Recognised::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered(bytes))),
-        Recognised::Zip => unzipped(path, packed.clone())?,
-        Recognised::Columnar(format) if is_live => {
+    let unpacked: ByteReader = match recognise(&head) {
+        RecognisedFormat::Gzip => Box::new(MultiGzDecoder::new(buffered(bytes))),
+        RecognisedFormat::Zstd => Box::new(zstd::Decoder::with_buffer(buffered(bytes))?),
+        RecognisedFormat::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered(bytes))),
+        RecognisedFormat::Zip => unzipped(path, packed.clone())?,
+        RecognisedFormat::Columnar(format) if is_live => {
             bail!("{} on standard input: give its path", format.name())
         }
-        Recognised::Columnar(format) => return Ok(Opened::Columnar(format, path.to_owned())),
-        Recognised::Unreadable(what) => bail!("{what}"),
-        Recognised::Text => return text(bytes, is_live).map(Opened::Text),
+        RecognisedFormat::Columnar(format) => {
+            return Ok(FileContent::Columnar(format, path.to_owned()));
+        }
+        RecognisedFormat::Unreadable(what) => bail!("{what}"),
+        RecognisedFormat::Text => return text(bytes, is_live).map(FileContent::Text),
     };
-    let bounded = Bounded {
+    let bounded = BoundedReader {
         bytes: unpacked,
         n_bytes: 0,
         packed,
     };
     let source = text(Box::new(bounded), is_live)?;
     match recognise(&source.head) {
-        Recognised::Text => Ok(Opened::Text(source)),
-        Recognised::Unreadable(what) => bail!("packed in it: {what}"),
+        RecognisedFormat::Text => Ok(FileContent::Text(source)),
+        RecognisedFormat::Unreadable(what) => bail!("packed in it: {what}"),
         _ => bail!("it is packed twice, or holds Parquet or Arrow: unpack it once"),
     }
 }
 
 /// Packed bytes, read ahead no further than an expansion is to be noticed late.
-fn buffered(bytes: Bytes) -> BufReader<Bytes> {
+fn buffered(bytes: ByteReader) -> BufReader<ByteReader> {
     BufReader::with_capacity(PACKED_AHEAD_BYTES, bytes)
 }
 
@@ -109,9 +111,9 @@ fn check_path(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn text(bytes: Bytes, is_live: bool) -> anyhow::Result<Source> {
+fn text(bytes: ByteReader, is_live: bool) -> anyhow::Result<ByteSource> {
     let (head, bytes) = look(bytes, is_live, HEAD_BYTES)?;
-    Ok(Source {
+    Ok(ByteSource {
         is_whole: head.len() < HEAD_BYTES && !is_live,
         head,
         bytes,
@@ -119,7 +121,7 @@ fn text(bytes: Bytes, is_live: bool) -> anyhow::Result<Source> {
 }
 
 /// The first bytes, and a source that still begins with them; of a live source those that have come.
-fn look(mut bytes: Bytes, is_live: bool, n_bytes: usize) -> io::Result<(Vec<u8>, Bytes)> {
+fn look(mut bytes: ByteReader, is_live: bool, n_bytes: usize) -> io::Result<(Vec<u8>, ByteReader)> {
     let mut head = vec![0; n_bytes];
     let mut n = 0;
     while n < n_bytes {
@@ -138,30 +140,30 @@ fn look(mut bytes: Bytes, is_live: bool, n_bytes: usize) -> io::Result<(Vec<u8>,
 }
 
 /// The one file in a zip archive.
-fn unzipped(path: &Path, packed: Arc<AtomicU64>) -> anyhow::Result<Bytes> {
+fn unzipped(path: &Path, packed: Arc<AtomicU64>) -> anyhow::Result<ByteReader> {
     ensure!(
         !is_stdin(path),
         "a zip archive on standard input: give its path, or `unzip -p`"
     );
     let mut file = File::open(path)?;
     let (method, n_packed) = zip::seek_to_file(&mut file)?;
-    let stored = Counted {
+    let stored = CountedReader {
         bytes: Box::new(file.take(n_packed)),
         n_bytes: packed,
     };
     Ok(match method {
-        Method::Stored => Box::new(stored),
-        Method::Deflated => Box::new(DeflateDecoder::new(buffered(Box::new(stored)))),
+        PackingMethod::Stored => Box::new(stored),
+        PackingMethod::Deflated => Box::new(DeflateDecoder::new(buffered(Box::new(stored)))),
     })
 }
 
 /// Bytes that are counted as they are read.
-struct Counted {
-    bytes: Bytes,
+struct CountedReader {
+    bytes: ByteReader,
     n_bytes: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl Read for CountedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.bytes.read(buffer)?;
         self.n_bytes.fetch_add(n as u64, Ordering::Relaxed);
@@ -170,13 +172,13 @@ impl Read for Counted {
 }
 
 /// Unpacked bytes, held to [`OF_TEXT`].
-struct Bounded {
-    bytes: Bytes,
+struct BoundedReader {
+    bytes: ByteReader,
     n_bytes: u64,
     packed: Arc<AtomicU64>,
 }
 
-impl Read for Bounded {
+impl Read for BoundedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.bytes.read(buffer)?;
         self.n_bytes += n as u64;
@@ -276,7 +278,7 @@ pub(in crate::cli) mod tests {
         let gigabytes = zstd_packed(&rows.repeat(64)).repeat(128);
         assert!(gigabytes.len() < 1 << 20, "{}", gigabytes.len());
         let file = crate::cli::rows::tests::temporary(&gigabytes);
-        let Opened::Text(mut source) = open(file.path()).unwrap() else {
+        let FileContent::Text(mut source) = open(file.path()).unwrap() else {
             panic!("it is text")
         };
         let mut n_bytes = 0;

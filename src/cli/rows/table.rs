@@ -30,7 +30,7 @@ const TOTALS: [&str; 8] = [
 ];
 
 /// A CSV, after its header.
-pub(super) struct Table {
+pub(super) struct CsvTable {
     pub lines: Lines,
     pub columns: Vec<String>,
     pub separator: char,
@@ -130,9 +130,12 @@ fn uniform(form: &Dialect) -> f64 {
     n_alike as f64 / form.sample.len() as f64
 }
 
-impl Table {
+impl CsvTable {
     /// Reads as far as the header.
-    pub(super) fn open(mut lines: Lines, options: &ReadOptions) -> anyhow::Result<Option<Table>> {
+    pub(super) fn open(
+        mut lines: Lines,
+        options: &ReadOptions,
+    ) -> anyhow::Result<Option<CsvTable>> {
         let mut notes = Vec::new();
         if has_escapes(lines.sample(), options.separator) {
             lines.unescape();
@@ -168,7 +171,7 @@ impl Table {
             }
         };
         let decimals = decimal_mark(&form.sample, separator, options, &mut notes);
-        let mut table = Table {
+        let mut table = CsvTable {
             lines,
             columns: Vec::new(),
             separator,
@@ -386,7 +389,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::cli::rows::Rows;
+    use crate::cli::rows::FileRows;
     use crate::cli::rows::tests::{read, temporary};
 
     fn check(text: &str, expected: &str) {
@@ -422,7 +425,7 @@ mod tests {
     fn what_is_no_row_is_passed_over_and_counted() {
         let text = "day,x,z\n(d),(mm),(m)\n1,2,3\n,,\nday,x,z\n2,3,4\n3,5,6\nTotal,8,9\n";
         let file = temporary(text.as_bytes());
-        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        let mut rows = FileRows::open(file.path(), &ReadOptions::default()).unwrap();
         let lines: Vec<u64> = rows.by_ref().map(|row| row.unwrap().line).collect();
         assert_eq!(lines, [3, 6, 7]);
         let expected = [
@@ -477,7 +480,7 @@ mod tests {
     fn a_row_with_a_torn_quote_is_one_that_cannot_be_used() {
         let head = format!("x,t\n1,a\n{}", "2,b\n".repeat(400));
         let file = temporary(format!("{head}3,\"so \\\"he\\\" said\"\n4,c\n").as_bytes());
-        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        let mut rows = FileRows::open(file.path(), &ReadOptions::default()).unwrap();
         let read: Vec<_> = rows.by_ref().collect();
         assert_eq!(read.len(), 403);
         let bad = read[401].as_ref().unwrap_err();
@@ -490,7 +493,7 @@ mod tests {
         let check = |separator: char, name: &str| {
             let text = "x,z,y\n1,2,a\n3,4,b\n".replace(',', &separator.to_string());
             let file = temporary(text.as_bytes());
-            let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+            let mut rows = FileRows::open(file.path(), &ReadOptions::default()).unwrap();
             let error = format!("{:#}", rows.column("y").unwrap_err());
             let named = format!("--separator \"{name}\"");
             assert!(error.contains(&named), "{error}");
@@ -502,11 +505,11 @@ mod tests {
             separator: Some(';'),
             ..ReadOptions::default()
         };
-        let mut rows = Rows::open(file.path(), &given).unwrap();
+        let mut rows = FileRows::open(file.path(), &given).unwrap();
         let error = format!("{:#}", rows.column("y").unwrap_err());
         assert!(error.contains("--separator \",\" reads them"), "{error}");
         let file = temporary(b"text\nall is well\nnothing is\n");
-        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        let mut rows = FileRows::open(file.path(), &ReadOptions::default()).unwrap();
         let error = format!("{:#}", rows.column("y").unwrap_err());
         assert!(!error.contains("--separator"), "{error}");
     }
@@ -518,10 +521,10 @@ mod tests {
             no_header: true,
             ..ReadOptions::default()
         };
-        let rows = Rows::open(file.path(), &options).unwrap();
+        let rows = FileRows::open(file.path(), &options).unwrap();
         assert_eq!(rows.columns(), ["column_1", "column_2", "column_3"]);
         assert_eq!(rows.count(), 4);
-        let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+        let mut rows = FileRows::open(file.path(), &ReadOptions::default()).unwrap();
         assert!(rows.looks_like_data());
         let error = format!("{:#}", rows.column("y").unwrap_err());
         assert!(error.contains("--no-header"), "{error}");
@@ -531,7 +534,7 @@ mod tests {
     fn other_encodings_are_told_and_said() {
         let note = |bytes: &[u8]| {
             let file = temporary(bytes);
-            let mut rows = Rows::open(file.path(), &ReadOptions::default()).unwrap();
+            let mut rows = FileRows::open(file.path(), &ReadOptions::default()).unwrap();
             let first = rows.next().unwrap().unwrap();
             assert_eq!(first.cells[0], Cell::Text("K\u{f6}ln".to_owned()));
             assert!(rows.all(|row| row.is_ok()));
@@ -560,7 +563,7 @@ mod tests {
         };
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"city,x\nK\xf6ln,1\n").unwrap();
-        let error = Rows::open(file.path(), &named).unwrap().next().unwrap();
+        let error = FileRows::open(file.path(), &named).unwrap().next().unwrap();
         let error = format!("{:#}", error.unwrap_err());
         assert!(
             error.ends_with("line 2: byte 2 is not valid UTF-8"),

@@ -6,7 +6,7 @@ use perennial::model::Task;
 
 /// The target of a row, or the answer to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Target {
+pub(crate) enum RowTarget {
     /// The place of a class or an action.
     Name(u32),
     /// A number.

@@ -18,13 +18,13 @@ const LOCAL_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
 /// How a file is packed in an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(super) enum PackingMethod {
     Stored,
     Deflated,
 }
 
 /// One file of the directory.
-struct Entry {
+struct ZipEntry {
     name: String,
     flags: u16,
     method: u16,
@@ -36,14 +36,14 @@ struct Entry {
 ///
 /// # Errors
 /// It holds no file, several, or one that is packed in another way.
-pub(super) fn seek_to_file(file: &mut File) -> anyhow::Result<(Method, u64)> {
+pub(super) fn seek_to_file(file: &mut File) -> anyhow::Result<(PackingMethod, u64)> {
     let entries = entries(file)?;
     if entries.iter().any(|entry| entry.name == "xl/workbook.xml") {
         bail!("an Excel workbook: save the sheet as CSV");
     }
     let is_file =
-        |entry: &&Entry| !entry.name.ends_with('/') && !entry.name.starts_with("__MACOSX/");
-    let files: Vec<&Entry> = entries.iter().filter(is_file).collect();
+        |entry: &&ZipEntry| !entry.name.ends_with('/') && !entry.name.starts_with("__MACOSX/");
+    let files: Vec<&ZipEntry> = entries.iter().filter(is_file).collect();
     let [entry] = files[..] else {
         let names: Vec<&str> = files
             .iter()
@@ -55,8 +55,8 @@ pub(super) fn seek_to_file(file: &mut File) -> anyhow::Result<(Method, u64)> {
     };
     ensure!(entry.flags & 1 == 0, "a zip archive with a password");
     let method = match entry.method {
-        0 if entry.n_packed < u32::MAX => Method::Stored,
-        8 => Method::Deflated,
+        0 if entry.n_packed < u32::MAX => PackingMethod::Stored,
+        8 => PackingMethod::Deflated,
         _ => bail!("a zip archive that is packed in another way than by deflate: unpack it"),
     };
     file.seek(SeekFrom::Start(entry.start.into()))?;
@@ -72,7 +72,7 @@ pub(super) fn seek_to_file(file: &mut File) -> anyhow::Result<(Method, u64)> {
     Ok((method, n_packed))
 }
 
-fn entries(file: &mut File) -> anyhow::Result<Vec<Entry>> {
+fn entries(file: &mut File) -> anyhow::Result<Vec<ZipEntry>> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(END_BYTES_MAX)))?;
     let mut end = Vec::new();
@@ -91,7 +91,7 @@ fn entries(file: &mut File) -> anyhow::Result<Vec<Entry>> {
     while rest.len() >= 46 && rest.starts_with(&ENTRY_MAGIC) {
         let [n_name, n_extra, n_comment] = [28, 30, 32].map(|at| usize::from(u16_at(rest, at)));
         let name = rest.get(46..46 + n_name).context("a torn zip archive")?;
-        entries.push(Entry {
+        entries.push(ZipEntry {
             name: String::from_utf8_lossy(name).into_owned(),
             flags: u16_at(rest, 8),
             method: u16_at(rest, 10),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use perennial::engine::{self, Described};
+use perennial::engine::{self, LoadedDescription};
 use perennial::event::Order;
 use perennial::event::{
     Batch, Decision, Description, Entry, Event, Feedback, Judgement, Outputs, Prediction,
@@ -16,17 +16,17 @@ use perennial::event::{
 };
 use perennial::learn::{Counterfactual, CounterfactualLookup, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
-use perennial::model::{Choice, Model, Pinned, Spec, TextEncoder, argmax};
+use perennial::model::{Choice, Model, PinnedFile, Spec, TextEncoder, argmax};
 
 use crate::cli::rows::decisions::LoggedRow;
 use crate::cli::rows::labelled::LabelledRow;
-use crate::cli::rows::target::Target;
+use crate::cli::rows::target::RowTarget;
 
 /// A learner with its snapshot and its open predictions.
 pub(crate) struct LocalModel {
     pub learner: Learner,
     /// The description of its folder; none for a version without one.
-    pub described: Option<Arc<Described>>,
+    pub described: Option<Arc<LoadedDescription>>,
     /// The snapshot that answers; none once the learner has changed.
     snapshot: Option<Model>,
     position: u64,
@@ -38,7 +38,7 @@ pub(crate) struct LocalModel {
 /// The predictions whose targets are not yet known, by position, and the encoders of their texts.
 struct OpenPredictions {
     predictions: BTreeMap<u64, Prediction>,
-    described: Option<Arc<Described>>,
+    described: Option<Arc<LoadedDescription>>,
 }
 
 fn not_kept(what: &str) -> LookupError {
@@ -57,7 +57,7 @@ impl Lookup for OpenPredictions {
         )))
     }
 
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+    fn encoder(&mut self, pinned: &PinnedFile) -> Result<Arc<TextEncoder>, LookupError> {
         let described = self.described.as_ref();
         let encoder = described.and_then(|described| described.encoder(pinned));
         let what = "the encoder of this model learns: name the model folder too";
@@ -98,7 +98,7 @@ impl LocalModel {
         LocalModel::with(learner, described)
     }
 
-    fn with(learner: Learner, described: Option<Described>) -> anyhow::Result<LocalModel> {
+    fn with(learner: Learner, described: Option<LoadedDescription>) -> anyhow::Result<LocalModel> {
         let described = described.map(Arc::new);
         let mut model = LocalModel {
             position: learner.position(),
@@ -233,7 +233,7 @@ impl LocalModel {
 }
 
 /// The description in a model folder.
-fn describe(folder: &Path) -> anyhow::Result<Described> {
+fn describe(folder: &Path) -> anyhow::Result<LoadedDescription> {
     let path = folder.join("model.toml");
     if !folder.exists() {
         let shown = folder.display();
@@ -278,12 +278,12 @@ fn prediction_id(row: u64) -> PredictionId {
 }
 
 /// The answer in the outputs for one row.
-pub(crate) fn answer(outputs: &Outputs) -> Target {
+pub(crate) fn answer(outputs: &Outputs) -> RowTarget {
     match outputs {
-        Outputs::Probabilities(shares) => Target::Name(argmax(shares) as u32),
-        Outputs::Decisions { chosen, .. } => Target::Name(chosen[0]),
-        Outputs::Values(values) => Target::Value(values[0]),
-        Outputs::Actions { chosen, .. } => Target::Name(chosen[0]),
+        Outputs::Probabilities(shares) => RowTarget::Name(argmax(shares) as u32),
+        Outputs::Decisions { chosen, .. } => RowTarget::Name(chosen[0]),
+        Outputs::Values(values) => RowTarget::Value(values[0]),
+        Outputs::Actions { chosen, .. } => RowTarget::Name(chosen[0]),
     }
 }
 
@@ -294,13 +294,13 @@ mod tests {
     #[test]
     fn an_answer_is_the_likeliest_class_the_value_or_the_action() {
         let check = |outputs, expected| assert_eq!(answer(&outputs), expected);
-        check(Outputs::Probabilities(vec![0.25, 0.75]), Target::Name(1));
-        check(Outputs::Values(vec![1.5]), Target::Value(1.5));
+        check(Outputs::Probabilities(vec![0.25, 0.75]), RowTarget::Name(1));
+        check(Outputs::Values(vec![1.5]), RowTarget::Value(1.5));
         let actions = Outputs::Actions {
             chosen: vec![1],
             propensities: vec![0.5],
             scores: vec![2.0, 1.0],
         };
-        check(actions, Target::Name(1));
+        check(actions, RowTarget::Name(1));
     }
 }

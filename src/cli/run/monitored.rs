@@ -11,17 +11,17 @@ const OF_RUN: [&str; 3] = ["feedback_rate", "satisfaction", "estimated_accuracy"
 
 /// Figures of a model.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Monitored {
+pub(crate) struct MonitorFigures {
     /// By name, over everything or as a fading mean.
     pub of_all: Vec<(String, f64)>,
     /// By slice and name, over everything.
     pub of_slices: Map<String, Value>,
 }
 
-impl Monitored {
+impl MonitorFigures {
     /// The figures of a learner.
-    pub(crate) fn of_learner(figures: Vec<Figure>) -> Monitored {
-        let mut monitored = Monitored::default();
+    pub(crate) fn of_learner(figures: Vec<Figure>) -> MonitorFigures {
+        let mut monitored = MonitorFigures::default();
         for one in figures {
             monitored.add([one.name, &one.of, &one.slice], one.all.or(one.recent));
         }
@@ -29,8 +29,8 @@ impl Monitored {
     }
 
     /// The figures of a model that is served.
-    pub(crate) fn of_status(figures: &[v1::Figure]) -> Monitored {
-        let mut monitored = Monitored::default();
+    pub(crate) fn of_status(figures: &[v1::Figure]) -> MonitorFigures {
+        let mut monitored = MonitorFigures::default();
         for one in figures {
             monitored.add([&one.name, &one.of, &one.slice], one.all.or(one.recent));
         }
@@ -68,7 +68,7 @@ mod tests {
             recent: Some(0.5),
             ..Figure::default()
         };
-        let monitored = Monitored::of_learner(vec![
+        let monitored = MonitorFigures::of_learner(vec![
             figure("feedback_rate", "", ""),
             figure("log_loss", "", ""),
             figure("recall", "yes", ""),

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::Context;
-use perennial::engine::Described;
+use perennial::engine::LoadedDescription;
 use perennial::event::Batch;
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -23,7 +23,7 @@ pub(crate) struct Prefetch<I, T> {
     rows: I,
     batch: BatchOf<T>,
     /// The encoders and their threads; none where no text has an encoder.
-    encoding: Option<(Arc<Described>, ThreadPool)>,
+    encoding: Option<(Arc<LoadedDescription>, ThreadPool)>,
     ready: VecDeque<anyhow::Result<T>>,
 }
 
@@ -31,7 +31,7 @@ impl<I, T> Prefetch<I, T> {
     /// Prefetches rows for a model of this description.
     pub(crate) fn new(
         rows: I,
-        described: Option<&Arc<Described>>,
+        described: Option<&Arc<LoadedDescription>>,
         batch: BatchOf<T>,
     ) -> anyhow::Result<Prefetch<I, T>> {
         let described = described.filter(|described| described.embeds());

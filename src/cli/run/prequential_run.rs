@@ -11,12 +11,12 @@ use anyhow::{Context, ensure};
 use perennial::event::Signal;
 use perennial::model::Task;
 
-use super::scores::{ScoreNames, Scores};
+use super::scores::{RunScores, ScoreNames};
 use crate::cli::output::print::shown;
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::rows::options::ReadArgs;
-use crate::cli::rows::target::{Target, admit};
+use crate::cli::rows::target::{RowTarget, admit};
 
 /// The options that `stream` and `evaluate` share.
 #[derive(clap::Args)]
@@ -67,9 +67,9 @@ pub(crate) struct DueFeedback<K> {
     pub key: K,
     /// The label, value or reward.
     pub signal: Signal,
-    truth: Target,
+    truth: RowTarget,
     /// None where it was given before any label.
-    answer: Option<Target>,
+    answer: Option<RowTarget>,
 }
 
 /// The state of a run.
@@ -77,7 +77,7 @@ pub(crate) struct PrequentialRun<K> {
     task: Task,
     delay: u64,
     correct: f64,
-    scores: Scores,
+    scores: RunScores,
     waiting: VecDeque<DueFeedback<K>>,
     n_rows: u64,
     n_without_target: u64,
@@ -106,7 +106,7 @@ impl<K> PrequentialRun<K> {
             task: task.clone(),
             delay: args.delay,
             correct: args.correct,
-            scores: Scores::default(),
+            scores: RunScores::default(),
             waiting: VecDeque::new(),
             n_rows: 0,
             n_without_target: 0,
@@ -120,7 +120,7 @@ impl<K> PrequentialRun<K> {
     }
 
     /// Scores the answer to a row; a row without a target is only counted.
-    pub(crate) fn judge(&mut self, row: &LabelledRow, answer: Target, key: K) {
+    pub(crate) fn judge(&mut self, row: &LabelledRow, answer: RowTarget, key: K) {
         self.n_rows += 1;
         self.n_without_target += u64::from(row.truth.is_none());
         if let Some(truth) = row.truth {
@@ -203,15 +203,15 @@ impl<K> PrequentialRun<K> {
     }
 
     /// Ends the run: its scores, and its progress line for the next phase.
-    pub(crate) fn finish(self) -> (Scores, RunProgress) {
+    pub(crate) fn finish(self) -> (RunScores, RunProgress) {
         (self.scores, self.progress)
     }
 
-    fn signal(&self, row: u64, truth: Target, score: f64) -> Signal {
+    fn signal(&self, row: u64, truth: RowTarget, score: f64) -> Signal {
         match (&self.task, truth) {
-            (_, Target::Value(value)) => Signal::Value(value),
+            (_, RowTarget::Value(value)) => Signal::Value(value),
             (Task::Bandit { .. }, _) if !is_corrected(row, self.correct) => Signal::Reward(score),
-            (task, Target::Name(index)) => Signal::Label(task.names()[index as usize].clone()),
+            (task, RowTarget::Name(index)) => Signal::Label(task.names()[index as usize].clone()),
         }
     }
 }
@@ -254,7 +254,7 @@ mod tests {
             index: row,
             line: row + 2,
             batch: Batch::default(),
-            truth: truth.map(Target::Name),
+            truth: truth.map(RowTarget::Name),
             label: String::new(),
             event_time: None,
         }
@@ -277,7 +277,11 @@ mod tests {
         let check = |delay: u64, expected: [&[u64]; 5]| {
             let mut run = run(classes(), delay, 0.0);
             for row in 0..4 {
-                run.judge(&labelled(row, (row != 2).then_some(0)), Target::Name(0), ());
+                run.judge(
+                    &labelled(row, (row != 2).then_some(0)),
+                    RowTarget::Name(0),
+                    (),
+                );
                 assert_eq!(rows_due(&mut run, row), expected[row as usize], "{row}");
             }
             assert_eq!(rows_due(&mut run, u64::MAX), expected[4]);
@@ -291,20 +295,21 @@ mod tests {
 
     #[test]
     fn each_task_learns_from_its_own_signal() {
-        let check = |task: Task, correct: f64, truth: Target, answer: Target, signal: Signal| {
-            let mut run = run(task, 0, correct);
-            let truth = Some(truth);
-            run.judge(
-                &LabelledRow {
-                    truth,
-                    ..labelled(0, None)
-                },
-                answer,
-                (),
-            );
-            assert_eq!(run.due(0).unwrap().signal, signal);
-        };
-        let [a, b] = [0, 1].map(Target::Name);
+        let check =
+            |task: Task, correct: f64, truth: RowTarget, answer: RowTarget, signal: Signal| {
+                let mut run = run(task, 0, correct);
+                let truth = Some(truth);
+                run.judge(
+                    &LabelledRow {
+                        truth,
+                        ..labelled(0, None)
+                    },
+                    answer,
+                    (),
+                );
+                assert_eq!(run.due(0).unwrap().signal, signal);
+            };
+        let [a, b] = [0, 1].map(RowTarget::Name);
         let bandit = || Task::Bandit {
             actions: vec!["a".into(), "b".into()],
         };
@@ -312,7 +317,7 @@ mod tests {
         check(bandit(), 0.0, b, a, Signal::Reward(0.0));
         check(bandit(), 0.0, b, b, Signal::Reward(1.0));
         check(bandit(), 1.0, b, a, Signal::Label("b".into()));
-        let [one, two] = [1.0, 2.0].map(Target::Value);
+        let [one, two] = [1.0, 2.0].map(RowTarget::Value);
         check(Task::Regression, 0.0, one, two, Signal::Value(1.0));
     }
 

@@ -5,8 +5,8 @@
 use perennial::learn::ClassCount;
 use serde_json::{Map, Value, json};
 
-use super::monitored::Monitored;
-use super::scores::{ScoreNames, Scores};
+use super::monitored::MonitorFigures;
+use super::scores::{RunScores, ScoreNames};
 use crate::cli::output::print;
 
 /// A class that makes up less than this part of its even share is rare.
@@ -19,7 +19,7 @@ pub(crate) struct RunReport {
     /// The names of its scores.
     pub names: ScoreNames,
     /// The scores of its answers.
-    pub scores: Scores,
+    pub scores: RunScores,
     /// The seconds of the run, without the test.
     pub seconds: f64,
     /// The processor time of the run.
@@ -27,7 +27,7 @@ pub(crate) struct RunReport {
     /// The share of the retention set that is answered right in the end, of a classification.
     pub retention: Option<f64>,
     /// What the monitors of the model know beside its scores.
-    pub monitored: Monitored,
+    pub monitored: MonitorFigures,
     /// Alarms of drift, by the stream that raised them.
     pub drift_alarms: Vec<(String, u64)>,
     /// The mean score of each member of a portfolio.
@@ -380,20 +380,20 @@ mod tests {
     use perennial::model::Task;
 
     use super::*;
-    use crate::cli::rows::target::Target;
+    use crate::cli::rows::target::RowTarget;
 
     fn keys(task: Task, members: Vec<MemberScore>, test: Option<Option<f64>>) -> String {
-        let mut scores = Scores::default();
+        let mut scores = RunScores::default();
         match task {
             Task::Regression => {
-                scores.note_delivered(Target::Value(0.0), None);
-                scores.judge(Target::Value(1.0), Target::Value(1.0));
+                scores.note_delivered(RowTarget::Value(0.0), None);
+                scores.judge(RowTarget::Value(1.0), RowTarget::Value(1.0));
             }
             Task::Classification { .. } => {
-                scores.judge(Target::Name(0), Target::Name(0));
+                scores.judge(RowTarget::Name(0), RowTarget::Name(0));
             }
             Task::Bandit { .. } => {
-                scores.judge(Target::Name(0), Target::Name(0));
+                scores.judge(RowTarget::Name(0), RowTarget::Name(0));
                 scores.note_reward(1.0);
             }
         }
@@ -402,7 +402,7 @@ mod tests {
             scores,
             seconds: 1.0,
             cpu_seconds: 1.0,
-            monitored: Monitored::default(),
+            monitored: MonitorFigures::default(),
             drift_alarms: vec![("input".to_owned(), 2)],
             retention: members.first().and_then(|member| member.retention),
             members,
@@ -464,11 +464,11 @@ mod tests {
         let members = members.iter();
         RunReport {
             names: ScoreNames::of(task),
-            scores: Scores::default(),
+            scores: RunScores::default(),
             seconds: 1.0,
             cpu_seconds: 1.0,
             retention: None,
-            monitored: Monitored::default(),
+            monitored: MonitorFigures::default(),
             drift_alarms: Vec::new(),
             members: members
                 .map(|(name, score)| MemberScore {
@@ -496,8 +496,8 @@ mod tests {
         let score = |n_known, n_retracted| {
             let mut report = report(&Task::Regression, &[]);
             let scores = &mut report.scores;
-            scores.note_delivered(Target::Value(0.0), None);
-            scores.judge(Target::Value(1.0), Target::Value(1.0));
+            scores.note_delivered(RowTarget::Value(0.0), None);
+            scores.judge(RowTarget::Value(1.0), RowTarget::Value(1.0));
             (report.n_known, report.n_retracted) = (n_known, n_retracted);
             report.fields()["mean_absolute_error"].clone()
         };
@@ -541,7 +541,7 @@ mod tests {
         for (truth, answer) in [(2, 2), (2, 2), (1, 2)] {
             report
                 .scores
-                .judge(Target::Name(truth), Target::Name(answer));
+                .judge(RowTarget::Name(truth), RowTarget::Name(answer));
         }
         let expected = json!({
             "often": {"count": 2, "precision": 2.0 / 3.0, "recall": 1.0, "f1": 0.8},
@@ -561,15 +561,15 @@ mod tests {
         let mut report = report(&task, &[]);
         report.classes = classes;
         for row in 0..30 {
-            let truth = Target::Name(u32::from(row == 29));
-            report.scores.judge(truth, Target::Name(0));
+            let truth = RowTarget::Name(u32::from(row == 29));
+            report.scores.judge(truth, RowTarget::Name(0));
         }
         assert_eq!(
             report.fields().get("rare_classes"),
             None,
             "one of thirty is not rare"
         );
-        report.scores.judge(Target::Name(0), Target::Name(0));
+        report.scores.judge(RowTarget::Name(0), RowTarget::Name(0));
         let expected = json!({"rare": {"count": 1, "recall": 0.0}});
         assert_eq!(report.fields()["rare_classes"], expected);
     }

@@ -10,7 +10,7 @@ use perennial::model::Task;
 
 use super::curve::Curve;
 use super::value_scores::ValueScores;
-use crate::cli::rows::target::Target;
+use crate::cli::rows::target::RowTarget;
 
 /// A longer stream is also scored over this many of its last examples.
 pub(crate) const LAST_EXAMPLES: usize = 2000;
@@ -62,22 +62,22 @@ impl ScoreNames {
 }
 
 /// The score of an answer: 1 or 0 for a name, the absolute error for a value.
-pub(crate) fn score(truth: Target, answer: Target) -> f64 {
+pub(crate) fn score(truth: RowTarget, answer: RowTarget) -> f64 {
     match (truth, answer) {
-        (Target::Name(truth), Target::Name(answer)) => f64::from(u8::from(truth == answer)),
-        (Target::Value(truth), Target::Value(answer)) => (truth - answer).abs(),
+        (RowTarget::Name(truth), RowTarget::Name(answer)) => f64::from(u8::from(truth == answer)),
+        (RowTarget::Value(truth), RowTarget::Value(answer)) => (truth - answer).abs(),
         _ => unreachable!("a task has one kind of target"),
     }
 }
 
 /// A running mean.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mean {
+pub(crate) struct RunningMean {
     n: u64,
     sum: f64,
 }
 
-impl Mean {
+impl RunningMean {
     /// Adds one value.
     pub(crate) fn add(&mut self, value: f64) {
         self.n += 1;
@@ -92,9 +92,9 @@ impl Mean {
 
 /// The scores of the answers so far.
 #[derive(Debug, Default)]
-pub(crate) struct Scores {
+pub(crate) struct RunScores {
     n_examples: u64,
-    mean: Mean,
+    mean: RunningMean,
     curve: Curve,
     no_change_curve: Curve,
     /// The scores that a model's monitors keep, too; classes and actions by their places.
@@ -106,17 +106,17 @@ pub(crate) struct Scores {
     last_tenth: VecDeque<f64>,
     /// Scores of the last [`LAST_EXAMPLES`].
     last: VecDeque<f64>,
-    no_change: Mean,
-    newest: Option<Target>,
+    no_change: RunningMean,
+    newest: Option<RowTarget>,
 }
 
-impl Scores {
+impl RunScores {
     /// Scores an answer, and gives its score. A value that was answered before any label is counted
     /// alone: nothing was known of its size, and there is none to repeat either.
-    pub(crate) fn judge(&mut self, truth: Target, answer: Target) -> f64 {
+    pub(crate) fn judge(&mut self, truth: RowTarget, answer: RowTarget) -> f64 {
         let score = self::score(truth, answer);
         self.n_examples += 1;
-        if let (Target::Value(truth), Target::Value(answer)) = (truth, answer) {
+        if let (RowTarget::Value(truth), RowTarget::Value(answer)) = (truth, answer) {
             let answer = self.newest.map(|_| answer);
             self.values.judge(truth, answer);
             if answer.is_none() {
@@ -126,7 +126,7 @@ impl Scores {
         self.mean.add(score);
         self.curve.add(score);
         match (truth, answer) {
-            (Target::Name(truth), Target::Name(answer)) => {
+            (RowTarget::Name(truth), RowTarget::Name(answer)) => {
                 self.monitored.add_class(truth, answer, 1.0);
             }
             _ => self.monitored.scores.add_error(score, 1.0),
@@ -155,12 +155,12 @@ impl Scores {
 
     /// Notes that a label was fed back, of a row with this answer, if labels had come when it was given:
     /// the no-change line repeats it from here on.
-    pub(crate) fn note_delivered(&mut self, label: Target, answer: Option<Target>) {
+    pub(crate) fn note_delivered(&mut self, label: RowTarget, answer: Option<RowTarget>) {
         self.newest = Some(label);
-        if let Target::Value(label) = label {
+        if let RowTarget::Value(label) = label {
             let answer = answer.and_then(|answer| match answer {
-                Target::Value(answer) => Some(answer),
-                Target::Name(_) => None,
+                RowTarget::Value(answer) => Some(answer),
+                RowTarget::Name(_) => None,
             });
             self.values.note_known(label, answer);
         }
@@ -206,8 +206,8 @@ impl Scores {
     }
 
     /// Scores the probabilities of the classes for a row of this class.
-    pub(crate) fn judge_probabilities(&mut self, truth: Target, p: &[f32]) {
-        if let Target::Name(truth) = truth {
+    pub(crate) fn judge_probabilities(&mut self, truth: RowTarget, p: &[f32]) {
+        if let RowTarget::Name(truth) = truth {
             let answer = ScoredProbabilities::of(truth as usize, p);
             self.monitored.add_probabilities(&answer, 1.0);
         }
@@ -248,7 +248,7 @@ impl Scores {
 }
 
 fn mean(scores: &VecDeque<f64>) -> Option<f64> {
-    let mut mean = Mean::default();
+    let mut mean = RunningMean::default();
     scores.iter().for_each(|&score| mean.add(score));
     mean.get()
 }
@@ -257,11 +257,11 @@ fn mean(scores: &VecDeque<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn scores(truths: &[u32], answers: &[u32]) -> Scores {
-        let mut scores = Scores::default();
+    fn scores(truths: &[u32], answers: &[u32]) -> RunScores {
+        let mut scores = RunScores::default();
         for (&truth, &answer) in truths.iter().zip(answers) {
-            scores.judge(Target::Name(truth), Target::Name(answer));
-            scores.note_delivered(Target::Name(truth), Some(Target::Name(answer)));
+            scores.judge(RowTarget::Name(truth), RowTarget::Name(answer));
+            scores.note_delivered(RowTarget::Name(truth), Some(RowTarget::Name(answer)));
         }
         scores
     }
@@ -298,7 +298,7 @@ mod tests {
         let all = scores(&[0, 0, 1, 1, 0], &[0, 1, 1, 1, 1]);
         assert_eq!((all.examples(), all.score()), (5, Some(0.6)));
         assert_eq!(all.no_change(), Some(0.5));
-        let none = Scores::default();
+        let none = RunScores::default();
         assert_eq!((none.score(), none.last_tenth()), (None, None));
         assert_eq!(none.no_change(), None);
     }
@@ -323,12 +323,12 @@ mod tests {
 
     #[test]
     fn values_are_scored_by_their_absolute_error() {
-        let mut scores = Scores::default();
+        let mut scores = RunScores::default();
         for (row, (truth, answer)) in [(1.0, 0.0), (4.0, 2.0)].into_iter().enumerate() {
-            scores.judge(Target::Value(truth), Target::Value(answer));
+            scores.judge(RowTarget::Value(truth), RowTarget::Value(answer));
             scores.note_delivered(
-                Target::Value(truth),
-                (row > 0).then_some(Target::Value(answer)),
+                RowTarget::Value(truth),
+                (row > 0).then_some(RowTarget::Value(answer)),
             );
         }
         // The first answer was given before any label.

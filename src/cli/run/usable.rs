@@ -18,11 +18,11 @@ const REASONS_MAX: usize = 100;
 pub(crate) struct UnusableRows {
     /// True if the first one ends the run.
     strict: bool,
-    reasons: Vec<Reason>,
+    reasons: Vec<SkipReason>,
 }
 
 #[derive(Debug)]
-struct Reason {
+struct SkipReason {
     reason: String,
     n: u64,
     /// The sentence of the first row.
@@ -62,7 +62,7 @@ impl UnusableRows {
 
     /// Adds the rows that another part of the run could not use.
     pub(crate) fn add(&mut self, others: UnusableRows) {
-        for Reason { reason, n, first } in others.reasons {
+        for SkipReason { reason, n, first } in others.reasons {
             self.count(reason, n, first);
         }
     }
@@ -72,7 +72,7 @@ impl UnusableRows {
         match known {
             Some(place) => self.reasons[place].n += n,
             None if self.reasons.len() < REASONS_MAX => {
-                self.reasons.push(Reason { reason, n, first });
+                self.reasons.push(SkipReason { reason, n, first });
             }
             None => self.reasons[REASONS_MAX - 1].n += n,
         }
@@ -109,7 +109,7 @@ impl UnusableRows {
     /// A sentence for each reason.
     pub(crate) fn notes(&self) -> Vec<String> {
         let reasons = self.reasons.iter();
-        let note = |Reason { reason, n, first }: &Reason| {
+        let note = |SkipReason { reason, n, first }: &SkipReason| {
             let rows = counted(*n, "row");
             // Numbers that differ from row to row stand in the sentence of the first.
             match (n, reason.contains('#')) {

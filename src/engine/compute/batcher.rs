@@ -20,7 +20,7 @@ use crate::engine::compute::threads::spawn;
 
 /// The bounds of a batch and of the queue before it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct BatchBounds {
     /// Rows of a batch at most, unless one request has more: none is split.
     pub batch_rows_max: usize,
     /// Rows that wait at most, beside those of a first request.
@@ -30,7 +30,7 @@ pub(crate) struct Bounds {
 }
 
 /// Rows of one request.
-pub(crate) trait Request: Send + 'static {
+pub(crate) trait BatchRequest: Send + 'static {
     /// The number of its rows; each is answered by equally many values.
     fn n_rows(&self) -> usize;
 
@@ -43,33 +43,33 @@ pub(crate) trait Request: Send + 'static {
 pub(crate) struct Batcher<R> {
     jobs: SyncSender<QueuedRequest<R>>,
     n_waiting: Arc<AtomicUsize>,
-    bounds: Bounds,
+    bounds: BatchBounds,
 }
 
 /// A request, and where its answer is waited for.
 #[derive(Debug)]
 struct QueuedRequest<R> {
     /// Its rows among those that wait, until its batch is computed; given up before the caller wakes.
-    place: Option<Place>,
+    place: Option<WaitingRows>,
     request: R,
-    reply: oneshot::Sender<(R, Answer)>,
+    reply: oneshot::Sender<(R, ComputedValues)>,
 }
 
 /// Rows that wait, for as long as this is kept.
 #[derive(Debug)]
-struct Place {
+struct WaitingRows {
     n_waiting: Arc<AtomicUsize>,
     n_rows: usize,
 }
 
-impl Drop for Place {
+impl Drop for WaitingRows {
     fn drop(&mut self) {
         self.n_waiting.fetch_sub(self.n_rows, Relaxed);
     }
 }
 
 /// Values `[rows, width]`, or why there are none.
-type Answer = Result<Vec<f32>, ComputeError>;
+type ComputedValues = Result<Vec<f32>, ComputeError>;
 
 impl<R> Clone for Batcher<R> {
     fn clone(&self) -> Batcher<R> {
@@ -81,12 +81,12 @@ impl<R> Clone for Batcher<R> {
     }
 }
 
-impl<R: Request> Batcher<R> {
+impl<R: BatchRequest> Batcher<R> {
     /// Starts a thread that computes the rows of requests that share a batch, one behind the other.
     pub(crate) fn new(
         name: &str,
-        bounds: Bounds,
-        compute: impl Fn(&[&R]) -> Answer + Send + 'static,
+        bounds: BatchBounds,
+        compute: impl Fn(&[&R]) -> ComputedValues + Send + 'static,
     ) -> Batcher<R> {
         // Each request has a row at least.
         let (jobs, due) = sync_channel(bounds.waiting_rows_max + 1);
@@ -114,7 +114,7 @@ impl<R: Request> Batcher<R> {
         };
         let counted = self.n_waiting.fetch_update(Relaxed, Relaxed, with_these);
         let before = counted.map_err(ComputeError::Busy)?;
-        let place = Some(Place {
+        let place = Some(WaitingRows {
             n_waiting: self.n_waiting.clone(),
             n_rows,
         });
@@ -138,10 +138,10 @@ fn stopped() -> ComputeError {
 }
 
 /// The loop of the batch thread, until every sender is gone.
-fn run<R: Request>(
+fn run<R: BatchRequest>(
     due: &Receiver<QueuedRequest<R>>,
-    bounds: Bounds,
-    compute: impl Fn(&[&R]) -> Answer,
+    bounds: BatchBounds,
+    compute: impl Fn(&[&R]) -> ComputedValues,
 ) {
     let (mut after_several, mut left) = (false, None);
     while let Some(first) = left.take().or_else(|| due.recv().ok()) {
@@ -182,7 +182,7 @@ fn run<R: Request>(
 }
 
 /// Computes a batch, and sends each request its values.
-fn answer<R: Request>(jobs: Vec<QueuedRequest<R>>, compute: impl Fn(&[&R]) -> Answer) {
+fn answer<R: BatchRequest>(jobs: Vec<QueuedRequest<R>>, compute: impl Fn(&[&R]) -> ComputedValues) {
     let requests: Vec<&R> = jobs.iter().map(|job| &job.request).collect();
     let n_rows: usize = requests.iter().map(|request| request.n_rows()).sum();
     let values = compute(&requests);
@@ -221,7 +221,7 @@ mod tests {
         n_rows: usize,
     }
 
-    impl Request for Rows {
+    impl BatchRequest for Rows {
         fn n_rows(&self) -> usize {
             self.n_rows
         }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// A batcher whose thread computes nothing before the test permits it.
-    fn batcher(bounds: Bounds) -> (Batcher<Rows>, Sender<()>, Receiver<()>) {
+    fn batcher(bounds: BatchBounds) -> (Batcher<Rows>, Sender<()>, Receiver<()>) {
         let ((go, may_go), (started, has_started)) = (bounded(16), bounded(16));
         let batcher = Batcher::new("test", bounds, move |requests: &[&Rows]| {
             let _ = started.send(());
@@ -247,7 +247,7 @@ mod tests {
         (batcher, go, has_started)
     }
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: BatchBounds = BatchBounds {
         batch_rows_max: 4,
         waiting_rows_max: 8,
         wait_max: Duration::ZERO,
@@ -267,7 +267,7 @@ mod tests {
     }
 
     /// The answers to requests that come, in this order, while a first one is computed.
-    async fn answers_to(bounds: Bounds, requests: &[(u32, usize)]) -> Vec<Answer> {
+    async fn answers_to(bounds: BatchBounds, requests: &[(u32, usize)]) -> Vec<ComputedValues> {
         let (batcher, go, has_started) = batcher(bounds);
         let first = send(&batcher, 9, 1).await;
         tokio::task::spawn_blocking(move || has_started.recv())
@@ -303,7 +303,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn p9_too_many_rows_are_refused_and_a_failure_concerns_its_own_request() {
-        let bounds = Bounds {
+        let bounds = BatchBounds {
             batch_rows_max: 6,
             ..BOUNDS
         };
@@ -319,7 +319,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn after_a_batch_of_several_the_next_one_waits_for_others() {
-        let bounds = Bounds {
+        let bounds = BatchBounds {
             wait_max: Duration::from_secs(60),
             ..BOUNDS
         };

@@ -20,24 +20,24 @@ const PARTS: i128 = 20;
 
 /// Both clocks of a machine, read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockReading {
     /// The wall clock of the machine; it may jump either way.
     pub wall: Time,
     /// Microseconds since some moment; it never goes back, and goes on while the machine sleeps.
     pub monotonic_us: i64,
 }
 
-impl Reading {
+impl ClockReading {
     /// Two clocks that agree, for tests.
-    pub fn agreed(us: i64) -> Reading {
-        Reading {
+    pub fn agreed(us: i64) -> ClockReading {
+        ClockReading {
             wall: Time(us),
             monotonic_us: us,
         }
     }
 }
 
-type Simulation = dyn Fn() -> Reading + Send + Sync;
+type Simulation = dyn Fn() -> ClockReading + Send + Sync;
 
 /// The clocks of this machine, or simulated ones.
 #[derive(Clone, Default)]
@@ -48,16 +48,16 @@ impl Clock {
     pub(crate) const SYSTEM: Clock = Clock(None);
 
     /// Clocks for tests.
-    pub fn simulated(read: impl Fn() -> Reading + Send + Sync + 'static) -> Clock {
+    pub fn simulated(read: impl Fn() -> ClockReading + Send + Sync + 'static) -> Clock {
         Clock(Some(Arc::new(read)))
     }
 
-    pub(crate) fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> ClockReading {
         if let Some(read) = &self.0 {
             return read();
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Reading {
+        ClockReading {
             wall: Time(since.map_or(0, |since| since.as_micros() as i64)),
             monotonic_us: monotonic_us(),
         }
@@ -107,12 +107,12 @@ pub enum WallClock {
 #[derive(Debug)]
 pub(crate) struct JournalClock {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<ClockState>,
 }
 
 /// Journal time as of the last reading.
 #[derive(Clone, Copy, Debug)]
-struct State {
+struct ClockState {
     /// In parts of a microsecond.
     now: i128,
     monotonic_us: i64,
@@ -131,7 +131,7 @@ impl JournalClock {
         let now = if doubted { last } else { wall.max(last) };
         JournalClock {
             clock: clock.clone(),
-            state: Mutex::new(State {
+            state: Mutex::new(ClockState {
                 now: i128::from(now) * PARTS,
                 monotonic_us: reading.monotonic_us,
                 doubted_since: doubted.then_some(reading.monotonic_us),
@@ -171,8 +171,8 @@ impl JournalClock {
     }
 }
 
-impl State {
-    fn advance(&mut self, reading: Reading) {
+impl ClockState {
+    fn advance(&mut self, reading: ClockReading) {
         let elapsed = reading
             .monotonic_us
             .saturating_sub(self.monotonic_us)
@@ -219,7 +219,7 @@ mod tests {
             let manual = ManualClock::default();
             manual.jump(START);
             let (one, other) = (manual.clone(), manual.clone());
-            let clock = Clock::simulated(move || Reading {
+            let clock = Clock::simulated(move || ClockReading {
                 wall: Time(one.0[0].load(Relaxed)),
                 monotonic_us: one.0[1].load(Relaxed),
             });

@@ -12,15 +12,17 @@ use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::compute::embed::{Embedder, Embedders, Encoder, Read, embedded_column};
+use crate::engine::compute::embed::{
+    Embedder, Embedders, PretrainedEncoder, Read, embedded_column,
+};
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::error::Error;
 use crate::event::{Batch, Column, Description};
 use crate::learn::{Learner, state_bytes};
 use crate::model::weights::Foreign;
 use crate::model::{
-    Adapters, LearnerKind, LowRank, Model, Named, Pinned, REVISION, Spec, TensorMatch, TextEncoder,
-    profile, weight_check, widths,
+    Adapters, LearnerKind, LowRank, Model, NamedFiles, PinnedFile, REVISION, Spec, TensorMatch,
+    TextEncoder, profile, weight_check, widths,
 };
 use crate::store::checkpoint::read_foreign_file;
 use crate::store::regular;
@@ -40,7 +42,7 @@ const STATE_BYTES_MAX: u64 = 256 << 20;
 
 /// A description that was read, with what it names.
 #[derive(Clone, Debug)]
-pub struct Described {
+pub struct LoadedDescription {
     /// As it is journaled: the text has its files pinned.
     pub description: Description,
     /// The text with its files pinned, and with a revision only where its author states one.
@@ -60,7 +62,7 @@ pub struct Described {
 ///
 /// # Errors
 /// [`Error::Refused`]: one of them cannot be read, is not sound, or does not fit the others.
-pub fn describe(path: &Path) -> Result<Described, Error> {
+pub fn describe(path: &Path) -> Result<LoadedDescription, Error> {
     let read = models_of(path).and_then(|models| read(&models, path, &mut Embedders::default()));
     read.map_err(refused)
 }
@@ -96,7 +98,7 @@ fn root_of<'a>(models: &'a Path, path: &'a Path, named: &str) -> &'a Path {
     }
 }
 
-impl Described {
+impl LoadedDescription {
     /// The state before the first entry.
     pub fn learner(&self) -> Learner {
         let spec = self.spec.clone();
@@ -127,7 +129,7 @@ impl Described {
 
     /// Puts what the encoders give where it is learned, here and now, as
     /// [`ServedModel::embed`](crate::engine::ServedModel::embed) does; texts whose encoder learns are left for
-    /// [`Described::embed_adapted`].
+    /// [`LoadedDescription::embed_adapted`].
     ///
     /// # Errors
     /// [`Error::Refused`]: a row cannot be encoded.
@@ -142,7 +144,7 @@ impl Described {
     /// Puts what the encoders that learn give as `model` has adapted them.
     ///
     /// # Errors
-    /// As [`Described::embed`].
+    /// As [`LoadedDescription::embed`].
     pub fn embed_adapted(&self, batch: &mut Batch, model: &Model) -> Result<(), Error> {
         for (place, ..) in self.spec.adapted_encoders() {
             let adapters = model.adapters[place].as_deref();
@@ -173,12 +175,12 @@ impl Described {
     }
 
     /// The encoder that its description pins so.
-    pub fn encoder(&self, pinned: &Pinned) -> Option<Arc<TextEncoder>> {
+    pub fn encoder(&self, pinned: &PinnedFile) -> Option<Arc<TextEncoder>> {
         let mut encoders = self.spec.adapted_encoders();
         let (place, ..) = encoders.find(|(_, encoder, _)| encoder.digest == pinned.digest)?;
         match &*self.embedders[place].as_ref()?.encoder {
-            Encoder::Texts(encoder) => Some(encoder.clone()),
-            Encoder::Vectors(_) => None,
+            PretrainedEncoder::Texts(encoder) => Some(encoder.clone()),
+            PretrainedEncoder::Vectors(_) => None,
         }
     }
 }
@@ -201,7 +203,7 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let (_, mut pins) = encoders(&models, folder, &named, &mut Embedders::default())?;
     // The file that the description names may not be there yet.
-    pins.extend(named.weights.map(|path| Pinned {
+    pins.extend(named.weights.map(|path| PinnedFile {
         path,
         digest: [0; 32],
         length: None,
@@ -229,9 +231,9 @@ fn text(models: &Path, path: &Path) -> Result<String, Error> {
 fn encoders(
     models: &Path,
     folder: &Path,
-    named: &Named,
+    named: &NamedFiles,
     embedders: &mut Embedders,
-) -> Result<(Vec<Option<Read>>, Vec<Pinned>), Error> {
+) -> Result<(Vec<Option<Read>>, Vec<PinnedFile>), Error> {
     let (mut encoders, mut pins) = (Vec::new(), Vec::new());
     for encoder in &named.encoders {
         let Some(encoder) = encoder else {
@@ -243,7 +245,7 @@ fn encoders(
         let read = embedders
             .read(root, &path, encoder, named.device)
             .map_err(|error| error.of("encoder"))?;
-        pins.push(Pinned {
+        pins.push(PinnedFile {
             path: encoder.path.clone(),
             digest: read.digest,
             length: Some(read.embedder.encoder.width()),
@@ -257,7 +259,7 @@ fn encoders(
 fn check_adapters(spec: &Spec, encoders: &[Option<Read>]) -> Result<(), Error> {
     for (place, _, LowRank { rank, layers, .. }) in spec.adapted_encoders() {
         let encoder = encoders[place].as_ref().map(|read| &*read.embedder.encoder);
-        let Some(Encoder::Texts(encoder)) = encoder else {
+        let Some(PretrainedEncoder::Texts(encoder)) = encoder else {
             continue;
         };
         let (width, n_layers) = (encoder.width(), encoder.n_layers());
@@ -291,7 +293,7 @@ pub(crate) fn read(
     models: &Path,
     path: &Path,
     embedders: &mut Embedders,
-) -> Result<Described, Error> {
+) -> Result<LoadedDescription, Error> {
     let of_file = |what: &dyn Display| Error::description(what).of(path.display());
     let toml = text(models, path)?;
     let named = Spec::named(&toml).map_err(|error| of_file(&error))?;
@@ -308,7 +310,7 @@ pub(crate) fn read(
         let (bytes, file) = read.map_err(|error| Error::from(error).of("network.weights"))?;
         let digest = *blake3::hash(&bytes).as_bytes();
         let length = None;
-        pins.push(Pinned {
+        pins.push(PinnedFile {
             path,
             digest,
             length,
@@ -332,7 +334,7 @@ pub(crate) fn read(
         embedders.push(embedder);
         kept.extend(folder.flatten().filter(|_| input.kind.is_adapted()));
     }
-    Ok(Described {
+    Ok(LoadedDescription {
         description: Description {
             toml,
             build: BUILD.to_owned(),

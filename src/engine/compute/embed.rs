@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::engine::compute::batcher::{Batcher, Bounds, Request};
+use crate::engine::compute::batcher::{BatchBounds, BatchRequest, Batcher};
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::compute::failure::ComputeError;
 use crate::engine::error::Error;
@@ -18,7 +18,7 @@ use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
 
 /// No request waits for others to come: a forward pass is long enough for that.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: BatchBounds = BatchBounds {
     batch_rows_max: 64,
     waiting_rows_max: 1024,
     wait_max: Duration::ZERO,
@@ -27,31 +27,31 @@ const BOUNDS: Bounds = Bounds {
 /// An encoder with its thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Embedder {
-    pub encoder: Arc<Encoder>,
-    batcher: Batcher<Rows>,
+    pub encoder: Arc<PretrainedEncoder>,
+    batcher: Batcher<EmbedRows>,
 }
 
 /// An encoder, by the kind of its input.
 #[derive(Debug)]
-pub(crate) enum Encoder {
+pub(crate) enum PretrainedEncoder {
     Texts(Arc<TextEncoder>),
     Vectors(VectorEncoder),
 }
 
 /// A column, and how its encoder is adapted.
 #[derive(Debug)]
-struct Rows {
+struct EmbedRows {
     column: Column,
     n_rows: usize,
     adapters: Option<Arc<Adapters>>,
 }
 
-impl Request for Rows {
+impl BatchRequest for EmbedRows {
     fn n_rows(&self) -> usize {
         self.n_rows
     }
 
-    fn batches_with(&self, other: &Rows) -> bool {
+    fn batches_with(&self, other: &EmbedRows) -> bool {
         self.adapters == other.adapters
     }
 }
@@ -84,12 +84,12 @@ impl Embedders {
         let read = self.read_file(root, path, device)?;
         let refused = |what: String| Err(Error::description(what).of(path.display()));
         match &*read.embedder.encoder {
-            Encoder::Vectors(encoder) if encoder.n_values() == n_values => Ok(read),
-            Encoder::Vectors(encoder) => refused(format!(
+            PretrainedEncoder::Vectors(encoder) if encoder.n_values() == n_values => Ok(read),
+            PretrainedEncoder::Vectors(encoder) => refused(format!(
                 "it takes {} values a row, and the input has length = {n_values}",
                 encoder.n_values()
             )),
-            Encoder::Texts(_) => refused("an encoder of texts".to_owned()),
+            PretrainedEncoder::Texts(_) => refused("an encoder of texts".to_owned()),
         }
     }
 
@@ -99,7 +99,7 @@ impl Embedders {
         let embedder = self.known_or((digest, device), || {
             let encoder = VectorEncoder::new(Bytes::from(file), &device);
             let encoder = encoder.map_err(|what| Error::description(what).of(path.display()))?;
-            Ok(Encoder::Vectors(encoder))
+            Ok(PretrainedEncoder::Vectors(encoder))
         })?;
         Ok(Read {
             embedder,
@@ -113,7 +113,7 @@ impl Embedders {
         let digest = folder.digest;
         let embedder = self.known_or((digest, device), || {
             let encoder = folder.encoder(path, weights, device)?;
-            Ok(Encoder::Texts(Arc::new(encoder)))
+            Ok(PretrainedEncoder::Texts(Arc::new(encoder)))
         })?;
         Ok(Read {
             embedder,
@@ -126,7 +126,7 @@ impl Embedders {
     fn known_or(
         &mut self,
         key: ([u8; 32], Device),
-        make: impl FnOnce() -> Result<Encoder, Error>,
+        make: impl FnOnce() -> Result<PretrainedEncoder, Error>,
     ) -> Result<Embedder, Error> {
         if let Some(known) = self.0.get(&key) {
             return Ok(known.clone());
@@ -137,20 +137,20 @@ impl Embedders {
     }
 }
 
-impl Encoder {
+impl PretrainedEncoder {
     /// The length of a vector.
     pub(crate) fn width(&self) -> usize {
         match self {
-            Encoder::Texts(encoder) => encoder.width(),
-            Encoder::Vectors(encoder) => encoder.width(),
+            PretrainedEncoder::Texts(encoder) => encoder.width(),
+            PretrainedEncoder::Vectors(encoder) => encoder.width(),
         }
     }
 
     /// True if this encoder reads such a column.
     pub(crate) fn takes(&self, column: &Column) -> bool {
         match self {
-            Encoder::Texts(_) => matches!(column, Column::Strings(_)),
-            Encoder::Vectors(_) => matches!(column, Column::Vectors(_)),
+            PretrainedEncoder::Texts(_) => matches!(column, Column::Strings(_)),
+            PretrainedEncoder::Vectors(_) => matches!(column, Column::Vectors(_)),
         }
     }
 
@@ -173,18 +173,18 @@ impl Encoder {
             }
         }
         let embedded = match self {
-            Encoder::Texts(encoder) => encoder.embed(&texts, adapters),
-            Encoder::Vectors(encoder) => encoder.embed(&values),
+            PretrainedEncoder::Texts(encoder) => encoder.embed(&texts, adapters),
+            PretrainedEncoder::Vectors(encoder) => encoder.embed(&values),
         };
         embedded.map_err(ComputeError::of_encoder)
     }
 }
 
 impl Embedder {
-    fn new(encoder: Encoder) -> Embedder {
+    fn new(encoder: PretrainedEncoder) -> Embedder {
         let encoder = Arc::new(encoder);
         let encodes = encoder.clone();
-        let batcher = Batcher::new("encoder", BOUNDS, move |requests: &[&Rows]| {
+        let batcher = Batcher::new("encoder", BOUNDS, move |requests: &[&EmbedRows]| {
             let columns = requests.iter().map(|request| &request.column);
             let adapters = requests.first().and_then(|first| first.adapters.as_deref());
             encodes.embed(columns, adapters)
@@ -203,7 +203,7 @@ impl Embedder {
         n_rows: usize,
         adapters: Option<Arc<Adapters>>,
     ) -> Result<(Column, Vec<f32>), ComputeError> {
-        let request = Rows {
+        let request = EmbedRows {
             column,
             n_rows,
             adapters,

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use crate::engine::compute::batcher::{Batcher, Bounds, Request};
+use crate::engine::compute::batcher::{BatchBounds, BatchRequest, Batcher};
 use crate::engine::compute::failure::ComputeError;
 use crate::event::{Batch, Outputs};
 use crate::model::{Choice, Device, Encoded, LearnerKind, Model, Spec};
 
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: BatchBounds = BatchBounds {
     batch_rows_max: 4096,
     waiting_rows_max: 65_536,
     wait_max: Duration::from_micros(50),
@@ -21,28 +21,28 @@ const BOUNDS: Bounds = Bounds {
 
 /// Rows for a model.
 #[derive(Debug)]
-pub(crate) struct Rows {
+pub(crate) struct ForwardRows {
     model: Arc<Model>,
     rows: Vec<Encoded>,
 }
 
-impl Request for Rows {
+impl BatchRequest for ForwardRows {
     fn n_rows(&self) -> usize {
         self.rows.len()
     }
 
-    fn batches_with(&self, other: &Rows) -> bool {
+    fn batches_with(&self, other: &ForwardRows) -> bool {
         Arc::ptr_eq(&self.model, &other.model)
     }
 }
 
 /// The batcher of a model that a device computes; none where each request computes its own rows.
-pub(crate) fn forwarder(spec: &Spec) -> Option<Batcher<Rows>> {
+pub(crate) fn forwarder(spec: &Spec) -> Option<Batcher<ForwardRows>> {
     let is_network = matches!(spec.learner, LearnerKind::Gradient(_));
     (is_network && spec.device != Device::Cpu).then(|| Batcher::new("device", BOUNDS, compute))
 }
 
-fn compute(requests: &[&Rows]) -> Result<Vec<f32>, ComputeError> {
+fn compute(requests: &[&ForwardRows]) -> Result<Vec<f32>, ComputeError> {
     let rows: Vec<_> = requests.iter().flat_map(|request| &request.rows).collect();
     let Some(first) = requests.first() else {
         return Ok(Vec::new());
@@ -59,13 +59,13 @@ fn compute(requests: &[&Rows]) -> Result<Vec<f32>, ComputeError> {
 /// # Errors
 /// Those of [`Batcher::compute`]; the device fails, or has no room.
 pub(crate) async fn answer(
-    forwarder: Option<&Batcher<Rows>>,
+    forwarder: Option<&Batcher<ForwardRows>>,
     model: &Arc<Model>,
     batch: &Batch,
     choice: Choice<'_>,
 ) -> Result<Outputs, ComputeError> {
     if let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) {
-        let request = Rows {
+        let request = ForwardRows {
             model: model.clone(),
             rows: model.encode(batch),
         };

@@ -16,7 +16,7 @@ pub(crate) struct Histogram {
 
 /// How many values were at most 1, 2, 4, ... 2^24, and larger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct HistogramCounts {
     /// One for each bound; not summed up.
     pub counts: [u64; BOUNDS],
     /// Of all values.
@@ -32,15 +32,15 @@ impl Histogram {
     }
 
     /// The counts so far.
-    pub(crate) fn counts(&self) -> Counts {
-        Counts {
+    pub(crate) fn counts(&self) -> HistogramCounts {
+        HistogramCounts {
             counts: std::array::from_fn(|bound| self.counts[bound].load(Relaxed)),
             sum: self.sum.load(Relaxed),
         }
     }
 }
 
-impl Counts {
+impl HistogramCounts {
     /// How many values were counted.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()

@@ -15,10 +15,10 @@ const STEP: Duration = Duration::from_millis(50);
 /// The retrying of lookups where the system is short of descriptors; a clone retries and ends with
 /// the others. The default never retries.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ShortageRetry(Option<Arc<Shared>>);
+pub(crate) struct ShortageRetry(Option<Arc<RetryState>>);
 
 #[derive(Debug)]
-struct Shared {
+struct RetryState {
     model: String,
     n_waiting: AtomicUsize,
     ended: Mutex<bool>,
@@ -28,7 +28,7 @@ struct Shared {
 impl ShortageRetry {
     /// For the learner of a model that is served.
     pub(crate) fn of(model: &str) -> ShortageRetry {
-        ShortageRetry(Some(Arc::new(Shared {
+        ShortageRetry(Some(Arc::new(RetryState {
             model: model.to_owned(),
             n_waiting: AtomicUsize::new(0),
             ended: Mutex::new(false),
@@ -66,7 +66,7 @@ impl ShortageRetry {
     }
 }
 
-impl Shared {
+impl RetryState {
     fn look_again<T>(
         &self,
         mut error: Error,

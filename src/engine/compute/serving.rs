@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::learn::Evicted;
+use crate::learn::EvictedPredictions;
 use crate::model::Model;
 
 /// A model in its place: which version it descends from, and which position it has reached.
@@ -31,7 +31,7 @@ pub struct Snapshot {
     /// The function that answers.
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
-    pub evicted: Arc<Evicted>,
+    pub evicted: Arc<EvictedPredictions>,
     /// How much of its budget the source has spent that has spent the most, as a fraction.
     pub budget_used: f64,
 }

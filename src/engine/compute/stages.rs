@@ -20,11 +20,11 @@ pub enum Stage {
     Erasing(u64),
 }
 
-type Watch = dyn Fn(Stage) + Send + Sync;
+type StageWatcher = dyn Fn(Stage) + Send + Sync;
 
 /// No watcher, or a test that sees each stage before it is passed.
 #[derive(Clone, Default)]
-pub struct Stages(Option<Arc<Watch>>);
+pub struct Stages(Option<Arc<StageWatcher>>);
 
 impl Stages {
     /// For tests: each stage is passed once `watch` has returned.

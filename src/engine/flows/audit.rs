@@ -14,8 +14,8 @@ use crate::engine::history::facts::Facts;
 use crate::engine::history::pass::Pass;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Batch, Column, Description, Event, Feedback, Kind, Outputs, Prediction, PredictionId, Signal,
-    Subject, Time,
+    Batch, Column, Description, ErasedKind, Event, Feedback, Outputs, Prediction, PredictionId,
+    Signal, Subject, Time,
 };
 use crate::learn::{Fate, Sources};
 use crate::model::Spec;
@@ -249,7 +249,7 @@ impl Trail {
                 Event::Feedback(feedback) if found.is_some() && concerns(&feedback, id) => {
                     events.push((position, time, feedback));
                 }
-                Event::Erased(Kind::Feedback(tombstone))
+                Event::Erased(ErasedKind::Feedback(tombstone))
                     if found.is_some() && tombstone.predictions.contains(&Some(id)) =>
                 {
                     *erased.entry(tombstone.order).or_default() += 1;

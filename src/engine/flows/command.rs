@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::engine::error::Error;
-use crate::engine::host::learning::Urgent;
+use crate::engine::host::learning::UrgentOrder;
 use crate::engine::host::orders::{Done, OrderResult};
 use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
@@ -118,9 +118,9 @@ impl ModelRuntime {
         self: &Arc<ModelRuntime>,
         command: Command,
         pinned: Option<Pin>,
-    ) -> Result<(u64, Urgent), Error> {
+    ) -> Result<(u64, UrgentOrder), Error> {
         self.check_room(EntryClass::Order)?;
-        let urgent = Urgent::new(self);
+        let urgent = UrgentOrder::new(self);
         let (reply, done) = oneshot::channel();
         self.send(Work::Command(command, reply))?;
         let restored = pinned.map(Pin::hand_over);

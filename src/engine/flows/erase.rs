@@ -10,7 +10,7 @@ use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
 use crate::engine::history::erased::{self, Origins};
 use crate::engine::history::error as history;
-use crate::engine::history::selection::Selection;
+use crate::engine::history::selection::FeedbackSelection;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::versions::saved::Versions;
@@ -22,7 +22,7 @@ impl ModelRuntime {
     /// entries those were. The selection of the newest order may be known.
     pub(crate) fn finish_erasures(
         self: &Arc<ModelRuntime>,
-        mut newest: Option<(u64, Selection)>,
+        mut newest: Option<(u64, FeedbackSelection)>,
     ) -> Result<u64, Error> {
         let (orders, facts) = {
             let follower = self.lock_follower()?;
@@ -35,7 +35,7 @@ impl ModelRuntime {
             let known = newest.take_if(|(order, _)| *order == position);
             let selection = match known {
                 Some((_, selection)) => Some(selection),
-                None => Selection::of_order(&self.versions, position, facts.clone())?,
+                None => FeedbackSelection::of_order(&self.versions, position, facts.clone())?,
             };
             let entries = match selection {
                 Some(selection) => self.erase(selection)?,
@@ -53,7 +53,7 @@ impl ModelRuntime {
     }
 
     /// Overwrites retracted events, and erases them from the checkpoints.
-    fn erase(&self, mut selection: Selection) -> Result<u64, Error> {
+    fn erase(&self, mut selection: FeedbackSelection) -> Result<u64, Error> {
         if selection.retracted.is_empty() {
             return Ok(0);
         }
@@ -97,7 +97,7 @@ fn is_saved_behind(versions: &Versions, order: u64) -> Result<bool, store::Error
 fn overwrite(
     versions: &Versions,
     origins: Origins,
-    mut selection: Selection,
+    mut selection: FeedbackSelection,
 ) -> Result<u64, store::Error> {
     let origins = origins.with(std::mem::take(&mut selection.lineage));
     erased::remove(versions, origins, &selection.retracted)?;
@@ -117,7 +117,7 @@ pub(crate) fn resume_erasures(
     for position in follower.learner.erasures().to_vec() {
         let versions = &follower.lookup.versions;
         let known = follower.lookup.facts.clone();
-        let chosen = Selection::of_order(versions, position, known)?;
+        let chosen = FeedbackSelection::of_order(versions, position, known)?;
         let entries = match chosen.filter(|chosen| !chosen.retracted.is_empty()) {
             Some(mut chosen) => {
                 if !is_saved_behind(versions, chosen.order())? {

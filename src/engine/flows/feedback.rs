@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use crate::engine::error::Error;
 use crate::engine::host::room::EntryClass;
 use crate::engine::host::served_model::ServedModel;
-use crate::engine::host::work::{Accepted, Work};
+use crate::engine::host::work::{Acknowledgement, Work};
 use crate::event::{Feedback, PredictionId};
 
 /// The acknowledgement to come.
 #[derive(Debug)]
 pub struct Receipt {
-    pub(crate) done: oneshot::Receiver<Result<Accepted, Error>>,
+    pub(crate) done: oneshot::Receiver<Result<Acknowledgement, Error>>,
 }
 
 impl Receipt {
@@ -27,7 +27,7 @@ impl Receipt {
     /// [`Error::Full`] when as many feedback ids are remembered as may be. [`Error::NoPlace`]: others
     /// took the last places among the classes at the same time. [`Error::Gone`]: the prediction has
     /// made room for newer ones.
-    pub async fn wait(self) -> Result<Accepted, Error> {
+    pub async fn wait(self) -> Result<Acknowledgement, Error> {
         self.done.await.unwrap_or_else(|_| {
             Err(Error::Unavailable {
                 model: String::new(),

@@ -9,7 +9,7 @@ use crate::learn::QuarantineCause;
 
 /// A feedback event that waits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Quarantined {
+pub struct QuarantinedFeedback {
     /// Where it stands in the journal.
     pub position: u64,
     /// When it was accepted.
@@ -26,7 +26,7 @@ impl ServedModel {
     ///
     /// # Errors
     /// [`Error::Unavailable`]: the model is not served. [`Error::Store`]: the journal cannot be read.
-    pub fn quarantined(&self) -> Result<Vec<Quarantined>, Error> {
+    pub fn quarantined(&self) -> Result<Vec<QuarantinedFeedback>, Error> {
         let runtime = self.get()?;
         let mut follower = runtime.lock_follower()?;
         let waiting: Vec<_> = follower.learner.quarantined().collect();
@@ -34,7 +34,7 @@ impl ServedModel {
         for one in waiting {
             let found = follower.lookup.feedback_at(one.position);
             let (time, feedback) = found.map_err(|error| error.of_request(self.name(), "model"))?;
-            events.push(Quarantined {
+            events.push(QuarantinedFeedback {
                 position: one.position,
                 time,
                 cause: one.cause,

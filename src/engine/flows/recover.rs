@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::compute::clock::{Clock, JournalClock, WallClock};
-use crate::engine::compute::described::{Described, read};
+use crate::engine::compute::described::{LoadedDescription, read};
 use crate::engine::compute::embed::{Embedder, Embedders};
 use crate::engine::error::Error;
 use crate::engine::flows::changed::{ModelPlace, misfit};
@@ -18,7 +18,7 @@ use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_description, first_position};
 use crate::engine::host::bounds::ids_bounds;
 use crate::engine::host::follower::Follower;
-use crate::engine::host::retracted::Retracted;
+use crate::engine::host::retracted::RetractedFeedback;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::{Versions, hex};
 use crate::event::{Description, Event, ModelName, Time};
@@ -32,11 +32,11 @@ use crate::store::{
 const DESCRIPTION: &str = "model.toml";
 
 /// A model that can be served.
-pub(crate) struct Opened {
+pub(crate) struct RecoveredData {
     pub journal: Journal,
     pub follower: Follower,
     /// The feedback that was taken back, as far as its ids are remembered.
-    pub retracted: Retracted,
+    pub retracted: RetractedFeedback,
     pub clock: JournalClock,
     pub ids: Ids,
 }
@@ -103,7 +103,7 @@ pub(crate) fn open(
     name: &str,
     clocks: Clocks,
     embedders: &mut Embedders,
-) -> Result<(Opened, Vec<Option<Embedder>>), RecoverError> {
+) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
     let open = || try_open(directory, models, name, clocks, embedders);
     catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
@@ -119,13 +119,13 @@ fn try_open(
     name: &str,
     clocks: Clocks,
     embedders: &mut Embedders,
-) -> Result<(Opened, Vec<Option<Embedder>>), RecoverError> {
+) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
     let described = read(models, &path, embedders)
         .map_err(|error| undescribed(error, &path, &directory.model(name)))?;
     let mut opened = reopen(directory, name, Some(&described), clocks)?;
-    let Opened {
+    let RecoveredData {
         journal,
         follower,
         clock,
@@ -164,7 +164,7 @@ fn try_open(
             "an erasure is not finished; it is at the next start"
         );
     }
-    opened.retracted = Retracted::read(&follower.learner, &follower.lookup, ids)?;
+    opened.retracted = RetractedFeedback::read(&follower.learner, &follower.lookup, ids)?;
     Ok((opened, described.embedders))
 }
 
@@ -183,9 +183,9 @@ fn undescribed(error: Error, path: &Path, data: &Path) -> RecoverError {
 pub(crate) fn reopen(
     directory: &Directory,
     name: &str,
-    described: Option<&Described>,
+    described: Option<&LoadedDescription>,
     clocks: Clocks,
-) -> Result<Opened, RecoverError> {
+) -> Result<RecoveredData, RecoverError> {
     directory.check(name)?;
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
     checkpoint::sweep(disk, &folder)?;
@@ -232,12 +232,12 @@ pub(crate) fn reopen(
     tracing::info!(model = name, from, to, "recovered");
     let clock = journal_clock(clocks, name, (to > 0).then_some(recovered.last_time));
     let ids = known_ids(directory, &follower, recovered.journal_id, clock.now())?;
-    Ok(Opened {
+    Ok(RecoveredData {
         journal,
         follower,
         clock,
         ids,
-        retracted: Retracted::default(),
+        retracted: RetractedFeedback::default(),
     })
 }
 
@@ -253,7 +253,7 @@ fn beginning_spec(versions: &Versions) -> Result<Arc<Spec>, RecoverError> {
 }
 
 /// How a journal is written whose model is `described`, if it is.
-fn journal_config(disk: &Disk, described: Option<&Described>) -> Config {
+fn journal_config(disk: &Disk, described: Option<&LoadedDescription>) -> Config {
     let config = Config {
         disk: disk.clone(),
         ..Config::default()

@@ -15,15 +15,15 @@ use crate::engine::compute::stages::Stage;
 use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
-use crate::engine::history::orders::Known;
+use crate::engine::history::orders::RecordedFacts;
 use crate::engine::history::rebuild::Rebuild;
-use crate::engine::history::selection::Selection;
+use crate::engine::history::selection::FeedbackSelection;
 use crate::engine::host::retractions::TURNS_MAX;
 use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::event::{Command, Disposal, Order, Reason, Retraction, Selector};
-use crate::learn::{ChampionChange, MovedAlias, Tainted};
+use crate::learn::{ChampionChange, MovedAlias, TaintedVersions};
 use crate::model::PublishPolicy;
 
 /// Entries that a rebuild applies between two looks at how far the journal is.
@@ -36,11 +36,11 @@ const BEGUN_MAX: u64 = 8;
 const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
 
 /// Where the outcome of a retraction is waited for.
-type Asked = oneshot::Sender<Result<Certificate, Error>>;
+type RetractReply = oneshot::Sender<Result<Certificate, Error>>;
 
 /// The extent of a retraction, before or after it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct RetractionPlan {
     /// Feedback events that are left out.
     pub excluded: u64,
     /// Where the first and the last of them stand.
@@ -67,7 +67,7 @@ pub struct Plan {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Certificate {
     /// The feedback that was taken back.
-    pub plan: Plan,
+    pub plan: RetractionPlan,
     /// The version that never saw it, and the position of the order.
     pub version: u64,
     /// The position of the order.
@@ -82,7 +82,7 @@ pub struct Certificate {
 
 /// A request to retract feedback, with its sender and the reason.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub struct RetractionRequest {
     /// The events to retract.
     pub selector: Selector,
     /// Who asks.
@@ -93,7 +93,7 @@ pub struct Request {
     pub disposal: Disposal,
 }
 
-impl Request {
+impl RetractionRequest {
     fn order(&self, first_position: u64) -> Order {
         retraction(&self.selector, first_position, self.disposal)
     }
@@ -113,7 +113,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Refused`]: nothing is chosen, all of it is taken back already, or the journal
     /// does not reach back far enough.
-    pub fn plan_retraction(&self, selector: &Selector) -> Result<Plan, Error> {
+    pub fn plan_retraction(&self, selector: &Selector) -> Result<RetractionPlan, Error> {
         let runtime = self.get()?;
         let selection = runtime.select(selector, Disposal::Keep)?;
         let planned = runtime.plan(&selection, selector, Disposal::Keep)?;
@@ -128,7 +128,7 @@ impl ServedModel {
     /// # Errors
     /// As [`ServedModel::plan_retraction`] and [`ServedModel::command`]; [`Error::Full`] while as many wait
     /// for their turn as may.
-    pub async fn retract(&self, request: Request) -> Result<Certificate, Error> {
+    pub async fn retract(&self, request: RetractionRequest) -> Result<Certificate, Error> {
         let runtime = self.get()?.clone();
         let turn = runtime.retractions.take_turn().await;
         let turn = turn.ok_or_else(|| Error::Full {
@@ -174,8 +174,8 @@ impl ModelRuntime {
     /// The whole of a retraction, on its own thread.
     fn take_back(
         self: &Arc<ModelRuntime>,
-        request: Request,
-        asked: &Asked,
+        request: RetractionRequest,
+        asked: &RetractReply,
     ) -> Result<Certificate, Error> {
         self.settle_trims()?;
         let mut selection = self.select(&request.selector, request.disposal)?;
@@ -223,8 +223,8 @@ impl ModelRuntime {
     /// Where nothing is left to be retracted, there may be something left to be erased.
     fn erase_earlier(
         self: &Arc<ModelRuntime>,
-        request: Request,
-        mut earlier: Selection,
+        request: RetractionRequest,
+        mut earlier: FeedbackSelection,
     ) -> Result<Certificate, Error> {
         if earlier.retracted.is_empty() {
             return Err(nothing_new(&request.selector));
@@ -254,12 +254,12 @@ impl ModelRuntime {
         let manifest = by_order.next().unwrap_or_default();
         let first = |position: Option<&u64>| position.copied().unwrap_or(0);
         Ok(Certificate {
-            plan: Plan {
+            plan: RetractionPlan {
                 excluded: retracted.len() as u64,
                 first_position: first(retracted.keys().next()),
                 last_position: first(retracted.keys().next_back()),
                 tainted: self.tainted_by(manifest.version),
-                ..Plan::default()
+                ..RetractionPlan::default()
             },
             version: manifest.version,
             position: order,
@@ -281,13 +281,13 @@ impl ModelRuntime {
 
     /// The feedback that a selector chooses, up to the last entry on disk; the facts of the journal
     /// that this tells are the learner's as well.
-    fn select(&self, selector: &Selector, disposal: Disposal) -> Result<Selection, Error> {
+    fn select(&self, selector: &Selector, disposal: Disposal) -> Result<FeedbackSelection, Error> {
         let last = self.progress.synced();
         let known = {
             let follower = self.lock_follower()?;
             follower.lookup.facts.clone()
         };
-        let mut selection = Selection::begin(&self.versions, selector, disposal, known)?;
+        let mut selection = FeedbackSelection::begin(&self.versions, selector, disposal, known)?;
         selection.read_on(last)?;
         let mut follower = self.lock_follower()?;
         follower.lookup.facts.join(&selection.facts);
@@ -298,10 +298,10 @@ impl ModelRuntime {
     /// where nothing is chosen that was not retracted before.
     fn plan(
         &self,
-        selection: &Selection,
+        selection: &FeedbackSelection,
         selector: &Selector,
         disposal: Disposal,
-    ) -> Result<Option<(Plan, Rebuild)>, Error> {
+    ) -> Result<Option<(RetractionPlan, Rebuild)>, Error> {
         let positions = &selection.new;
         let (Some(&first_position), Some(&last_position)) = (positions.first(), positions.last())
         else {
@@ -309,7 +309,7 @@ impl ModelRuntime {
         };
         let last = selection.last_position();
         let order = retraction(selector, first_position, disposal);
-        let known = Known::new(selection.facts.clone());
+        let known = RecordedFacts::new(selection.facts.clone());
         let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
         let rebuild = rebuild.map_err(|error| self.refused(error))?;
         let (known, unrecorded, aliases) = {
@@ -333,7 +333,7 @@ impl ModelRuntime {
             before: *version,
             after: 0,
         });
-        let plan = Plan {
+        let plan = RetractionPlan {
             aliases: aliases.collect(),
             excluded: positions.len() as u64,
             first_position,
@@ -371,10 +371,10 @@ impl ModelRuntime {
     /// over. It ends early when nobody waits for it any more.
     fn derive(
         self: &Arc<ModelRuntime>,
-        selection: &Selection,
-        request: &Request,
-        asked: &Asked,
-    ) -> Result<Option<Plan>, Error> {
+        selection: &FeedbackSelection,
+        request: &RetractionRequest,
+        asked: &RetractReply,
+    ) -> Result<Option<RetractionPlan>, Error> {
         let planned = self.plan(selection, &request.selector, request.disposal)?;
         self.stages.pass(Stage::Surveyed);
         let Some((mut plan, mut rebuild)) = planned else {
@@ -404,7 +404,7 @@ impl ModelRuntime {
         self: &Arc<ModelRuntime>,
         rebuild: &mut Rebuild,
         last: u64,
-        asked: &Asked,
+        asked: &RetractReply,
     ) -> Result<(), Error> {
         while rebuild.position() < last {
             if let Some(reason) = self.health.closed() {
@@ -431,7 +431,11 @@ impl ModelRuntime {
 }
 
 /// Refuses a version that is not restored.
-pub(crate) fn check_untainted(tainted: &Tainted, model: &str, version: u64) -> Result<(), Error> {
+pub(crate) fn check_untainted(
+    tainted: &TaintedVersions,
+    model: &str,
+    version: u64,
+) -> Result<(), Error> {
     match tainted.refusal(version) {
         Some(what) if tainted.has_left(version) => Err(Error::NoLongerKept {
             model: model.to_owned(),

@@ -15,7 +15,7 @@ use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
-use crate::engine::history::orders::Known;
+use crate::engine::history::orders::RecordedFacts;
 use crate::engine::history::pass::{Pass, first_position};
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::host::priority::stand_back;
@@ -38,7 +38,7 @@ const BY_DESCRIPTION: &str = "retrain";
 
 /// A request to have a learner begin anew, with its sender and the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Request {
+pub struct RetrainingRequest {
     /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
     pub newest: u64,
     /// True to take its state whatever the evidence.
@@ -51,7 +51,7 @@ pub struct Request {
 
 /// A learner that began anew and took the place of what was learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Retrained {
+pub struct RetrainReport {
     /// The version that was made of it.
     pub version: u64,
     /// The position of the order.
@@ -65,10 +65,10 @@ pub struct Retrained {
 }
 
 /// Where the outcome is waited for.
-type Asked = oneshot::Sender<Result<Retrained, Error>>;
+type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 
 /// Why a derivation ended without a state.
-enum Ended {
+enum DerivationEnd {
     /// It begins again.
     Overtaken(Error),
     /// It is given up.
@@ -85,7 +85,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Refused`]: one is derived already, the evidence does not suffice, or the journal holds
     /// nothing to learn from; and those of [`ServedModel::command`].
-    pub async fn retrain(&self, request: Request) -> Result<Retrained, Error> {
+    pub async fn retrain(&self, request: RetrainingRequest) -> Result<RetrainReport, Error> {
         let runtime = self.get()?.clone();
         if !runtime.retraining.begin() {
             return Err(Error::Refused {
@@ -126,7 +126,7 @@ impl ModelRuntime {
         }
         let is_new = cause.is_some();
         let note = cause.map_or("going on after a stop".to_owned(), |one| one.to_string());
-        let request = Request {
+        let request = RetrainingRequest {
             newest,
             force: false,
             actor: BY_DESCRIPTION.to_owned(),
@@ -137,9 +137,9 @@ impl ModelRuntime {
 
     fn derive_on_a_thread(
         self: &Arc<ModelRuntime>,
-        request: Request,
+        request: RetrainingRequest,
         is_new: bool,
-        asked: Option<Asked>,
+        asked: Option<RetrainReply>,
     ) {
         let runtime = self.clone();
         let spawned = self.retraining.run(move || {
@@ -177,11 +177,11 @@ impl ModelRuntime {
     /// The whole of it, on its own thread.
     fn begin_anew(
         self: &Arc<ModelRuntime>,
-        request: &Request,
+        request: &RetrainingRequest,
         is_new: bool,
-        asked: Option<&Asked>,
-    ) -> Result<Retrained, Error> {
-        let Request {
+        asked: Option<&RetrainReply>,
+    ) -> Result<RetrainReport, Error> {
+        let RetrainingRequest {
             newest,
             actor,
             note,
@@ -197,9 +197,9 @@ impl ModelRuntime {
             n_begun += 1;
             match self.derive_once(request, asked) {
                 Ok(done) => return Ok(done),
-                Err(Ended::Overtaken(_)) if n_begun < BEGUN_MAX => {}
-                Err(Ended::Stopped(error)) => return Err(error),
-                Err(Ended::Overtaken(error) | Ended::Failed(error)) => {
+                Err(DerivationEnd::Overtaken(_)) if n_begun < BEGUN_MAX => {}
+                Err(DerivationEnd::Stopped(error)) => return Err(error),
+                Err(DerivationEnd::Overtaken(error) | DerivationEnd::Failed(error)) => {
                     self.note_order(Order::EndRetraining, actor, &error.to_string())?;
                     return Err(error);
                 }
@@ -228,24 +228,24 @@ impl ModelRuntime {
 
     fn derive_once(
         self: &Arc<ModelRuntime>,
-        request: &Request,
-        asked: Option<&Asked>,
-    ) -> Result<Retrained, Ended> {
+        request: &RetrainingRequest,
+        asked: Option<&RetrainReply>,
+    ) -> Result<RetrainReport, DerivationEnd> {
         let turn = block_on(self.retractions.take_turn());
         let _turn = turn.ok_or_else(|| {
-            Ended::Overtaken(Error::Full {
+            DerivationEnd::Overtaken(Error::Full {
                 model: self.name.clone(),
                 what: format!("{TURNS_MAX} retractions wait for their turn"),
             })
         })?;
-        self.settle_trims().map_err(Ended::Failed)?;
+        self.settle_trims().map_err(DerivationEnd::Failed)?;
         let last = self.progress.synced();
         self.await_applied(last)
             .map_err(|error| self.ended(error))?;
         let (from, description, facts) = self.beginning(request.newest, last)?;
-        let is_live = self.spec_policy().map_err(Ended::Failed)? == PublishPolicy::Live;
+        let is_live = self.spec_policy().map_err(DerivationEnd::Failed)? == PublishPolicy::Live;
         let order = Order::Retrain { from, description };
-        let known = Known::new(facts);
+        let known = RecordedFacts::new(facts);
         let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
         let mut rebuild = rebuild.map_err(|error| self.of_history(error))?;
         if is_live && !request.force {
@@ -256,9 +256,9 @@ impl ModelRuntime {
         if examples == 0 {
             let what = format!("no labelled row stands behind position {from} to learn from");
             let field = "newest";
-            return Err(Ended::Failed(Error::Refused { field, what }));
+            return Err(DerivationEnd::Failed(Error::Refused { field, what }));
         }
-        check_evidence(evidence).map_err(Ended::Failed)?;
+        check_evidence(evidence).map_err(DerivationEnd::Failed)?;
         self.retractions.prepare(rebuild);
         let command = Command {
             order,
@@ -270,8 +270,8 @@ impl ModelRuntime {
         let applied = self.await_applied(position);
         drop(urgent);
         applied.map_err(|error| self.ended(error))?;
-        let done = self.outcome(position).map_err(Ended::Overtaken)?;
-        Ok(Retrained {
+        let done = self.outcome(position).map_err(DerivationEnd::Overtaken)?;
+        Ok(RetrainReport {
             version: done.version,
             position,
             from,
@@ -284,28 +284,28 @@ impl ModelRuntime {
     fn derive_to_the_end(
         self: &Arc<ModelRuntime>,
         rebuild: &mut Rebuild,
-        asked: Option<&Asked>,
-    ) -> Result<(), Ended> {
+        asked: Option<&RetrainReply>,
+    ) -> Result<(), DerivationEnd> {
         let mut left_before = u64::MAX;
         loop {
             let last = self.progress.synced();
             while rebuild.position() < last {
                 if let Some(reason) = self.health.closed() {
-                    return Err(Ended::Stopped(self.unavailable(&reason)));
+                    return Err(DerivationEnd::Stopped(self.unavailable(&reason)));
                 }
                 if asked.is_some_and(oneshot::Sender::is_closed) {
                     let why = "nobody waits for it any more";
-                    return Err(Ended::Failed(self.unavailable(why)));
+                    return Err(DerivationEnd::Failed(self.unavailable(why)));
                 }
                 if self.retractions.is_awaited() {
                     let why = "a retraction goes first";
-                    return Err(Ended::Overtaken(self.unavailable(why)));
+                    return Err(DerivationEnd::Overtaken(self.unavailable(why)));
                 }
                 let advanced = rebuild.advance(last, STRIDE);
                 advanced.map_err(|error| self.of_history(error))?;
                 if rebuild.undecided().is_some() {
                     let why = "a restore is on its way";
-                    return Err(Ended::Overtaken(self.unavailable(why)));
+                    return Err(DerivationEnd::Overtaken(self.unavailable(why)));
                 }
             }
             let left = self.progress.synced().saturating_sub(last);
@@ -318,9 +318,13 @@ impl ModelRuntime {
 
     /// The first entry that a learner of the newest labelled rows applies, the description that it
     /// begins under, and the facts of the journal.
-    fn beginning(&self, newest: u64, last: u64) -> Result<(u64, Description, Facts), Ended> {
+    fn beginning(
+        &self,
+        newest: u64,
+        last: u64,
+    ) -> Result<(u64, Description, Facts), DerivationEnd> {
         let (description, facts) = {
-            let follower = self.lock_follower().map_err(Ended::Failed)?;
+            let follower = self.lock_follower().map_err(DerivationEnd::Failed)?;
             let description = follower.learner.description().clone();
             (description, follower.lookup.facts.clone())
         };
@@ -423,20 +427,20 @@ impl ModelRuntime {
     }
 
     /// An engine that stops has given nothing up.
-    fn ended(&self, error: Error) -> Ended {
+    fn ended(&self, error: Error) -> DerivationEnd {
         match self.health.closed() {
-            Some(_) => Ended::Stopped(error),
-            None => Ended::Failed(error),
+            Some(_) => DerivationEnd::Stopped(error),
+            None => DerivationEnd::Failed(error),
         }
     }
 
-    fn of_history(&self, error: history::Error) -> Ended {
+    fn of_history(&self, error: history::Error) -> DerivationEnd {
         let is_overtaken = matches!(error, history::Error::Overtaken(_));
         let error = error.of_request(&self.name, "newest");
         if is_overtaken {
-            Ended::Overtaken(error)
+            DerivationEnd::Overtaken(error)
         } else {
-            Ended::Failed(error)
+            DerivationEnd::Failed(error)
         }
     }
 }

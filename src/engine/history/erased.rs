@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::history::lineage::Lineage;
 use crate::engine::versions::saved::Versions;
 use crate::event::Version;
-use crate::learn::{Learner, RevisedTallies, Tainted};
+use crate::learn::{Learner, RevisedTallies, TaintedVersions};
 use crate::store::checkpoint::UNNAMED;
 use crate::store::{Error, Manifest, checkpoint};
 
 /// The versions that a learner has made: which hold feedback that was taken back.
 pub(crate) struct Origins {
-    tainted: Tainted,
+    tainted: TaintedVersions,
     revised_tallies: RevisedTallies,
     unrecorded: Vec<Version>,
     lineage: Lineage,

@@ -10,7 +10,8 @@ use crate::engine::history::pass::Pass;
 use crate::engine::versions::kept::Made;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Description, Entry, Event, Feedback, Kind, Order, Reason, Retraction, Selector, Time, Version,
+    Description, Entry, ErasedKind, Event, Feedback, Order, Reason, Retraction, Selector, Time,
+    Version,
 };
 use crate::learn::Exclusion;
 use crate::store::Error;
@@ -115,7 +116,7 @@ impl Facts {
             Event::Refusal(refusal) => {
                 self.refused.insert(refusal.position);
             }
-            Event::Erased(Kind::Feedback(_) | Kind::Prediction) => {
+            Event::Erased(ErasedKind::Feedback(_) | ErasedKind::Prediction) => {
                 self.last_erased = self.last_erased.max(position);
             }
             _ => {}
@@ -350,7 +351,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Command, Disposal, Refusal, Signal, Subject};
+    use crate::event::{Command, Disposal, OrderRefusal, Signal, Subject};
 
     fn entry(position: u64, event: Event) -> Entry {
         let time = Time(position as i64);
@@ -440,7 +441,7 @@ mod tests {
             order(3, Order::Restore { version: 1 }),
             entry(4, version(3)),
             order(5, Order::Restore { version: 2 }),
-            entry(6, Event::Refusal(Refusal { position: 5 })),
+            entry(6, Event::Refusal(OrderRefusal { position: 5 })),
             order(7, Order::EarlierRestore { version: 1 }),
         ]);
         let restores: Vec<_> = facts.restores(3, 9).collect();
@@ -484,7 +485,7 @@ mod tests {
             order(4, Order::Restore { version: 1 }),
             entry(5, version(7, 4)),
             order(6, Order::Restore { version: 9 }),
-            entry(7, Event::Refusal(Refusal { position: 6 })),
+            entry(7, Event::Refusal(OrderRefusal { position: 6 })),
             retraction(8, "b", 7),
             order(9, Order::Restore { version: 7 }),
             entry(10, version(8, 9)),

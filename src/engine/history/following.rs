@@ -11,24 +11,24 @@ use std::sync::{Arc, Mutex};
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::lookup::JournalLookup;
-use crate::engine::history::orders::Known;
+use crate::engine::history::orders::RecordedFacts;
 use crate::engine::history::pass::Pass;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Description, Event, Feedback, Order, Prediction, Time, Version};
 use crate::learn::{Counterfactual, CounterfactualLookup, Lookup, LookupError};
 use crate::model::weights::Tensors;
-use crate::model::{Device, Pinned, Spec, TextEncoder};
+use crate::model::{Device, PinnedFile, Spec, TextEncoder};
 use crate::store::{self, Reader};
 
 /// Where a rebuilt history is handed over to the learner that has to become it.
-pub(crate) type Prepared = Arc<Mutex<Option<Rebuild>>>;
+pub(crate) type PreparedHistory = Arc<Mutex<Option<Rebuild>>>;
 
 /// The lookups of one learner that follows its journal.
 pub(crate) struct FollowerLookup {
     journal: JournalLookup,
     /// A history that has almost caught up with an order on its way.
-    pub prepared: Prepared,
+    pub prepared: PreparedHistory,
     /// Where a recovery ends; none once it has.
     pub recovers_to: Option<u64>,
     /// The entries up to there, once they were asked for.
@@ -74,7 +74,7 @@ impl FollowerLookup {
     pub(crate) fn new(reader: Reader, versions: Versions) -> FollowerLookup {
         FollowerLookup {
             journal: JournalLookup::new(reader, versions),
-            prepared: Prepared::default(),
+            prepared: PreparedHistory::default(),
             recovers_to: None,
             ahead: None,
         }
@@ -113,7 +113,7 @@ impl FollowerLookup {
         if let Some(rebuild) = self.take_prepared(order) {
             return rebuild.finish_for(last, refused);
         }
-        let known = Known {
+        let known = RecordedFacts {
             exclusions: self.exclusions.clone(),
             refused,
             applied: last,
@@ -152,7 +152,7 @@ impl Lookup for FollowerLookup {
         self.journal.version(version)
     }
 
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+    fn encoder(&mut self, pinned: &PinnedFile) -> Result<Arc<TextEncoder>, LookupError> {
         self.journal.encoder(pinned)
     }
 

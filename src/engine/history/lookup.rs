@@ -9,7 +9,7 @@ use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::pass::Pass;
 use crate::engine::history::translation::Translation;
-use crate::engine::versions::kept::Kept;
+use crate::engine::versions::kept::RetainedStates;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Entry, Event, Feedback, Prediction, Time};
 use crate::learn::Exclusion;
@@ -27,7 +27,7 @@ pub(crate) struct JournalLookup {
     /// Orders that the recorded history refused, as far as its journal says.
     pub refused: BTreeSet<u64>,
     /// States of versions as the learner's own history made them.
-    pub kept: Kept,
+    pub kept: RetainedStates,
     /// From the entries of the journal to those of another description.
     pub translation: Option<Translation>,
 }
@@ -40,7 +40,7 @@ impl JournalLookup {
             versions,
             exclusions: Vec::new(),
             refused: BTreeSet::new(),
-            kept: Kept::default(),
+            kept: RetainedStates::default(),
             translation: None,
         }
     }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::pass::Pass;
-use crate::engine::versions::kept::{Made, Wanted};
+use crate::engine::versions::kept::{Made, VersionRequests};
 use crate::engine::versions::saved::Versions;
 use crate::event::{Event, Order};
 use crate::learn::Exclusion;
 
 /// Facts of the recorded history besides the entries that a rebuild applies.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct RecordedFacts {
     /// Feedback that the history excludes which the rebuilt one is a part of.
     pub exclusions: Vec<Exclusion>,
     /// Orders that were refused, of which the journal need not say so yet.
@@ -40,10 +40,10 @@ pub(crate) struct RecordedOrders {
     pub refused: BTreeSet<u64>,
 }
 
-impl Known {
+impl RecordedFacts {
     /// Nothing but facts.
-    pub(crate) fn new(facts: Facts) -> Known {
-        Known {
+    pub(crate) fn new(facts: Facts) -> RecordedFacts {
+        RecordedFacts {
             exclusions: Vec::new(),
             refused: BTreeSet::new(),
             applied: 0,
@@ -56,7 +56,12 @@ impl Known {
 
 impl RecordedOrders {
     /// Those ordered behind the state at `base`, up to position `last`.
-    pub(crate) fn between(facts: &Facts, base: u64, last: u64, known: &Known) -> RecordedOrders {
+    pub(crate) fn between(
+        facts: &Facts,
+        base: u64,
+        last: u64,
+        known: &RecordedFacts,
+    ) -> RecordedOrders {
         let mut orders = RecordedOrders {
             restored: BTreeMap::new(),
             undecided: BTreeMap::new(),
@@ -84,7 +89,7 @@ impl RecordedOrders {
         facts: &Facts,
         base: u64,
         last: u64,
-    ) -> Result<Wanted, Error> {
+    ) -> Result<VersionRequests, Error> {
         let brought = self.restored.keys().chain(self.undecided.values());
         let mut positions = BTreeMap::new();
         let mut missing = BTreeSet::new();
@@ -101,7 +106,7 @@ impl RecordedOrders {
         positions.extend(recorded(versions, facts, (base, last), &missing)?);
         let made = |version| positions.get(version).copied();
         let made = |version| made(version).filter(|made: &Made| made.position > base);
-        let mut wanted = Wanted::default();
+        let mut wanted = VersionRequests::default();
         for (version, order) in &self.restored {
             match made(version) {
                 Some(made) => wanted.add(made, *version, *order),

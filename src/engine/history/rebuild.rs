@@ -13,17 +13,17 @@ use crate::engine::history::bases::{beginning, check_waiting, older, reaches_bac
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::lookup::JournalLookup;
-use crate::engine::history::orders::{Known, RecordedOrders, exclusions};
+use crate::engine::history::orders::{RecordedFacts, RecordedOrders, exclusions};
 use crate::engine::history::translation::{Divergence, Translation};
 use crate::engine::history::trial::RetrainTrial;
-use crate::engine::versions::kept::Kept;
+use crate::engine::versions::kept::RetainedStates;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Entry, Event, Feedback, Order, Prediction, Time};
 use crate::learn::{
     Comparison, Counterfactual, CounterfactualLookup, Evidence, Learner, Lookup, LookupError,
 };
 use crate::model::weights::Tensors;
-use crate::model::{Device, Pinned, Spec, TextEncoder, profile};
+use crate::model::{Device, PinnedFile, Spec, TextEncoder, profile};
 use crate::store::Reader;
 
 /// A history that is being rebuilt.
@@ -33,7 +33,7 @@ pub(crate) struct Rebuild {
     pub learner: Learner,
     lookup: JournalLookup,
     excluded: Vec<u64>,
-    known: Known,
+    known: RecordedFacts,
     /// The position up to which it knows the orders.
     surveyed: u64,
     /// The first order that may have been refused or not: it stops before that.
@@ -58,7 +58,7 @@ impl Rebuild {
         versions: &Versions,
         order: &Order,
         last: u64,
-        known: &Known,
+        known: &RecordedFacts,
     ) -> Result<Rebuild, Error> {
         let first = match order {
             Order::Retrain { from, .. } => {
@@ -94,7 +94,7 @@ impl Rebuild {
         base: u64,
         facts: &Facts,
     ) -> Result<Rebuild, Error> {
-        let known = Known::new(facts.clone());
+        let known = RecordedFacts::new(facts.clone());
         Rebuild::from(versions, None, last, &known, base)
     }
 
@@ -121,7 +121,7 @@ impl Rebuild {
         versions: &Versions,
         order: Option<&Order>,
         last: u64,
-        known: &Known,
+        known: &RecordedFacts,
         base: u64,
     ) -> Result<Rebuild, Error> {
         let first = reaches_back(versions, base)?;
@@ -156,7 +156,7 @@ impl Rebuild {
         lookup.exclusions = exclusions;
         lookup.refused = orders.refused;
         lookup.facts = facts;
-        lookup.kept = Kept::new(versions, wanted);
+        lookup.kept = RetainedStates::new(versions, wanted);
         if let Some(Order::Adopt(description)) = order {
             lookup.translation = Some(Translation::new(description.clone())?);
         }
@@ -259,7 +259,7 @@ impl Rebuild {
     pub(crate) fn begin_again(&mut self, last: u64) -> Result<(), Error> {
         if let Some(order) = &self.order {
             let versions = &self.lookup.versions;
-            let known = Known {
+            let known = RecordedFacts {
                 facts: self.lookup.facts.clone(),
                 ..self.known.clone()
             };
@@ -422,7 +422,7 @@ impl Lookup for JournalLookup {
         self.version_at(version)
     }
 
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+    fn encoder(&mut self, pinned: &PinnedFile) -> Result<Arc<TextEncoder>, LookupError> {
         let found = self.versions.encoder(pinned);
         found.map_err(|error| Error::from(error).of_lookup())
     }
@@ -450,7 +450,7 @@ impl CounterfactualLookup for JournalLookup {
         unknown_from: Option<u64>,
     ) -> Result<Counterfactual, LookupError> {
         let last = position - 1;
-        let known = Known {
+        let known = RecordedFacts {
             exclusions: self.exclusions.clone(),
             refused: self.refused.iter().chain(refused).copied().collect(),
             applied: last,

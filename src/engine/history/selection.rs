@@ -9,11 +9,11 @@ use crate::engine::history::facts::Facts;
 use crate::engine::history::lineage::Lineage;
 use crate::engine::history::pass::{Pass, first_position};
 use crate::engine::versions::saved::Versions;
-use crate::event::{Command, Disposal, Entry, Event, Kind, Order, Selector};
+use crate::event::{Command, Disposal, Entry, ErasedKind, Event, Order, Selector};
 use crate::store::Error;
 
 /// The positions of feedback that a selector chooses.
-pub(crate) struct Selection {
+pub(crate) struct FeedbackSelection {
     versions: Versions,
     /// The position that is read next; no file stays open between two readings.
     next: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Selection {
     resent: BTreeMap<u64, u64>,
 }
 
-impl Selection {
+impl FeedbackSelection {
     /// Nothing is read yet. `known` facts save reading chosen events again.
     ///
     /// # Errors
@@ -48,11 +48,11 @@ impl Selection {
         selector: &Selector,
         disposal: Disposal,
         known: Facts,
-    ) -> Result<Selection, Error> {
+    ) -> Result<FeedbackSelection, Error> {
         let first = first_position(versions)?;
         let mut facts = Facts::from(first);
         facts.know(&known);
-        Ok(Selection {
+        Ok(FeedbackSelection {
             versions: versions.clone(),
             next: first,
             selector: selector.clone(),
@@ -78,7 +78,7 @@ impl Selection {
         versions: &Versions,
         position: u64,
         known: Facts,
-    ) -> Result<Option<Selection>, Error> {
+    ) -> Result<Option<FeedbackSelection>, Error> {
         // The events that it chose stood before it, and are gone as well.
         if position < first_position(versions)? {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Selection {
         let Some(selector) = order.erased() else {
             return Ok(None);
         };
-        let mut selection = Selection::begin(versions, selector, Disposal::Erase, known)?;
+        let mut selection = FeedbackSelection::begin(versions, selector, Disposal::Erase, known)?;
         selection.end_at(position);
         selection.read_on(position)?;
         Ok(Some(selection))
@@ -135,7 +135,7 @@ impl Selection {
                 self.unsorted.insert(position);
             }
             Event::Version(version) if !self.is_empty() => self.lineage.add(version),
-            Event::Erased(Kind::Feedback(tombstone)) if self.disposal == Disposal::Erase => {
+            Event::Erased(ErasedKind::Feedback(tombstone)) if self.disposal == Disposal::Erase => {
                 self.tombstones.insert(position, tombstone.order);
             }
             Event::Duplicate(resent)

@@ -20,12 +20,12 @@ pub(crate) struct RetrainTrial {
     /// The model that answers; none where it has changed.
     model: Option<Model>,
     /// By the position of the prediction.
-    answers: BTreeMap<u64, Answered>,
+    answers: BTreeMap<u64, TrialAnswers>,
     trial: Trial,
 }
 
 /// The answers to a request, of the learner and as served.
-struct Answered {
+struct TrialAnswers {
     outputs: [Outputs; 2],
     /// The label that each row was answered with.
     labels: [Vec<Option<String>>; 2],
@@ -71,7 +71,7 @@ impl RetrainTrial {
             answered_labels(&outputs, n_rows, &model.names, &BTreeMap::new()),
             answered_labels(&served.outputs, n_rows, described, &served.labels),
         ];
-        let answered = Answered {
+        let answered = TrialAnswers {
             outputs: [outputs, served.outputs.clone()],
             labels,
             n_rows,

@@ -8,16 +8,16 @@ use std::sync::Mutex;
 
 /// How many wait, by position.
 #[derive(Debug, Default)]
-pub(crate) struct Awaited(Mutex<BTreeMap<u64, usize>>);
+pub(crate) struct AwaitedPositions(Mutex<BTreeMap<u64, usize>>);
 
 /// A request waits for a position as long as this lives.
 #[derive(Debug)]
 pub(crate) struct AwaitedPosition<'a> {
-    awaited: &'a Awaited,
+    awaited: &'a AwaitedPositions,
     position: u64,
 }
 
-impl Awaited {
+impl AwaitedPositions {
     /// Adds a request that waits for the position.
     pub(crate) fn wait(&self, position: u64) -> AwaitedPosition<'_> {
         let mut all = self.0.lock().expect("nothing panics under it");
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_position_is_awaited_as_long_as_somebody_waits_for_it() {
-        let awaited = Awaited::default();
+        let awaited = AwaitedPositions::default();
         let check = |published: u64, reached: u64, expected: bool| {
             assert_eq!(awaited.any(published, reached), expected);
         };

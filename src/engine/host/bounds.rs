@@ -47,7 +47,7 @@ pub struct Bound {
 
 /// The bounds, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum BoundKind {
     /// Bytes of the journal that predictions may fill.
     PredictionBytes,
     /// Bytes of the journal that feedback may fill.
@@ -70,32 +70,32 @@ pub(crate) enum Kind {
     SourceBudget,
 }
 
-impl Kind {
-    pub(crate) const ALL: [Kind; 10] = [
-        Kind::PredictionBytes,
-        Kind::FeedbackBytes,
-        Kind::FeedbackIds,
-        Kind::BackfillIds,
-        Kind::Lag,
-        Kind::WaitingPredictions,
-        Kind::WriteQueue,
-        Kind::Clock,
-        Kind::Descriptors,
-        Kind::SourceBudget,
+impl BoundKind {
+    pub(crate) const ALL: [BoundKind; 10] = [
+        BoundKind::PredictionBytes,
+        BoundKind::FeedbackBytes,
+        BoundKind::FeedbackIds,
+        BoundKind::BackfillIds,
+        BoundKind::Lag,
+        BoundKind::WaitingPredictions,
+        BoundKind::WriteQueue,
+        BoundKind::Clock,
+        BoundKind::Descriptors,
+        BoundKind::SourceBudget,
     ];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Kind::PredictionBytes => "prediction_bytes",
-            Kind::FeedbackBytes => "feedback_bytes",
-            Kind::FeedbackIds => "feedback_ids",
-            Kind::BackfillIds => "backfill_ids",
-            Kind::Lag => "lag",
-            Kind::WaitingPredictions => "waiting_predictions",
-            Kind::WriteQueue => "write_queue",
-            Kind::Clock => "clock",
-            Kind::Descriptors => "descriptors",
-            Kind::SourceBudget => "source_budget",
+            BoundKind::PredictionBytes => "prediction_bytes",
+            BoundKind::FeedbackBytes => "feedback_bytes",
+            BoundKind::FeedbackIds => "feedback_ids",
+            BoundKind::BackfillIds => "backfill_ids",
+            BoundKind::Lag => "lag",
+            BoundKind::WaitingPredictions => "waiting_predictions",
+            BoundKind::WriteQueue => "write_queue",
+            BoundKind::Clock => "clock",
+            BoundKind::Descriptors => "descriptors",
+            BoundKind::SourceBudget => "source_budget",
         }
     }
 
@@ -112,10 +112,12 @@ impl Kind {
     /// ids one source alone takes half.
     fn near(self) -> f64 {
         match self {
-            Kind::PredictionBytes | Kind::FeedbackBytes => 0.97,
-            Kind::FeedbackIds => 0.4,
-            Kind::WaitingPredictions | Kind::BackfillIds | Kind::SourceBudget => 0.9,
-            Kind::Lag | Kind::WriteQueue | Kind::Clock | Kind::Descriptors => 0.5,
+            BoundKind::PredictionBytes | BoundKind::FeedbackBytes => 0.97,
+            BoundKind::FeedbackIds => 0.4,
+            BoundKind::WaitingPredictions | BoundKind::BackfillIds | BoundKind::SourceBudget => 0.9,
+            BoundKind::Lag | BoundKind::WriteQueue | BoundKind::Clock | BoundKind::Descriptors => {
+                0.5
+            }
         }
     }
 }
@@ -123,25 +125,25 @@ impl Kind {
 /// The refusals at each bound, and its level at the newest check.
 #[derive(Default)]
 pub(crate) struct BoundCounts {
-    refused: [AtomicU64; Kind::ALL.len()],
+    refused: [AtomicU64; BoundKind::ALL.len()],
     /// The refusals that the newest check has seen.
-    checked: [AtomicU64; Kind::ALL.len()],
-    levels: [AtomicUsize; Kind::ALL.len()],
+    checked: [AtomicU64; BoundKind::ALL.len()],
+    levels: [AtomicUsize; BoundKind::ALL.len()],
 }
 
 impl BoundCounts {
     /// Something was refused, or gave way, at a bound.
-    pub(crate) fn count(&self, kind: Kind) {
+    pub(crate) fn count(&self, kind: BoundKind) {
         self.refused[kind as usize].fetch_add(1, Relaxed);
     }
 
     /// The level at the newest check.
-    pub(crate) fn level(&self, kind: Kind) -> Level {
+    pub(crate) fn level(&self, kind: BoundKind) -> Level {
         Level::ALL[self.levels[kind as usize].load(Relaxed)]
     }
 
     /// Checks a bound of which this fraction is used: gives its level before, and now.
-    pub(crate) fn check(&self, kind: Kind, used: f64) -> (Level, Level) {
+    pub(crate) fn check(&self, kind: BoundKind, used: f64) -> (Level, Level) {
         let refused = self.refused[kind as usize].load(Relaxed);
         let now = if refused > self.checked[kind as usize].swap(refused, Relaxed) {
             Level::Reached
@@ -154,8 +156,8 @@ impl BoundCounts {
 }
 
 /// The bounds of a journal's feedback ids.
-pub(crate) fn ids_bounds(limits: &JournalLimits) -> ids::Bounds {
-    ids::Bounds {
+pub(crate) fn ids_bounds(limits: &JournalLimits) -> ids::IdBounds {
+    ids::IdBounds {
         memory_max: limits.ids_max,
         bytes_max: limits.ids_bytes_max,
     }

@@ -25,7 +25,7 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// The outcome of an attempt to deliver an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attempted {
+pub enum AttemptOutcome {
     /// It was taken.
     Delivered,
     /// It was not, for this reason, and is tried again.
@@ -70,7 +70,7 @@ pub struct Deliveries {
 
 /// The way of events into the queue: a thread that writes them.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct EventIntake {
     deliveries: Arc<Deliveries>,
     events: Mutex<Option<Sender<Arc<LearningEvent>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -108,11 +108,11 @@ impl Deliveries {
     }
 
     /// Takes note of an attempt with the delivery that has waited longest. It writes to the disk.
-    pub fn note(&self, id: &str, attempted: Attempted) {
+    pub fn note(&self, id: &str, attempted: AttemptOutcome) {
         let (count, error, is_done) = match attempted {
-            Attempted::Delivered => (&self.delivered, String::new(), true),
-            Attempted::Failed(why) => (&self.retried, why, false),
-            Attempted::GivenUp(why) => (&self.given_up, why, true),
+            AttemptOutcome::Delivered => (&self.delivered, String::new(), true),
+            AttemptOutcome::Failed(why) => (&self.retried, why, false),
+            AttemptOutcome::GivenUp(why) => (&self.given_up, why, true),
         };
         // Whoever counts sees the event either waiting or done.
         let mut queue = locked(&self.queue);
@@ -174,13 +174,13 @@ impl Deliveries {
     }
 }
 
-impl Intake {
+impl EventIntake {
     /// Starts the thread.
-    pub(crate) fn start(deliveries: &Arc<Deliveries>) -> Intake {
+    pub(crate) fn start(deliveries: &Arc<Deliveries>) -> EventIntake {
         let (events, arriving) = bounded(INTAKE_MAX);
         let writing = deliveries.clone();
         let thread = spawn("deliveries", move || run(&writing, &arriving));
-        Intake {
+        EventIntake {
             deliveries: deliveries.clone(),
             events: Mutex::new(Some(events)),
             thread: Mutex::new(Some(thread)),
@@ -239,17 +239,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::open(folder.path()).unwrap();
         let deliveries = opened(&directory, 10);
-        let intake = Intake::start(&deliveries);
+        let intake = EventIntake::start(&deliveries);
         (1..=3).for_each(|position| intake.take(event(position)));
         intake.close();
         let first = block_on(deliveries.first());
         assert_eq!(first.id, "m/1/drift/0");
-        deliveries.note(&first.id, Attempted::Failed("it hangs".to_owned()));
+        deliveries.note(&first.id, AttemptOutcome::Failed("it hangs".to_owned()));
         assert_eq!(block_on(deliveries.first()), first, "it is tried again");
         assert_eq!(deliveries.counts().last_error, "it hangs");
-        deliveries.note(&first.id, Attempted::Delivered);
+        deliveries.note(&first.id, AttemptOutcome::Delivered);
         let second = block_on(deliveries.first());
-        deliveries.note(&second.id, Attempted::GivenUp("so".to_owned()));
+        deliveries.note(&second.id, AttemptOutcome::GivenUp("so".to_owned()));
         let counts = deliveries.counts();
         let n = (
             counts.delivered,
@@ -272,10 +272,10 @@ mod tests {
         deliveries.push(&[event(4)]);
         let counts = deliveries.counts();
         assert_eq!((counts.queued, counts.dropped), (2, 2));
-        deliveries.note("m/1/drift/0", Attempted::Delivered);
+        deliveries.note("m/1/drift/0", AttemptOutcome::Delivered);
         deliveries.push(&[event(5)]);
         assert_eq!(deliveries.counts().queued, 2);
-        let intake = Intake::start(&deliveries);
+        let intake = EventIntake::start(&deliveries);
         intake.close();
         intake.take(event(6));
         assert_eq!(deliveries.counts().dropped, 3, "after it was closed");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::engine::host::deliveries::Intake;
+use crate::engine::host::deliveries::EventIntake;
 use crate::engine::host::learning_event::LearningEvent;
 
 /// Watches at once.
@@ -43,24 +43,24 @@ pub enum WatchError {
 /// The publisher, which the models of an engine share.
 #[derive(Debug)]
 pub(crate) struct EventPublisher {
-    shared: Mutex<Shared>,
+    shared: Mutex<PublisherState>,
     n_watches: AtomicUsize,
     /// The way to the queue of the webhook, where there is one.
-    intake: Option<Intake>,
+    intake: Option<EventIntake>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct PublisherState {
     recent: VecDeque<Arc<LearningEvent>>,
     /// The first position of each model whose events are all among the recent ones.
     kept: BTreeMap<String, u64>,
-    watches: Vec<Watch>,
+    watches: Vec<EventWatch>,
     counts: BTreeMap<(String, &'static str), u64>,
     n_dropped: u64,
 }
 
 #[derive(Debug)]
-struct Watch {
+struct EventWatch {
     /// Empty for every model.
     model: String,
     events: Sender<Arc<LearningEvent>>,
@@ -90,7 +90,7 @@ pub struct PublishedCounts {
 
 impl EventPublisher {
     /// A publisher that nobody watches yet.
-    pub(crate) fn new(intake: Option<Intake>) -> EventPublisher {
+    pub(crate) fn new(intake: Option<EventIntake>) -> EventPublisher {
         EventPublisher {
             shared: Mutex::default(),
             n_watches: AtomicUsize::new(0),
@@ -98,7 +98,7 @@ impl EventPublisher {
         }
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    fn shared(&self) -> MutexGuard<'_, PublisherState> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,7 +135,7 @@ impl EventPublisher {
         self.n_watches.fetch_add(1, Relaxed);
         let (sender, events) = channel(WATCH_EVENTS_MAX);
         let was_dropped = Arc::new(AtomicBool::new(false));
-        shared.watches.push(Watch {
+        shared.watches.push(EventWatch {
             model: model.to_owned(),
             events: sender,
             was_dropped: was_dropped.clone(),
@@ -175,7 +175,7 @@ impl EventPublisher {
     }
 }
 
-impl Shared {
+impl PublisherState {
     fn publish(&mut self, event: &Arc<LearningEvent>) {
         let key = (event.model.clone(), event.kind.word());
         *self.counts.entry(key).or_default() += 1;

@@ -20,7 +20,7 @@ use crate::store;
 pub(crate) struct Follower {
     pub learner: Learner,
     pub lookup: FollowerLookup,
-    pub retention: Retention,
+    pub retention: SegmentRetention,
     /// Where a test holds orders.
     pub stages: Stages,
     /// The function as it was last published; none where it has changed since.
@@ -30,7 +30,7 @@ pub(crate) struct Follower {
 
 /// The segments of a journal as retention has last seen them.
 #[derive(Default)]
-pub(crate) struct Retention {
+pub(crate) struct SegmentRetention {
     /// When the first entry of each segment was accepted.
     pub times: BTreeMap<u64, Time>,
     /// The first position that a state needs, by the position of the state.
@@ -42,7 +42,7 @@ impl Follower {
         Follower {
             learner,
             lookup,
-            retention: Retention::default(),
+            retention: SegmentRetention::default(),
             stages: Stages::default(),
             published: None,
             last_publish: Instant::now(),

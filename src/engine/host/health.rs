@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// The phases, in the order in which they can follow each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Phase {
+enum AcceptancePhase {
     /// Entries are taken and learned.
     #[default]
     Open,
@@ -21,8 +21,8 @@ enum Phase {
 }
 
 #[derive(Clone, Debug, Default)]
-struct State {
-    phase: Phase,
+struct HealthState {
+    phase: AcceptancePhase,
     /// Why the next segment cannot be made now.
     stalled: Option<String>,
     /// True while the learner waits for a descriptor to read on with, between two entries.
@@ -31,7 +31,7 @@ struct State {
 
 /// The readiness of a model for a further entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Intake {
+pub(crate) enum EntryReadiness {
     Open,
     /// Not until the next segment can be made, and why that cannot be.
     Stalled(String),
@@ -42,27 +42,27 @@ pub(crate) enum Intake {
 /// The health of one model, read without a lock.
 #[derive(Debug)]
 pub(crate) struct Health {
-    state: ArcSwap<State>,
+    state: ArcSwap<HealthState>,
     /// Set once feedback has stopped for any model of the engine.
     feedback_stopped: watch::Sender<bool>,
 }
 
-impl Phase {
+impl AcceptancePhase {
     fn rank(&self) -> u8 {
         match self {
-            Phase::Open => 0,
-            Phase::Stopping => 1,
-            Phase::JournalFailed(_) => 2,
-            Phase::Halted(_) => 3,
+            AcceptancePhase::Open => 0,
+            AcceptancePhase::Stopping => 1,
+            AcceptancePhase::JournalFailed(_) => 2,
+            AcceptancePhase::Halted(_) => 3,
         }
     }
 
     /// Why no entry is taken.
     fn closed(&self) -> Option<&str> {
         match self {
-            Phase::Open => None,
-            Phase::Stopping => Some("the server is stopping"),
-            Phase::JournalFailed(why) | Phase::Halted(why) => Some(why),
+            AcceptancePhase::Open => None,
+            AcceptancePhase::Stopping => Some("the server is stopping"),
+            AcceptancePhase::JournalFailed(why) | AcceptancePhase::Halted(why) => Some(why),
         }
     }
 }
@@ -76,12 +76,12 @@ impl Health {
     }
 
     /// The readiness of the model for a further entry.
-    pub(crate) fn intake(&self) -> Intake {
+    pub(crate) fn intake(&self) -> EntryReadiness {
         let state = self.state.load();
         match (state.phase.closed(), &state.stalled) {
-            (Some(why), _) => Intake::Closed(why.to_owned()),
-            (None, Some(why)) => Intake::Stalled(why.clone()),
-            (None, None) => Intake::Open,
+            (Some(why), _) => EntryReadiness::Closed(why.to_owned()),
+            (None, Some(why)) => EntryReadiness::Stalled(why.clone()),
+            (None, None) => EntryReadiness::Open,
         }
     }
 
@@ -93,7 +93,7 @@ impl Health {
     /// Why nothing is learned any more.
     pub(crate) fn halted(&self) -> Option<String> {
         match &self.state.load().phase {
-            Phase::Halted(why) => Some(why.clone()),
+            AcceptancePhase::Halted(why) => Some(why.clone()),
             _ => None,
         }
     }
@@ -109,11 +109,11 @@ impl Health {
 
     /// True once nothing can be written any more.
     pub(crate) fn journal_has_failed(&self) -> bool {
-        matches!(self.state.load().phase, Phase::JournalFailed(_))
+        matches!(self.state.load().phase, AcceptancePhase::JournalFailed(_))
     }
 
     pub(crate) fn is_halted(&self) -> bool {
-        matches!(self.state.load().phase, Phase::Halted(_))
+        matches!(self.state.load().phase, AcceptancePhase::Halted(_))
     }
 
     /// Why the next segment cannot be made now.
@@ -132,18 +132,21 @@ impl Health {
     /// True if learning to the end of the journal, or journaling its records, has to wait.
     pub(crate) fn is_stuck(&self) -> bool {
         let state = self.state.load();
-        let failed = matches!(state.phase, Phase::JournalFailed(_) | Phase::Halted(_));
+        let failed = matches!(
+            state.phase,
+            AcceptancePhase::JournalFailed(_) | AcceptancePhase::Halted(_)
+        );
         failed || state.starved || state.stalled.is_some()
     }
 
     /// Takes no entry from here on.
     pub(crate) fn stop(&self) {
-        self.raise(Phase::Stopping);
+        self.raise(AcceptancePhase::Stopping);
     }
 
     /// Takes no entry from here on, since none can be written; whether any was taken until now.
     pub(crate) fn fail_journal(&self, why: String) -> bool {
-        let was_open = self.raise(Phase::JournalFailed(why)) == Phase::Open;
+        let was_open = self.raise(AcceptancePhase::JournalFailed(why)) == AcceptancePhase::Open;
         if was_open {
             self.feedback_stopped.send_replace(true);
         }
@@ -152,13 +155,13 @@ impl Health {
 
     /// Takes and learns nothing from here on.
     pub(crate) fn halt(&self, why: String) {
-        self.raise(Phase::Halted(why));
+        self.raise(AcceptancePhase::Halted(why));
         self.feedback_stopped.send_replace(true);
     }
 
     /// Takes no entry until the next segment can be made; whether that is new.
     pub(crate) fn stall(&self, why: String) -> bool {
-        self.replace(|state| State {
+        self.replace(|state| HealthState {
             stalled: Some(why.clone()),
             ..state.clone()
         })
@@ -168,7 +171,7 @@ impl Health {
 
     /// The segment could be made, or never can be.
     pub(crate) fn end_stall(&self) {
-        self.replace(|state| State {
+        self.replace(|state| HealthState {
             stalled: None,
             ..state.clone()
         });
@@ -180,7 +183,7 @@ impl Health {
         if self.is_starved() == starved {
             return false;
         }
-        self.replace(|state| State {
+        self.replace(|state| HealthState {
             starved,
             ..state.clone()
         });
@@ -188,8 +191,8 @@ impl Health {
     }
 
     /// Goes on to a phase unless a later one is reached; gives the phase before.
-    fn raise(&self, phase: Phase) -> Phase {
-        let before = self.replace(|state| State {
+    fn raise(&self, phase: AcceptancePhase) -> AcceptancePhase {
+        let before = self.replace(|state| HealthState {
             phase: if state.phase.rank() < phase.rank() {
                 phase.clone()
             } else {
@@ -200,8 +203,8 @@ impl Health {
         before.phase
     }
 
-    fn replace(&self, next: impl Fn(&State) -> State) -> State {
-        State::clone(&self.state.rcu(|state| next(state)))
+    fn replace(&self, next: impl Fn(&HealthState) -> HealthState) -> HealthState {
+        HealthState::clone(&self.state.rcu(|state| next(state)))
     }
 }
 
@@ -219,12 +222,15 @@ mod tests {
         let (health, stopped) = health();
         assert!(health.stall("no room".to_owned()));
         assert!(!health.stall("no descriptor".to_owned()));
-        assert_eq!(health.intake(), Intake::Stalled("no descriptor".to_owned()));
+        assert_eq!(
+            health.intake(),
+            EntryReadiness::Stalled("no descriptor".to_owned())
+        );
         assert!(health.is_stuck() && health.closed().is_none());
         health.end_stall();
         assert!(health.set_starved(true) && !health.set_starved(true));
         assert!(health.is_stuck());
-        assert_eq!(health.intake(), Intake::Open);
+        assert_eq!(health.intake(), EntryReadiness::Open);
         assert!(health.set_starved(false));
         assert!(!health.is_stuck() && !*stopped.borrow());
     }
@@ -245,7 +251,7 @@ mod tests {
         assert_eq!(health.closed().as_deref(), Some("no disk"));
         health.halt("a bug".to_owned());
         assert!(!health.fail_journal("no disk".to_owned()));
-        assert_eq!(health.intake(), Intake::Closed("a bug".to_owned()));
+        assert_eq!(health.intake(), EntryReadiness::Closed("a bug".to_owned()));
         assert_eq!(health.ended(true).as_deref(), Some("a bug"));
         assert!(*stopped.borrow() && health.is_stuck());
     }

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::engine::compute::histogram::{Counts, Histogram};
+use crate::engine::compute::histogram::{Histogram, HistogramCounts};
 
 /// The numbers of one journal, for every thread.
 #[derive(Debug, Default)]
@@ -90,12 +90,12 @@ impl JournalMetrics {
     }
 
     /// Entries of each synced group.
-    pub(crate) fn group_entries(&self) -> Counts {
+    pub(crate) fn group_entries(&self) -> HistogramCounts {
         self.group_entries.counts()
     }
 
     /// The duration of each sync, in microseconds.
-    pub(crate) fn sync_us(&self) -> Counts {
+    pub(crate) fn sync_us(&self) -> HistogramCounts {
         self.sync_us.counts()
     }
 }

@@ -17,7 +17,7 @@ use crate::engine::host::orders::Done;
 use crate::engine::host::priority::stand_back;
 use crate::engine::host::runtime::{LearnerTask, ModelRuntime};
 use crate::engine::host::work::Work;
-use crate::event::{Command, Entry, Event, Feedback, Order, Reason, Refusal, Version};
+use crate::event::{Command, Entry, Event, Feedback, Order, OrderRefusal, Reason, Version};
 use crate::learn::{ChampionChange, MovedAlias, Step};
 use crate::store;
 
@@ -48,7 +48,7 @@ pub(crate) fn run_lagging(due: &Receiver<LearnerTask>) {
     while let Ok(LearnerTask::Learn(runtime)) = due.recv() {
         runtime.unqueue_as_lagging();
         // Learner threads leave it alone meanwhile; at the end it is scheduled again, as it then is.
-        let urgent = Urgent::new(&runtime);
+        let urgent = UrgentOrder::new(&runtime);
         runtime.looks(|| !runtime.is_behind(CAUGHT_UP));
         drop(urgent);
     }
@@ -182,7 +182,7 @@ impl ModelRuntime {
                     .for_each(|version| drop(self.keep(follower, entry, (version, &[]))));
                 if order.is_some_and(Order::is_recorded_when_refused) {
                     let position = entry.position;
-                    self.record(Event::Refusal(Refusal { position }));
+                    self.record(Event::Refusal(OrderRefusal { position }));
                 }
                 let field = order.map_or("version", field_of);
                 Err(Error::Refused { field, what })
@@ -399,13 +399,13 @@ fn field_of(order: &Order) -> &'static str {
 }
 
 /// An order that a person waits for: as long as it lives, learner threads leave the model alone.
-pub(crate) struct Urgent(Arc<ModelRuntime>);
+pub(crate) struct UrgentOrder(Arc<ModelRuntime>);
 
-impl Urgent {
+impl UrgentOrder {
     /// An order is on its way.
-    pub(crate) fn new(runtime: &Arc<ModelRuntime>) -> Urgent {
+    pub(crate) fn new(runtime: &Arc<ModelRuntime>) -> UrgentOrder {
         runtime.urgency.begin();
-        Urgent(runtime.clone())
+        UrgentOrder(runtime.clone())
     }
 
     /// Learns up to the order on this thread, which does not stand back.
@@ -414,7 +414,7 @@ impl Urgent {
     }
 }
 
-impl Drop for Urgent {
+impl Drop for UrgentOrder {
     fn drop(&mut self) {
         self.0.urgency.end();
         // The entries that came meanwhile are the learner threads' again.

@@ -460,7 +460,7 @@ fn revised_sentence(order: &Order, step: &Step, change: &ChampionChange) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Change, Command, Watched};
+    use crate::event::{Change, Command, WatchedStream};
     use crate::model::Spec;
 
     fn learner() -> Learner {
@@ -487,7 +487,7 @@ mod tests {
     fn alarm(input: &str) -> Alarm {
         Alarm {
             position: 7,
-            watched: Watched::Input,
+            watched: WatchedStream::Input,
             input: input.to_owned(),
             change: Change::Higher,
             evidence: 2e6,

@@ -3,7 +3,7 @@
 //! Invariant: the log has one line when a bound comes near or is reached, and one when it is far
 //! again; status, metrics and health show it for as long as it is so.
 
-use crate::engine::host::bounds::{Bound, Kind, Level, ids_bounds};
+use crate::engine::host::bounds::{Bound, BoundKind, Level, ids_bounds};
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
 use crate::store::ids;
@@ -20,7 +20,7 @@ impl ServedModel {
 
 impl ModelRuntime {
     fn bounds(&self) -> Vec<Bound> {
-        let bound = |kind: Kind| {
+        let bound = |kind: BoundKind| {
             let used = self.used(kind);
             Bound {
                 name: kind.word(),
@@ -30,12 +30,12 @@ impl ModelRuntime {
                 advice: self.advice(kind),
             }
         };
-        Kind::ALL.map(bound).into()
+        BoundKind::ALL.map(bound).into()
     }
 
     /// Logs each bound whose level has changed since the last check.
     pub(crate) fn check_bounds(&self) {
-        for kind in Kind::ALL {
+        for kind in BoundKind::ALL {
             let used = self.used(kind);
             let (before, now) = self.bound_counts.check(kind, used);
             let (model, bound) = (&self.name, kind.word());
@@ -55,14 +55,14 @@ impl ModelRuntime {
         }
     }
 
-    fn used(&self, kind: Kind) -> f64 {
+    fn used(&self, kind: BoundKind) -> f64 {
         let served = self.serving.served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         let bytes = self.metrics.bytes() as f64;
         match kind {
-            Kind::PredictionBytes => bytes / limits.prediction_bytes_max() as f64,
-            Kind::FeedbackBytes => bytes / limits.feedback_bytes_max() as f64,
-            Kind::FeedbackIds => {
+            BoundKind::PredictionBytes => bytes / limits.prediction_bytes_max() as f64,
+            BoundKind::FeedbackBytes => bytes / limits.feedback_bytes_max() as f64,
+            BoundKind::FeedbackIds => {
                 let bounds = ids_bounds(limits);
                 let max = match spec.revision {
                     1 => limits.ids_max as u64,
@@ -70,73 +70,79 @@ impl ModelRuntime {
                 };
                 self.metrics.n_ids() as f64 / max as f64
             }
-            Kind::BackfillIds => {
+            BoundKind::BackfillIds => {
                 let n_max = limits.backfill_bytes_max / ids::RECORD_BYTES as u64;
                 self.metrics.n_backfill_ids() as f64 / n_max as f64
             }
-            Kind::Lag => self.progress.lag(served.position) as f64 / limits.lag_max as f64,
-            Kind::WaitingPredictions => served.evicted.n_waiting() as f64 / spec.waiting_max as f64,
-            Kind::WriteQueue => self.write_queue.used(),
-            Kind::Clock => {
+            BoundKind::Lag => self.progress.lag(served.position) as f64 / limits.lag_max as f64,
+            BoundKind::WaitingPredictions => {
+                served.evicted.n_waiting() as f64 / spec.waiting_max as f64
+            }
+            BoundKind::WriteQueue => self.write_queue.used(),
+            BoundKind::Clock => {
                 let (ahead_us, _) = self.clock.offset();
                 (ahead_us as f64 / DAY_US).abs()
             }
-            Kind::Descriptors => {
+            BoundKind::Descriptors => {
                 let waits = self.health.is_starved() || self.retry.is_waiting();
                 f64::from(u8::from(waits))
             }
-            Kind::SourceBudget => served.budget_used,
+            BoundKind::SourceBudget => served.budget_used,
         }
     }
 
-    fn advice(&self, kind: Kind) -> String {
+    fn advice(&self, kind: BoundKind) -> String {
         let served = self.serving.served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         match kind {
-            Kind::PredictionBytes => format!(
+            BoundKind::PredictionBytes => format!(
                 "the journal has {} bytes for predictions; beyond them they are answered without \
                  an id; {}",
                 limits.prediction_bytes_max(),
                 self.how_to_get_room()
             ),
-            Kind::FeedbackBytes => format!(
+            BoundKind::FeedbackBytes => format!(
                 "the journal has {} bytes for feedback; beyond them it is refused; {}",
                 limits.feedback_bytes_max(),
                 self.how_to_get_room()
             ),
-            Kind::FeedbackIds => format!(
+            BoundKind::FeedbackIds => format!(
                 "{} feedback ids are known for a day; a source that holds as many as are free is \
                  refused; for more raise journal.ids_bytes_max ({} bytes) in model.toml",
                 self.metrics.n_ids(),
                 limits.ids_bytes_max
             ),
-            Kind::BackfillIds => format!(
+            BoundKind::BackfillIds => format!(
                 "{} ids of backfills are known for as long as their entries are retained; beyond \
                  journal.backfill_bytes_max ({} bytes) new ones are refused; raise it in model.toml",
                 self.metrics.n_backfill_ids(),
                 limits.backfill_bytes_max
             ),
-            Kind::Lag => format!(
+            BoundKind::Lag => format!(
                 "the learner may be {} entries behind; at three quarters predictions are answered \
                  without an id, then feedback is refused; it catches up by itself where less \
                  comes than it learns; else give it a core, or raise journal.lag_max in model.toml",
                 limits.lag_max
             ),
-            Kind::WaitingPredictions => format!(
+            BoundKind::WaitingPredictions => format!(
                 "{} predictions may wait for feedback; beyond them the oldest make room, and \
                  feedback for those is refused; for more raise feedback.waiting_max in model.toml, \
                  or lower journal.age_max ({} s)",
                 spec.waiting_max, limits.age_max_s
             ),
-            Kind::WriteQueue => "what is on its way to the journals of all models has a bound; \
+            BoundKind::WriteQueue => {
+                "what is on its way to the journals of all models has a bound; \
                  the disk does not keep up, look at perennial_sync_seconds"
-                .to_owned(),
-            Kind::Clock => self.clock_advice(),
-            Kind::Descriptors => "learning waits while the system has no descriptor to read the \
+                    .to_owned()
+            }
+            BoundKind::Clock => self.clock_advice(),
+            BoundKind::Descriptors => {
+                "learning waits while the system has no descriptor to read the \
                  journal with, and goes on by itself once there is one: close connections, or \
                  raise the limit (ulimit -n)"
-                .to_owned(),
-            Kind::SourceBudget => {
+                    .to_owned()
+            }
+            BoundKind::SourceBudget => {
                 "a source has spent its budget: what else it sends is scored and not \
                  learned until others have taught more, or sources.within has passed; raise \
                  sources.budget in model.toml, or vouch for the source under sources.vouched"

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::engine::compute::histogram::{Counts, Histogram};
+use crate::engine::compute::histogram::{Histogram, HistogramCounts};
 
 /// Events that were taken and are not served yet; further ones are not counted.
 const UNSERVED_MAX: usize = 65_536;
@@ -92,7 +92,7 @@ impl Phases {
     }
 
     /// The durations so far, in the order of [`Phase::ALL`].
-    pub(crate) fn counts(&self) -> [Counts; Phase::ALL.len()] {
+    pub(crate) fn counts(&self) -> [HistogramCounts; Phase::ALL.len()] {
         self.histograms.each_ref().map(Histogram::counts)
     }
 }

@@ -4,28 +4,28 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use crate::engine::host::awaited::{Awaited, AwaitedPosition};
+use crate::engine::host::awaited::{AwaitedPosition, AwaitedPositions};
 
 /// Positions and due times of one model, for every thread.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct JournalProgress {
     synced: AtomicU64,
     /// The last position that was appended; behind it nothing is synced.
     appended: AtomicU64,
-    awaited: Awaited,
+    awaited: AwaitedPositions,
     /// In microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
     next_tick: AtomicI64,
     /// In microseconds of the monotonic clock.
     next_retention: AtomicI64,
 }
 
-impl Progress {
-    /// Nothing is synced; `next_tick` is as [`Progress::next_tick`] gives it.
-    pub(crate) fn new(next_tick: i64) -> Progress {
-        Progress {
+impl JournalProgress {
+    /// Nothing is synced; `next_tick` is as [`JournalProgress::next_tick`] gives it.
+    pub(crate) fn new(next_tick: i64) -> JournalProgress {
+        JournalProgress {
             synced: AtomicU64::new(0),
             appended: AtomicU64::new(0),
-            awaited: Awaited::default(),
+            awaited: AwaitedPositions::default(),
             next_tick: AtomicI64::new(next_tick),
             next_retention: AtomicI64::new(i64::MIN),
         }

@@ -25,7 +25,7 @@ const SECOND_US: i64 = 1_000_000;
 
 /// How full a journal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Room {
+enum JournalRoom {
     Ample,
     /// More than half is taken.
     Short,
@@ -35,7 +35,7 @@ enum Room {
 
 /// The outcome of a review of a journal.
 struct Look {
-    room: Room,
+    room: JournalRoom,
     /// The first position of the oldest segment to be kept, where older ones can go.
     keep_from: Option<u64>,
     /// True if more segments can go once an entry gives the learner a later time.
@@ -58,7 +58,7 @@ impl ModelRuntime {
             let synced = self.progress.synced();
             match follower.review(self.clock.now(), synced) {
                 Ok(look) => {
-                    if look.room > Room::Ample {
+                    if look.room > JournalRoom::Ample {
                         every = LOOK_EVERY_SHORT_US;
                     }
                     if let Some(first) = look.keep_from {
@@ -105,9 +105,9 @@ impl Follower {
         let limits = self.learner.spec().journal.clone();
         let bytes: u64 = found.iter().map(|segment| segment.bytes).sum();
         let room = match limits.prediction_bytes_max() - limits.segment_bytes() {
-            room if bytes > room => Room::Gone,
-            room if bytes > room / 2 => Room::Short,
-            _ => Room::Ample,
+            room if bytes > room => JournalRoom::Gone,
+            room if bytes > room / 2 => JournalRoom::Short,
+            _ => JournalRoom::Ample,
         };
         let horizon = self.save_for_horizon(&limits, now, &found, room)?;
         let wanted = self.wanted(&found, &limits, now)?;
@@ -132,7 +132,7 @@ impl Follower {
         found: &[SegmentFile],
         limits: &JournalLimits,
         now: Time,
-        room: Room,
+        room: JournalRoom,
         wanted: usize,
     ) -> bool {
         let expired = self.learner.next_expiry().is_some_and(|due| due <= now);
@@ -142,7 +142,7 @@ impl Follower {
         let age_max_us = limits.age_max_s as i64 * SECOND_US;
         let old = self.learner.time().0 <= now.0.saturating_sub(age_max_us);
         // Its entries are taken to be as young as the first entry of the next one.
-        let rolls = (old || room > Room::Ample) && found.last().is_some_and(full);
+        let rolls = (old || room > JournalRoom::Ample) && found.last().is_some_and(full);
         (expired && wanted > 0) || rolls
     }
 
@@ -153,14 +153,14 @@ impl Follower {
         limits: &JournalLimits,
         now: Time,
         found: &[SegmentFile],
-        room: Room,
+        room: JournalRoom,
     ) -> Result<Option<u64>, history::Error> {
         let within = limits.retract_within_s as i64 * SECOND_US;
         let mut states = self.saved()?;
         // Others may be removed before the horizon has passed them.
         let newest = states.iter().rev().find(|one| one.reason == RETAIN);
         let due = match newest {
-            None => found.len() > 1 || room > Room::Ample,
+            None => found.len() > 1 || room > JournalRoom::Ample,
             Some(newest) => {
                 let age = self.learner.time().0.saturating_sub(newest.time_us);
                 let position = newest.position;
@@ -201,9 +201,9 @@ impl Follower {
         &mut self,
         position: u64,
         found: &[SegmentFile],
-        room: Room,
+        room: JournalRoom,
     ) -> Result<bool, history::Error> {
-        if room == Room::Ample {
+        if room == JournalRoom::Ample {
             return Ok(false);
         }
         let before = self.needed(position)?;
@@ -213,7 +213,7 @@ impl Follower {
         let more: u64 = between.map(|(segment, _)| segment.bytes).sum();
         let all: u64 = found.iter().map(|segment| segment.bytes).sum();
         Ok(match room {
-            Room::Gone => more > 0,
+            JournalRoom::Gone => more > 0,
             _ => more >= all / 8,
         })
     }

@@ -8,15 +8,15 @@ use std::sync::Mutex;
 
 use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_position};
-use crate::event::{Event, Kind, Reason};
+use crate::event::{ErasedKind, Event, Reason};
 use crate::learn::Learner;
 use crate::store::{Error, Ids};
 
 /// The positions of such feedback.
 #[derive(Debug, Default)]
-pub(crate) struct Retracted(Mutex<BTreeSet<u64>>);
+pub(crate) struct RetractedFeedback(Mutex<BTreeSet<u64>>);
 
-impl Retracted {
+impl RetractedFeedback {
     /// The retracted feedback among these ids, up to the last entry that a learner has applied.
     ///
     /// # Errors
@@ -25,15 +25,15 @@ impl Retracted {
         learner: &Learner,
         lookup: &FollowerLookup,
         ids: &Ids,
-    ) -> Result<Retracted, Error> {
+    ) -> Result<RetractedFeedback, Error> {
         let last = learner.position();
         let Some(oldest) = ids.oldest_position() else {
-            return Ok(Retracted::default());
+            return Ok(RetractedFeedback::default());
         };
         let mut positions: BTreeSet<u64> = ids.retracted().range(oldest..).copied().collect();
         let newest_order = learner.newest().of(Reason::Retract);
         if newest_order.is_none_or(|order| order < oldest) {
-            return Ok(Retracted(Mutex::new(positions)));
+            return Ok(RetractedFeedback(Mutex::new(positions)));
         }
         let versions = &lookup.versions;
         // Ids stay known when the segments of their events are let go.
@@ -43,7 +43,7 @@ impl Retracted {
         while let Some(entry) = pass.next(last)? {
             let (position, time) = (entry.position, entry.time);
             let retracted = match &entry.event {
-                Event::Erased(Kind::Feedback(_)) => true,
+                Event::Erased(ErasedKind::Feedback(_)) => true,
                 Event::Feedback(feedback) => {
                     let order = facts.retracted_by(position, time, feedback, last);
                     order.is_some()
@@ -54,7 +54,7 @@ impl Retracted {
                 positions.insert(position);
             }
         }
-        Ok(Retracted(Mutex::new(positions)))
+        Ok(RetractedFeedback(Mutex::new(positions)))
     }
 
     /// True if the feedback at this position was taken back.

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::compute::threads::NewestThread;
-use crate::engine::history::following::Prepared;
+use crate::engine::history::following::PreparedHistory;
 use crate::engine::history::rebuild::Rebuild;
-use crate::engine::host::retracted::Retracted;
-use crate::learn::Tainted;
+use crate::engine::host::retracted::RetractedFeedback;
+use crate::learn::TaintedVersions;
 
 /// Retractions of a model that wait for their turn at a time.
 pub(crate) const TURNS_MAX: usize = 16;
@@ -26,20 +26,20 @@ pub(crate) struct Retractions {
     /// The thread of the newest one.
     thread: NewestThread,
     /// The rebuild beside the learner, on its way to it.
-    prepared: Prepared,
+    prepared: PreparedHistory,
     /// Versions that hold what was retracted.
-    tainted: Mutex<Tainted>,
+    tainted: Mutex<TaintedVersions>,
     /// Feedback that was taken back, as far as its ids are remembered.
-    retracted: Retracted,
+    retracted: RetractedFeedback,
 }
 
 /// The turn of a retraction: as long as it lives no other one begins.
-pub(crate) struct Turn {
+pub(crate) struct RetractionTurn {
     retractions: Arc<Retractions>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Turn {
+impl Drop for RetractionTurn {
     fn drop(&mut self) {
         if let Ok(mut prepared) = self.retractions.prepared.lock() {
             *prepared = None;
@@ -49,7 +49,11 @@ impl Drop for Turn {
 }
 
 impl Retractions {
-    pub(crate) fn new(prepared: Prepared, tainted: Tainted, retracted: Retracted) -> Retractions {
+    pub(crate) fn new(
+        prepared: PreparedHistory,
+        tainted: TaintedVersions,
+        retracted: RetractedFeedback,
+    ) -> Retractions {
         Retractions {
             turn: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(TURNS_MAX)),
@@ -62,10 +66,10 @@ impl Retractions {
     }
 
     /// Waits until no other retraction is under way; none where too many wait already.
-    pub(crate) async fn take_turn(self: &Arc<Retractions>) -> Option<Turn> {
+    pub(crate) async fn take_turn(self: &Arc<Retractions>) -> Option<RetractionTurn> {
         let _waiting = self.waiting.clone().try_acquire_owned().ok()?;
         let permit = self.turn.clone().acquire_owned().await;
-        let turn = Turn {
+        let turn = RetractionTurn {
             retractions: self.clone(),
             _permit: permit.expect("nobody closes it"),
         };
@@ -100,20 +104,20 @@ impl Retractions {
     }
 
     /// The versions that hold retracted feedback.
-    pub(crate) fn tainted(&self) -> Tainted {
+    pub(crate) fn tainted(&self) -> TaintedVersions {
         self.tainted
             .lock()
             .expect("nothing panics under it")
             .clone()
     }
 
-    pub(crate) fn set_tainted(&self, tainted: &Tainted) {
+    pub(crate) fn set_tainted(&self, tainted: &TaintedVersions) {
         let mut all = self.tainted.lock().expect("nothing panics under it");
         all.clone_from(tainted);
     }
 
     /// The feedback that was taken back.
-    pub(crate) fn retracted(&self) -> &Retracted {
+    pub(crate) fn retracted(&self) -> &RetractedFeedback {
         &self.retracted
     }
 }

@@ -13,16 +13,16 @@ const REST: Duration = Duration::from_secs(60);
 
 /// Whether one is derived, and where.
 #[derive(Debug)]
-pub(crate) struct Retraining {
+pub(crate) struct RetrainingThread {
     runs: AtomicBool,
     /// When the journal last did not take an order of it.
     failed_at: Mutex<Option<Instant>>,
     thread: NewestThread,
 }
 
-impl Default for Retraining {
-    fn default() -> Retraining {
-        Retraining {
+impl Default for RetrainingThread {
+    fn default() -> RetrainingThread {
+        RetrainingThread {
             runs: AtomicBool::new(false),
             failed_at: Mutex::default(),
             thread: NewestThread::named("retrain"),
@@ -30,7 +30,7 @@ impl Default for Retraining {
     }
 }
 
-impl Retraining {
+impl RetrainingThread {
     /// Begins; false where one is derived already.
     pub(crate) fn begin(&self) -> bool {
         !self.runs.swap(true, AcqRel)
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn p12_after_an_order_that_was_not_taken_it_rests_and_then_goes_on() {
-        let (retraining, now) = (Retraining::default(), Instant::now());
+        let (retraining, now) = (RetrainingThread::default(), Instant::now());
         assert!(!retraining.rests(now));
         retraining.fail(now);
         assert!(retraining.rests(now));

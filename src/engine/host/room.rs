@@ -4,8 +4,8 @@
 //! orders, ticks and records of versions. A prediction that was promised room has it in the journal.
 
 use crate::engine::error::Error;
-use crate::engine::host::bounds::Kind;
-use crate::engine::host::health::Intake;
+use crate::engine::host::bounds::BoundKind;
+use crate::engine::host::health::EntryReadiness;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::work::{Work, message_bytes, prediction_bytes};
 use crate::event::Prediction;
@@ -31,19 +31,19 @@ impl ModelRuntime {
         let served = self.serving.served();
         let limits = &served.model.spec.journal;
         if self.progress.backlog(served.position) >= limits.prediction_lag_max() {
-            self.bound_counts.count(Kind::Lag);
+            self.bound_counts.count(BoundKind::Lag);
             return false;
         }
         let work = Work::Prediction(prediction);
         let bytes = message_bytes(&work) as u64;
         if !self.metrics.promise(bytes, limits.prediction_bytes_max()) {
-            self.bound_counts.count(Kind::PredictionBytes);
+            self.bound_counts.count(BoundKind::PredictionBytes);
             return false;
         }
         let handed = self.write_queue.offer(work).is_ok();
         if !handed {
             self.metrics.end_promise(bytes);
-            self.bound_counts.count(Kind::WriteQueue);
+            self.bound_counts.count(BoundKind::WriteQueue);
         }
         handed
     }
@@ -62,23 +62,23 @@ impl ModelRuntime {
             return Ok(());
         }
         let what = format!("the learner is {lag} entries behind");
-        Err(self.full(Kind::Lag, what))
+        Err(self.full(BoundKind::Lag, what))
     }
 
     /// True unless feedback is refused for now: the learner is too far behind, or the writer's queue is full.
     pub(crate) fn has_room_for_feedback(&self) -> bool {
-        if self.health.intake() != Intake::Open {
+        if self.health.intake() != EntryReadiness::Open {
             return true;
         }
         let served = self.serving.served();
         let lag_max = served.model.spec.journal.lag_max;
         if self.progress.backlog(served.position) >= lag_max {
-            self.bound_counts.count(Kind::Lag);
+            self.bound_counts.count(BoundKind::Lag);
             return false;
         }
         let has_room = self.write_queue.has_room_for_feedback();
         if !has_room {
-            self.bound_counts.count(Kind::WriteQueue);
+            self.bound_counts.count(BoundKind::WriteQueue);
         }
         has_room
     }
@@ -97,7 +97,7 @@ impl ModelRuntime {
         let how = self.how_to_get_room();
         let what = format!("the journal holds {bytes} of {max} bytes; {how}");
         if class == EntryClass::Feedback {
-            self.bound_counts.count(Kind::FeedbackBytes);
+            self.bound_counts.count(BoundKind::FeedbackBytes);
         }
         Err(self.no_room(what))
     }
@@ -120,9 +120,9 @@ impl ModelRuntime {
     /// Checks that the journal takes entries that somebody waits for.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         match self.health.intake() {
-            Intake::Open => Ok(()),
-            Intake::Stalled(why) => Err(self.stalled(&why)),
-            Intake::Closed(why) => Err(self.unavailable(&why)),
+            EntryReadiness::Open => Ok(()),
+            EntryReadiness::Stalled(why) => Err(self.stalled(&why)),
+            EntryReadiness::Closed(why) => Err(self.unavailable(&why)),
         }
     }
 
@@ -135,7 +135,7 @@ impl ModelRuntime {
     }
 
     /// The refusal that names the bound, which is counted.
-    pub(crate) fn full(&self, kind: Kind, what: String) -> Error {
+    pub(crate) fn full(&self, kind: BoundKind, what: String) -> Error {
         self.bound_counts.count(kind);
         self.no_room(what)
     }
@@ -151,6 +151,6 @@ impl ModelRuntime {
     pub(crate) fn send(&self, work: Work) -> Result<(), Error> {
         let offered = self.write_queue.offer(work);
         let what = || "the writer's queue is full".to_owned();
-        offered.map_err(|_| self.full(Kind::WriteQueue, what()))
+        offered.map_err(|_| self.full(BoundKind::WriteQueue, what()))
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::engine::compute::batcher::Batcher;
 use crate::engine::compute::clock::JournalClock;
 use crate::engine::compute::embed::Embedder;
-use crate::engine::compute::forward::{Rows, forwarder};
+use crate::engine::compute::forward::{ForwardRows, forwarder};
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::compute::serving::ServingSlot;
 use crate::engine::compute::stages::Stages;
@@ -27,10 +27,10 @@ use crate::engine::host::learning_event::{LearningEvent, LearningEventKind};
 use crate::engine::host::orders::OrderOutcomes;
 use crate::engine::host::phases::Phases;
 use crate::engine::host::priority::Urgency;
-use crate::engine::host::progress::Progress;
-use crate::engine::host::retracted::Retracted;
+use crate::engine::host::progress::JournalProgress;
+use crate::engine::host::retracted::RetractedFeedback;
 use crate::engine::host::retractions::Retractions;
-use crate::engine::host::retraining::Retraining;
+use crate::engine::host::retraining::RetrainingThread;
 use crate::engine::host::status::LastStatus;
 use crate::engine::host::write_queue::WriteQueue;
 use crate::engine::versions::saved::Versions;
@@ -54,19 +54,19 @@ pub(crate) struct ModelRuntime {
     /// The encoders, by the places of their inputs.
     pub embedders: Vec<Option<Embedder>>,
     /// The forward passes, where a device computes them.
-    pub forwarder: Option<Batcher<Rows>>,
+    pub forwarder: Option<Batcher<ForwardRows>>,
     pub serving: ServingSlot,
     pub versions: Versions,
     pub write_queue: WriteQueue,
     pub clock: JournalClock,
     pub health: Health,
-    pub progress: Progress,
+    pub progress: JournalProgress,
     pub metrics: JournalMetrics,
     pub phases: Phases,
     pub bound_counts: BoundCounts,
     pub orders: OrderOutcomes,
     pub retractions: Arc<Retractions>,
-    pub retraining: Retraining,
+    pub retraining: RetrainingThread,
     pub urgency: Urgency,
     pub last_status: LastStatus,
     /// Where learning events are published.
@@ -90,7 +90,7 @@ pub(crate) struct RecoveredModel {
     pub embedders: Vec<Option<Embedder>>,
     pub clock: JournalClock,
     /// The feedback that was taken back, as far as its ids are remembered.
-    pub retracted: Retracted,
+    pub retracted: RetractedFeedback,
 }
 
 /// The queues that the models of an engine share.
@@ -131,13 +131,13 @@ impl ModelRuntime {
             write_queue: queues.write_queue.for_model(index),
             clock,
             health: Health::new(queues.feedback_stopped.clone()),
-            progress: Progress::new(follower.next_tick()),
+            progress: JournalProgress::new(follower.next_tick()),
             metrics: JournalMetrics::default(),
             phases: Phases::default(),
             bound_counts: BoundCounts::default(),
             orders: OrderOutcomes::default(),
             retractions: Arc::new(Retractions::new(prepared, tainted, retracted)),
-            retraining: Retraining::default(),
+            retraining: RetrainingThread::default(),
             urgency: Urgency::default(),
             last_status: LastStatus::default(),
             events: queues.events.clone(),

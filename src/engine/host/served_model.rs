@@ -14,10 +14,10 @@ use crate::model::{PublishPolicy, Spec};
 /// A model of the folder, whether it can be served or not.
 pub struct ServedModel {
     name: String,
-    state: State,
+    state: Availability,
 }
 
-enum State {
+enum Availability {
     Available(Arc<ModelRuntime>),
     /// It could not be recovered, for this reason.
     Unavailable(String),
@@ -27,14 +27,14 @@ impl ServedModel {
     pub(crate) fn available(name: &str, runtime: Arc<ModelRuntime>) -> ServedModel {
         ServedModel {
             name: name.to_owned(),
-            state: State::Available(runtime),
+            state: Availability::Available(runtime),
         }
     }
 
     pub(crate) fn unavailable(name: &str, reason: String) -> ServedModel {
         ServedModel {
             name: name.to_owned(),
-            state: State::Unavailable(reason),
+            state: Availability::Unavailable(reason),
         }
     }
 
@@ -54,8 +54,8 @@ impl ServedModel {
 
     pub(crate) fn get(&self) -> Result<&Arc<ModelRuntime>, Error> {
         match &self.state {
-            State::Available(runtime) => Ok(runtime),
-            State::Unavailable(reason) => Err(Error::Unavailable {
+            Availability::Available(runtime) => Ok(runtime),
+            Availability::Unavailable(reason) => Err(Error::Unavailable {
                 model: self.name.clone(),
                 reason: reason.clone(),
             }),

@@ -10,7 +10,7 @@ use crate::engine::error::Error;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
-use crate::engine::host::status::{GateStatus, MemberStatus, SourceBudget, State, Status};
+use crate::engine::host::status::{GateStatus, MemberStatus, Readiness, SourceBudget, Status};
 use crate::event::Time;
 use crate::learn::{Fate, Figure, Learner};
 use crate::model::{Device, REVISION, Task, profile};
@@ -30,8 +30,8 @@ impl ServedModel {
         status.bounds = self.bounds();
         match self.get() {
             Ok(runtime) => runtime.look(digest, &mut status),
-            Err(Error::Unavailable { reason, .. }) => status.state = State::Unavailable(reason),
-            Err(error) => status.state = State::Unavailable(error.to_string()),
+            Err(Error::Unavailable { reason, .. }) => status.state = Readiness::Unavailable(reason),
+            Err(error) => status.state = Readiness::Unavailable(error.to_string()),
         }
         status
     }
@@ -74,7 +74,7 @@ impl ModelRuntime {
             };
         }
         if let Some(reason) = self.health.closed() {
-            status.state = State::Unavailable(reason);
+            status.state = Readiness::Unavailable(reason);
         }
         let served = self.serving.served();
         status.task = served.model.spec.task.word();

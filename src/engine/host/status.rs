@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::engine::compute::histogram::Counts;
+use crate::engine::compute::histogram::HistogramCounts;
 use crate::engine::host::bounds::Bound;
 use crate::engine::host::phases::Phase;
 use crate::event::Alarm;
-use crate::learn::{Confused, Evidence, Figure, Incident, IncidentState, Retraining, Veto};
+use crate::learn::{ConfusionCount, Evidence, Figure, Incident, IncidentState, Retraining, Veto};
 
 /// The readiness of a model to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum Readiness {
     /// It does, and learns.
     #[default]
     Ready,
@@ -28,7 +28,7 @@ pub struct Status {
     /// Its name.
     pub model: String,
     /// The readiness of the model to answer.
-    pub state: State,
+    pub state: Readiness,
     /// The word for its task; empty while it is unavailable.
     pub task: &'static str,
     /// The version that answers.
@@ -73,7 +73,7 @@ pub struct Status {
     /// The figures of its monitors; none under rules without them.
     pub figures: Vec<Figure>,
     /// How often each label had each answer, the commonest pairs first.
-    pub confusion: Vec<Confused>,
+    pub confusion: Vec<ConfusionCount>,
     /// How many of the newest answers have a steady error; none before there are any.
     pub steady_answers: Option<f64>,
     /// The members of a portfolio.
@@ -92,11 +92,11 @@ pub struct Status {
     /// Predictions that were served without an entry.
     pub unjournaled: u64,
     /// Entries of each group that one sync covered.
-    pub group_entries: Counts,
+    pub group_entries: HistogramCounts,
     /// How long each sync took, in microseconds.
-    pub sync_us: Counts,
+    pub sync_us: HistogramCounts,
     /// How long each phase of predictions and feedback took, in microseconds, in the order of [`Phase::ALL`].
-    pub phases: [Counts; Phase::ALL.len()],
+    pub phases: [HistogramCounts; Phase::ALL.len()],
     /// How near each bound is.
     pub bounds: Vec<Bound>,
     /// Examples in memory.
@@ -178,7 +178,7 @@ pub(crate) struct LastStatus {
 }
 
 /// A request that is about to read the status.
-pub(crate) struct Reader<'a>(&'a LastStatus);
+pub(crate) struct StatusReader<'a>(&'a LastStatus);
 
 impl LastStatus {
     /// The newest one.
@@ -191,9 +191,9 @@ impl LastStatus {
     }
 
     /// A request is about to read another as long as the reader lives.
-    pub(crate) fn read(&self) -> Reader<'_> {
+    pub(crate) fn read(&self) -> StatusReader<'_> {
         self.n_readers.fetch_add(1, Relaxed);
-        Reader(self)
+        StatusReader(self)
     }
 
     /// True while any request is about to read another.
@@ -202,7 +202,7 @@ impl LastStatus {
     }
 }
 
-impl Drop for Reader<'_> {
+impl Drop for StatusReader<'_> {
     fn drop(&mut self) {
         self.0.n_readers.fetch_sub(1, Relaxed);
     }

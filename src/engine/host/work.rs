@@ -16,7 +16,11 @@ const MESSAGE_BYTES: usize = 512;
 pub(crate) enum Work {
     Prediction(Prediction),
     /// With the moment at which it was taken.
-    Feedback(Feedback, oneshot::Sender<Result<Accepted, Error>>, Instant),
+    Feedback(
+        Feedback,
+        oneshot::Sender<Result<Acknowledgement, Error>>,
+        Instant,
+    ),
     Command(Command, oneshot::Sender<Result<u64, Error>>),
     /// A description of other limits.
     Describe(Description, oneshot::Sender<Result<u64, Error>>),
@@ -38,7 +42,7 @@ pub(crate) enum Work {
 
 /// The acknowledgement of a feedback event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub enum Acknowledgement {
     /// New: the event is on disk, and will be learned.
     Accepted {
         /// Where it stands.

@@ -44,7 +44,7 @@ pub(crate) struct WriteReceiver {
 
 /// There is no room, or the writer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused;
+pub(crate) struct QueueRefusal;
 
 /// An empty queue.
 pub(crate) fn queue() -> (WriteQueue, WriteReceiver) {
@@ -74,7 +74,7 @@ impl WriteQueue {
     }
 
     /// Puts work into the queue, if there is room for its kind.
-    pub(crate) fn offer(&self, work: Work) -> Result<(), Refused> {
+    pub(crate) fn offer(&self, work: Work) -> Result<(), QueueRefusal> {
         let bytes = message_bytes(&work);
         let parts = match &work {
             Work::Prediction(_) => PARTS - KEPT_FOR_FEEDBACK,
@@ -82,11 +82,11 @@ impl WriteQueue {
             _ => PARTS,
         };
         if self.n_messages.load(Relaxed) >= MESSAGES_MAX / PARTS * parts {
-            return Err(Refused);
+            return Err(QueueRefusal);
         }
         if self.bytes.fetch_add(bytes, Relaxed) + bytes > BYTES_MAX / PARTS * parts {
             self.bytes.fetch_sub(bytes, Relaxed);
-            return Err(Refused);
+            return Err(QueueRefusal);
         }
         let model = self.model;
         let message = Message { model, work, bytes };
@@ -94,7 +94,7 @@ impl WriteQueue {
         self.messages.try_send(message).map_err(|_| {
             self.n_messages.fetch_sub(1, Relaxed);
             self.bytes.fetch_sub(bytes, Relaxed);
-            Refused
+            QueueRefusal
         })
     }
 
@@ -112,7 +112,7 @@ impl WriteQueue {
     }
 
     /// Puts work into the queue, and waits for room: never on behalf of a prediction.
-    pub(crate) fn insist(&self, work: Work) -> Result<(), Refused> {
+    pub(crate) fn insist(&self, work: Work) -> Result<(), QueueRefusal> {
         let message = Message {
             model: self.model,
             work,
@@ -121,7 +121,7 @@ impl WriteQueue {
         self.n_messages.fetch_add(1, Relaxed);
         self.messages.send(message).map_err(|_| {
             self.n_messages.fetch_sub(1, Relaxed);
-            Refused
+            QueueRefusal
         })
     }
 
@@ -182,7 +182,10 @@ mod tests {
     fn p8_the_queue_is_bounded_in_bytes() {
         let (write_queue, write_receiver) = queue();
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
-        assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Err(Refused));
+        assert_eq!(
+            write_queue.offer(prediction(BYTES_MAX / 2)),
+            Err(QueueRefusal)
+        );
         // The part that predictions may not take is there for an order.
         assert_eq!(write_queue.offer(Work::Trim(1)), Ok(()));
         let message = write_receiver.waiting().next().expect("a message");
@@ -197,14 +200,14 @@ mod tests {
             let expected = if n < MESSAGES_MAX * 3 / 4 {
                 Ok(())
             } else {
-                Err(Refused)
+                Err(QueueRefusal)
             };
             assert_eq!(write_queue.offer(prediction(0)), expected, "{n}");
             if expected.is_err() {
                 assert_eq!(write_queue.offer(Work::Trim(1)), Ok(()), "{n}");
             }
         }
-        assert_eq!(write_queue.offer(Work::Trim(1)), Err(Refused));
+        assert_eq!(write_queue.offer(Work::Trim(1)), Err(QueueRefusal));
     }
 
     #[test]
@@ -224,7 +227,7 @@ mod tests {
         let (reply, _) = tokio::sync::oneshot::channel();
         assert_eq!(
             write_queue.offer(Work::Command(command(), reply)),
-            Err(Refused)
+            Err(QueueRefusal)
         );
         assert!(!write_queue.flush() && !write_queue.write_ids());
     }

@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 
 use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
-use crate::engine::host::bounds::{Kind, ids_bounds};
-use crate::engine::host::health::Intake;
+use crate::engine::host::bounds::{BoundKind, ids_bounds};
+use crate::engine::host::health::EntryReadiness;
 use crate::engine::host::new_labels::NewLabels;
 use crate::engine::host::room::EntryClass;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::waiting::WaitingPlaces;
-use crate::engine::host::work::{Accepted, Work, message_bytes, prediction_bytes};
+use crate::engine::host::work::{Acknowledgement, Work, message_bytes, prediction_bytes};
 use crate::engine::host::write_queue::WriteReceiver;
 use crate::event::{Duplicate, Event, Feedback, Time};
 use crate::model::JournalLimits;
@@ -68,7 +68,11 @@ struct HeldEntries {
 
 /// A reply that is sent after the sync.
 enum Reply {
-    Feedback(oneshot::Sender<Result<Accepted, Error>>, Accepted, Instant),
+    Feedback(
+        oneshot::Sender<Result<Acknowledgement, Error>>,
+        Acknowledgement,
+        Instant,
+    ),
     Command(oneshot::Sender<Result<u64, Error>>, u64),
 }
 
@@ -219,7 +223,7 @@ impl JournalWriter {
     fn tick_once(&mut self) -> bool {
         let runtime = &self.runtime;
         let applied = *runtime.serving.position().borrow() >= self.ticked;
-        let writes = runtime.health.intake() == Intake::Open;
+        let writes = runtime.health.intake() == EntryReadiness::Open;
         if !(applied && writes) {
             return false;
         }
@@ -256,7 +260,7 @@ impl JournalWriter {
     }
 
     /// Journals feedback, or that it came again.
-    fn accept(&mut self, feedback: Feedback, bytes: u64) -> Result<Accepted, Error> {
+    fn accept(&mut self, feedback: Feedback, bytes: u64) -> Result<Acknowledgement, Error> {
         self.check_feedback_bytes(bytes)?;
         self.ids.forget(self.now);
         let known = self.ids.find(&feedback.feedback_id, self.now)?;
@@ -278,14 +282,18 @@ impl JournalWriter {
             };
             self.append(&Event::Duplicate(duplicate))?;
             return Ok(if retracted {
-                Accepted::Retracted { position }
+                Acknowledgement::Retracted { position }
             } else {
-                Accepted::Duplicate { position }
+                Acknowledgement::Duplicate { position }
             });
         }
         let served = self.runtime.serving.served();
         let waits = self.waiting.check(&feedback, &served, self.now);
-        waits.inspect_err(|_| self.runtime.bound_counts.count(Kind::WaitingPredictions))?;
+        waits.inspect_err(|_| {
+            self.runtime
+                .bound_counts
+                .count(BoundKind::WaitingPredictions)
+        })?;
         self.check_share(&feedback.source)?;
         self.check_backfill(&feedback)?;
         self.new_labels.check(&feedback, &served)?;
@@ -295,7 +303,7 @@ impl JournalWriter {
             self.ids.insert(feedback, position, self.now);
             self.new_labels.note(feedback, &served, position);
         }
-        Ok(Accepted::Accepted { position })
+        Ok(Acknowledgement::Accepted { position })
     }
 
     /// Refuses what [`ModelRuntime::check_room`] let in together with others.
@@ -314,7 +322,7 @@ impl JournalWriter {
                  more lie on disk once model.toml states revision = 2 under [rules]",
                 limits.ids_max
             );
-            return Err(self.runtime.full(Kind::FeedbackIds, what));
+            return Err(self.runtime.full(BoundKind::FeedbackIds, what));
         }
         let shared = self.ids.check_share(source, &ids_bounds(limits));
         shared.map_err(|ids::Share { held, all }| {
@@ -324,7 +332,7 @@ impl JournalWriter {
                  journal.ids_bytes_max ({} bytes) is larger",
                 limits.ids_bytes_max
             );
-            self.runtime.full(Kind::FeedbackIds, what)
+            self.runtime.full(BoundKind::FeedbackIds, what)
         })
     }
 
@@ -343,7 +351,7 @@ impl JournalWriter {
              more raise it in model.toml",
             self.ids.backfill.len()
         );
-        Err(self.runtime.full(Kind::BackfillIds, what))
+        Err(self.runtime.full(BoundKind::BackfillIds, what))
     }
 
     /// Writes the ids that are not on disk, when a segment has been begun since or they are many.
@@ -519,7 +527,7 @@ impl JournalWriter {
 /// The position of each new event among the replies, with the moment at which it was taken.
 fn feedback_of(replies: &[Reply]) -> impl Iterator<Item = (Option<u64>, Instant)> {
     replies.iter().filter_map(|reply| match reply {
-        Reply::Feedback(_, Accepted::Accepted { position }, taken) => {
+        Reply::Feedback(_, Acknowledgement::Accepted { position }, taken) => {
             Some((Some(*position), *taken))
         }
         Reply::Feedback(_, _, taken) => Some((None, *taken)),

@@ -4,7 +4,7 @@
 
 use crate::engine::error::Error;
 use crate::event::Signal;
-use crate::learn::{Finding, PairedEvidence, PairedTrial, RowAnswer, Truth};
+use crate::learn::{PairedEvidence, PairedTrial, RowAnswer, TrialOutcome, Truth};
 use crate::model::{Publish, Spec, Target, Task, keys};
 
 /// The margin and the error rate of a comparison; those of the version's description where none is given.
@@ -49,7 +49,7 @@ pub struct LeftOut {
 
 /// The outcome of a comparison.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Compared {
+pub struct ComparisonReport {
     /// The sides, as people name them.
     pub names: [String; 2],
     /// The margin that was asked for.
@@ -96,9 +96,9 @@ impl CompareSettings {
 }
 
 /// The range of a number, as a refusal names it.
-fn worded(values: &keys::Values) -> String {
+fn worded(values: &keys::AllowedValues) -> String {
     match values {
-        keys::Values::Between(..) => format!("from {values}"),
+        keys::AllowedValues::Between(..) => format!("from {values}"),
         values => values.to_string(),
     }
 }
@@ -176,7 +176,11 @@ impl<'a> Judge<'a> {
     }
 
     /// The outcome.
-    pub(crate) fn outcome(&self, names: [String; 2], (margin, alpha): (f64, f64)) -> Compared {
+    pub(crate) fn outcome(
+        &self,
+        names: [String; 2],
+        (margin, alpha): (f64, f64),
+    ) -> ComparisonReport {
         let evidence = self.trial.evidence(margin, alpha);
         let n = evidence.rows as f64;
         let means = (evidence.rows > 0).then(|| self.sums.map(|sum| sum / n));
@@ -185,7 +189,7 @@ impl<'a> Judge<'a> {
                 "the policy has no propensity floor: where one side would act as it never did, \
                  nothing is known",
             )
-        } else if evidence.disagrees && evidence.finding == Finding::NoEvidence {
+        } else if evidence.disagrees && evidence.finding == TrialOutcome::NoEvidence {
             Some("the rows disagree: B is worse in one stretch of them and not in another")
         } else {
             None
@@ -196,7 +200,7 @@ impl<'a> Judge<'a> {
             Task::Regression => "mean_absolute_error",
             Task::Bandit { .. } => "estimated_reward",
         };
-        Compared {
+        ComparisonReport {
             names,
             margin,
             alpha,
@@ -222,9 +226,9 @@ fn score(truth: Truth, answer: &RowAnswer) -> f64 {
     }
 }
 
-impl Compared {
+impl ComparisonReport {
     /// True if the second side passes.
     pub fn passes(&self) -> bool {
-        self.evidence.finding == Finding::Passes
+        self.evidence.finding == TrialOutcome::Passes
     }
 }

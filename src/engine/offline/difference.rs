@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::engine::error::Error;
 use crate::engine::history::pass::Pass;
 use crate::engine::history::truths::{Truths, truth_of};
-use crate::engine::offline::side_by_side::{AnsweredRow, SideBySide};
+use crate::engine::offline::side_by_side::{AnswerPair, SideBySide};
 use crate::event::{
     Batch, Command, Entry, Event, Order, PredictionId, Signal, Subject, value_text,
 };
@@ -77,7 +77,7 @@ pub struct OrderBetween {
 
 /// The entries between the states of two versions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Between {
+pub struct EntriesBetween {
     /// The positions behind which they begin, and where they end.
     pub positions: (u64, u64),
     /// Entries of any kind.
@@ -107,7 +107,7 @@ pub struct Difference {
     /// Their answers to recent inputs.
     pub disagreement: Disagreement,
     /// The entries between them.
-    pub between: Between,
+    pub between: EntriesBetween,
 }
 
 impl SideBySide<'_> {
@@ -135,12 +135,12 @@ impl SideBySide<'_> {
         })
     }
 
-    fn between(&self, [first, second]: [u64; 2]) -> Result<Between, Error> {
+    fn between(&self, [first, second]: [u64; 2]) -> Result<EntriesBetween, Error> {
         let (versions, facts, last) = self.journal();
         let (low, high) = (first.min(second), first.max(second));
-        let mut between = Between {
+        let mut between = EntriesBetween {
             positions: (low, high),
-            ..Between::default()
+            ..EntriesBetween::default()
         };
         let mut orders = VecDeque::new();
         let mut pass = Pass::from_start(versions, 0)?;
@@ -249,7 +249,7 @@ impl SideBySide<'_> {
             }
             Subject::Inputs { batch, .. } => {
                 let [one, two] = self.arranged(batch)?;
-                let AnsweredRow { pasts, .. } = self.ask([&one, &two], 0, None);
+                let AnswerPair { pasts, .. } = self.ask([&one, &two], 0, None);
                 self.note_value(&pasts, Some(value));
             }
         }
@@ -275,7 +275,7 @@ impl SideBySide<'_> {
     }
 }
 
-impl Between {
+impl EntriesBetween {
     fn count(&mut self, source: &str) {
         let has_room = self.sources.len() < NAMED_MAX;
         match self.sources.get_mut(source) {
@@ -290,7 +290,7 @@ impl Between {
 
 impl Disagreement {
     /// Takes the answers to a row; the difference of values.
-    fn take(&mut self, names: &[String], mut row: DifferentRow, answered: &AnsweredRow) -> f64 {
+    fn take(&mut self, names: &[String], mut row: DifferentRow, answered: &AnswerPair) -> f64 {
         let [Some(first), Some(second)] = &answered.answers else {
             return 0.0;
         };

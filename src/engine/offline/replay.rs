@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::engine::error::{Error, Remedy};
 use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
-use crate::engine::history::orders::Known;
+use crate::engine::history::orders::RecordedFacts;
 use crate::engine::history::pass::first_position;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::history::translation::Divergence;
@@ -30,7 +30,7 @@ pub struct Replay {
 
 /// The outcome of a replay.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Replayed {
+pub struct ReplayReport {
     /// Entries applied.
     pub entries: u64,
     /// Checkpoints whose digests were compared, every one of them equal.
@@ -92,7 +92,7 @@ impl Replay {
         description: Description,
     ) -> Result<Replay, Error> {
         let order = Order::Adopt(description);
-        let known = Known::new(facts.clone());
+        let known = RecordedFacts::new(facts.clone());
         let rebuild = Rebuild::begin(versions, &order, last, &known);
         let rebuild = rebuild.map_err(|error| error.of_request(&versions.model, "description"))?;
         Ok(Replay::new(versions, last, 0, rebuild))
@@ -175,9 +175,9 @@ impl Replay {
     }
 
     /// The outcome so far.
-    pub fn outcome(&self) -> Replayed {
+    pub fn outcome(&self) -> ReplayReport {
         let learner = &self.rebuild.learner;
-        Replayed {
+        ReplayReport {
             entries: learner.position() - self.base,
             compared: self.compared,
             has_other_bits: self.rebuild.has_other_bits(),

@@ -14,9 +14,11 @@ use crate::engine::history::facts::Facts;
 use crate::engine::history::logged::LoggedDecisions;
 use crate::engine::history::pass::Pass;
 use crate::engine::history::truths::{Truths, truth_of};
-use crate::engine::offline::compared::{CompareSettings, Compared, Judge, LeftOut, RowTruth};
+use crate::engine::offline::compared::{
+    CompareSettings, ComparisonReport, Judge, LeftOut, RowTruth,
+};
 use crate::engine::offline::row_keys::{RowKey, row_key, truth_key};
-use crate::engine::offline::sides::{AnsweringSide, Side, Source};
+use crate::engine::offline::sides::{AnsweringSide, Side, SideSource};
 use crate::engine::versions::saved::Versions;
 use crate::event::{
     Batch, Command, Description, Entry, Event, Feedback, Order, Prediction, PredictionId, Subject,
@@ -35,7 +37,7 @@ pub struct GivenRow {
 
 /// Two states that are compared.
 pub struct SideBySide<'a> {
-    source: Source<'a>,
+    source: SideSource<'a>,
     sides: [AnsweringSide; 2],
     /// The classes or actions of both.
     names: Vec<String>,
@@ -49,7 +51,7 @@ pub struct SideBySide<'a> {
 
 /// The answers of both sides to a row, and the pasts that they were asked with.
 #[derive(Default)]
-pub(crate) struct AnsweredRow {
+pub(crate) struct AnswerPair {
     pub answers: [Option<RowAnswer>; 2],
     pub pasts: [Option<Arc<Past>>; 2],
 }
@@ -64,7 +66,7 @@ struct JudgedRow {
 
 impl<'a> SideBySide<'a> {
     pub(crate) fn new(
-        source: Source<'a>,
+        source: SideSource<'a>,
         version: u64,
         other: &Side,
     ) -> Result<SideBySide<'a>, Error> {
@@ -125,7 +127,7 @@ impl<'a> SideBySide<'a> {
     /// # Errors
     /// [`Error::Refused`]: a setting is out of its range, or a side lacks an input. [`Error::Store`]: the
     /// journal cannot be read.
-    pub fn on_journal(mut self, settings: CompareSettings) -> Result<Compared, Error> {
+    pub fn on_journal(mut self, settings: CompareSettings) -> Result<ComparisonReport, Error> {
         let spec = self.sides[0].state.spec().clone();
         let settings = settings.checked(&spec.publish)?;
         let names = self.names.clone();
@@ -160,7 +162,7 @@ impl<'a> SideBySide<'a> {
         mut self,
         rows: &[GivenRow],
         settings: CompareSettings,
-    ) -> Result<Compared, Error> {
+    ) -> Result<ComparisonReport, Error> {
         let spec = self.sides[0].state.spec().clone();
         let settings = settings.checked(&spec.publish)?;
         self.check_encoders()?;
@@ -240,7 +242,7 @@ impl<'a> SideBySide<'a> {
         batches: [&Batch; 2],
         row: usize,
         asked: Option<PredictionId>,
-    ) -> AnsweredRow {
+    ) -> AnswerPair {
         let past = |side: usize| self.sides[side].state.past(batches[side], row, asked);
         let newest = past(self.newer);
         let shared = newest.clone().filter(|_| self.shares_past);
@@ -255,7 +257,7 @@ impl<'a> SideBySide<'a> {
             let asked = (batches[side], row);
             self.sides[side].answer(asked, pasts[side].as_ref(), self.names.len())
         };
-        AnsweredRow {
+        AnswerPair {
             answers: [answer(0), answer(1)],
             pasts,
         }
@@ -298,7 +300,7 @@ impl<'a> SideBySide<'a> {
         prediction: &Prediction,
         position: u64,
         truths: &Truths,
-        asked: &mut BTreeMap<PredictionId, AnsweredRow>,
+        asked: &mut BTreeMap<PredictionId, AnswerPair>,
     ) -> Result<(), Error> {
         let ids = prediction.ids.iter().enumerate();
         let mut wanted = ids.filter(|(_, id)| truths.of_predictions.contains_key(id));
@@ -320,7 +322,7 @@ impl<'a> SideBySide<'a> {
         entry: &Entry,
         feedback: &Feedback,
         truths: &Truths,
-        asked: &mut BTreeMap<PredictionId, AnsweredRow>,
+        asked: &mut BTreeMap<PredictionId, AnswerPair>,
     ) -> Result<Option<JudgedRow>, Error> {
         let position = entry.position;
         let id = match &feedback.subject {
@@ -331,7 +333,7 @@ impl<'a> SideBySide<'a> {
                     return Ok(None);
                 };
                 let [one, two] = self.arranged(batch)?;
-                let AnsweredRow { answers, pasts } = self.ask([&one, &two], 0, None);
+                let AnswerPair { answers, pasts } = self.ask([&one, &two], 0, None);
                 self.note_value(&pasts, truth.value());
                 return Ok(Some(JudgedRow {
                     position,

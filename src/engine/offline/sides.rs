@@ -5,16 +5,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::compute::described::Described;
+use crate::engine::compute::described::LoadedDescription;
 use crate::engine::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::inputs::{arranged, places};
-use crate::engine::history::orders::Known;
+use crate::engine::history::orders::RecordedFacts;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Batch, Order};
-use crate::learn::{Answer, AnsweringState, Learner, RowAnswer, Tainted};
+use crate::learn::{AnsweringState, Learner, RowAnswer, RowOutputs, TaintedVersions};
 use crate::model::{LearnerKind, Past, Spec, Task, weight_check, widths};
 use crate::store::checkpoint::read_foreign_file;
 
@@ -24,7 +24,7 @@ pub enum Side {
     /// A version, as it is.
     Version(u64),
     /// The state that another description leads to at the position of the version beside it.
-    Described(Box<Described>, PathBuf),
+    Described(Box<LoadedDescription>, PathBuf),
     /// The version beside it with the weights of this file in its network.
     Weights(PathBuf),
 }
@@ -39,12 +39,12 @@ impl std::fmt::Display for Side {
 }
 
 /// The journal and the versions that sides are taken from.
-pub(crate) struct Source<'a> {
+pub(crate) struct SideSource<'a> {
     pub versions: &'a Versions,
     pub facts: &'a Facts,
     /// The last position of the journal.
     pub last: u64,
-    pub tainted: Tainted,
+    pub tainted: TaintedVersions,
 }
 
 /// A state that answers, and how it reads what is asked.
@@ -59,7 +59,7 @@ pub(crate) struct AnsweringSide {
     places: Vec<Option<usize>>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> SideSource<'a> {
     /// The journal: its folder, its facts, and its last position.
     pub(crate) fn journal(&self) -> (&'a Versions, &'a Facts, u64) {
         (self.versions, self.facts, self.last)
@@ -93,11 +93,11 @@ impl<'a> Source<'a> {
     }
 
     /// The state that a description leads to at a position.
-    fn described(&self, described: &Described, position: u64) -> Result<Learner, Error> {
+    fn described(&self, described: &LoadedDescription, position: u64) -> Result<Learner, Error> {
         let order = Order::Adopt(described.description.clone());
-        let known = Known {
+        let known = RecordedFacts {
             written: self.last,
-            ..Known::new(self.facts.clone())
+            ..RecordedFacts::new(self.facts.clone())
         };
         let rebuild = Rebuild::begin(self.versions, &order, position, &known);
         let rebuilt = rebuild.and_then(|rebuild| rebuild.finish(position));
@@ -208,7 +208,7 @@ impl AnsweringSide {
             outputs[*place] = share;
         }
         Some(RowAnswer {
-            answer: Answer { outputs },
+            answer: RowOutputs { outputs },
             chosen: chosen.map(|place| self.outputs[place]),
         })
     }

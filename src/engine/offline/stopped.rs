@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::engine::compute::clock::{Clock, WallClock};
-use crate::engine::compute::described::Described;
+use crate::engine::compute::described::LoadedDescription;
 use crate::engine::error::Error;
 use crate::engine::flows::audit::{self, Audit};
 use crate::engine::flows::command::NewVersion;
@@ -23,11 +23,11 @@ use crate::engine::history::rebuild::Rebuild;
 use crate::engine::host::follower::Follower;
 use crate::engine::offline::replay::Replay;
 use crate::engine::offline::side_by_side::SideBySide;
-use crate::engine::offline::sides::{Side, Source};
+use crate::engine::offline::sides::{Side, SideSource};
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::Versions;
 use crate::event::{Command, Description, Event, PredictionId};
-use crate::learn::{ChampionChange, Evaluation, Learner, Tainted};
+use crate::learn::{ChampionChange, Evaluation, Learner, TaintedVersions};
 use crate::model::Spec;
 use crate::store::{Directory, JournalReport, Manifest, segments, verify_each};
 
@@ -105,9 +105,9 @@ impl Offline {
     }
 
     /// The versions that hold feedback which was taken back, as the newest state that is whole knows them.
-    fn tainted(&self) -> Result<Tainted, Error> {
+    fn tainted(&self) -> Result<TaintedVersions, Error> {
         let newest = self.newest()?;
-        Ok(newest.map_or_else(Tainted::default, |state| state.tainted().clone()))
+        Ok(newest.map_or_else(TaintedVersions::default, |state| state.tainted().clone()))
     }
 
     /// The versions that people have named, by their aliases, as the newest state that is whole knows them.
@@ -169,7 +169,7 @@ impl Offline {
     /// [`Error::Refused`]: a version holds feedback that was retracted, or the two do not answer the same
     /// questions. [`Error::Damaged`]: a checkpoint is not as it was saved.
     pub fn side_by_side(&self, version: u64, other: &Side) -> Result<SideBySide<'_>, Error> {
-        let source = Source {
+        let source = SideSource {
             versions: &self.versions,
             facts: &self.facts,
             last: self.last_position,
@@ -229,7 +229,7 @@ impl Offline {
     ///
     /// # Errors
     /// [`Error::Store`]: the disk refused.
-    pub fn keep_encoders(&self, described: &Described) -> Result<(), Error> {
+    pub fn keep_encoders(&self, described: &LoadedDescription) -> Result<(), Error> {
         let field = "description";
         let kept = self.versions.keep_encoders(described);
         kept.map_err(|error| history::Error::from(error).of_request(&self.versions.model, field))

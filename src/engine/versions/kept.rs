@@ -11,14 +11,14 @@ use crate::engine::versions::saved::Versions;
 use crate::event::Reason;
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
-use crate::store::{Error, Manifest, Scratch};
+use crate::store::{Error, Manifest, ScratchFolder};
 
 /// The states of the wanted versions, as one history made them.
 #[derive(Default)]
-pub(crate) struct Kept {
-    wanted: Wanted,
+pub(crate) struct RetainedStates {
+    wanted: VersionRequests,
     /// Made once a version is wanted.
-    scratch: Option<Scratch>,
+    scratch: Option<ScratchFolder>,
     /// The versions set aside, and the same with the positions where they are last brought back.
     aside: BTreeSet<u64>,
     ends: BTreeSet<(u64, u64)>,
@@ -26,7 +26,7 @@ pub(crate) struct Kept {
 
 /// Versions to be kept, by the positions of their states and their numbers.
 #[derive(Default)]
-pub(crate) struct Wanted(BTreeMap<(u64, u64), Want>);
+pub(crate) struct VersionRequests(BTreeMap<(u64, u64), Want>);
 
 struct Want {
     /// The side that it is the frozen state of, if it is.
@@ -55,7 +55,7 @@ impl Made {
     }
 }
 
-impl Wanted {
+impl VersionRequests {
     /// A version that was made there is brought back at `until`, or later again.
     pub(crate) fn add(&mut self, made: Made, version: u64, until: u64) {
         let Made { position, side } = made;
@@ -72,13 +72,13 @@ impl Wanted {
     }
 }
 
-impl Kept {
-    pub(crate) fn new(versions: &Versions, wanted: Wanted) -> Kept {
+impl RetainedStates {
+    pub(crate) fn new(versions: &Versions, wanted: VersionRequests) -> RetainedStates {
         let any = !wanted.0.is_empty();
-        Kept {
-            scratch: any.then(|| Scratch::new(&versions.disk, &versions.scratch)),
+        RetainedStates {
+            scratch: any.then(|| ScratchFolder::new(&versions.disk, &versions.scratch)),
             wanted,
-            ..Kept::default()
+            ..RetainedStates::default()
         }
     }
 

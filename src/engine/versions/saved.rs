@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use uuid::Uuid;
 
-use crate::engine::compute::described::Described;
+use crate::engine::compute::described::LoadedDescription;
 use crate::engine::compute::encoder_folder::EncoderFolder;
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::error::Error;
@@ -18,8 +18,8 @@ use crate::engine::versions::error::Error as StateError;
 use crate::event::{Command, Entry, Event, Reason, Version};
 use crate::learn::Learner;
 use crate::model::weights::Tensors;
-use crate::model::{Device, Pinned, Spec, TextEncoder};
-use crate::store::checkpoint::{Listed, STOP, UNNAMED};
+use crate::model::{Device, PinnedFile, Spec, TextEncoder};
+use crate::store::checkpoint::{ListedCheckpoint, STOP, UNNAMED};
 use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
 
 /// Where checkpoints are, and whose.
@@ -93,11 +93,14 @@ impl Versions {
 
     /// Every checkpoint with its manifest or its damage, in the order of positions, but for frozen states. One
     /// of another journal could pose as a version of this one: it is wrong here.
-    pub(crate) fn checkpoints(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
-        let listed = self.positions()?.into_iter().map(|position| Listed {
-            position,
-            manifest: self.manifest_at(position),
-        });
+    pub(crate) fn checkpoints(&self) -> Result<Vec<checkpoint::ListedCheckpoint>, store::Error> {
+        let listed = self
+            .positions()?
+            .into_iter()
+            .map(|position| ListedCheckpoint {
+                position,
+                manifest: self.manifest_at(position),
+            });
         Ok(listed.collect())
     }
 
@@ -118,12 +121,12 @@ impl Versions {
     }
 
     /// Every frozen state with its manifest or its damage, by its version.
-    pub(crate) fn frozen(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+    pub(crate) fn frozen(&self) -> Result<Vec<checkpoint::ListedCheckpoint>, store::Error> {
         let versions = {
             let _whole = self.whole.read().expect("nothing panics under it");
             checkpoint::positions(&self.frozen)?
         };
-        let listed = versions.into_iter().map(|version| Listed {
+        let listed = versions.into_iter().map(|version| ListedCheckpoint {
             position: version,
             manifest: self.manifest_in(&self.frozen, version),
         });
@@ -149,7 +152,7 @@ impl Versions {
     }
 
     /// Every version with its manifest or its damage.
-    pub(crate) fn list(&self) -> Result<Vec<checkpoint::Listed>, store::Error> {
+    pub(crate) fn list(&self) -> Result<Vec<checkpoint::ListedCheckpoint>, store::Error> {
         let mut listed = self.checkpoints()?;
         listed.extend(self.frozen()?);
         listed.retain(|one| one.manifest.as_ref().map_or(true, is_named));
@@ -292,7 +295,7 @@ impl Versions {
     }
 
     /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
-    pub(crate) fn keep_encoders(&self, described: &Described) -> Result<(), StateError> {
+    pub(crate) fn keep_encoders(&self, described: &LoadedDescription) -> Result<(), StateError> {
         for folder in &described.kept {
             let kept = folder.keep(&self.disk, &self.encoders.join(hex(folder.digest)));
             kept.map_err(StateError::of_encoder)?;
@@ -307,7 +310,7 @@ impl Versions {
     }
 
     /// An encoder that was kept, on the processor: learning is the same wherever it serves.
-    pub(crate) fn encoder(&self, pinned: &Pinned) -> Result<Arc<TextEncoder>, StateError> {
+    pub(crate) fn encoder(&self, pinned: &PinnedFile) -> Result<Arc<TextEncoder>, StateError> {
         let mut read = self.read.lock().expect("nothing panics under it");
         if let Some(encoder) = read.get(&pinned.digest) {
             return Ok(encoder.clone());

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::analytic::{Recursion, Settings};
 use super::example::{Amendment, Known, weighted};
-use crate::learn::memory::{Drawn, Form, Memory, Room, StoredExample};
+use crate::learn::memory::{Drawn, ExampleBounds, Memory, MemoryBounds, StoredExample};
 use crate::learn::training::optimizer::Adam;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
@@ -29,7 +29,7 @@ const ROWS_PER_STEP: usize = 32;
 /// Tokens of a text that are remembered; those after them train no adapter.
 const TOKENS_KEPT: usize = 128;
 /// Texts that are remembered: the recent, and of all classes.
-const ROOM: Room = Room {
+const ROOM: MemoryBounds = MemoryBounds {
     short_term: 512,
     long_term: 2048,
 };
@@ -247,11 +247,11 @@ impl AdapterLearner {
         let mut guide = state.unnest("guide");
         let (mut weights, mut rest) = (guide.unnest("weights"), guide.unnest("state"));
         self.guide = Recursion::load(self.guide.settings(), &mut weights, &mut rest)?;
-        let form = Form {
+        let form = ExampleBounds {
             n_dense: 0,
             n_buckets: VOCABULARY_MAX,
             n_outputs: self.guide.settings().n_outputs,
-            ..Form::default()
+            ..ExampleBounds::default()
         };
         self.memory = Memory::load(ROOM, form, &mut state.unnest("memory"))?;
         Ok(())

@@ -13,12 +13,12 @@ mod recursion;
 use std::ops::Range;
 
 use super::example::{Amendment, Known, Outcome, weighted};
-use super::retention::Asked;
+use super::retention::AnchorProbe;
 use crate::learn::memory::{self, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    self, Analytic, Encoded, Form, RandomFeatures, Rescale, Ridge, RidgeWeights, Scale, Scales,
-    Spec, Target, Task, argmax,
+    self, Analytic, Encoded, RandomFeatureSettings, RandomFeatures, Rescale, Ridge, RidgeWeights,
+    Scale, Scales, Spec, Target, Task, argmax,
 };
 pub(crate) use inverse_temperature::InverseTemperature;
 pub(crate) use recursion::{Recursion, Settings};
@@ -53,7 +53,7 @@ impl AnalyticLearner {
         let n_outputs = spec.task.n_outputs();
         let is_bandit = matches!(spec.task, Task::Bandit { .. });
         let n_recursions = if is_bandit { n_outputs } else { 1 };
-        let features = RandomFeatures::new(Form {
+        let features = RandomFeatures::new(RandomFeatureSettings {
             seed: spec.seed,
             n_dense,
             n_buckets: Self::n_buckets(spec),
@@ -100,7 +100,7 @@ impl AnalyticLearner {
 
     /// Asks an anchor of the retention set: whether the answer is right, as if the row had not been
     /// learned.
-    pub(crate) fn ask(&self, anchor: &Asked) -> bool {
+    pub(crate) fn ask(&self, anchor: &AnchorProbe) -> bool {
         let phi = self.features.phi(&anchor.row);
         let targets = anchor.one_hot(self.n_outputs);
         // Of those that wait for an update, the newest are not among the ones learned since.
@@ -284,11 +284,11 @@ impl AnalyticLearner {
             *inverse_temperature = InverseTemperature::load(weights)?;
         }
         let form = self.features.form();
-        let form = memory::Form {
+        let form = memory::ExampleBounds {
             n_dense: form.n_dense,
             n_buckets: form.n_buckets,
             n_outputs: self.n_outputs,
-            ..memory::Form::default()
+            ..memory::ExampleBounds::default()
         };
         self.pending = load_examples(form, &mut state.unnest("pending"))?;
         Ok(())

@@ -21,7 +21,7 @@ use super::analytic::{Recursion, Settings};
 use super::example::{Known, amends_rewards, weighted};
 use super::gradient::GradientLearner;
 use super::output_loss::OutputLoss;
-use super::retention::Asked;
+use super::retention::AnchorProbe;
 use crate::event::{Batch, PredictionId};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
@@ -31,7 +31,7 @@ use crate::model::{
 use answers::{Answers, answer};
 use error_scale::ErrorScale;
 use forest::ForestLearner;
-use kept::Evidence;
+use kept::ExampleOrigin;
 use late::LateLabels;
 use log_ridge::LogLearner;
 use past::PastLearner;
@@ -254,7 +254,7 @@ impl AutoLearner {
 
     /// Asks an anchor of the retention set: whether the model's answer is right, and each member's;
     /// none where an output is not finite. Ridge regressions answer as if they had not learned it.
-    pub(crate) fn ask(&mut self, anchor: &Asked, scale: &Scale) -> Option<Vec<bool>> {
+    pub(crate) fn ask(&mut self, anchor: &AnchorProbe, scale: &Scale) -> Option<Vec<bool>> {
         let (network, n_outputs) = (self.network(), self.portfolio.n_outputs());
         let is_ridge = |member: &Member| matches!(member, Member::Analytic(_));
         let ridges = self.portfolio.plan.places(is_ridge);
@@ -279,7 +279,7 @@ impl AutoLearner {
         self.observe_kept(
             (&outputs, None),
             Target::Class(anchor.class),
-            Evidence::Anchor,
+            ExampleOrigin::Anchor,
         );
         Some(right)
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::PredictionId;
-use crate::model::{Encoded, RawRow, Remembered, Spec, StoredRow, Target, Task};
+use crate::model::{Encoded, RawRow, RememberedRow, Spec, StoredRow, Target, Task};
 
 /// An example that comes to be learned: the truth of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,8 +58,8 @@ impl Known<'_> {
     }
 
     /// The part that neighbours remember.
-    pub(crate) fn remembered(self) -> Remembered {
-        Remembered {
+    pub(crate) fn remembered(self) -> RememberedRow {
+        RememberedRow {
             target: self.target,
             number: self.example,
             weight: self.weight,

@@ -19,9 +19,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::example::{Known, Outcome};
 use super::output_loss::OutputLoss;
-use super::retention::Asked;
+use super::retention::AnchorProbe;
 use crate::learn::memory::{
-    Drawn, Form, Memory, Room, StoredExample, load_examples, save_examples,
+    Drawn, ExampleBounds, Memory, MemoryBounds, StoredExample, load_examples, save_examples,
 };
 use crate::learn::training::network::TrainingNetwork;
 use crate::learn::training::scratch::Scratch;
@@ -30,7 +30,7 @@ use crate::model::{
     self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Scales, Spec, Strategy,
     Target, argmax,
 };
-use amended::{Amended, Row};
+use amended::{Amended, RowGradient};
 use average::Averages;
 use influence::Influence;
 use recent_classes::RecentClasses;
@@ -57,12 +57,12 @@ pub(crate) struct GradientLearner {
     influence: Option<Influence>,
     /// Of the raw rows that it remembers.
     scales: Arc<Scales>,
-    scratch: Scratch<Buffers>,
+    scratch: Scratch<UpdateBuffers>,
 }
 
 /// Room for one update.
 #[derive(Default)]
-struct Buffers {
+struct UpdateBuffers {
     drawn: Vec<Drawn>,
     shares: Vec<f32>,
     logit_offsets: Vec<f32>,
@@ -173,7 +173,7 @@ impl GradientLearner {
     }
 
     /// Asks anchors of the retention set: whether each answer is right, of those that are finite.
-    pub(crate) fn ask(&self, anchors: &[Asked]) -> Vec<bool> {
+    pub(crate) fn ask(&self, anchors: &[AnchorProbe]) -> Vec<bool> {
         let rows: Vec<&Encoded> = anchors.iter().map(|anchor| &anchor.row).collect();
         if rows.is_empty() {
             return Vec::new();
@@ -286,10 +286,10 @@ impl GradientLearner {
     fn learn(
         &mut self,
         (new, amended): (&[StoredExample], Option<&Amended>),
-        buffers: &mut Buffers,
+        buffers: &mut UpdateBuffers,
         output_loss: OutputLoss<'_>,
     ) -> Result<Option<Losses>, DeviceError> {
-        let Buffers {
+        let UpdateBuffers {
             drawn,
             shares,
             logit_offsets,
@@ -374,7 +374,7 @@ impl GradientLearner {
         for (stored, (outputs, gradient)) in new.iter().zip(each.by_ref()) {
             let loss = match amended {
                 Some(amended) => {
-                    amended.gradient(&replay_loss, Row { outputs, gradient });
+                    amended.gradient(&replay_loss, RowGradient { outputs, gradient });
                     0.0
                 }
                 None => replay_loss.new_row(stored.target, outputs, gradient),
@@ -450,7 +450,7 @@ impl GradientLearner {
         self.n_updates = numbers[0];
         self.n_live = (numbers[1] as usize).clamp(1, spec.task.n_outputs());
         self.recent_classes = RecentClasses::load(spec.task.n_outputs(), state)?;
-        let form = Form::of(spec, widths[0], n_buckets);
+        let form = ExampleBounds::of(spec, widths[0], n_buckets);
         self.memory = Memory::load(room(spec), form, &mut state.unnest("memory"))?;
         self.pending = load_examples(form, &mut state.unnest("pending"))?;
         let mut influence = state.unnest("influence");
@@ -463,8 +463,8 @@ impl GradientLearner {
     }
 }
 
-fn room(spec: &Spec) -> Room {
-    Room {
+fn room(spec: &Spec) -> MemoryBounds {
+    MemoryBounds {
         short_term: spec.memory.short_term,
         long_term: spec.memory.long_term,
     }

@@ -3,11 +3,11 @@
 //! Invariant: the newest example weighs most, so a correction works on the very next row like it.
 
 use super::example::{Amendment, Known};
-use crate::learn::memory::{Form, StoredExample, load_examples, save_examples};
+use crate::learn::memory::{ExampleBounds, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
-    BaseRates, Encoded, Nearest, Neighbourhood, Neighbours, Remembered, Spec, StoredRow, Target,
-    Task, Voters, Window,
+    BaseRates, Encoded, Nearest, NeighbourWindow, Neighbourhood, Neighbours, RememberedRow, Spec,
+    StoredRow, Target, Task, Voters,
 };
 
 /// The weight of an older example from the same place beside a newer one: the newest has four
@@ -23,7 +23,7 @@ pub(crate) struct NeighboursLearner {
 impl NeighboursLearner {
     /// Nothing remembered.
     pub(crate) fn new(spec: &Spec, settings: &Neighbourhood, n_dense: usize) -> NeighboursLearner {
-        let window = Window {
+        let window = NeighbourWindow {
             n_dense,
             n_rows: settings.examples,
             seed: spec.seed,
@@ -85,7 +85,7 @@ impl NeighboursLearner {
     pub(crate) fn load(
         &mut self,
         task: &Task,
-        form: Form,
+        form: ExampleBounds,
         weights: &mut Tensors,
     ) -> Result<(), Error> {
         let Nearest {
@@ -120,7 +120,7 @@ pub(crate) fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
 pub(crate) fn load(
     memory: &mut Neighbours,
     base_rates: &mut BaseRates,
-    (task, form): (&Task, Form),
+    (task, form): (&Task, ExampleBounds),
     tensors: &mut Tensors,
 ) -> Result<(), Error> {
     memory.load_reference(tensors)?;
@@ -134,7 +134,7 @@ pub(crate) fn load(
         if !stored.target.suits(task) {
             return Err(Error::value("target.kinds", format!("{:?}", stored.target)));
         }
-        let example = Remembered {
+        let example = RememberedRow {
             target: stored.target,
             number: stored.example,
             weight: stored.weight,
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    const FORM: Form = Form {
+    const FORM: ExampleBounds = ExampleBounds {
         n_dense: 1,
         n_buckets: 0,
         n_outputs: 3,
@@ -244,7 +244,7 @@ mod tests {
         check("past.sums", |t| t.put_f64("past.sums", &[2], vec![0.0; 2]));
         let mut full = learner();
         for _ in 0..900 {
-            full.nearest.memory = Neighbours::new(Window {
+            full.nearest.memory = Neighbours::new(NeighbourWindow {
                 n_dense: 1,
                 n_rows: 5000,
                 seed: 0,

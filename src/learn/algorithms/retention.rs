@@ -5,7 +5,7 @@
 //! right answers, fading, stands beside progressive accuracy: it falls where what comes drives out
 //! what was learned, while progressive accuracy stays high.
 
-use crate::learn::memory::Form;
+use crate::learn::memory::ExampleBounds;
 use crate::learn::memory::anchors::Anchors;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Encoder, RawRow, Scales, Spec, Target};
@@ -20,7 +20,7 @@ const HORIZON: f64 = 512.0;
 
 /// An anchor that is asked.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct AnchorProbe {
     /// As it is encoded now.
     pub row: Encoded,
     pub class: u32,
@@ -28,7 +28,7 @@ pub(crate) struct Asked {
     pub n_since: u64,
 }
 
-impl Asked {
+impl AnchorProbe {
     /// One for its class, and zero for the others.
     pub(crate) fn one_hot(&self, n_outputs: usize) -> Vec<f32> {
         let mut targets = vec![0.0; n_outputs];
@@ -70,7 +70,7 @@ impl Retention {
     }
 
     /// The anchor to be asked before example `number`.
-    pub(crate) fn due(&self, number: u64, encoder: &Encoder) -> Option<Asked> {
+    pub(crate) fn due(&self, number: u64, encoder: &Encoder) -> Option<AnchorProbe> {
         if !number.is_multiple_of(ASKED_EVERY) {
             return None;
         }
@@ -78,7 +78,7 @@ impl Retention {
     }
 
     /// The anchors that a network is asked before example `number`.
-    pub(crate) fn batch_due(&self, number: u64, encoder: &Encoder) -> Vec<Asked> {
+    pub(crate) fn batch_due(&self, number: u64, encoder: &Encoder) -> Vec<AnchorProbe> {
         if !number.is_multiple_of(BATCH_EVERY) {
             return Vec::new();
         }
@@ -88,9 +88,9 @@ impl Retention {
             .collect()
     }
 
-    fn of_turn(&self, turn: u64, number: u64, scales: &Scales) -> Option<Asked> {
+    fn of_turn(&self, turn: u64, number: u64, scales: &Scales) -> Option<AnchorProbe> {
         let anchor = self.anchors.of_turn(turn)?;
-        Some(Asked {
+        Some(AnchorProbe {
             row: anchor.row.encoded(scales).into_owned(),
             class: anchor.target.stratum(),
             n_since: (number - 1).saturating_sub(anchor.example.unwrap_or(0)),
@@ -150,7 +150,11 @@ impl Retention {
         tensors
     }
 
-    pub(crate) fn load(spec: &Spec, form: Form, tensors: &mut Tensors) -> Result<Retention, Error> {
+    pub(crate) fn load(
+        spec: &Spec,
+        form: ExampleBounds,
+        tensors: &mut Tensors,
+    ) -> Result<Retention, Error> {
         let n_asked = tensors.take_u64("asked", &[Some(1)])?[0];
         let scores = tensors.take_f64("scores", &[None])?;
         if !scores.iter().all(|score| (0.0..=1.0).contains(score)) {

@@ -7,7 +7,7 @@
 //!
 //! Invariant: values are in [0, 1]; memory is logarithmic in the length of the window.
 
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// Buckets of one size, at most.
@@ -141,14 +141,14 @@ impl Adwin {
         }
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Adwin, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<Adwin, Error> {
         let [n_seen, n_rows] = saved.counts()?;
         let n_rows = usize::try_from(n_rows).ok().filter(|n| *n <= ROWS_MAX);
-        let lengths = saved.many_counts(n_rows.ok_or_else(Reader::wrong)?)?;
+        let lengths = saved.many_counts(n_rows.ok_or_else(SavedReader::wrong)?)?;
         let totals = saved.many_numbers(3)?;
         let row = |length: u64| {
             let length = usize::try_from(length).ok().filter(|n| *n <= PER_ROW);
-            let numbers = saved.many_numbers(2 * length.ok_or_else(Reader::wrong)?)?;
+            let numbers = saved.many_numbers(2 * length.ok_or_else(SavedReader::wrong)?)?;
             let bucket = |pair: &[f64]| Bucket {
                 sum: pair[0],
                 deviation: pair[1],
@@ -224,6 +224,6 @@ mod tests {
         assert!(n_buckets < 90, "{n_buckets}");
         let mut out = Writer::default();
         window.save(&mut out);
-        assert_eq!(Adwin::load(&mut Reader::of(out)), Ok(window));
+        assert_eq!(Adwin::load(&mut SavedReader::of(out)), Ok(window));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: none takes no tensor.
 
-use crate::event::{Alarm, Change, Watched};
+use crate::event::{Alarm, Change, WatchedStream};
 use crate::model::weights::{Error, Tensors};
 
 /// Saves alarms as `NAME`, `NAME.evidence` and `NAME.inputs`.
@@ -44,7 +44,9 @@ pub(crate) fn load_alarms(name: &str, tensors: &mut Tensors) -> Result<Vec<Alarm
     let wrong = || Error::value(name, "these are no alarms");
     let mut inputs = String::from_utf8(inputs).map_err(|_| wrong())?;
     let alarm = |(row, evidence): (&[u64], f64)| {
-        let watched = Watched::ALL.into_iter().find(|one| *one as u64 == row[1]);
+        let watched = WatchedStream::ALL
+            .into_iter()
+            .find(|one| *one as u64 == row[1]);
         let change = Change::ALL.into_iter().find(|one| *one as u64 == row[2]);
         let length = row[3] as usize;
         if !inputs.is_char_boundary(length) {
@@ -82,9 +84,9 @@ mod tests {
             evidence: 1.5e6,
         };
         let alarms = vec![
-            alarm(3, Watched::Input, "höhe"),
-            alarm(9, Watched::Error, ""),
-            alarm(9, Watched::InputWords, "text"),
+            alarm(3, WatchedStream::Input, "höhe"),
+            alarm(9, WatchedStream::Error, ""),
+            alarm(9, WatchedStream::InputWords, "text"),
         ];
         let mut tensors = Tensors::default();
         save_alarms(&alarms, "a", &mut tensors);

@@ -7,12 +7,12 @@
 use super::bets::{N_TILTS, Stakes};
 use super::bins::{BINS, Bins, REFERENCE, STRIDE_MAX, draw, rank};
 use crate::event::Change;
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// What kind of values a stream has, and which of their changes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
+pub(super) enum StreamKind {
     /// Numbers, whose distribution changes.
     Numbers,
     /// Numbers that become higher; after a fall, later values are judged by those after it.
@@ -24,7 +24,7 @@ pub(super) enum Values {
 /// A sequential test with a reference window.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ChangeTest {
-    values: Values,
+    values: StreamKind,
     seed: u64,
     n_values: u64,
     /// Values since the test began.
@@ -40,14 +40,14 @@ pub(super) struct ChangeTest {
 
 /// An alarm of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Finding {
+pub(super) struct StreamAlarm {
     pub change: Change,
     /// An unchanged stream reaches it once in so many values at most, on average.
     pub evidence: f64,
 }
 
 impl ChangeTest {
-    pub(super) fn new(values: Values, seed: u64) -> ChangeTest {
+    pub(super) fn new(values: StreamKind, seed: u64) -> ChangeTest {
         ChangeTest {
             values,
             seed: seed.wrapping_mul(0xd1b5_4a32_d192_ed03),
@@ -62,7 +62,7 @@ impl ChangeTest {
     }
 
     /// Takes a number; one that is not finite is passed over.
-    pub(super) fn observe_number(&mut self, value: f64, threshold: f64) -> Option<Finding> {
+    pub(super) fn observe_number(&mut self, value: f64, threshold: f64) -> Option<StreamAlarm> {
         if !value.is_finite() {
             return None;
         }
@@ -71,7 +71,7 @@ impl ChangeTest {
     }
 
     /// Takes a kind, or the bits of a number; a finding begins the test anew.
-    pub(super) fn observe(&mut self, bits: u64, threshold: f64) -> Option<Finding> {
+    pub(super) fn observe(&mut self, bits: u64, threshold: f64) -> Option<StreamAlarm> {
         self.n_values += 1;
         self.n_since += 1;
         let Some(bins) = &self.bins else {
@@ -99,25 +99,25 @@ impl ChangeTest {
         finding
     }
 
-    fn find(&mut self, is_on_ranks: bool, threshold: f64) -> Option<Finding> {
+    fn find(&mut self, is_on_ranks: bool, threshold: f64) -> Option<StreamAlarm> {
         let (evidence, change) = match self.values {
-            Values::Rises => {
+            StreamKind::Rises => {
                 let [rise, fall] = self.stakes.sides(is_on_ranks);
                 if fall >= threshold && rise < threshold {
                     self.forget();
                 }
                 (rise, Change::Higher)
             }
-            Values::Numbers | Values::Kinds => self.stakes.evidence(is_on_ranks),
+            StreamKind::Numbers | StreamKind::Kinds => self.stakes.evidence(is_on_ranks),
         };
-        (evidence >= threshold).then_some(Finding { change, evidence })
+        (evidence >= threshold).then_some(StreamAlarm { change, evidence })
     }
 
     fn fix_bins(&mut self) {
         let window = std::mem::take(&mut self.window);
         let bins = match self.values {
-            Values::Kinds => Bins::of_kinds(&window),
-            Values::Numbers | Values::Rises => {
+            StreamKind::Kinds => Bins::of_kinds(&window),
+            StreamKind::Numbers | StreamKind::Rises => {
                 let numbers: Vec<f64> = window.iter().map(|bits| f64::from_bits(*bits)).collect();
                 Bins::of_numbers(&numbers)
             }
@@ -180,15 +180,15 @@ impl ChangeTest {
     }
 
     /// Brings a new test to the state that was saved of one of the same values and seed.
-    pub(super) fn load(&mut self, saved: &mut Reader) -> Result<(), Error> {
+    pub(super) fn load(&mut self, saved: &mut SavedReader) -> Result<(), Error> {
         let [n_values, n_since, stride, form, n] = saved.counts()?;
         (self.n_values, self.n_since, self.stride) = (n_values, n_since, stride);
         if stride == 0 || stride > STRIDE_MAX || form > 2 {
-            return Err(Reader::wrong());
+            return Err(SavedReader::wrong());
         }
         let n_max = if form == 0 { REFERENCE } else { BINS };
         let n = usize::try_from(n).ok().filter(|n| *n < n_max);
-        let n = n.ok_or_else(Reader::wrong)?;
+        let n = n.ok_or_else(SavedReader::wrong)?;
         let n_stakes = match form {
             0 => {
                 self.window = saved.many_counts(n)?;
@@ -218,7 +218,7 @@ mod tests {
         (0..12).map(|k| draw(seed, 12 * n + k)).sum::<f64>() - 6.0
     }
 
-    fn n_alarms(values: Values, n_streams: u64, value: impl Fn(u64, u64) -> u64) -> usize {
+    fn n_alarms(values: StreamKind, n_streams: u64, value: impl Fn(u64, u64) -> u64) -> usize {
         let alarms = (0..n_streams).map(|seed| {
             let mut test = ChangeTest::new(values, seed);
             let alarm = |n: &u64| test.observe(value(seed, *n), 1e4).is_some();
@@ -231,17 +231,17 @@ mod tests {
     fn streams_that_do_not_change_alarm_within_the_bound() {
         // Once in 10,000 values is 10 a stream at most, on average.
         let check = |n: usize| assert!(n <= 50, "{n} of 50");
-        check(n_alarms(Values::Numbers, 5, |seed, n| {
+        check(n_alarms(StreamKind::Numbers, 5, |seed, n| {
             normal(seed, n).to_bits()
         }));
-        check(n_alarms(Values::Kinds, 5, |seed, n| {
+        check(n_alarms(StreamKind::Kinds, 5, |seed, n| {
             (draw(seed, n) * draw(seed, !n) * 50.0) as u64
         }));
         let error = |seed, n| f64::from(u8::from(draw(seed, n) < 0.2)).to_bits();
-        check(n_alarms(Values::Rises, 5, error));
+        check(n_alarms(StreamKind::Rises, 5, error));
     }
 
-    fn delay(values: Values, before: impl Fn(u64) -> f64, after: impl Fn(u64) -> f64) -> u64 {
+    fn delay(values: StreamKind, before: impl Fn(u64) -> f64, after: impl Fn(u64) -> f64) -> u64 {
         let mut test = ChangeTest::new(values, 1);
         for n in 0..5000 {
             assert_eq!(test.observe_number(before(n), 1e6), None, "{n}");
@@ -254,18 +254,26 @@ mod tests {
     fn a_change_is_found_soon() {
         let check = |delay: u64, max| assert!(delay <= max, "{delay} of {max}");
         check(
-            delay(Values::Numbers, |n| normal(1, n), |n| normal(1, n) + 1.0),
+            delay(
+                StreamKind::Numbers,
+                |n| normal(1, n),
+                |n| normal(1, n) + 1.0,
+            ),
             60,
         );
         check(
-            delay(Values::Numbers, |n| normal(1, n), |n| normal(1, n) * 2.0),
+            delay(
+                StreamKind::Numbers,
+                |n| normal(1, n),
+                |n| normal(1, n) * 2.0,
+            ),
             120,
         );
         let error = |share: f64| move |n| f64::from(u8::from(draw(1, n) < share));
-        check(delay(Values::Rises, error(0.1), error(0.3)), 150);
+        check(delay(StreamKind::Rises, error(0.1), error(0.3)), 150);
         check(
             delay(
-                Values::Rises,
+                StreamKind::Rises,
                 |n| normal(1, n).abs(),
                 |n| 1.0 + normal(1, n).abs(),
             ),
@@ -275,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_fall_of_what_may_only_rise_is_silent_and_moves_the_reference() {
-        let mut test = ChangeTest::new(Values::Rises, 1);
+        let mut test = ChangeTest::new(StreamKind::Rises, 1);
         let mut error = |share: f64, n| {
             let error = f64::from(u8::from(draw(9, n) < share));
             test.observe_number(error, 1e6)
@@ -289,20 +297,20 @@ mod tests {
     #[test]
     fn a_saved_test_goes_on_as_if_never_stopped() {
         for (values, n_values) in [
-            (Values::Numbers, 100),
-            (Values::Numbers, 700),
-            (Values::Kinds, 700),
-            (Values::Rises, 700),
+            (StreamKind::Numbers, 100),
+            (StreamKind::Numbers, 700),
+            (StreamKind::Kinds, 700),
+            (StreamKind::Rises, 700),
         ] {
             let value = |n| match values {
-                Values::Kinds => (draw(4, n) * 9.0) as u64,
+                StreamKind::Kinds => (draw(4, n) * 9.0) as u64,
                 _ => draw(4, n).to_bits(),
             };
             let mut test = ChangeTest::new(values, 3);
             (0..n_values).for_each(|n| assert_eq!(test.observe(value(n), 1e6), None));
             let mut out = Writer::default();
             test.save(&mut out);
-            let mut saved = Reader::of(out);
+            let mut saved = SavedReader::of(out);
             let mut loaded = ChangeTest::new(values, 3);
             assert_eq!(loaded.load(&mut saved), Ok(()));
             assert_eq!(loaded, test);

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use super::adwin::Adwin;
 use super::alarms::{load_alarms, save_alarms};
 use super::bins::REFERENCE;
-use super::change_test::{ChangeTest, Finding, Values};
+use super::change_test::{ChangeTest, StreamAlarm, StreamKind};
 use super::input_tests::{InputTests, hash};
-use crate::event::{Alarm, Batch, Change, Outputs, Signal, Watched};
-use crate::learn::records::saved::{Reader, Writer, put_texts, take_texts};
+use crate::event::{Alarm, Batch, Change, Outputs, Signal, WatchedStream};
+use crate::learn::records::saved::{SavedReader, Writer, put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Spec, Task, argmax};
 
@@ -48,7 +48,7 @@ pub struct Detectors {
     n_rows: u64,
     error: ChangeTest,
     error_window: Adwin,
-    error_scale: ErrorScale,
+    error_scale: ErrorNormalisation,
     calibration: ChangeTest,
     confidence: ChangeTest,
     prediction: ChangeTest,
@@ -58,13 +58,13 @@ pub struct Detectors {
     n_slice_keys: usize,
     /// By the name of the slice.
     slices: BTreeMap<String, ChangeTest>,
-    n_alarms: [u64; Watched::ALL.len()],
+    n_alarms: [u64; WatchedStream::ALL.len()],
     alarms: VecDeque<Alarm>,
 }
 
 /// Middle and spread of the first errors, by which later ones are brought between 0 and 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct ErrorScale {
+struct ErrorNormalisation {
     n_errors: f64,
     mean: f64,
     spread: f64,
@@ -72,7 +72,7 @@ struct ErrorScale {
 
 /// A served answer that was judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Judged {
+pub enum JudgedAnswer {
     /// Whether its label was right, and its probability.
     Label {
         /// True if it was.
@@ -86,13 +86,13 @@ pub enum Judged {
     Reward(f64),
 }
 
-impl Judged {
+impl JudgedAnswer {
     /// The error that is watched for its rise.
     pub(in crate::learn) fn error(self) -> f64 {
         match self {
-            Judged::Label { is_right, .. } => f64::from(u8::from(!is_right)),
-            Judged::Value(error) => error.min(HUGE),
-            Judged::Reward(reward) => (-reward).clamp(-HUGE, HUGE),
+            JudgedAnswer::Label { is_right, .. } => f64::from(u8::from(!is_right)),
+            JudgedAnswer::Value(error) => error.min(HUGE),
+            JudgedAnswer::Reward(reward) => (-reward).clamp(-HUGE, HUGE),
         }
     }
 }
@@ -103,17 +103,17 @@ impl Detectors {
     pub fn new(spec: &Spec, false_alarms: f64) -> Detectors {
         let seeds = (INPUT_SEEDS..).step_by(PARTS_MAX as usize);
         let inputs = spec.inputs.iter().zip(seeds);
-        let numbers = |seed| ChangeTest::new(Values::Numbers, seed);
+        let numbers = |seed| ChangeTest::new(StreamKind::Numbers, seed);
         let named = match spec.task {
-            Task::Regression => Values::Numbers,
-            Task::Classification { .. } | Task::Bandit { .. } => Values::Kinds,
+            Task::Regression => StreamKind::Numbers,
+            Task::Classification { .. } | Task::Bandit { .. } => StreamKind::Kinds,
         };
         Detectors {
             rate: false_alarms / 1e5,
             n_rows: 0,
-            error: ChangeTest::new(Values::Rises, 1),
+            error: ChangeTest::new(StreamKind::Rises, 1),
             error_window: Adwin::default(),
-            error_scale: ErrorScale::default(),
+            error_scale: ErrorNormalisation::default(),
             calibration: numbers(2),
             confidence: numbers(3),
             prediction: ChangeTest::new(named, 4),
@@ -123,7 +123,7 @@ impl Detectors {
                 .collect(),
             n_slice_keys: spec.monitor.n_keys(),
             slices: BTreeMap::new(),
-            n_alarms: [0; Watched::ALL.len()],
+            n_alarms: [0; WatchedStream::ALL.len()],
             alarms: VecDeque::new(),
         }
     }
@@ -134,8 +134,8 @@ impl Detectors {
     }
 
     /// How many alarms each stream has raised.
-    pub fn n_alarms(&self) -> impl Iterator<Item = (Watched, u64)> {
-        Watched::ALL.into_iter().zip(self.n_alarms)
+    pub fn n_alarms(&self) -> impl Iterator<Item = (WatchedStream, u64)> {
+        WatchedStream::ALL.into_iter().zip(self.n_alarms)
     }
 
     /// The length of the window over which the mean error is steady, and that mean, between 0 and 1.
@@ -191,13 +191,13 @@ impl Detectors {
             Outputs::Actions { chosen, scores, .. } => (u64::from(chosen[row]), of_row(scores).1),
             Outputs::Values(values) => {
                 let found = self.prediction.observe_number(values[row], answered);
-                return self.note_found(Watched::Prediction, found, position);
+                return self.note_found(WatchedStream::Prediction, found, position);
             }
         };
         let prediction = self.prediction.observe(kind, answered);
-        let mut alarms = self.note_found(Watched::Prediction, prediction, position);
+        let mut alarms = self.note_found(WatchedStream::Prediction, prediction, position);
         let confidence = self.confidence.observe_number(confidence, confident);
-        alarms.extend(self.note_found(Watched::Confidence, confidence, position));
+        alarms.extend(self.note_found(WatchedStream::Confidence, confidence, position));
         alarms
     }
 
@@ -209,14 +209,14 @@ impl Detectors {
             Signal::Value(value) => self.label.observe_number(*value, threshold),
             _ => None,
         };
-        self.note_found(Watched::Label, found, position)
+        self.note_found(WatchedStream::Label, found, position)
     }
 
     /// Takes the judgement of a served answer.
-    pub fn observe_judged(&mut self, judged: Judged, position: u64) -> Vec<Alarm> {
+    pub fn observe_judged(&mut self, judged: JudgedAnswer, position: u64) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         match judged {
-            Judged::Label {
+            JudgedAnswer::Label {
                 is_right,
                 confidence,
             } => {
@@ -226,38 +226,38 @@ impl Detectors {
                     let found = self
                         .calibration
                         .observe_number(right - confidence, threshold);
-                    alarms = self.note_found(Watched::Calibration, found, position);
+                    alarms = self.note_found(WatchedStream::Calibration, found, position);
                 }
             }
-            Judged::Value(_) | Judged::Reward(_) => {}
+            JudgedAnswer::Value(_) | JudgedAnswer::Reward(_) => {}
         }
         let error = judged.error();
         let found = self.error.observe_number(error, self.threshold(ERROR));
-        alarms.extend(self.note_found(Watched::Error, found, position));
+        alarms.extend(self.note_found(WatchedStream::Error, found, position));
         let share = match judged {
-            Judged::Label { .. } => Some(error),
+            JudgedAnswer::Label { .. } => Some(error),
             _ => self.error_scale.share(error),
         };
         let false_cuts = 1.0 / self.threshold(ERROR_WINDOW);
         let rise = share.and_then(|share| self.error_window.observe(share, false_cuts));
-        let found = rise.map(|_| Finding {
+        let found = rise.map(|_| StreamAlarm {
             change: Change::Higher,
             evidence: 1.0 / false_cuts,
         });
-        alarms.extend(self.note_found(Watched::ErrorWindow, found, position));
+        alarms.extend(self.note_found(WatchedStream::ErrorWindow, found, position));
         alarms
     }
 
     /// Takes the judgement of a served answer to a row of this slice.
-    pub fn observe_slice(&mut self, name: &str, judged: Judged, position: u64) -> Vec<Alarm> {
-        let threshold = self.needed(Watched::Slice);
+    pub fn observe_slice(&mut self, name: &str, judged: JudgedAnswer, position: u64) -> Vec<Alarm> {
+        let threshold = self.needed(WatchedStream::Slice);
         if !self.slices.contains_key(name) {
-            let test = ChangeTest::new(Values::Rises, hash(name.as_bytes()));
+            let test = ChangeTest::new(StreamKind::Rises, hash(name.as_bytes()));
             self.slices.insert(name.to_owned(), test);
         }
         let test = self.slices.get_mut(name).expect("it is there by now");
         match test.observe_number(judged.error(), threshold) {
-            Some(found) => self.note(vec![alarm(Watched::Slice, found, position, name)]),
+            Some(found) => self.note(vec![alarm(WatchedStream::Slice, found, position, name)]),
             None => Vec::new(),
         }
     }
@@ -271,14 +271,14 @@ impl Detectors {
             .chain(self.slices.values_mut())
             .for_each(ChangeTest::begin_again);
         self.error_window = Adwin::default();
-        self.error_scale = ErrorScale::default();
+        self.error_scale = ErrorNormalisation::default();
     }
 
     /// The evidence from which on a test of errors alarms.
-    pub(in crate::learn) fn needed(&self, watched: Watched) -> f64 {
+    pub(in crate::learn) fn needed(&self, watched: WatchedStream) -> f64 {
         match watched {
-            Watched::Slice => self.n_slice_keys as f64 / (SLICES * self.rate),
-            Watched::ErrorWindow => self.threshold(ERROR_WINDOW),
+            WatchedStream::Slice => self.n_slice_keys as f64 / (SLICES * self.rate),
+            WatchedStream::ErrorWindow => self.threshold(ERROR_WINDOW),
             _ => self.threshold(ERROR),
         }
     }
@@ -294,8 +294,8 @@ impl Detectors {
 
     fn note_found(
         &mut self,
-        watched: Watched,
-        found: Option<Finding>,
+        watched: WatchedStream,
+        found: Option<StreamAlarm>,
         position: u64,
     ) -> Vec<Alarm> {
         match found {
@@ -336,7 +336,7 @@ impl Detectors {
             .into_iter()
             .for_each(|test| test.save(&mut out));
         self.error_window.save(&mut out);
-        let ErrorScale {
+        let ErrorNormalisation {
             n_errors,
             mean,
             spread,
@@ -357,7 +357,7 @@ impl Detectors {
 
     /// None where they were not saved.
     pub fn load(spec: &Spec, tensors: &mut Tensors) -> Result<Option<Detectors>, Error> {
-        let Some(mut saved) = Reader::load("drift", tensors)? else {
+        let Some(mut saved) = SavedReader::load("drift", tensors)? else {
             return Ok(None);
         };
         let mut new = Detectors::new(spec, 1.0);
@@ -376,7 +376,7 @@ impl Detectors {
         }
         new.error_window = Adwin::load(&mut saved)?;
         let scale = saved.many_numbers(3)?;
-        new.error_scale = ErrorScale {
+        new.error_scale = ErrorNormalisation {
             n_errors: scale[0],
             mean: scale[1],
             spread: scale[2],
@@ -388,7 +388,7 @@ impl Detectors {
         let mut names = tensors.unnest("drift.slices");
         if !names.0.is_empty() {
             for name in take_texts(&mut names)? {
-                let mut test = ChangeTest::new(Values::Rises, hash(name.as_bytes()));
+                let mut test = ChangeTest::new(StreamKind::Rises, hash(name.as_bytes()));
                 test.load(&mut saved)?;
                 new.slices.insert(name, test);
             }
@@ -399,7 +399,7 @@ impl Detectors {
     }
 }
 
-impl ErrorScale {
+impl ErrorNormalisation {
     /// An error between 0 and 1; none while the first ones are looked at.
     fn share(&mut self, error: f64) -> Option<f64> {
         let off = error - self.mean;
@@ -416,7 +416,7 @@ impl ErrorScale {
     }
 }
 
-fn alarm(watched: Watched, found: Finding, position: u64, input: &str) -> Alarm {
+fn alarm(watched: WatchedStream, found: StreamAlarm, position: u64, input: &str) -> Alarm {
     Alarm {
         position,
         watched,

@@ -3,10 +3,10 @@
 //! Invariant: a part of an input is a number or a kind a row, by a rule that never changes: the value
 //! itself, whether it is a gap, a length, the share of new words, or a fixed random projection.
 
-use super::change_test::{ChangeTest, Finding, Values};
+use super::change_test::{ChangeTest, StreamAlarm, StreamKind};
 use super::vocabulary::Vocabulary;
-use crate::event::{Batch, Column, Watched};
-use crate::learn::records::saved::{Reader, Writer};
+use crate::event::{Batch, Column, WatchedStream};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::InputKind;
 use crate::model::weights::Error;
 
@@ -16,12 +16,12 @@ const N_PROJECTIONS: usize = 3;
 const BYTES_MAX: usize = 16 * 1024;
 
 /// A part of an input, and its test.
-type Part = (Watched, ChangeTest);
+type PartTest = (WatchedStream, ChangeTest);
 
 /// The tests of all parts of an input.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct InputTests {
-    tests: Vec<Part>,
+    tests: Vec<PartTest>,
     /// Of texts.
     vocabulary: Option<Vocabulary>,
 }
@@ -29,10 +29,10 @@ pub(super) struct InputTests {
 impl InputTests {
     /// The tests of an input of this kind; times move on by nature, and have none.
     pub(super) fn new(kind: &InputKind, seed: u64) -> InputTests {
-        let test = |(part, watched): (usize, &Watched)| {
+        let test = |(part, watched): (usize, &WatchedStream)| {
             let values = match (kind, watched) {
-                (InputKind::Category, _) => Values::Kinds,
-                _ => Values::Numbers,
+                (InputKind::Category, _) => StreamKind::Kinds,
+                _ => StreamKind::Numbers,
             };
             (*watched, ChangeTest::new(values, seed + part as u64))
         };
@@ -53,9 +53,9 @@ impl InputTests {
         batch: &Batch,
         [place, row]: [usize; 2],
         threshold: f64,
-        mut find: impl FnMut(Watched, Finding),
+        mut find: impl FnMut(WatchedStream, StreamAlarm),
     ) {
-        let mut observe_number = |tests: &mut [Part], value| {
+        let mut observe_number = |tests: &mut [PartTest], value| {
             for (watched, test) in tests {
                 let found = test.observe_number(value, threshold);
                 found.into_iter().for_each(|found| find(*watched, found));
@@ -83,7 +83,12 @@ impl InputTests {
         }
     }
 
-    fn observe_text(&mut self, text: &str, threshold: f64, mut find: impl FnMut(Watched, Finding)) {
+    fn observe_text(
+        &mut self,
+        text: &str,
+        threshold: f64,
+        mut find: impl FnMut(WatchedStream, StreamAlarm),
+    ) {
         let words = words(text);
         let n_words = words.len() as f64;
         let mut sums = [0.0; N_PROJECTIONS];
@@ -98,12 +103,12 @@ impl InputTests {
             .and_then(|known| known.observe(&words));
         for (watched, test) in &mut self.tests {
             let value = match watched {
-                Watched::InputLength => Some(n_words),
-                Watched::InputWords => new,
+                WatchedStream::InputLength => Some(n_words),
+                WatchedStream::InputWords => new,
                 _ => projections.next(),
             };
             let found = value.and_then(|value| test.observe_number(value, threshold));
-            if found.is_some() && *watched == Watched::InputWords {
+            if found.is_some() && *watched == WatchedStream::InputWords {
                 self.vocabulary = Some(Vocabulary::default());
             }
             found.into_iter().for_each(|found| find(*watched, found));
@@ -116,7 +121,7 @@ impl InputTests {
     }
 
     /// Brings new tests to the state that was saved of those of the same kind and seed.
-    pub(super) fn load(&mut self, saved: &mut Reader) -> Result<(), Error> {
+    pub(super) fn load(&mut self, saved: &mut SavedReader) -> Result<(), Error> {
         for (_, test) in &mut self.tests {
             test.load(saved)?;
         }
@@ -127,23 +132,23 @@ impl InputTests {
     }
 }
 
-fn parts(kind: &InputKind) -> &'static [Watched] {
-    const PROJECTED: [Watched; 1 + N_PROJECTIONS] = [
-        Watched::InputLength,
-        Watched::InputProjection,
-        Watched::InputProjection,
-        Watched::InputProjection,
+fn parts(kind: &InputKind) -> &'static [WatchedStream] {
+    const PROJECTED: [WatchedStream; 1 + N_PROJECTIONS] = [
+        WatchedStream::InputLength,
+        WatchedStream::InputProjection,
+        WatchedStream::InputProjection,
+        WatchedStream::InputProjection,
     ];
-    const TEXT: [Watched; 2 + N_PROJECTIONS] = [
-        Watched::InputWords,
-        Watched::InputLength,
-        Watched::InputProjection,
-        Watched::InputProjection,
-        Watched::InputProjection,
+    const TEXT: [WatchedStream; 2 + N_PROJECTIONS] = [
+        WatchedStream::InputWords,
+        WatchedStream::InputLength,
+        WatchedStream::InputProjection,
+        WatchedStream::InputProjection,
+        WatchedStream::InputProjection,
     ];
     match kind {
-        InputKind::Number { gaps: true } => &[Watched::Input, Watched::InputGaps],
-        InputKind::Number { gaps: false } | InputKind::Category => &[Watched::Input],
+        InputKind::Number { gaps: true } => &[WatchedStream::Input, WatchedStream::InputGaps],
+        InputKind::Number { gaps: false } | InputKind::Category => &[WatchedStream::Input],
         InputKind::Time(_) => &[],
         InputKind::Text => &TEXT,
         InputKind::Embedded { .. }
@@ -213,7 +218,7 @@ mod tests {
 
     const THRESHOLD: f64 = 1e6;
 
-    fn first(kind: &InputKind, column: impl Fn(u64) -> Column) -> Option<(u64, Watched)> {
+    fn first(kind: &InputKind, column: impl Fn(u64) -> Column) -> Option<(u64, WatchedStream)> {
         let mut tests = InputTests::new(kind, 1);
         for n in 0..4000 {
             let batch = Batch {
@@ -231,7 +236,7 @@ mod tests {
         None
     }
 
-    fn check(kind: &InputKind, column: impl Fn(u64, bool) -> Column, expected: Watched) {
+    fn check(kind: &InputKind, column: impl Fn(u64, bool) -> Column, expected: WatchedStream) {
         assert_eq!(first(kind, |n| column(n, false)), None, "{kind} steady");
         let found = first(kind, |n| column(n, n >= 2000));
         let soon = |(n, watched)| (2000..2400).contains(&n) && watched == expected;
@@ -241,17 +246,25 @@ mod tests {
     #[test]
     fn a_change_of_any_kind_of_input_is_found() {
         let number = |n, drifts| Column::Numbers(vec![draw(1, n) + f64::from(u8::from(drifts))]);
-        check(&InputKind::Number { gaps: false }, number, Watched::Input);
+        check(
+            &InputKind::Number { gaps: false },
+            number,
+            WatchedStream::Input,
+        );
         let gap = |n, drifts| {
             let is_gap = draw(2, n) < if drifts { 0.5 } else { 0.1 };
             Column::Numbers(vec![if is_gap { f64::NAN } else { draw(1, n) }])
         };
-        check(&InputKind::Number { gaps: true }, gap, Watched::InputGaps);
+        check(
+            &InputKind::Number { gaps: true },
+            gap,
+            WatchedStream::InputGaps,
+        );
         let category = |n, drifts| {
             let kind = (draw(1, n) * if drifts { 12.0 } else { 9.0 }) as u64;
             Column::Strings(vec![format!("kind {kind}")])
         };
-        check(&InputKind::Category, category, Watched::Input);
+        check(&InputKind::Category, category, WatchedStream::Input);
         let text = |n, drifts| {
             let word = |k| {
                 let word = draw(1, 8 * n + k) * draw(5, 8 * n + k) * 300.0;
@@ -260,7 +273,7 @@ mod tests {
             };
             Column::Strings(vec![(0..8).map(word).collect::<Vec<_>>().join(" ")])
         };
-        check(&InputKind::Text, text, Watched::InputWords);
+        check(&InputKind::Text, text, WatchedStream::InputWords);
         let vector = |n, drifts| {
             let value = |k| draw(1, 8 * n + k) as f32 + if drifts { 1.0 } else { 0.0 };
             let values = (0..8).flat_map(|k| value(k).to_le_bytes());
@@ -271,6 +284,6 @@ mod tests {
             standardise: true,
             shape: None,
         };
-        check(&kind, vector, Watched::InputProjection);
+        check(&kind, vector, WatchedStream::InputProjection);
     }
 }

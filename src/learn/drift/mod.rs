@@ -38,4 +38,4 @@ mod input_tests;
 mod vocabulary;
 
 pub(super) use alarms::{load_alarms, save_alarms};
-pub use detectors::{Detectors, Judged};
+pub use detectors::{Detectors, JudgedAnswer};

@@ -3,7 +3,7 @@
 //! Invariant: fixed once the window is full.
 
 use super::bins::REFERENCE;
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// Words of 64 bits: a few thousand different words leave most of the bits empty.
@@ -43,7 +43,7 @@ impl Vocabulary {
         out.counts(self.bits.iter().copied());
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Vocabulary, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<Vocabulary, Error> {
         let [n_texts] = saved.counts()?;
         let n_blocks = if n_texts == 0 { 0 } else { BLOCKS };
         Ok(Vocabulary {

@@ -18,8 +18,8 @@ use super::e_process::EProcess;
 use super::evidence::{ChampionScore, Evidence, Veto};
 use super::frozen::FrozenState;
 use super::incident::{Incident, IncidentKind, IncidentState, Incidents, clipped};
-use super::losses::{Answers, LossScale, Truth};
-use crate::event::{Alarm, Judgement, Watched};
+use super::losses::{LossScale, SideAnswers, Truth};
+use crate::event::{Alarm, Judgement, WatchedStream};
 use crate::learn::monitors::OF_SOURCE;
 use crate::learn::records::saved::{put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
@@ -197,10 +197,10 @@ impl Gate {
         &mut self,
         spec: &Spec,
         truth: Truth,
-        answers: &Answers,
+        answers: &SideAnswers,
         source: &str,
     ) -> Option<[f64; 2]> {
-        let Answers {
+        let SideAnswers {
             candidate,
             champion,
             contender,
@@ -401,8 +401,8 @@ impl Gate {
     /// scores the examples that follow.
     pub(crate) fn note_alarm(&mut self, alarm: &Alarm, needed: f64, publish: &Publish) {
         let kind = match alarm.watched {
-            Watched::Error | Watched::ErrorWindow => IncidentKind::Errors,
-            Watched::Slice => IncidentKind::Slice,
+            WatchedStream::Error | WatchedStream::ErrorWindow => IncidentKind::Errors,
+            WatchedStream::Slice => IncidentKind::Slice,
             _ => return,
         };
         self.watched_until = self.watched_until.max(self.n_labels + WATCHED_EXAMPLES);

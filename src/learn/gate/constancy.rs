@@ -3,8 +3,8 @@
 //! Invariant: a champion whose answers hardly vary shows nothing, so that a fresh model, a rare class and a
 //! long stretch of one class are no sign.
 
-use super::losses::Answers;
-use crate::learn::algorithms::learned::answers::Answer;
+use super::losses::SideAnswers;
+use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::model::argmax;
 use crate::model::weights::{Error, Tensors};
 
@@ -29,7 +29,7 @@ pub(super) struct Constancy {
 
 impl Constancy {
     /// Takes the answers to a row.
-    pub(super) fn observe(&mut self, answers: &Answers) {
+    pub(super) fn observe(&mut self, answers: &SideAnswers) {
         let (Some(candidate), Some(champion)) = (&answers.candidate, &answers.champion) else {
             return;
         };
@@ -86,7 +86,7 @@ impl Constancy {
 }
 
 /// True if an answer is another one: another class or action, or a value that is not near.
-fn varies(before: &[f64], answer: &Answer) -> bool {
+fn varies(before: &[f64], answer: &RowOutputs) -> bool {
     let chosen = |outputs: &[f64]| {
         let outputs: Vec<f32> = outputs.iter().map(|share| *share as f32).collect();
         argmax(&outputs)
@@ -105,8 +105,8 @@ mod tests {
     fn check(sides: [&dyn Fn(usize) -> Vec<f64>; 2], expected: bool) {
         let mut constancy = Constancy::default();
         for row in 0..60 {
-            let [candidate, champion] = sides.map(|side| Some(Answer { outputs: side(row) }));
-            constancy.observe(&Answers {
+            let [candidate, champion] = sides.map(|side| Some(RowOutputs { outputs: side(row) }));
+            constancy.observe(&SideAnswers {
                 candidate,
                 champion,
                 contender: None,

@@ -11,7 +11,7 @@
 //!
 //! Invariant: every scale is known before the label comes, so that it biases no difference.
 
-use crate::learn::algorithms::learned::answers::Answer;
+use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Spec, Target, Task};
 
@@ -29,10 +29,10 @@ pub(crate) struct Truth {
 
 /// The answers of all sides to a row; none that is not finite.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Answers {
-    pub candidate: Option<Answer>,
-    pub champion: Option<Answer>,
-    pub contender: Option<Answer>,
+pub(crate) struct SideAnswers {
+    pub candidate: Option<RowOutputs>,
+    pub champion: Option<RowOutputs>,
+    pub contender: Option<RowOutputs>,
 }
 
 /// The scales of losses, as earlier labels show them.
@@ -63,9 +63,9 @@ impl LossScale {
         &self,
         spec: &Spec,
         truth: Truth,
-        answers: [Option<&Answer>; N],
+        answers: [Option<&RowOutputs>; N],
     ) -> Option<[f64; N]> {
-        let loss: Box<dyn Fn(&Answer) -> f64> = match truth.target {
+        let loss: Box<dyn Fn(&RowOutputs) -> f64> = match truth.target {
             Target::Class(right) | Target::BestAction(right) => {
                 Box::new(move |answer| brier(&answer.outputs, right as usize) / 2.0)
             }
@@ -106,7 +106,7 @@ impl LossScale {
     }
 
     /// Takes note of a label, and of the champion's answer to its row.
-    pub(super) fn observe(&mut self, truth: Truth, champion: Option<&Answer>) {
+    pub(super) fn observe(&mut self, truth: Truth, champion: Option<&RowOutputs>) {
         match truth.target {
             Target::Value(value) => {
                 let error = champion.map(|answer| (answer.outputs[0] - value).abs());
@@ -161,8 +161,8 @@ mod tests {
         Spec::parse(&format!("{toml}\n{input}")).expect("a description")
     }
 
-    fn answer(outputs: &[f64]) -> Answer {
-        Answer {
+    fn answer(outputs: &[f64]) -> RowOutputs {
+        RowOutputs {
             outputs: outputs.to_vec(),
         }
     }

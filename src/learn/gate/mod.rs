@@ -38,5 +38,5 @@ pub use e_process::EProcess;
 pub use evidence::{ChampionChange, ChampionScore, Evidence, Veto};
 pub use incident::{Incident, IncidentKind, IncidentState, Suspect};
 pub(crate) use paired::PairedTrial;
-pub use paired::{Finding, PairedEvidence};
+pub use paired::{PairedEvidence, TrialOutcome};
 pub(crate) use trial::Trial;

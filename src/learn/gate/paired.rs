@@ -13,7 +13,7 @@
 
 use super::e_process::EProcess;
 use super::losses::{LossScale, Truth, gives_evidence};
-use crate::learn::algorithms::learned::answers::Answer;
+use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::model::Spec;
 
 /// Halvings of [-1, 1] in search of a bound: a ten-thousandth.
@@ -21,7 +21,7 @@ const HALVINGS: usize = 15;
 
 /// The outcome of a paired trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum TrialOutcome {
     /// The second set is not worse by the margin or more.
     Passes,
     /// It is worse by more than the margin.
@@ -34,7 +34,7 @@ pub enum Finding {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairedEvidence {
     /// The outcome.
-    pub finding: Finding,
+    pub finding: TrialOutcome,
     /// Rows that were judged.
     pub rows: u64,
     /// The mean bounded loss of each set, in [0, 1]; the estimated reward of a bandit, with its sign turned.
@@ -85,7 +85,7 @@ impl PairedTrial {
         &mut self,
         spec: &Spec,
         truth: Truth,
-        [first, second]: [Option<&Answer>; 2],
+        [first, second]: [Option<&RowOutputs>; 2],
     ) -> bool {
         let losses = self.scale.losses(spec, truth, [first, second]);
         self.scale.observe(truth, first);
@@ -107,14 +107,14 @@ impl PairedTrial {
         let losses = self.sums.map(|sum| sum / n);
         let difference = losses[1] - losses[0];
         let (finding, decided_after) = match (passes.reached, worse.reached) {
-            (_, Some(row)) if difference > margin => (Finding::Worse, Some(row)),
-            (Some(row), None) if difference < margin => (Finding::Passes, Some(row)),
-            _ => (Finding::NoEvidence, None),
+            (_, Some(row)) if difference > margin => (TrialOutcome::Worse, Some(row)),
+            (Some(row), None) if difference < margin => (TrialOutcome::Passes, Some(row)),
+            _ => (TrialOutcome::NoEvidence, None),
         };
         let disagrees = match (passes.reached, worse.reached) {
             (Some(_), Some(_)) => true,
             (None, None) => false,
-            _ => finding == Finding::NoEvidence,
+            _ => finding == TrialOutcome::NoEvidence,
         };
         PairedEvidence {
             finding,
@@ -195,7 +195,7 @@ mod tests {
             let turns = [row * 7 % 20, row * 11 % 20];
             let answer = |set: usize| {
                 let sure = if turns[set] < right[set] { 0.9 } else { 0.1 };
-                Answer {
+                RowOutputs {
                     outputs: vec![sure, 1.0 - sure],
                 }
             };
@@ -209,7 +209,7 @@ mod tests {
         trial
     }
 
-    fn check(trial: &PairedTrial, margin: f64, expected: Finding) -> PairedEvidence {
+    fn check(trial: &PairedTrial, margin: f64, expected: TrialOutcome) -> PairedEvidence {
         let evidence = trial.evidence(margin, 0.05);
         assert_eq!(evidence.finding, expected, "{evidence:?}");
         let [low, high] = evidence.bounds;
@@ -221,17 +221,17 @@ mod tests {
     #[test]
     fn a_worse_set_fails_a_better_one_passes_and_few_rows_show_nothing() {
         // Half the Brier score is 0.01 where an answer is right and 0.81 where it is wrong.
-        let worse = check(&trial(4000, [18, 16]), 0.01, Finding::Worse);
+        let worse = check(&trial(4000, [18, 16]), 0.01, TrialOutcome::Worse);
         assert!((worse.difference - 0.08).abs() < 1e-9, "{worse:?}");
         assert!(worse.bounds[0] > 0.01, "{worse:?}");
-        let better = check(&trial(4000, [16, 18]), 0.01, Finding::Passes);
+        let better = check(&trial(4000, [16, 18]), 0.01, TrialOutcome::Passes);
         assert!(better.bounds[1] < 0.0, "{better:?}");
         assert!(better.decided_after < Some(4000), "{better:?}");
-        let alike = check(&trial(4000, [17, 17]), 0.05, Finding::Passes);
+        let alike = check(&trial(4000, [17, 17]), 0.05, TrialOutcome::Passes);
         assert_eq!(alike.difference, 0.0);
-        check(&trial(4000, [17, 17]), 0.0, Finding::NoEvidence);
-        check(&trial(20, [18, 10]), 0.01, Finding::NoEvidence);
-        let none = check(&PairedTrial::default(), 0.01, Finding::NoEvidence);
+        check(&trial(4000, [17, 17]), 0.0, TrialOutcome::NoEvidence);
+        check(&trial(20, [18, 10]), 0.01, TrialOutcome::NoEvidence);
+        let none = check(&PairedTrial::default(), 0.01, TrialOutcome::NoEvidence);
         assert_eq!((none.rows, none.bounds), (0, [-1.0, 1.0]));
     }
 
@@ -243,21 +243,21 @@ mod tests {
         for (sum, more) in changed.sums.iter_mut().zip(later.sums) {
             *sum += more;
         }
-        let evidence = check(&changed, 0.01, Finding::Worse);
+        let evidence = check(&changed, 0.01, TrialOutcome::Worse);
         assert!(
             evidence.disagrees && evidence.not_worse > 20.0,
             "{evidence:?}"
         );
-        let wide = check(&changed, 0.099, Finding::NoEvidence);
+        let wide = check(&changed, 0.099, TrialOutcome::NoEvidence);
         assert!(wide.disagrees && wide.difference > 0.099, "{wide:?}");
-        assert!(!check(&trial(4000, [16, 18]), 0.01, Finding::Passes).disagrees);
+        assert!(!check(&trial(4000, [16, 18]), 0.01, TrialOutcome::Passes).disagrees);
     }
 
     #[test]
     fn an_answer_that_is_not_finite_has_the_full_loss() {
         let spec = Spec::parse(TOML).unwrap();
         let mut trial = PairedTrial::default();
-        let sure = Answer {
+        let sure = RowOutputs {
             outputs: vec![1.0, 0.0],
         };
         let truth = Truth {

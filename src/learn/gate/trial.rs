@@ -6,7 +6,7 @@
 use super::e_process::EProcess;
 use super::evidence::Evidence;
 use super::losses::{LossScale, Truth};
-use crate::learn::algorithms::learned::answers::Answer;
+use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::model::{Publish, Spec, Target};
 
 /// The evidence so far.
@@ -23,7 +23,7 @@ impl Trial {
             target,
             propensity: None,
         };
-        let [tried, served] = [tried, served].map(|outputs| Answer { outputs });
+        let [tried, served] = [tried, served].map(|outputs| RowOutputs { outputs });
         let losses = self
             .scale
             .losses(spec, truth, [Some(&tried), Some(&served)]);

@@ -16,7 +16,7 @@ const ARRIVALS_MAX: usize = 64 * 1024;
 
 /// The evicted predictions at one moment, and the next ones.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Evicted {
+pub struct EvictedPredictions {
     /// No id up to this one waits, but for those of `waiting`, which rise.
     newest: u128,
     waiting: Vec<u128>,
@@ -34,7 +34,7 @@ pub struct Arrivals {
     unlisted: u64,
 }
 
-impl Evicted {
+impl EvictedPredictions {
     /// The predictions that have made room by now, of which the newest has this id, where
     /// `waiting_max` may wait: `waiting` are the ids that wait in the order in which they came, and
     /// `older` those of them up to the newest that has made room, rising.
@@ -43,7 +43,7 @@ impl Evicted {
         waiting_max: usize,
         older: impl Iterator<Item = u128>,
         waiting: impl ExactSizeIterator<Item = u128>,
-    ) -> Evicted {
+    ) -> EvictedPredictions {
         let n_waiting = waiting.len();
         let mut older: Vec<u128> = older.take(LISTED_MAX + 1).collect();
         let newest = if older.len() > LISTED_MAX {
@@ -53,7 +53,7 @@ impl Evicted {
         };
         let near = n_waiting + ARRIVALS_MAX >= waiting_max;
         let n_next = if near { NEXT_MAX } else { 0 };
-        Evicted {
+        EvictedPredictions {
             newest,
             waiting: older,
             n_waiting,
@@ -138,7 +138,7 @@ mod tests {
         joins.make_room(3);
         let evicted = joins.evicted(3);
         let mut arrivals = Arrivals::default();
-        let check = |evicted: &Evicted, arrivals: &Arrivals, expected: &[u128]| {
+        let check = |evicted: &EvictedPredictions, arrivals: &Arrivals, expected: &[u128]| {
             let contains = |id: &u128| evicted.contains(PredictionId(*id), arrivals, 3);
             let ids: Vec<u128> = (11..30).filter(contains).collect();
             assert_eq!(ids, expected);
@@ -180,7 +180,8 @@ mod tests {
         let many: Vec<PredictionId> = (0..ARRIVALS_MAX as u128 + 2).map(PredictionId).collect();
         arrivals.add(&many, 7);
         assert_eq!((arrivals.ids.len(), arrivals.unlisted), (ARRIVALS_MAX, 7));
-        let contains = |id: u128| Evicted::default().contains(PredictionId(id), &arrivals, 10);
+        let contains =
+            |id: u128| EvictedPredictions::default().contains(PredictionId(id), &arrivals, 10);
         let last = ARRIVALS_MAX as u128 + 1;
         assert_eq!([2, last - 10].map(contains), [true; 2]);
         assert_eq!([last - 9, last].map(contains), [false; 2]);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use super::{Held, PendingPredictions, Waiting};
+use super::{Held, PendingPrediction, PendingPredictions};
 use crate::event::{PredictionId, Time};
 use crate::learn::memory::is_weight;
 use crate::model::weights::{Error, Tensors};
@@ -153,7 +153,7 @@ impl HeldExamples {
     pub(crate) fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
         let stripped = |(id, reward, label): &HeldPair| {
             let waiting = joins.waiting.get(&id.0)?;
-            let stripped = Waiting {
+            let stripped = PendingPrediction {
                 signals: 0,
                 credited: None,
                 label: None,
@@ -166,7 +166,8 @@ impl HeldExamples {
             };
             Some((id.0, stripped))
         };
-        let waiting: BTreeMap<u128, Waiting> = self.0.iter().filter_map(stripped).collect();
+        let waiting: BTreeMap<u128, PendingPrediction> =
+            self.0.iter().filter_map(stripped).collect();
         PendingPredictions {
             order: waiting.keys().copied().collect(),
             waiting,
@@ -228,7 +229,7 @@ impl HeldExamples {
         n_examples: u64,
     ) -> Result<HeldExamples, Error> {
         let all = take_waiting(tensors)?.into_iter();
-        let held = |(id, waiting): (u128, Waiting)| {
+        let held = |(id, waiting): (u128, PendingPrediction)| {
             let credited = waiting.credited.filter(|_| revision < 2);
             let credited = credited.map(|value| Held::new(value, n_examples, 1.0));
             let reward = waiting.held_reward.or(credited);
@@ -264,7 +265,7 @@ fn id(halves: &[u64]) -> u128 {
     u128::from(halves[0]) << 64 | u128::from(halves[1])
 }
 
-fn flags(waiting: &Waiting) -> u64 {
+fn flags(waiting: &PendingPrediction) -> u64 {
     let flags = [
         waiting.has_truth,
         waiting.closed,
@@ -278,14 +279,14 @@ fn flags(waiting: &Waiting) -> u64 {
 }
 
 /// In the order in which they came.
-fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, Waiting)>, Error> {
+fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, PendingPrediction)>, Error> {
     let columns = tensors.take_u64("waiting", &[None, Some(7)])?;
     let credited = tensors.take_f64("waiting.earned", &[Some(columns.len() / 7)])?;
     let rows = columns.chunks_exact(7).zip(credited);
-    let mut all: Vec<(u128, Waiting)> = rows
+    let mut all: Vec<(u128, PendingPrediction)> = rows
         .map(|(row, credited)| {
             let flag = |place: u32| row[5] >> place & 1 == 1;
-            let waiting = Waiting {
+            let waiting = PendingPrediction {
                 position: row[2],
                 row: row[3] as u32,
                 deadline: Time(row[4] as i64),

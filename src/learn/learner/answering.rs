@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use super::Learner;
 use crate::event::{Batch, PredictionId};
-use crate::learn::algorithms::learned::answers::{Answer, AskedRow};
+use crate::learn::algorithms::learned::answers::{AskedRow, RowOutputs};
 use crate::model::weights::{Error, Foreign};
-use crate::model::{Past, Pinned, Series, Spec, TextEncoder};
+use crate::model::{Past, PinnedFile, Series, Spec, TextEncoder};
 
 /// The answer to a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RowAnswer {
     /// Probabilities of the known classes or of the policy's actions, or a value.
-    pub answer: Answer,
+    pub answer: RowOutputs,
     /// The place of the class that is answered, or of the likeliest action; none of a value.
     pub chosen: Option<usize>,
 }
@@ -63,7 +63,7 @@ impl AnsweringState {
     /// Brings the encoders whose adapters it has learned, so that it encodes texts by itself.
     pub(crate) fn bring_encoders<E>(
         &mut self,
-        mut find: impl FnMut(&Pinned) -> Result<Arc<TextEncoder>, E>,
+        mut find: impl FnMut(&PinnedFile) -> Result<Arc<TextEncoder>, E>,
     ) -> Result<(), E> {
         if self.spec().adapted_encoders().next().is_none() {
             return Ok(());

@@ -6,7 +6,7 @@
 
 use super::Learner;
 use crate::event::{Entry, Event, Order};
-use crate::learn::comparison::{Comparison, Moment};
+use crate::learn::comparison::{Comparison, OrderState};
 use crate::learn::gate::champion::Gate;
 use crate::learn::join::HeldExamples;
 use crate::learn::lookup::{Lookup, LookupError};
@@ -73,12 +73,12 @@ impl Comparison {
 
 impl Learner {
     /// The state as a comparison keeps it.
-    fn moment(&self) -> Moment {
+    fn moment(&self) -> OrderState {
         let bounded = self.spec.revision >= 2;
         if bounded && HeldExamples::n_bytes_of(&self.accounts.pending) > BYTES_MAX {
-            Moment::partial(&self.learned, self.counted(), self.accounts.tallies())
+            OrderState::partial(&self.learned, self.counted(), self.accounts.tallies())
         } else {
-            Moment::whole(&self.learned, self.counted(), self.tallies())
+            OrderState::whole(&self.learned, self.counted(), self.tallies())
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{Error, History, Learner, Step};
 use crate::event::{Alarm, Batch, Outputs, Prediction, Signal};
-use crate::learn::drift::{Detectors, Judged};
+use crate::learn::drift::{Detectors, JudgedAnswer};
 use crate::learn::monitors::Monitors;
 use crate::model::{Spec, answered_class};
 
@@ -42,7 +42,7 @@ impl Learner {
     }
 
     /// The same of a row that is in a slice.
-    pub(super) fn watch_slice(&mut self, name: &str, judged: Judged) {
+    pub(super) fn watch_slice(&mut self, name: &str, judged: JudgedAnswer) {
         self.watch(|detectors, _, position| detectors.observe_slice(name, judged, position));
     }
 
@@ -61,11 +61,11 @@ impl Learner {
     }
 
     /// The judgement as the tests take it.
-    pub(super) fn judged(prediction: &Prediction, row: usize, score: f64) -> Judged {
+    pub(super) fn judged(prediction: &Prediction, row: usize, score: f64) -> JudgedAnswer {
         let n_rows = prediction.batch.n_rows;
         match &prediction.outputs {
-            Outputs::Values(_) => Judged::Value(score),
-            Outputs::Actions { .. } => Judged::Reward(score),
+            Outputs::Values(_) => JudgedAnswer::Value(score),
+            Outputs::Actions { .. } => JudgedAnswer::Reward(score),
             outputs @ (Outputs::Probabilities(shares)
             | Outputs::Decisions {
                 probabilities: shares,
@@ -74,7 +74,7 @@ impl Learner {
                 let width = shares.len() / n_rows;
                 let answered = answered_class(outputs, row, width);
                 let confidence = answered.map_or(0.0, |place| shares[row * width + place]);
-                Judged::Label {
+                JudgedAnswer::Label {
                     is_right: score > 0.0,
                     confidence: f64::from(confidence),
                 }

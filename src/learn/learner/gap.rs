@@ -7,7 +7,7 @@
 
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
-use crate::event::{Entry, Event, Kind, Order, Refusal};
+use crate::event::{Entry, ErasedKind, Event, Order, OrderRefusal};
 use crate::learn::records::ledger::Fate;
 
 /// Where such a stretch begins and ends.
@@ -26,7 +26,7 @@ impl Learner {
         entry: &Entry,
         lookup: &mut dyn Lookup,
     ) -> Result<bool, Error> {
-        let erased = matches!(entry.event, Event::Erased(Kind::Feedback(_)));
+        let erased = matches!(entry.event, Event::Erased(ErasedKind::Feedback(_)));
         let until = if erased && self.history == History::Recorded {
             let order = lookup.taken_back(entry.position);
             order.map_err(|cause| self.missing(cause))?
@@ -67,7 +67,7 @@ impl Learner {
                         if lookup.refused(entry.position) =>
                     {
                         let position = entry.position;
-                        self.stream.refusals.push(Refusal { position });
+                        self.stream.refusals.push(OrderRefusal { position });
                     }
                     _ => {}
                 }

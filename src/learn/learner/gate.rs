@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::feedback::Example;
 use super::{Error, History, Learner, Step};
-use crate::event::{Alarm, Judgement, Order, PredictionId, Reason, Refusal, Verdict, Version};
+use crate::event::{Alarm, Judgement, Order, OrderRefusal, PredictionId, Reason, Verdict, Version};
 use crate::learn::algorithms::learned::answers::AskedRow;
 use crate::learn::gate::champion::Gate;
 use crate::learn::gate::frozen::FrozenState;
-use crate::learn::gate::losses::{Answers, Truth, gives_evidence};
+use crate::learn::gate::losses::{SideAnswers, Truth, gives_evidence};
 use crate::learn::gate::{
     ChampionChange, ChampionScore, Evidence, Incident, IncidentKind, IncidentState, Veto,
 };
@@ -287,7 +287,7 @@ impl Learner {
             encoders: &self.encoders.0,
         };
         let (spec, champion, contender) = (&self.spec, gate.champion(), gate.contender());
-        let answers = Answers {
+        let answers = SideAnswers {
             candidate: self.learned.answer(spec, asked),
             champion: champion.learned.answer(spec, asked),
             contender: contender.and_then(|state| state.learned.answer(spec, asked)),
@@ -430,7 +430,7 @@ impl Learner {
         step.refused = self.obey(order, by, &mut step);
         if step.refused.is_some() && self.history == History::Recorded {
             let position = self.stream.position;
-            self.stream.refusals.push(Refusal { position });
+            self.stream.refusals.push(OrderRefusal { position });
         }
         step
     }

@@ -3,17 +3,18 @@
 //! Invariant: an answer is taken where its prediction stands in the journal, and its judgement where its
 //! feedback does. Nothing that is learned depends on them.
 
-use super::super::join::Waiting;
+use super::super::join::PendingPrediction;
 use super::Learner;
 use super::feedback::Example;
 use crate::event::{Event, Feedback, Outputs, Prediction, Signal, Time};
 use crate::learn::monitors::{
-    Asked, Confused, FeedbackKeys, Figure, Monitors, ScoredAnswer, ScoredProbabilities, SliceName,
+    ConfusionCount, FeedbackKeys, Figure, Monitors, ScoredAnswer, ScoredProbabilities,
+    ServedAnswer, SliceName,
 };
 use crate::model::{Spec, Target, answered_class};
 
 /// A row of what was served.
-type Served<'a> = (&'a Prediction, usize);
+type ServedRow<'a> = (&'a Prediction, usize);
 
 impl Learner {
     /// Every figure of the monitors that is known; none under rules without them.
@@ -23,7 +24,7 @@ impl Learner {
     }
 
     /// How often each label had each answer, the commonest pairs first.
-    pub fn confusion(&self) -> Vec<Confused> {
+    pub fn confusion(&self) -> Vec<ConfusionCount> {
         let monitors = self.accounts.monitors.as_ref();
         monitors.map_or(Vec::new(), Monitors::confusion)
     }
@@ -53,7 +54,7 @@ impl Learner {
         let time = self.stream.time;
         self.monitor(|monitors, spec, names| {
             for row in 0..prediction.batch.n_rows {
-                let asked = Asked {
+                let asked = ServedAnswer {
                     name: answered_name((prediction, row), spec, names),
                     confidence: confidence((prediction, row)),
                 };
@@ -83,7 +84,7 @@ impl Learner {
     }
 
     /// Feedback about an answer, if it is the first.
-    pub(super) fn monitor_labelled(&mut self, served: Served<'_>, waiting: &Waiting) {
+    pub(super) fn monitor_labelled(&mut self, served: ServedRow<'_>, waiting: &PendingPrediction) {
         if waiting.has_truth || waiting.signals != 0 {
             return;
         }
@@ -97,7 +98,7 @@ impl Learner {
     /// The judgement of an answer by a target, and the feedback that gave it.
     pub(super) fn monitor_judged(
         &mut self,
-        served: Served<'_>,
+        served: ServedRow<'_>,
         target: Target,
         score: f64,
         by: Option<&Feedback>,
@@ -121,7 +122,7 @@ impl Learner {
     /// An answer was judged by one feedback with this score, and is by another now.
     pub(super) fn monitor_again(
         &mut self,
-        served: Served<'_>,
+        served: ServedRow<'_>,
         feedback: [&Feedback; 2],
         scores: [f64; 2],
     ) {
@@ -148,7 +149,7 @@ impl Learner {
 
     /// The reward of an answer turned out to be another. Slices by tags stay as they are: the earlier
     /// feedback may have had other tags.
-    pub(super) fn monitor_amended(&mut self, served: Served<'_>, rewards: [f64; 2]) {
+    pub(super) fn monitor_amended(&mut self, served: ServedRow<'_>, rewards: [f64; 2]) {
         self.monitor(|monitors, spec, _| {
             let (prediction, row) = served;
             let slices = SliceName::of_row(spec, (&prediction.batch, row), of_feedback(None));
@@ -175,7 +176,7 @@ fn of_feedback(by: Option<&Feedback>) -> FeedbackKeys<'_> {
 
 /// The class or action that was answered; none of a value.
 fn answered_name<'a>(
-    (prediction, row): Served<'a>,
+    (prediction, row): ServedRow<'a>,
     spec: &'a Spec,
     names: &'a [String],
 ) -> Option<&'a str> {
@@ -188,7 +189,7 @@ fn answered_name<'a>(
     answered.or_else(|| names.get(place)).map(String::as_str)
 }
 
-fn answered_place((prediction, row): Served<'_>) -> Option<usize> {
+fn answered_place((prediction, row): ServedRow<'_>) -> Option<usize> {
     let all = prediction.outputs.probabilities()?;
     answered_class(
         &prediction.outputs,
@@ -198,21 +199,21 @@ fn answered_place((prediction, row): Served<'_>) -> Option<usize> {
 }
 
 /// The probabilities of the classes for a row; none of other tasks.
-fn probabilities<'a>((prediction, row): Served<'a>) -> Option<&'a [f32]> {
+fn probabilities<'a>((prediction, row): ServedRow<'a>) -> Option<&'a [f32]> {
     let all = prediction.outputs.probabilities()?;
     let width = all.len() / prediction.batch.n_rows;
     Some(&all[row * width..(row + 1) * width])
 }
 
 /// The probability of the class that was answered.
-fn confidence(served: Served<'_>) -> Option<f64> {
+fn confidence(served: ServedRow<'_>) -> Option<f64> {
     let p = probabilities(served)?.get(answered_place(served)?)?;
     Some(f64::from(*p))
 }
 
 /// An answer with its score, by a label whose place may be known.
 fn scored<'a>(
-    served: Served<'a>,
+    served: ServedRow<'a>,
     truth: &'a str,
     score: f64,
     names: &'a [String],

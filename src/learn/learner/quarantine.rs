@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
-use crate::event::{Feedback, Order, Refusal, Selector, Subject, Time};
+use crate::event::{Feedback, Order, OrderRefusal, Selector, Subject, Time};
 use crate::learn::records::ledger::Fate;
 use crate::learn::records::quarantine::{QuarantineCause, QuarantinedEvent};
 
@@ -115,7 +115,7 @@ impl Learner {
         }
         if n_selected == 0 && self.history == History::Recorded {
             let position = self.stream.position;
-            self.stream.refusals.push(Refusal { position });
+            self.stream.refusals.push(OrderRefusal { position });
             step.refused = Some(format!("nothing of {selector} waits in quarantine"));
         }
         Ok(step)

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU64;
 
-use super::super::join::{Held, Waiting};
+use super::super::join::{Held, PendingPrediction};
 use super::super::lookup::Lookup;
 use super::feedback::Example;
 use super::{Error, Learner};
@@ -17,7 +17,7 @@ use crate::model::{Target, Task};
 
 /// The effect of a second truth on the one that counts so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum TruthEffect {
     /// The same truth, of an older event.
     Repeats,
     /// The same truth, of a newer event.
@@ -50,43 +50,43 @@ fn may_review(feedback: &Feedback) -> bool {
 impl LastWord {
     /// True if another truth, which was accepted later, counts in its place.
     pub(crate) fn is_superseded_by(&self, next: &Feedback) -> bool {
-        self.verdict(next) == Verdict::Supersedes
+        self.verdict(next) == TruthEffect::Supersedes
     }
 
     /// The effect of `next`, which was accepted later.
-    fn verdict(&self, next: &Feedback) -> Verdict {
+    fn verdict(&self, next: &Feedback) -> TruthEffect {
         let last = &self.feedback;
         if self.gives_way {
             return if last.signal == next.signal {
-                Verdict::Confirms
+                TruthEffect::Confirms
             } else {
-                Verdict::Supersedes
+                TruthEffect::Supersedes
             };
         }
         let is_newer = self.is_older_than(next);
         if last.signal == next.signal {
             return if is_newer {
-                Verdict::Confirms
+                TruthEffect::Confirms
             } else {
-                Verdict::Repeats
+                TruthEffect::Repeats
             };
         }
         let (newer, older) = if is_newer { (next, last) } else { (last, next) };
         let may_supersede = newer.source == older.source || may_review(newer);
         match (may_supersede, is_newer) {
-            (true, true) => Verdict::Supersedes,
-            (true, false) => Verdict::IsOlder,
-            (false, _) => Verdict::Contradicts,
+            (true, true) => TruthEffect::Supersedes,
+            (true, false) => TruthEffect::IsOlder,
+            (false, _) => TruthEffect::Contradicts,
         }
     }
 
     /// True if the answer is judged by `next` from now on: a truth that is confirmed counts in the slices
     /// of its newest tags.
-    fn judges_again(&self, verdict: Verdict, next: &Feedback) -> bool {
+    fn judges_again(&self, verdict: TruthEffect, next: &Feedback) -> bool {
         match verdict {
-            Verdict::Supersedes => true,
-            Verdict::Confirms => self.feedback.tags != next.tags,
-            Verdict::Repeats | Verdict::IsOlder | Verdict::Contradicts => false,
+            TruthEffect::Supersedes => true,
+            TruthEffect::Confirms => self.feedback.tags != next.tags,
+            TruthEffect::Repeats | TruthEffect::IsOlder | TruthEffect::Contradicts => false,
         }
     }
 
@@ -106,7 +106,7 @@ impl Learner {
     pub(super) fn label(
         &mut self,
         id: PredictionId,
-        waiting: Waiting,
+        waiting: PendingPrediction,
         feedback: &Feedback,
         lookup: &mut dyn Lookup,
     ) -> Result<Fate, Error> {
@@ -151,7 +151,7 @@ impl Learner {
     pub(super) fn relabel(
         &mut self,
         id: PredictionId,
-        waiting: Waiting,
+        waiting: PendingPrediction,
         feedback: &Feedback,
         lookup: &mut dyn Lookup,
     ) -> Result<(Fate, Option<String>), Error> {
@@ -161,12 +161,12 @@ impl Learner {
         let last = self.last_word(label, waiting, lookup)?;
         let verdict = last.verdict(feedback);
         match verdict {
-            Verdict::IsOlder => return Ok((Fate::Superseded, None)),
-            Verdict::Contradicts => {
+            TruthEffect::IsOlder => return Ok((Fate::Superseded, None)),
+            TruthEffect::Contradicts => {
                 self.accounts.ledger.contradict();
                 return Ok((Fate::Quarantined, Some(last.feedback.feedback_id)));
             }
-            Verdict::Repeats | Verdict::Confirms | Verdict::Supersedes => {}
+            TruthEffect::Repeats | TruthEffect::Confirms | TruthEffect::Supersedes => {}
         }
         let Some(target) = self.truth(&feedback.signal) else {
             return Ok((Fate::Unmatched, None));
@@ -185,14 +185,14 @@ impl Learner {
             ..Example::new(&prediction.batch, row)
         };
         let fate = match self.learn_label(id, waiting.held_label, example, target) {
-            None if verdict != Verdict::Supersedes => Fate::Duplicate,
+            None if verdict != TruthEffect::Supersedes => Fate::Duplicate,
             fate => fate.unwrap_or(Fate::Applied),
         };
-        if verdict != Verdict::Repeats {
+        if verdict != TruthEffect::Repeats {
             let position = NonZeroU64::new(self.position_taken());
             self.accounts.pending.update(id, |waiting| {
                 waiting.label = position;
-                waiting.is_relabelled |= verdict == Verdict::Supersedes;
+                waiting.is_relabelled |= verdict == TruthEffect::Supersedes;
                 waiting.is_throttled = fate == Fate::Throttled;
             });
         }
@@ -209,7 +209,7 @@ impl Learner {
     fn last_word(
         &self,
         label: NonZeroU64,
-        waiting: Waiting,
+        waiting: PendingPrediction,
         lookup: &mut dyn Lookup,
     ) -> Result<LastWord, Error> {
         let found = lookup.feedback(label.get());

@@ -8,7 +8,7 @@
 //! killed goes on with it.
 
 use super::{CounterfactualLookup, Error, History, Learner, Step};
-use crate::event::{Order, PredictionId, Reason, Refusal, Time, Watched};
+use crate::event::{Order, OrderRefusal, PredictionId, Reason, Time, WatchedStream};
 use crate::model::weights::{self, Tensors};
 
 /// Answers of a steady window before their error counts.
@@ -31,7 +31,7 @@ pub struct Retraining {
 
 /// The reason why a learner is to begin anew.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cause {
+pub enum RetrainCause {
     /// As many feedback events have come as are described.
     Events(u64),
     /// So many seconds have passed.
@@ -42,15 +42,15 @@ pub enum Cause {
     Accuracy(f64),
 }
 
-impl std::fmt::Display for Cause {
+impl std::fmt::Display for RetrainCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Cause::Events(n_events) => write!(f, "{n_events} feedback events have come"),
-            Cause::Time(seconds) => write!(f, "{seconds} seconds have passed"),
-            Cause::Drift(position) => {
+            RetrainCause::Events(n_events) => write!(f, "{n_events} feedback events have come"),
+            RetrainCause::Time(seconds) => write!(f, "{seconds} seconds have passed"),
+            RetrainCause::Drift(position) => {
                 write!(f, "the error has drifted: the alarm at position {position}")
             }
-            Cause::Accuracy(share) => write!(f, "the accuracy is {share:.3}"),
+            RetrainCause::Accuracy(share) => write!(f, "the accuracy is {share:.3}"),
         }
     }
 }
@@ -62,7 +62,7 @@ impl Learner {
     }
 
     /// Why a learner is to begin anew by now, if it is.
-    pub fn retraining_due(&self) -> Option<Cause> {
+    pub fn retraining_due(&self) -> Option<RetrainCause> {
         let settings = self.spec.retrain;
         let last = self.stream.retraining?;
         if last.is_open || self.is_frozen() {
@@ -70,11 +70,11 @@ impl Learner {
         }
         let n_events = self.stream.n_events - last.n_events;
         if settings.after_events.is_some_and(|after| n_events >= after) {
-            return Some(Cause::Events(n_events));
+            return Some(RetrainCause::Events(n_events));
         }
         let due = self.next_retraining();
         if due.is_some_and(|due| due <= self.stream.time) {
-            return settings.every_s.map(Cause::Time);
+            return settings.every_s.map(RetrainCause::Time);
         }
         if n_events < settings.cooldown_events {
             return None;
@@ -83,7 +83,8 @@ impl Learner {
         let is_newer = |position| position > last.begun;
         if settings.on_drift {
             let mut alarms = detectors.alarms().rev();
-            let of_error = |watched| matches!(watched, Watched::Error | Watched::ErrorWindow);
+            let of_error =
+                |watched| matches!(watched, WatchedStream::Error | WatchedStream::ErrorWindow);
             let newest = alarms.find(|alarm| of_error(alarm.watched));
             let position = newest.map(|alarm| alarm.position);
             // A prediction and its label are two entries: it is to learn from what stands behind the
@@ -92,13 +93,13 @@ impl Learner {
             let is_seen = |position: &u64| self.stream.position - position >= behind;
             let position = position.filter(|position| is_newer(*position));
             if let Some(position) = position.filter(is_seen) {
-                return Some(Cause::Drift(position));
+                return Some(RetrainCause::Drift(position));
             }
         }
         let (n_answers, error) = detectors.error_window();
         let share = 1.0 - error;
         let is_low = settings.below_accuracy.is_some_and(|low| share < low);
-        (is_low && n_answers >= ANSWERS_MIN).then_some(Cause::Accuracy(share))
+        (is_low && n_answers >= ANSWERS_MIN).then_some(RetrainCause::Accuracy(share))
     }
 
     /// Where the prediction of this id stands, if its first label or value has yet to come.
@@ -179,7 +180,7 @@ impl Learner {
         let position = self.stream.position;
         if self.history == History::Recorded {
             if let Some(why) = self.refuses_retraining(from) {
-                self.stream.refusals.push(Refusal { position });
+                self.stream.refusals.push(OrderRefusal { position });
                 return Ok(Step {
                     refused: Some(why),
                     ..Step::default()

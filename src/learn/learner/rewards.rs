@@ -5,7 +5,7 @@
 //! nothing is held, so that sums, late rewards and closed windows come out as if the final reward
 //! had been there from the start. (The first revision does not tell them apart.)
 
-use super::super::join::{Held, Waiting};
+use super::super::join::{Held, PendingPrediction};
 use super::super::lookup::Lookup;
 use super::super::rewards::{Reward, Windows};
 use super::feedback::Example;
@@ -112,7 +112,7 @@ impl Learner {
     fn earn(
         &mut self,
         id: PredictionId,
-        waiting: Waiting,
+        waiting: PendingPrediction,
         reward: Reward,
         feedback: &Feedback,
         prediction: &Prediction,
@@ -160,7 +160,7 @@ impl Learner {
     /// teaches it later: champion and candidate are scored on it.
     fn score_throttled(
         &mut self,
-        waiting: Waiting,
+        waiting: PendingPrediction,
         reward: Reward,
         feedback: &Feedback,
         prediction: &Prediction,
@@ -260,7 +260,7 @@ fn cost(feedback: &Feedback) -> f64 {
 }
 
 /// The fate of a reward, of which nothing more is learned where all of it is held.
-fn of_reward(waiting: Waiting, fate: Option<Fate>) -> Fate {
+fn of_reward(waiting: PendingPrediction, fate: Option<Fate>) -> Fate {
     match fate {
         Some(Fate::Unmatched) => Fate::Unmatched,
         _ if waiting.closed => Fate::Late,

@@ -3,14 +3,14 @@
 //! Invariant: a restore and a retraction leave it as it is, but for the version that they make.
 
 use super::retrain::{self, Retraining};
-use crate::event::{Alarm, Judgement, Reason, Refusal, Time, Verdict, Version};
+use crate::event::{Alarm, Judgement, OrderRefusal, Reason, Time, Verdict, Version};
 use crate::learn::drift::{load_alarms, save_alarms};
 use crate::learn::records::feedback_ids::FeedbackIds;
 use crate::learn::records::places::Places;
 use crate::learn::versions::aliases::Aliases;
 use crate::learn::versions::newest::Newest;
 use crate::learn::versions::revised_tallies::RevisedTallies;
-use crate::learn::versions::tainted::Tainted;
+use crate::learn::versions::tainted::TaintedVersions;
 use crate::model::weights::{self, Tensors};
 
 /// Position, versions and orders.
@@ -34,7 +34,7 @@ pub(super) struct Stream {
     /// Alarms raised whose records have not come yet.
     pub alarms: Vec<Alarm>,
     /// Orders refused whose records have not come yet.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<OrderRefusal>,
     /// Orders to erase whose content is not known to be overwritten yet, by position.
     pub erasures: Vec<u64>,
     /// None before a description asks for it, and before the first order.
@@ -42,7 +42,7 @@ pub(super) struct Stream {
     pub newest: Newest,
     pub aliases: Aliases,
     /// Versions that hold feedback which was taken back since.
-    pub tainted: Tainted,
+    pub tainted: TaintedVersions,
     /// Versions that a retraction found to be the same without it, with their counts since.
     pub revised_tallies: RevisedTallies,
 }
@@ -89,7 +89,7 @@ impl Stream {
             places: Places::load(tensors)?,
             unrecorded: load_unrecorded(tensors)?,
             alarms: load_alarms("alarms", tensors)?,
-            refusals: refusals.map(|position| Refusal { position }).collect(),
+            refusals: refusals.map(|position| OrderRefusal { position }).collect(),
             erasures: take_positions(tensors, "erasures")?,
             verdicts: load_verdicts(tensors)?,
             unknown_until: take_positions(tensors, "unknown_until")?
@@ -171,12 +171,12 @@ fn load_verdicts(tensors: &mut Tensors) -> Result<Vec<Verdict>, weights::Error> 
 /// The records of versions. Earlier programs saved the tree of all, and every one that is tainted.
 fn load_versions(
     tensors: &mut Tensors,
-) -> Result<(Newest, Tainted, RevisedTallies), weights::Error> {
+) -> Result<(Newest, TaintedVersions, RevisedTallies), weights::Error> {
     if tensors.0.contains_key("newest") {
         let revised_tallies = RevisedTallies::load(tensors, |_| 0)?;
         return Ok((
             Newest::load(tensors)?,
-            Tainted::load(tensors)?,
+            TaintedVersions::load(tensors)?,
             revised_tallies,
         ));
     }
@@ -185,7 +185,7 @@ fn load_versions(
         let mut rows = tree.chunks_exact(4);
         rows.find(|row| row[0] == version).map_or(0, |row| row[2])
     };
-    let tainted = Tainted::of_pairs(&tensors.take_u64("tainted", &[None, Some(2)])?);
+    let tainted = TaintedVersions::of_pairs(&tensors.take_u64("tainted", &[None, Some(2)])?);
     Ok((
         Newest::of_tree(&tree)?,
         tainted,

@@ -9,7 +9,7 @@ use super::accounts::Accounts;
 use super::state::take_description;
 use super::stream::Stream;
 use super::{CounterfactualLookup, Error, History, Learner, Step};
-use crate::event::{Command, Erasure, Order, Reason, Refusal, Version};
+use crate::event::{Command, Erasure, Order, OrderRefusal, Reason, Version};
 use crate::learn::algorithms::learned::Learned;
 use crate::learn::gate::frozen::FrozenState;
 use crate::learn::versions::tallies::Tallies;
@@ -34,7 +34,7 @@ impl Learner {
                 let step = self.restore_untainted(*version, lookup)?;
                 if step.refused.is_some() {
                     let position = self.stream.position;
-                    self.stream.refusals.push(Refusal { position });
+                    self.stream.refusals.push(OrderRefusal { position });
                 }
                 Ok(step)
             }
@@ -409,13 +409,14 @@ impl Learner {
     }
 
     /// Compares the record of a refusal with what was derived.
-    pub(super) fn check_refusal(&mut self, recorded: Refusal) -> Result<Step, Error> {
+    pub(super) fn check_refusal(&mut self, recorded: OrderRefusal) -> Result<Step, Error> {
         if self.history != History::Recorded {
             return Ok(Step::default());
         }
         let derived = self.stream.refusals.first().copied();
         if derived != Some(recorded) {
-            let name = |refusal: Refusal| format!("that order {} was refused", refusal.position);
+            let name =
+                |refusal: OrderRefusal| format!("that order {} was refused", refusal.position);
             return Err(Error::Diverged {
                 position: self.stream.position,
                 recorded: name(recorded),

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::super::join::{Held, Waiting};
+use super::super::join::{Held, PendingPrediction};
 use super::super::lookup::Lookup;
 use super::super::rewards::Windows;
 use super::feedback::Example;
@@ -59,7 +59,7 @@ impl Learner {
     fn close(
         &mut self,
         id: PredictionId,
-        waiting: Waiting,
+        waiting: PendingPrediction,
         reward: f64,
         lookup: &mut dyn Lookup,
     ) -> Result<(), Error> {
@@ -148,7 +148,7 @@ impl Learner {
     }
 
     /// The prediction that an event speaks of, or what becomes of the event.
-    pub(super) fn waiting(&self, id: PredictionId) -> Result<Waiting, Fate> {
+    pub(super) fn waiting(&self, id: PredictionId) -> Result<PendingPrediction, Fate> {
         self.windows().find(&self.accounts.pending, id)
     }
 

@@ -7,7 +7,9 @@
 //! Invariant: bounded in rows and bytes, and balanced over the classes: where there is no room, a row
 //! of the class with the most anchors goes.
 
-use crate::learn::memory::stored_example::{Form, StoredExample, load_examples, save_examples};
+use crate::learn::memory::stored_example::{
+    ExampleBounds, StoredExample, load_examples, save_examples,
+};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{RawRow, Target};
 
@@ -147,7 +149,11 @@ impl Anchors {
     }
 
     /// Reads back what [`Anchors::save`] wrote.
-    pub(crate) fn load(seed: u64, form: Form, tensors: &mut Tensors) -> Result<Anchors, Error> {
+    pub(crate) fn load(
+        seed: u64,
+        form: ExampleBounds,
+        tensors: &mut Tensors,
+    ) -> Result<Anchors, Error> {
         let mut anchors = Anchors::new(seed, form.n_outputs);
         anchors.n_seen = tensors.take_u64("seen", &[Some(form.n_outputs)])?;
         for stored in load_examples(form, tensors)? {
@@ -229,12 +235,12 @@ mod tests {
         anchors.amend(example, 2);
         anchors.amend(1, 2);
         assert_eq!(anchors.n_anchors[2], n_before + 1);
-        let form = Form {
+        let form = ExampleBounds {
             n_dense: 2,
             n_buckets: 0,
             n_outputs: 3,
             n_vectors: 2,
-            ..Form::default()
+            ..ExampleBounds::default()
         };
         assert_eq!(
             Anchors::load(7, form, &mut anchors.save()),

@@ -6,7 +6,7 @@
 //!
 //! Invariant: bounded; a row stands here once, and as long as the state does.
 
-use super::stored_example::{Form, StoredExample, load_examples, save_examples};
+use super::stored_example::{ExampleBounds, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Scales, Target};
 
@@ -50,7 +50,7 @@ impl FirstRows {
     }
 
     /// Reads back what [`FirstRows::save`] wrote.
-    pub(crate) fn load(form: Form, tensors: &mut Tensors) -> Result<FirstRows, Error> {
+    pub(crate) fn load(form: ExampleBounds, tensors: &mut Tensors) -> Result<FirstRows, Error> {
         let examples = load_examples(form, tensors)?;
         if examples.len() > ROWS {
             let what = format!("{} first rows, at most {ROWS}", examples.len());
@@ -84,11 +84,11 @@ mod tests {
         assert_eq!(rows.0.len(), ROWS);
         assert_eq!(rows.row(3), Some(&row(3)));
         assert_eq!(rows.row(900), None);
-        let form = |n_dense| Form {
+        let form = |n_dense| ExampleBounds {
             n_dense,
             n_buckets: 0,
             n_outputs: 1,
-            ..Form::default()
+            ..ExampleBounds::default()
         };
         assert!(FirstRows::load(form(2), &mut rows.save()).is_err());
         assert_eq!(FirstRows::load(form(1), &mut rows.save()), Ok(rows));

@@ -3,7 +3,7 @@
 //!
 //! Invariant: bounded, and between [`LEAST`] and 1.
 
-use super::stored_example::{Form, StoredExample, load_examples, save_examples};
+use super::stored_example::{ExampleBounds, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Scales, Target};
 
@@ -61,7 +61,7 @@ impl Likeness {
     }
 
     /// Reads back what [`Likeness::save`] wrote.
-    pub(crate) fn load(form: Form, tensors: &mut Tensors) -> Result<Likeness, Error> {
+    pub(crate) fn load(form: ExampleBounds, tensors: &mut Tensors) -> Result<Likeness, Error> {
         let numbers = tensors.take_f64("likeness", &[Some(2)])?;
         let previous = load_examples(form, &mut tensors.unnest("likeness.previous"))?;
         let sound = (0.0..=HORIZON).contains(&numbers[0]) && numbers[1].abs() <= 1.0;
@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_loaded() {
-        let form = Form {
+        let form = ExampleBounds {
             n_dense: 1,
             n_buckets: 4,
             n_outputs: 1,
-            ..Form::default()
+            ..ExampleBounds::default()
         };
         let mut likeness = Likeness::default();
         for n_rows in 0..3 {

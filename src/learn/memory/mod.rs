@@ -10,5 +10,7 @@ mod replay;
 mod reservoir;
 mod stored_example;
 
-pub(crate) use replay::{Drawn, Memory, Room};
-pub(crate) use stored_example::{Form, StoredExample, is_weight, load_examples, save_examples};
+pub(crate) use replay::{Drawn, Memory, MemoryBounds};
+pub(crate) use stored_example::{
+    ExampleBounds, StoredExample, is_weight, load_examples, save_examples,
+};

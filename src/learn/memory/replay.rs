@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::balance::Balance;
 use super::reservoir::Reservoir;
-use super::stored_example::{Form, StoredExample, load_examples, save_examples};
+use super::stored_example::{ExampleBounds, StoredExample, load_examples, save_examples};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Rescale, Scales, Target};
 
@@ -26,7 +26,7 @@ pub(crate) struct Memory {
 
 /// How many examples each part holds at most.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct MemoryBounds {
     pub short_term: usize,
     pub long_term: usize,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Drawn {
 }
 
 impl Memory {
-    pub(crate) fn new(room: Room) -> Memory {
+    pub(crate) fn new(room: MemoryBounds) -> Memory {
         Memory {
             short_term_max: room.short_term,
             short_term: VecDeque::new(),
@@ -152,7 +152,11 @@ impl Memory {
     }
 
     /// Reads back what [`Memory::save`] wrote.
-    pub(crate) fn load(room: Room, form: Form, tensors: &mut Tensors) -> Result<Memory, Error> {
+    pub(crate) fn load(
+        room: MemoryBounds,
+        form: ExampleBounds,
+        tensors: &mut Tensors,
+    ) -> Result<Memory, Error> {
         let recent = load_examples(form, &mut tensors.unnest("short_term"))?;
         if recent.len() > room.short_term {
             let what = format!("{} recent examples in {}", recent.len(), room.short_term);
@@ -174,7 +178,7 @@ mod tests {
     use crate::model::{RawRow, StoredRow};
     use rand::SeedableRng;
 
-    const ROOM: Room = Room {
+    const ROOM: MemoryBounds = MemoryBounds {
         short_term: 5,
         long_term: 20,
     };
@@ -224,18 +228,18 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_loaded() {
-        let form = Form {
+        let form = ExampleBounds {
             n_dense: 1,
             n_buckets: 0,
             n_outputs: 2,
             n_vectors: 1,
-            ..Form::default()
+            ..ExampleBounds::default()
         };
         for n_examples in [0, 3, 300] {
             let memory = filled(n_examples);
             assert_eq!(Memory::load(ROOM, form, &mut memory.save()), Ok(memory));
         }
-        let narrow = Room {
+        let narrow = MemoryBounds {
             short_term: 4,
             ..ROOM
         };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::stored_example::{Form, StoredExample, load_examples, save_examples};
+use super::stored_example::{ExampleBounds, StoredExample, load_examples, save_examples};
 use crate::model::Target;
 use crate::model::weights::{Error, Tensors};
 
@@ -191,7 +191,7 @@ impl Reservoir {
     /// Reads back what [`Reservoir::save`] wrote.
     pub(super) fn load(
         capacity: usize,
-        form: Form,
+        form: ExampleBounds,
         tensors: &mut Tensors,
     ) -> Result<Reservoir, Error> {
         let examples = load_examples(form, tensors)?;
@@ -257,7 +257,7 @@ mod tests {
         })
     }
 
-    const FORM: Form = Form {
+    const FORM: ExampleBounds = ExampleBounds {
         n_dense: 1,
         n_buckets: 16,
         n_outputs: 3,
@@ -323,16 +323,16 @@ mod tests {
 
     #[test]
     fn p9_examples_that_cannot_be_are_refused() {
-        let check = |form: Form, class: u32, name: &str| {
+        let check = |form: ExampleBounds, class: u32, name: &str| {
             let mut saved = filled((0..30).map(|_| Target::Class(class))).save();
             let error = Reservoir::load(20, form, &mut saved).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         };
-        let n_dense = Form { n_dense: 2, ..FORM };
+        let n_dense = ExampleBounds { n_dense: 2, ..FORM };
         check(n_dense, 0, "tensor \"dense\"");
         check(FORM, 16, "sparse.buckets");
         check(FORM, 3, "target.indexes");
-        let n_outputs = Form {
+        let n_outputs = ExampleBounds {
             n_outputs: 9,
             ..FORM
         };

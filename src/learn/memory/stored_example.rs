@@ -253,7 +253,7 @@ fn load_numbers(n: usize, tensors: &mut Tensors) -> Result<Vec<Option<u64>>, Err
 
 /// The bounds on an example of a model.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Form {
+pub(crate) struct ExampleBounds {
     pub n_dense: usize,
     pub n_buckets: usize,
     pub n_outputs: usize,
@@ -262,9 +262,9 @@ pub(crate) struct Form {
     pub n_vectors: usize,
 }
 
-impl Form {
+impl ExampleBounds {
     /// The form of the examples of this description.
-    pub(crate) fn of(spec: &Spec, n_dense: usize, n_buckets: usize) -> Form {
+    pub(crate) fn of(spec: &Spec, n_dense: usize, n_buckets: usize) -> ExampleBounds {
         // A time is a number of days, and a calendar.
         let is_number =
             |kind: &InputKind| matches!(kind, InputKind::Number { .. } | InputKind::Time(_));
@@ -274,7 +274,7 @@ impl Form {
             InputKind::Time(_) => kind.n_dense() - 1,
             kind => kind.n_dense(),
         };
-        Form {
+        ExampleBounds {
             n_dense,
             n_buckets,
             n_outputs: spec.task.n_outputs(),
@@ -284,7 +284,7 @@ impl Form {
     }
 
     fn check(self, stored: &StoredExample) -> Result<(), Error> {
-        let Form {
+        let ExampleBounds {
             n_dense,
             n_buckets,
             n_outputs,
@@ -359,7 +359,7 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
 
 /// Reads back what [`save_examples`] wrote.
 pub(crate) fn load_examples(
-    form: Form,
+    form: ExampleBounds,
     tensors: &mut Tensors,
 ) -> Result<Vec<StoredExample>, Error> {
     let kinds = tensors.take_u8("target.kinds", &[None])?;
@@ -428,11 +428,11 @@ mod tests {
             is_anchor: false,
             outputs: Vec::new(),
         };
-        let form = Form {
+        let form = ExampleBounds {
             n_dense: 1,
             n_buckets: 0,
             n_outputs: 2,
-            ..Form::default()
+            ..ExampleBounds::default()
         };
         let load = |mut tensors| load_examples(form, &mut tensors).expect("it was saved");
         let mut saved = save_examples([stored(2.0)].iter());
@@ -467,7 +467,7 @@ mod tests {
             stored(encoded(2.0).into()),
             stored(raw(-3.0).into()),
         ];
-        let form = Form {
+        let form = ExampleBounds {
             n_dense: 2,
             n_buckets: 2,
             n_outputs: 1,
@@ -476,7 +476,7 @@ mod tests {
         };
         let saved = save_examples(all.iter());
         assert_eq!(load_examples(form, &mut saved.clone()), Ok(all.to_vec()));
-        let refused = |form: Form, change: fn(&mut Tensors), name: &str| {
+        let refused = |form: ExampleBounds, change: fn(&mut Tensors), name: &str| {
             let mut saved = saved.clone();
             change(&mut saved);
             let error = load_examples(form, &mut saved).expect_err(name).to_string();
@@ -484,7 +484,7 @@ mod tests {
         };
         let same = |_: &mut Tensors| {};
         refused(
-            Form {
+            ExampleBounds {
                 n_numbers: 3,
                 ..form
             },
@@ -492,7 +492,7 @@ mod tests {
             "numbers",
         );
         refused(
-            Form {
+            ExampleBounds {
                 n_vectors: 2,
                 ..form
             },

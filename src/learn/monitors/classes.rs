@@ -2,7 +2,7 @@
 //!
 //! Invariant: counts are sums of weights, each 1 where nothing fades; a share of nothing is none.
 
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// The confusion counts of one class.
@@ -119,12 +119,12 @@ impl ClassCounts {
         }
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<ClassCounts, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<ClassCounts, Error> {
         let [n] = saved.counts()?;
         let n = usize::try_from(n)
             .ok()
             .filter(|n| *n <= super::names::CLASSES_MAX + 1);
-        let numbers = saved.many_numbers(3 * n.ok_or_else(Reader::wrong)?)?;
+        let numbers = saved.many_numbers(3 * n.ok_or_else(SavedReader::wrong)?)?;
         let class = |class: &[f64]| ClassCount {
             count: class[0],
             answered: class[1],

@@ -13,7 +13,7 @@
 use super::classes::share;
 use super::probabilities::{BINS, bin};
 use super::spans::Fading;
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// The labels that the confidence of a bin counts for.
@@ -21,12 +21,12 @@ const PRIOR: f64 = 10.0;
 
 /// Fading sums by bin of confidence: how many, their confidence, and how many were right.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Bins {
+struct ConfidenceBins {
     fading: Fading,
     sums: [[f64; 3]; BINS],
 }
 
-impl Bins {
+impl ConfidenceBins {
     fn add(&mut self, confidence: f64, right: f64) {
         if let Some(by) = self.fading.step() {
             self.sums
@@ -57,12 +57,12 @@ impl Bins {
 
 /// What was asked and what was judged, by confidence.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Estimate {
-    asked: Bins,
-    judged: Bins,
+pub(super) struct AccuracyEstimate {
+    asked: ConfidenceBins,
+    judged: ConfidenceBins,
 }
 
-impl Estimate {
+impl AccuracyEstimate {
     /// Takes the confidence of an answer that was given.
     pub(super) fn note_asked(&mut self, confidence: f64) {
         self.asked.add(confidence, 0.0);
@@ -112,18 +112,18 @@ impl Estimate {
         }
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Estimate, Error> {
-        let mut bins = || -> Result<Bins, Error> {
-            let mut bins = Bins {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<AccuracyEstimate, Error> {
+        let mut bins = || -> Result<ConfidenceBins, Error> {
+            let mut bins = ConfidenceBins {
                 fading: Fading::load(saved)?,
-                ..Bins::default()
+                ..ConfidenceBins::default()
             };
             let numbers = saved.many_numbers(3 * BINS)?;
             let sums = bins.sums.as_flattened_mut();
             sums.copy_from_slice(&numbers);
             Ok(bins)
         };
-        Ok(Estimate {
+        Ok(AccuracyEstimate {
             asked: bins()?,
             judged: bins()?,
         })
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn confident_answers_are_right_as_often_as_labelled_ones_were() {
-        let mut estimate = Estimate::default();
+        let mut estimate = AccuracyEstimate::default();
         assert_eq!(estimate.accuracy(), None);
         // Of confidence 0.9 four in five are right, of 0.5 two in five; labels come half and half.
         for row in 0..4000 {
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_confidence_without_labels_is_corrected_by_the_bias_of_all() {
-        let mut estimate = Estimate::default();
+        let mut estimate = AccuracyEstimate::default();
         // All labels are of one confidence, and a tenth fewer are right than it says.
         (0..2000).for_each(|row| estimate.note_judged(0.8, row % 10 < 7));
         (0..2000).for_each(|_| estimate.note_asked(0.5));

@@ -19,7 +19,7 @@ pub struct Figure {
 
 /// How often a label had an answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Confused {
+pub struct ConfusionCount {
     /// The label.
     pub truth: String,
     /// The label that was answered.

@@ -7,7 +7,7 @@
 use super::classes::share;
 use super::spans::Fading;
 use crate::event::Time;
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// The longest delay of each group of labels, and its name; the last group has none.
@@ -52,7 +52,7 @@ pub(super) struct Labelling {
 
 /// Times of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moment {
+pub(super) enum LabellingTime {
     FirstAnswer = 0,
     LastFeedback = 1,
     LastExample = 2,
@@ -111,14 +111,14 @@ impl Labelling {
     }
 
     /// Takes the time of an entry; the first answer stays the first.
-    pub(super) fn note_time(&mut self, moment: Moment, time: Time) {
+    pub(super) fn note_time(&mut self, moment: LabellingTime, time: Time) {
         let known = &mut self.times[moment as usize];
-        if known.is_none() || moment != Moment::FirstAnswer {
+        if known.is_none() || moment != LabellingTime::FirstAnswer {
             *known = Some(time);
         }
     }
 
-    pub(super) fn time(&self, moment: Moment) -> Option<Time> {
+    pub(super) fn time(&self, moment: LabellingTime) -> Option<Time> {
         self.times[moment as usize]
     }
 
@@ -179,14 +179,14 @@ impl Labelling {
         out.numbers(&self.by_delay);
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Labelling, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<Labelling, Error> {
         let fading = Fading::load(saved)?;
         let [n] = saved.counts()?;
         let n = usize::try_from(n)
             .ok()
             .filter(|n| *n <= super::names::CLASSES_MAX + 1);
         let (known, times): ([u64; 3], [u64; 3]) = (saved.counts()?, saved.counts()?);
-        let classes = saved.many_numbers(3 * n.ok_or_else(Reader::wrong)?)?;
+        let classes = saved.many_numbers(3 * n.ok_or_else(SavedReader::wrong)?)?;
         let of_class = |one: &[f64]| OfClass {
             asked: one[0],
             asked_recently: one[1],
@@ -260,14 +260,14 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded() {
         let mut labelling = some();
-        labelling.note_time(Moment::FirstAnswer, Time(-7));
-        labelling.note_time(Moment::FirstAnswer, Time(9));
+        labelling.note_time(LabellingTime::FirstAnswer, Time(-7));
+        labelling.note_time(LabellingTime::FirstAnswer, Time(9));
         let mut out = Writer::default();
         labelling.save(&mut out);
-        let mut saved = Reader::of(out);
+        let mut saved = SavedReader::of(out);
         let loaded = Labelling::load(&mut saved).expect("it was saved");
-        assert_eq!(loaded.time(Moment::FirstAnswer), Some(Time(-7)));
-        assert_eq!(loaded.time(Moment::LastExample), None);
+        assert_eq!(loaded.time(LabellingTime::FirstAnswer), Some(Time(-7)));
+        assert_eq!(loaded.time(LabellingTime::LastExample), None);
         assert_eq!(loaded, labelling);
         assert_eq!(saved.end(), Ok(()));
     }

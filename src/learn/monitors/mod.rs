@@ -22,8 +22,8 @@ mod spans;
 mod whole;
 
 pub use classes::ClassCount;
-pub use figure::{Confused, Figure};
+pub use figure::{ConfusionCount, Figure};
 pub use probabilities::ScoredProbabilities;
 pub use scores::{DetailedScores, Scores};
 pub(in crate::learn) use slices::{FeedbackKeys, OF_SOURCE, SliceName};
-pub(in crate::learn) use whole::{Asked, Monitors, ScoredAnswer};
+pub(in crate::learn) use whole::{Monitors, ScoredAnswer, ServedAnswer};

@@ -2,7 +2,7 @@
 //!
 //! Invariant: memory is fixed, however many answers there are.
 
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// A probability is taken for at least this before its logarithm is.
@@ -131,7 +131,7 @@ impl ProbabilitySums {
         out.numbers(self.bins.as_flattened());
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<ProbabilitySums, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<ProbabilitySums, Error> {
         let mut sums = ProbabilitySums::default();
         let numbers = saved.many_numbers(3 + 2 * BINS)?;
         sums.sums()

@@ -4,7 +4,7 @@
 //! those of one bin are ties.
 
 use super::probabilities::{RANKS, ScoredProbabilities};
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// Weights of answers by the bin of their log odds: of rows of the first class, then of the second.
@@ -76,10 +76,10 @@ impl Ranks {
         filled.iter().for_each(|(_, bin)| out.numbers(&[*bin]));
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Ranks, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<Ranks, Error> {
         let [is_spoilt, is_begun, n] = saved.counts()?;
         let n = usize::try_from(n).ok().filter(|n| *n <= 2 * RANKS);
-        let n = n.ok_or_else(Reader::wrong)?;
+        let n = n.ok_or_else(SavedReader::wrong)?;
         let (places, numbers) = (saved.many_counts(n)?, saved.many_numbers(n)?);
         let mut ranks = Ranks {
             bins: vec![0.0; if is_begun == 1 { 2 * RANKS } else { 0 }],
@@ -87,7 +87,7 @@ impl Ranks {
         };
         for (place, number) in places.into_iter().zip(numbers) {
             let bin = ranks.bins.get_mut(place as usize);
-            *bin.ok_or_else(Reader::wrong)? = number;
+            *bin.ok_or_else(SavedReader::wrong)? = number;
         }
         Ok(ranks)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::classes::{ClassCount, ClassCounts};
 use super::probabilities::{ProbabilitySums, ScoredProbabilities};
 use super::ranks::Ranks;
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// Pairs of a label and an answer that are counted apart; further ones are not.
@@ -73,7 +73,7 @@ impl NumberSums {
         out.numbers(&[self.n, self.squared_n, self.sum, self.squares]);
     }
 
-    fn load(saved: &mut Reader) -> Result<NumberSums, Error> {
+    fn load(saved: &mut SavedReader) -> Result<NumberSums, Error> {
         let numbers = saved.many_numbers(4)?;
         Ok(NumberSums {
             n: numbers[0],
@@ -186,7 +186,7 @@ impl Scores {
         self.rewards.save(out);
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Scores, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<Scores, Error> {
         Ok(Scores {
             classes: ClassCounts::load(saved)?,
             probabilities: ProbabilitySums::load(saved)?,
@@ -259,7 +259,7 @@ impl DetailedScores {
         }
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<DetailedScores, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<DetailedScores, Error> {
         let (scores, ranks) = (Scores::load(saved)?, Ranks::load(saved)?);
         let [n_pairs] = saved.counts()?;
         let mut pairs = BTreeMap::new();
@@ -335,7 +335,7 @@ mod tests {
         scores.scores.add_error(2.0, 0.25);
         let mut out = Writer::default();
         scores.save(&mut out);
-        let mut saved = Reader::of(out);
+        let mut saved = SavedReader::of(out);
         assert_eq!(DetailedScores::load(&mut saved), Ok(scores));
         assert_eq!(saved.end(), Ok(()));
     }

@@ -9,7 +9,7 @@ use super::names::OTHERS;
 use super::scores::Scores;
 use super::spans::{Fading, SLICE_HORIZON};
 use crate::event::{Batch, Column, value_text};
-use crate::learn::records::saved::{Reader, Writer, put_texts, take_texts};
+use crate::learn::records::saved::{SavedReader, Writer, put_texts, take_texts};
 use crate::model::Spec;
 use crate::model::weights::{Error, Tensors};
 
@@ -116,7 +116,7 @@ impl Slice {
         out.numbers(&self.sides);
     }
 
-    fn load(saved: &mut Reader) -> Result<Slice, Error> {
+    fn load(saved: &mut SavedReader) -> Result<Slice, Error> {
         let (all, recent) = (Scores::load(saved)?, Scores::load(saved)?);
         let fading = Fading::load(saved)?;
         let sides = saved.many_numbers(2)?;
@@ -193,7 +193,7 @@ impl Slices {
 
     /// Those of a description with so many keys.
     pub(super) fn load(
-        saved: &mut Reader,
+        saved: &mut SavedReader,
         tensors: &mut Tensors,
         n_keys: usize,
     ) -> Result<Slices, Error> {
@@ -204,14 +204,14 @@ impl Slices {
         let keys = names.take_u64("keys", &[None])?;
         let values = take_texts(&mut names)?;
         if keys.len() != values.len() {
-            return Err(Reader::wrong());
+            return Err(SavedReader::wrong());
         }
         let mut slices = BTreeMap::new();
         for (key, value) in keys.into_iter().zip(values) {
             let key = u32::try_from(key)
                 .ok()
                 .filter(|key| (*key as usize) < n_keys);
-            let key = key.ok_or_else(Reader::wrong)?;
+            let key = key.ok_or_else(SavedReader::wrong)?;
             let name = SliceName { key, value };
             slices.insert(name, Slice::load(saved)?);
         }
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(others.all.n_answers(), 999_980.0);
         let (mut out, mut tensors) = (Writer::default(), Tensors::default());
         slices.save(&mut out, &mut tensors);
-        let loaded = Slices::load(&mut Reader::of(out), &mut tensors, 2);
+        let loaded = Slices::load(&mut SavedReader::of(out), &mut tensors, 2);
         assert_eq!(loaded, Ok(slices));
     }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::scores::DetailedScores;
-use crate::learn::records::saved::{Reader, Writer};
+use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// Answers over which the fading mean of a slice is an average.
@@ -54,7 +54,7 @@ impl<const HORIZON: u64> Fading<HORIZON> {
         out.numbers(&[self.weight]);
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Self, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<Self, Error> {
         let [n_answers] = saved.counts()?;
         Ok(Fading {
             n_answers,
@@ -121,7 +121,7 @@ impl Spans {
         self.blocks.iter().for_each(|block| block.save(out));
     }
 
-    pub(super) fn load(saved: &mut Reader) -> Result<Spans, Error> {
+    pub(super) fn load(saved: &mut SavedReader) -> Result<Spans, Error> {
         let (all, recent) = (DetailedScores::load(saved)?, DetailedScores::load(saved)?);
         let fading = Fading::load(saved)?;
         let [n_blocks, n_in_newest] = saved.counts()?;
@@ -190,7 +190,7 @@ mod tests {
         let mut whole = spans((0..1500).map(|row| row % 3 == 0));
         let mut out = Writer::default();
         whole.save(&mut out);
-        let mut loaded = Spans::load(&mut Reader::of(out)).expect("it was saved");
+        let mut loaded = Spans::load(&mut SavedReader::of(out)).expect("it was saved");
         assert_eq!(loaded, whole);
         for spans in [&mut loaded, &mut whole] {
             spans.add(800, |scores, weight| scores.add_class(1, 1, weight));

@@ -3,16 +3,16 @@
 //! Invariant: an answer is judged once, as it was given when asked; a truth that supersedes another
 //! changes how it was judged, as of the moment when it comes.
 
-use super::estimate::Estimate;
-use super::figure::{Confused, Figure};
-use super::labelling::{Labelling, Moment};
+use super::estimate::AccuracyEstimate;
+use super::figure::{ConfusionCount, Figure};
+use super::labelling::{Labelling, LabellingTime};
 use super::names::ClassNames;
 use super::probabilities::ScoredProbabilities;
 use super::scores::{DetailedScores, Scores};
 use super::slices::{SliceName, Slices};
 use super::spans::Spans;
 use crate::event::Time;
-use crate::learn::records::saved::{Reader, Writer, put_texts, take_texts};
+use crate::learn::records::saved::{SavedReader, Writer, put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{MonitorSettings, Spec};
 
@@ -21,7 +21,7 @@ const CLASSES_SHOWN: usize = 32;
 
 /// An answer that was given.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::learn) struct Asked<'a> {
+pub(in crate::learn) struct ServedAnswer<'a> {
     /// The class or action; none of a value.
     pub name: Option<&'a str>,
     /// The probability of the class; none of other answers.
@@ -45,27 +45,27 @@ pub(in crate::learn) enum ScoredAnswer<'a> {
 }
 
 /// The same with places of names.
-enum Placed {
+enum PlacedAnswer {
     Class([u32; 2], ScoredProbabilities),
     Value(f64),
     Reward(f64),
 }
 
-impl Placed {
+impl PlacedAnswer {
     fn add_to(&self, scores: &mut Scores, weight: f64) {
         match self {
-            Placed::Class([truth, answer], probabilities) => {
+            PlacedAnswer::Class([truth, answer], probabilities) => {
                 scores.add_class(*truth, *answer, weight);
                 scores.add_probabilities(probabilities, weight);
             }
-            Placed::Value(error) => scores.add_error(*error, weight),
-            Placed::Reward(reward) => scores.add_reward(*reward, weight),
+            PlacedAnswer::Value(error) => scores.add_error(*error, weight),
+            PlacedAnswer::Reward(reward) => scores.add_reward(*reward, weight),
         }
     }
 
     fn add_to_details(&self, scores: &mut DetailedScores, weight: f64) {
         match self {
-            Placed::Class([truth, answer], probabilities) => {
+            PlacedAnswer::Class([truth, answer], probabilities) => {
                 scores.add_class(*truth, *answer, weight);
                 scores.add_probabilities(probabilities, weight);
             }
@@ -79,7 +79,7 @@ impl Placed {
 pub(in crate::learn) struct Monitors {
     names: ClassNames,
     spans: Spans,
-    estimate: Estimate,
+    estimate: AccuracyEstimate,
     labelling: Labelling,
     slices: Slices,
 }
@@ -95,10 +95,10 @@ impl Monitors {
     }
 
     /// Takes an answer that was given.
-    pub(in crate::learn) fn note_asked(&mut self, asked: Asked<'_>, time: Time) {
+    pub(in crate::learn) fn note_asked(&mut self, asked: ServedAnswer<'_>, time: Time) {
         let place = asked.name.map(|name| self.names.place(name));
         self.labelling.note_asked(place);
-        self.labelling.note_time(Moment::FirstAnswer, time);
+        self.labelling.note_time(LabellingTime::FirstAnswer, time);
         if let Some(confidence) = asked.confidence {
             self.estimate.note_asked(confidence.clamp(0.0, 1.0));
         }
@@ -117,15 +117,15 @@ impl Monitors {
 
     /// Feedback came.
     pub(in crate::learn) fn note_feedback(&mut self, time: Time) {
-        self.labelling.note_time(Moment::LastFeedback, time);
+        self.labelling.note_time(LabellingTime::LastFeedback, time);
     }
 
     /// An example was learned.
     pub(in crate::learn) fn note_example(&mut self, time: Time) {
-        self.labelling.note_time(Moment::LastExample, time);
+        self.labelling.note_time(LabellingTime::LastExample, time);
     }
 
-    fn placed(&mut self, answer: &ScoredAnswer<'_>) -> Placed {
+    fn placed(&mut self, answer: &ScoredAnswer<'_>) -> PlacedAnswer {
         match answer {
             ScoredAnswer::Class {
                 truth,
@@ -134,10 +134,10 @@ impl Monitors {
                 ..
             } => {
                 let places = [truth, answer].map(|name| self.names.place(name));
-                Placed::Class(places, *probabilities)
+                PlacedAnswer::Class(places, *probabilities)
             }
-            ScoredAnswer::Value(error) => Placed::Value(*error),
-            ScoredAnswer::Reward(reward) => Placed::Reward(*reward),
+            ScoredAnswer::Value(error) => PlacedAnswer::Value(*error),
+            ScoredAnswer::Reward(reward) => PlacedAnswer::Reward(*reward),
         }
     }
 
@@ -240,14 +240,14 @@ impl Monitors {
 
     /// When the last feedback came, or before any the first answer was asked.
     pub(in crate::learn) fn last_feedback(&self) -> Option<Time> {
-        let since = self.labelling.time(Moment::FirstAnswer);
-        self.labelling.time(Moment::LastFeedback).or(since)
+        let since = self.labelling.time(LabellingTime::FirstAnswer);
+        self.labelling.time(LabellingTime::LastFeedback).or(since)
     }
 
     /// When the last example was learned, or before any the first answer was asked.
     pub(in crate::learn) fn last_example(&self) -> Option<Time> {
-        let since = self.labelling.time(Moment::FirstAnswer);
-        self.labelling.time(Moment::LastExample).or(since)
+        let since = self.labelling.time(LabellingTime::FirstAnswer);
+        self.labelling.time(LabellingTime::LastExample).or(since)
     }
 
     /// Every figure that is known.
@@ -379,17 +379,17 @@ impl Monitors {
     }
 
     /// How often each label had each answer, the commonest pairs first.
-    pub(in crate::learn) fn confusion(&self) -> Vec<Confused> {
+    pub(in crate::learn) fn confusion(&self) -> Vec<ConfusionCount> {
         let names = self.names.names();
         let name = |place: u32| names.get(place as usize).copied().map(str::to_owned);
         let pairs = self.spans.all.pairs().filter_map(|([truth, answer], n)| {
-            Some(Confused {
+            Some(ConfusionCount {
                 truth: name(truth)?,
                 answer: name(answer)?,
                 n,
             })
         });
-        let mut pairs: Vec<Confused> = pairs.collect();
+        let mut pairs: Vec<ConfusionCount> = pairs.collect();
         pairs.sort_by(|one, other| other.n.total_cmp(&one.n));
         pairs.truncate(CLASSES_SHOWN * CLASSES_SHOWN);
         pairs
@@ -412,12 +412,12 @@ impl Monitors {
         spec: &Spec,
         tensors: &mut Tensors,
     ) -> Result<Option<Monitors>, Error> {
-        let Some(mut saved) = Reader::load("monitors", tensors)? else {
+        let Some(mut saved) = SavedReader::load("monitors", tensors)? else {
             return Ok(None);
         };
         let monitors = Monitors {
             spans: Spans::load(&mut saved)?,
-            estimate: Estimate::load(&mut saved)?,
+            estimate: AccuracyEstimate::load(&mut saved)?,
             labelling: Labelling::load(&mut saved)?,
             slices: Slices::load(&mut saved, tensors, spec.monitor.n_keys())?,
             names: ClassNames::of(take_texts(&mut tensors.unnest("monitors.names"))?),

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::saved::{Reader, Writer};
+use super::saved::{SavedReader, Writer};
 use crate::event::Time;
 use crate::model::Budget;
 use crate::model::weights::{Error, Tensors};
@@ -20,12 +20,12 @@ const ROUNDING: f64 = 1e-6;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Budgets {
     /// From the oldest to the newest.
-    blocks: VecDeque<Block>,
+    blocks: VecDeque<ExampleBlock>,
 }
 
 /// Some learned examples, one after the other.
 #[derive(Clone, Debug, PartialEq)]
-struct Block {
+struct ExampleBlock {
     n_examples: u64,
     /// The time of the newest.
     newest: Time,
@@ -47,9 +47,9 @@ impl Budgets {
     /// A source has taught an example of this weight.
     pub(crate) fn spend(&mut self, budget: &Budget, source: &str, weight: f64, now: Time) {
         let n_each = budget.per.div_ceil(BLOCKS);
-        let has_room = |block: &mut Block| block.n_examples < n_each;
+        let has_room = |block: &mut ExampleBlock| block.n_examples < n_each;
         if self.blocks.back_mut().is_none_or(|block| !has_room(block)) {
-            self.blocks.push_back(Block {
+            self.blocks.push_back(ExampleBlock {
                 n_examples: 0,
                 newest: now,
                 spent: vec![0.0; budget.n_places()],
@@ -95,7 +95,7 @@ impl Budgets {
 
     /// Reads back what [`Budgets::save`] wrote.
     pub(crate) fn load(budget: Option<&Budget>, tensors: &mut Tensors) -> Result<Budgets, Error> {
-        let Some(mut reader) = Reader::load("budgets", tensors)? else {
+        let Some(mut reader) = SavedReader::load("budgets", tensors)? else {
             return Ok(Budgets::default());
         };
         let n_places = budget.map_or(0, Budget::n_places);
@@ -105,9 +105,9 @@ impl Budgets {
             let [n_examples, newest] = reader.counts()?;
             let spent = reader.many_numbers(n_places)?;
             if n_examples == 0 || spent.iter().any(|spent| *spent < 0.0) {
-                return Err(Reader::wrong());
+                return Err(SavedReader::wrong());
             }
-            blocks.push_back(Block {
+            blocks.push_back(ExampleBlock {
                 n_examples,
                 newest: Time(newest as i64),
                 spent,

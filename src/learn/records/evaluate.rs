@@ -19,7 +19,7 @@ pub struct Evaluation {
     recent: f64,
     no_change: Mean,
     last: Option<f64>,
-    members: Vec<Member>,
+    members: Vec<MemberEvaluation>,
 }
 
 /// A sum and how many it is of.
@@ -33,7 +33,7 @@ pub struct Mean {
 
 /// How one member of a portfolio does.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Member {
+pub struct MemberEvaluation {
     /// Its name.
     pub name: String,
     /// Examples that it was scored on before it learned them.
@@ -71,7 +71,7 @@ impl Evaluation {
     }
 
     /// How each member of a portfolio does; none for a single network.
-    pub fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[MemberEvaluation] {
         &self.members
     }
 
@@ -121,7 +121,7 @@ impl Evaluation {
     /// Adds what each member earned.
     pub(crate) fn score_members(&mut self, names: impl FnOnce() -> Vec<String>, scores: &[f64]) {
         if self.members.is_empty() {
-            let member = |name| Member {
+            let member = |name| MemberEvaluation {
                 name,
                 examples: 0,
                 sum: 0.0,
@@ -159,7 +159,7 @@ impl Evaluation {
         let names = tensors.take_u8("members.names", &[None])?;
         let names = String::from_utf8_lossy(&names).into_owned();
         let sums = tensors.take_f64("members.sums", &[Some(names.lines().count()), Some(2)])?;
-        let member = |(name, sums): (&str, &[f64])| Member {
+        let member = |(name, sums): (&str, &[f64])| MemberEvaluation {
             name: name.to_owned(),
             examples: sums[0] as u64,
             sum: sums[1],

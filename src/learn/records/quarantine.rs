@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::robust_range::RobustRange;
-use super::saved::{Reader, Writer};
+use super::saved::{SavedReader, Writer};
 use crate::event::{Batch, Column, Feedback, Signal, Time};
 use crate::model::QuarantineSettings;
 use crate::model::weights::{Error, Tensors};
@@ -204,19 +204,19 @@ impl Quarantine {
 
     /// Reads back what [`Quarantine::save`] wrote.
     pub(crate) fn load(tensors: &mut Tensors) -> Result<Quarantine, Error> {
-        let Some(mut reader) = Reader::load("quarantine", tensors)? else {
+        let Some(mut reader) = SavedReader::load("quarantine", tensors)? else {
             return Ok(Quarantine::default());
         };
         let [n_waiting, n_recent, n_inputs] = reader.counts()?;
         if n_recent > RECENT as u64 || n_inputs > INPUTS_MAX as u64 {
-            return Err(Reader::wrong());
+            return Err(SavedReader::wrong());
         }
         let mut quarantine = Quarantine::default();
         for _ in 0..n_waiting {
             let [position, time, cause] = reader.counts()?;
             let cause = QuarantineCause::ALL
                 .get(cause as usize)
-                .ok_or_else(Reader::wrong)?;
+                .ok_or_else(SavedReader::wrong)?;
             let waiting = &mut quarantine.waiting;
             waiting.insert(position, (Time(time as i64), *cause));
         }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::saved::{Reader, Writer};
+use super::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
 /// Numbers that are kept.
@@ -50,10 +50,10 @@ impl RobustRange {
         writer.numbers(&numbers);
     }
 
-    pub(crate) fn load(reader: &mut Reader) -> Result<RobustRange, Error> {
+    pub(crate) fn load(reader: &mut SavedReader) -> Result<RobustRange, Error> {
         let [n] = reader.counts()?;
         if n > NEWEST as u64 {
-            return Err(Reader::wrong());
+            return Err(SavedReader::wrong());
         }
         let newest = reader.many_numbers(n as usize)?.into();
         Ok(RobustRange { newest })

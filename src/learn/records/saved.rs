@@ -13,7 +13,7 @@ pub(in crate::learn) struct Writer {
 
 /// The states that are still to be read.
 #[derive(Debug)]
-pub(in crate::learn) struct Reader {
+pub(in crate::learn) struct SavedReader {
     counts: std::vec::IntoIter<u64>,
     numbers: std::vec::IntoIter<f64>,
 }
@@ -35,17 +35,17 @@ impl Writer {
     }
 }
 
-impl Reader {
+impl SavedReader {
     /// None where an older program saved the state.
     pub(in crate::learn) fn load(
         name: &str,
         tensors: &mut Tensors,
-    ) -> Result<Option<Reader>, Error> {
+    ) -> Result<Option<SavedReader>, Error> {
         let (counts, numbers) = (format!("{name}.counts"), format!("{name}.numbers"));
         if !tensors.0.contains_key(&counts) {
             return Ok(None);
         }
-        Ok(Some(Reader {
+        Ok(Some(SavedReader {
             counts: tensors.take_u64(&counts, &[None])?.into_iter(),
             numbers: tensors.take_f64(&numbers, &[None])?.into_iter(),
         }))
@@ -61,7 +61,7 @@ impl Reader {
         if counts.len() == n {
             Ok(counts)
         } else {
-            Err(Reader::wrong())
+            Err(SavedReader::wrong())
         }
     }
 
@@ -72,7 +72,7 @@ impl Reader {
         if is_whole {
             Ok(numbers)
         } else {
-            Err(Reader::wrong())
+            Err(SavedReader::wrong())
         }
     }
 
@@ -80,7 +80,7 @@ impl Reader {
     pub(in crate::learn) fn end(&mut self) -> Result<(), Error> {
         match (self.counts.next(), self.numbers.next()) {
             (None, None) => Ok(()),
-            _ => Err(Reader::wrong()),
+            _ => Err(SavedReader::wrong()),
         }
     }
 
@@ -89,8 +89,8 @@ impl Reader {
     }
 
     #[cfg(test)]
-    pub(in crate::learn) fn of(written: Writer) -> Reader {
-        Reader {
+    pub(in crate::learn) fn of(written: Writer) -> SavedReader {
+        SavedReader {
             counts: written.counts.into_iter(),
             numbers: written.numbers.into_iter(),
         }

@@ -15,13 +15,13 @@ pub(crate) const OTHERS: &str = "(further sources)";
 /// Examples by the source of the feedback that they came of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
-    counts: BTreeMap<String, Count>,
+    counts: BTreeMap<String, SourceCount>,
     /// The position from which on they are counted.
     since: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
+struct SourceCount {
     learned: u64,
     /// Examples that wait until enough make up an update.
     waiting: u64,
@@ -54,7 +54,7 @@ impl Sources {
         self.count(source).waiting += 1;
     }
 
-    fn count(&mut self, source: &str) -> &mut Count {
+    fn count(&mut self, source: &str) -> &mut SourceCount {
         let known = self.counts.contains_key(source) || self.counts.len() < SOURCES_MAX;
         let source = if known { source } else { OTHERS };
         self.counts.entry(source.to_owned()).or_default()
@@ -123,7 +123,7 @@ impl Sources {
         for row in numbers.chunks_exact(3) {
             let (name, after) = rest.split_at_checked(row[0] as usize).ok_or_else(wrong)?;
             let name = std::str::from_utf8(name).map_err(|_| wrong())?;
-            let count = Count {
+            let count = SourceCount {
                 learned: row[1],
                 waiting: row[2],
             };

@@ -20,7 +20,7 @@ const WORST_SQUARED: f32 = 2.0;
 /// A forward and a backward pass of a batch. Its room is used again by the next, so that an update
 /// allocates nothing.
 #[derive(Default)]
-pub(crate) struct Pass {
+pub(crate) struct TrainingPass {
     n_rows: usize,
     /// `[rows, width]` each: the dense features, the output of each ReLU, the outputs.
     values: Vec<Vec<f32>>,
@@ -88,8 +88,8 @@ pub(crate) fn squared_inputs(row: &Encoded) -> f32 {
     squares(&row.dense) + 1.0 + hashed.sum::<f32>()
 }
 
-impl Pass {
-    /// Computes the outputs for `rows`, and keeps what [`Pass::backward`] needs.
+impl TrainingPass {
+    /// Computes the outputs for `rows`, and keeps what [`TrainingPass::backward`] needs.
     pub(crate) fn forward(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
         let n_layers = parameters.layers.len();
         self.n_rows = rows.len();

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::backprop::{Lengths, Pass, sparse_gradient, squared_inputs, squares};
-use super::optimizer::State;
+use super::backprop::{Lengths, TrainingPass, sparse_gradient, squared_inputs, squares};
+use super::optimizer::OptimizerState;
 use super::scratch::Scratch;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters, Training};
@@ -16,16 +16,16 @@ use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters
 pub(crate) struct TrainingNetwork {
     /// Its dense layers are those of the last copy while a device has them.
     parameters: Parameters,
-    optimizer: State,
+    optimizer: OptimizerState,
     device: Device,
     elsewhere: Option<Training>,
-    buffers: Scratch<Buffers>,
+    buffers: Scratch<PassBuffers>,
 }
 
 /// Room for one pass.
 #[derive(Default)]
-struct Buffers {
-    pass: Pass,
+struct PassBuffers {
+    pass: TrainingPass,
     /// The outputs of a device and the gradient for it: `[rows, n_outputs]`.
     outputs: Vec<f32>,
     gradient: Vec<f32>,
@@ -40,7 +40,7 @@ impl TrainingNetwork {
         device: Device,
     ) -> TrainingNetwork {
         TrainingNetwork {
-            optimizer: State::new(optimizer, &parameters),
+            optimizer: OptimizerState::new(optimizer, &parameters),
             parameters,
             device,
             elsewhere: None,
@@ -63,7 +63,7 @@ impl TrainingNetwork {
     }
 
     /// The state of the optimiser; panics as [`TrainingNetwork::parameters`].
-    pub(crate) fn optimizer(&self) -> Cow<'_, State> {
+    pub(crate) fn optimizer(&self) -> Cow<'_, OptimizerState> {
         let moments = self.elsewhere.as_ref().map(Training::moments);
         let moments = moments.map(|read| read.expect("a device that computes is read"));
         let Some(moments) = moments.flatten() else {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::backprop::{Pass, sparse_gradient};
+use super::backprop::{TrainingPass, sparse_gradient};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{
     Encoded, Gradient, Layer, Optimizer, Parameters, Rule, SparseTable, WEIGHT_MAX,
@@ -19,25 +19,25 @@ const WEIGHT_DECAY: f32 = 0.01;
 
 /// The state of an optimiser between steps.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum State {
+pub(crate) enum OptimizerState {
     Sgd,
-    AdamW(Box<Moments>),
+    AdamW(Box<AdamMoments>),
 }
 
 /// Fading means of the gradient and of its square.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Moments {
+pub(crate) struct AdamMoments {
     n_steps: u64,
     first: Parameters,
     second: Parameters,
 }
 
-impl State {
+impl OptimizerState {
     /// The state before the first step.
-    pub(crate) fn new(optimizer: Optimizer, parameters: &Parameters) -> State {
+    pub(crate) fn new(optimizer: Optimizer, parameters: &Parameters) -> OptimizerState {
         match optimizer {
-            Optimizer::Sgd => State::Sgd,
-            Optimizer::AdamW => State::AdamW(Box::new(Moments {
+            Optimizer::Sgd => OptimizerState::Sgd,
+            Optimizer::AdamW => OptimizerState::AdamW(Box::new(AdamMoments {
                 n_steps: 0,
                 first: zeros(parameters),
                 second: zeros(parameters),
@@ -50,27 +50,27 @@ impl State {
         &mut self,
         settings: &Gradient,
         parameters: &mut Parameters,
-        pass: &mut Pass,
+        pass: &mut TrainingPass,
         rows: &[&Encoded],
     ) {
         let rate = settings.learning_rate;
         match self {
-            State::Sgd => pass.descend(parameters, rows, rate),
-            State::AdamW(moments) => moments.step(rate, parameters, pass, rows),
+            OptimizerState::Sgd => pass.descend(parameters, rows, rate),
+            OptimizerState::AdamW(moments) => moments.step(rate, parameters, pass, rows),
         }
     }
 
     /// The means of the gradient of dense layers, and of its square.
     pub(crate) fn moments(&self) -> Option<[&[Layer]; 2]> {
         match self {
-            State::Sgd => None,
-            State::AdamW(moments) => Some([&moments.first.layers, &moments.second.layers]),
+            OptimizerState::Sgd => None,
+            OptimizerState::AdamW(moments) => Some([&moments.first.layers, &moments.second.layers]),
         }
     }
 
     /// Replaces them.
     pub(crate) fn set_moments(&mut self, [first, second]: [Vec<Layer>; 2]) {
-        if let State::AdamW(moments) = self {
+        if let OptimizerState::AdamW(moments) = self {
             moments.first.layers = first;
             moments.second.layers = second;
         }
@@ -79,16 +79,16 @@ impl State {
     /// The rule of the next step, which a device is to make of the dense layers.
     pub(crate) fn next_rule(&self, rate: f32) -> Rule {
         match self {
-            State::Sgd => Rule::Descent {
+            OptimizerState::Sgd => Rule::Descent {
                 rate: f64::from(rate),
             },
-            State::AdamW(moments) => Adam::new(rate, moments.n_steps + 1).rule(rate),
+            OptimizerState::AdamW(moments) => Adam::new(rate, moments.n_steps + 1).rule(rate),
         }
     }
 
     /// Counts the step that a device has made.
     pub(crate) fn count_step(&mut self) {
-        if let State::AdamW(moments) = self {
+        if let OptimizerState::AdamW(moments) = self {
             moments.n_steps += 1;
         }
     }
@@ -101,20 +101,20 @@ impl State {
         gradient: &BTreeMap<u32, Vec<f32>>,
     ) {
         match self {
-            State::Sgd => {
+            OptimizerState::Sgd => {
                 for (bucket, gradient) in gradient {
                     for (weight, derivative) in table.row_mut(*bucket).iter_mut().zip(gradient) {
                         *weight = (*weight - rate * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);
                     }
                 }
             }
-            State::AdamW(moments) => moments.step_sparse(rate, table, gradient),
+            OptimizerState::AdamW(moments) => moments.step_sparse(rate, table, gradient),
         }
     }
 
     pub(crate) fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
-        if let State::AdamW(moments) = self {
+        if let OptimizerState::AdamW(moments) = self {
             tensors.put_u64("n_steps", &[1], vec![moments.n_steps]);
             tensors.nest("first", moments.first.save());
             tensors.nest("second", moments.second.save());
@@ -122,16 +122,16 @@ impl State {
         tensors
     }
 
-    /// Replaces the state by what [`State::save`] wrote.
+    /// Replaces the state by what [`OptimizerState::save`] wrote.
     pub(crate) fn load(
         &mut self,
         parameters: &Parameters,
         tensors: &mut Tensors,
     ) -> Result<(), Error> {
-        if let State::AdamW(moments) = self {
+        if let OptimizerState::AdamW(moments) = self {
             let (widths, n_buckets) = (parameters.widths(), parameters.sparse.n_buckets());
             let load = |mut part| Parameters::load(&widths, n_buckets, &mut part);
-            **moments = Moments {
+            **moments = AdamMoments {
                 n_steps: tensors.take_u64("n_steps", &[Some(1)])?[0],
                 first: load(tensors.unnest("first"))?,
                 second: load(tensors.unnest("second"))?,
@@ -141,8 +141,14 @@ impl State {
     }
 }
 
-impl Moments {
-    fn step(&mut self, rate: f32, parameters: &mut Parameters, pass: &mut Pass, rows: &[&Encoded]) {
+impl AdamMoments {
+    fn step(
+        &mut self,
+        rate: f32,
+        parameters: &mut Parameters,
+        pass: &mut TrainingPass,
+        rows: &[&Encoded],
+    ) {
         self.n_steps += 1;
         let adam = Adam::new(rate, self.n_steps);
         for index in 0..parameters.layers.len() {
@@ -260,13 +266,18 @@ mod tests {
     }
 
     /// A step whose derivative is this one in the weight, the bias and the row of bucket 3.
-    fn step(state: &mut State, optimizer: Optimizer, parameters: &mut Parameters, derivative: f32) {
+    fn step(
+        state: &mut OptimizerState,
+        optimizer: Optimizer,
+        parameters: &mut Parameters,
+        derivative: f32,
+    ) {
         let row = Encoded {
             dense: vec![1.0],
             sparse: vec![(3, 1.0)],
             past: None,
         };
-        let mut pass = Pass::default();
+        let mut pass = TrainingPass::default();
         pass.forward(parameters, &[&row]);
         pass.outputs_and_gradient().1[0] = derivative;
         assert!(pass.backward(parameters, &[&row], &[1.0]));
@@ -276,7 +287,7 @@ mod tests {
     fn weights_after(optimizer: Optimizer, steps: &[f32]) -> (f32, f32) {
         let mut parameters = Parameters::new(&[1, 1], 16, 1);
         parameters.layers[0].weight[0] = 1.0;
-        let mut state = State::new(optimizer, &parameters);
+        let mut state = OptimizerState::new(optimizer, &parameters);
         for derivative in steps {
             step(&mut state, optimizer, &mut parameters, *derivative);
         }
@@ -312,9 +323,9 @@ mod tests {
     fn what_is_saved_is_loaded() {
         for optimizer in [Optimizer::Sgd, Optimizer::AdamW] {
             let mut parameters = Parameters::new(&[1, 1], 16, 1);
-            let mut state = State::new(optimizer, &parameters);
+            let mut state = OptimizerState::new(optimizer, &parameters);
             step(&mut state, optimizer, &mut parameters, 0.5);
-            let mut loaded = State::new(optimizer, &parameters);
+            let mut loaded = OptimizerState::new(optimizer, &parameters);
             loaded.load(&parameters, &mut state.save()).unwrap();
             assert_eq!(loaded, state);
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::tainted::Tainted;
+use super::tainted::TaintedVersions;
 use crate::model::weights::{Error, Tensors};
 
 /// Aliases of a model at most.
@@ -55,7 +55,7 @@ impl Aliases {
     }
 
     /// Moves each alias of a version that holds retracted feedback to the first one without it.
-    pub(crate) fn follow(&mut self, tainted: &Tainted) -> Vec<MovedAlias> {
+    pub(crate) fn follow(&mut self, tainted: &TaintedVersions) -> Vec<MovedAlias> {
         let mut moved = Vec::new();
         for (alias, version) in self.0.iter() {
             let mut after = *version;
@@ -125,7 +125,7 @@ mod tests {
         assert!(aliases.remove("one-more").is_some());
         assert_eq!(aliases.remove("name-4"), None);
 
-        let mut tainted = Tainted::default();
+        let mut tainted = TaintedVersions::default();
         tainted.add(3..=5, 9);
         tainted.add(9..=9, 12);
         let moved = aliases.follow(&tainted);

@@ -16,13 +16,13 @@ pub(crate) const BYTES_MAX: usize = 128 << 10;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RevisedTallies {
     /// By the first version of each.
-    runs: BTreeMap<u64, Run>,
+    runs: BTreeMap<u64, TallyRun>,
     /// Of all runs.
     n_bytes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Run {
+struct TallyRun {
     last: u64,
     tallies: Tallies,
     /// Of the tallies in a state, about.
@@ -60,7 +60,7 @@ impl RevisedTallies {
             _ => {
                 let n_bytes = tallies.n_bytes();
                 self.n_bytes += n_bytes;
-                let run = Run {
+                let run = TallyRun {
                     last,
                     tallies,
                     n_bytes,

@@ -15,20 +15,20 @@ pub(crate) const RUNS_MAX: usize = 8192;
 
 /// The versions that are not restored, each with the first version made without what it holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tainted {
+pub struct TaintedVersions {
     /// By their first version. Two that meet have different successors.
-    runs: BTreeMap<u64, Run>,
+    runs: BTreeMap<u64, TaintedRun>,
     /// The last version of which nothing is known any more; 0 before the first has left.
     left: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Run {
+struct TaintedRun {
     last: u64,
     successor: u64,
 }
 
-impl Tainted {
+impl TaintedVersions {
     /// The first version without what this one holds, if it holds any feedback that was taken
     /// back.
     pub fn successor(&self, version: u64) -> Option<u64> {
@@ -62,8 +62,9 @@ impl Tainted {
 
     /// The versions of which this one is the first without what they hold, rising.
     pub fn by(&self, successor: u64) -> Vec<u64> {
-        let by =
-            |(first, run): (&u64, &Run)| (run.successor == successor).then_some(*first..=run.last);
+        let by = |(first, run): (&u64, &TaintedRun)| {
+            (run.successor == successor).then_some(*first..=run.last)
+        };
         self.runs.iter().filter_map(by).flatten().collect()
     }
 
@@ -87,7 +88,7 @@ impl Tainted {
     }
 
     /// Adds all of these, which have the same successor; a version that has left there leaves here.
-    pub(crate) fn take(&mut self, others: &Tainted, successor: u64) {
+    pub(crate) fn take(&mut self, others: &TaintedVersions, successor: u64) {
         for (first, run) in &others.runs {
             self.add(*first..=run.last, successor);
         }
@@ -121,7 +122,7 @@ impl Tainted {
             self.runs.remove(&(last + 1));
             last = run.last;
         }
-        self.runs.insert(first, Run { last, successor });
+        self.runs.insert(first, TaintedRun { last, successor });
     }
 
     /// Lets the oldest runs leave, up to the bound.
@@ -140,11 +141,11 @@ impl Tainted {
         tensors.put_u64("tainted.left", &[1], vec![self.left]);
     }
 
-    pub(crate) fn load(tensors: &mut Tensors) -> Result<Tainted, Error> {
+    pub(crate) fn load(tensors: &mut Tensors) -> Result<TaintedVersions, Error> {
         let rows = tensors.take_u64("tainted.runs", &[None, Some(3)])?;
-        let mut tainted = Tainted {
+        let mut tainted = TaintedVersions {
             left: tensors.take_u64("tainted.left", &[Some(1)])?[0],
-            ..Tainted::default()
+            ..TaintedVersions::default()
         };
         let mut last = tainted.left;
         for row in rows.chunks_exact(3) {
@@ -159,8 +160,8 @@ impl Tainted {
     }
 
     /// Of pairs of a version and the first without what it holds, as earlier programs saved them.
-    pub(crate) fn of_pairs(pairs: &[u64]) -> Tainted {
-        let mut tainted = Tainted::default();
+    pub(crate) fn of_pairs(pairs: &[u64]) -> TaintedVersions {
+        let mut tainted = TaintedVersions::default();
         for pair in pairs.chunks_exact(2).filter(|pair| pair[0] < u64::MAX) {
             tainted.add(pair[0]..=pair[0], pair[1]);
         }
@@ -172,7 +173,7 @@ impl Tainted {
 mod tests {
     use super::*;
 
-    fn rows(tainted: &Tainted) -> Vec<[u64; 3]> {
+    fn rows(tainted: &TaintedVersions) -> Vec<[u64; 3]> {
         let runs = tainted.runs.iter();
         runs.map(|(first, run)| [*first, run.last, run.successor])
             .collect()
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_first_successor_stays_and_runs_that_meet_are_one() {
-        let mut tainted = Tainted::default();
+        let mut tainted = TaintedVersions::default();
         tainted.add(3..=5, 9);
         tainted.add(6..=6, 9);
         assert_eq!(rows(&tainted), [[3, 6, 9]]);
@@ -203,21 +204,21 @@ mod tests {
         assert_eq!(tainted.by(12), [2, 7, 8, 9, 10, 11]);
         let mut tensors = Tensors::default();
         tainted.save(&mut tensors);
-        assert_eq!(Tainted::load(&mut tensors), Ok(tainted));
+        assert_eq!(TaintedVersions::load(&mut tensors), Ok(tainted));
     }
 
     #[test]
     fn what_earlier_programs_saved_is_the_same_in_runs() {
-        let mut tainted = Tainted::default();
+        let mut tainted = TaintedVersions::default();
         tainted.add(3..=5, 9);
         tainted.add(7..=8, 9);
         let pairs = [3, 9, 4, 9, 5, 9, 7, 9, 8, 9];
-        assert_eq!(Tainted::of_pairs(&pairs), tainted);
+        assert_eq!(TaintedVersions::of_pairs(&pairs), tainted);
     }
 
     #[test]
     fn the_oldest_leave_together_and_are_refused() {
-        let mut tainted = Tainted::default();
+        let mut tainted = TaintedVersions::default();
         for version in (2..20).step_by(2) {
             tainted.add(version..=version, version + 1);
         }
@@ -240,7 +241,7 @@ mod tests {
         );
         let mut tensors = Tensors::default();
         tainted.save(&mut tensors);
-        assert_eq!(Tainted::load(&mut tensors), Ok(tainted));
+        assert_eq!(TaintedVersions::load(&mut tensors), Ok(tainted));
     }
 
     #[test]
@@ -250,7 +251,11 @@ mod tests {
             let numbers = rows.as_flattened().to_vec();
             tensors.put_u64("tainted.runs", &[rows.len(), 3], numbers);
             tensors.put_u64("tainted.left", &[1], vec![1]);
-            assert_eq!(Tainted::load(&mut tensors).is_ok(), sound, "{rows:?}");
+            assert_eq!(
+                TaintedVersions::load(&mut tensors).is_ok(),
+                sound,
+                "{rows:?}"
+            );
         };
         check(&[[3, 5, 9], [6, 6, 10]], true);
         check(&[[3, 5, 9], [5, 6, 10]], false);

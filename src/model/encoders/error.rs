@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use crate::device::{self, Cause, in_a_line};
+use crate::device::{self, FailureCause, in_a_line};
 use crate::onnx;
 
 /// Why an encoder is not read, or does not encode.
@@ -78,10 +78,10 @@ impl From<device::Error> for Error {
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Error {
         let what = in_a_line(&error);
-        match Cause::of(&error) {
-            Cause::NoRoom => Error::NoRoom(what),
-            Cause::Driver => Error::Device(what),
-            Cause::Tensors => Error::Values(what),
+        match FailureCause::of(&error) {
+            FailureCause::NoRoom => Error::NoRoom(what),
+            FailureCause::Driver => Error::Device(what),
+            FailureCause::Tensors => Error::Values(what),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::model::weights::Foreign;
 pub use adapters::Adapters;
 use bert::Bert;
 use bytes::Bytes;
-use config::{Config, Sizes};
+use config::{BertConfig, Sizes};
 use graph::SentenceGraph;
 pub(crate) use tokens::TokenReader;
 
@@ -50,22 +50,22 @@ pub enum EncoderWeights {
 /// From texts to vectors.
 pub struct TextEncoder {
     tokenizer: TokenReader,
-    network: Network,
+    network: EncoderNetwork,
     width: usize,
 }
 
 /// The network of an encoder.
-enum Network {
+enum EncoderNetwork {
     Bert(Bert),
     Graph(SentenceGraph),
 }
 
-impl Network {
+impl EncoderNetwork {
     /// `[texts, width]` for texts as tokens.
     fn embed(&self, texts: &[&[u32]], adapters: Option<&Adapters>) -> Result<Vec<f32>, Error> {
         match self {
-            Network::Bert(bert) => Ok(bert.embed(texts, adapters)?),
-            Network::Graph(graph) => graph.embed(texts),
+            EncoderNetwork::Bert(bert) => Ok(bert.embed(texts, adapters)?),
+            EncoderNetwork::Graph(graph) => graph.embed(texts),
         }
     }
 }
@@ -93,16 +93,16 @@ impl TextEncoder {
         let tokenizer = tokenizer.map_err(|error| error.of("tokenizer.json"))?;
         let (network, width) = match weights {
             EncoderWeights::Safetensors(weights) => {
-                let config = Config::parse(files.config).map_err(of_config)?;
+                let config = BertConfig::parse(files.config).map_err(of_config)?;
                 let bert = Bert::new(&config, weights, device);
                 let bert = bert.map_err(|error| error.of("model.safetensors"))?;
-                (Network::Bert(bert), config.hidden_size)
+                (EncoderNetwork::Bert(bert), config.hidden_size)
             }
             EncoderWeights::Onnx(file) => {
                 let graph = SentenceGraph::new(file, device);
                 let tried = graph.and_then(|graph| {
                     let width = graph.probe(n_tokens, sizes.vocab_size)?;
-                    Ok((Network::Graph(graph), width))
+                    Ok((EncoderNetwork::Graph(graph), width))
                 });
                 tried.map_err(|error| error.of_trial().of("model.onnx"))?
             }
@@ -122,8 +122,8 @@ impl TextEncoder {
     /// How many layers can be adapted: none of an ONNX file's.
     pub fn n_layers(&self) -> usize {
         match &self.network {
-            Network::Bert(bert) => bert.n_layers(),
-            Network::Graph(_) => 0,
+            EncoderNetwork::Bert(bert) => bert.n_layers(),
+            EncoderNetwork::Graph(_) => 0,
         }
     }
 
@@ -196,7 +196,7 @@ impl TextEncoder {
         loss: impl FnOnce(&[f32]) -> Vec<f32> + Send,
     ) -> Result<Vec<f32>, Error> {
         let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
-        let Network::Bert(bert) = &self.network else {
+        let EncoderNetwork::Bert(bert) = &self.network else {
             return Err(Error::Unsupported("it has no layers to adapt".to_owned()));
         };
         Ok(bert.gradient(&tokens, adapters, loss)?)

@@ -14,17 +14,17 @@ const BLOCK: usize = 16;
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseTable {
     row_len: usize,
-    blocks: Vec<Option<Arc<Block>>>,
+    blocks: Vec<Option<Arc<BucketBlock>>>,
 }
 
 /// The written rows of sixteen buckets, in the order of the buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Block {
+struct BucketBlock {
     written: u16,
     rows: Vec<f32>,
 }
 
-impl Block {
+impl BucketBlock {
     /// Where the row of `slot` stands, or would stand, among the written ones.
     fn rank(&self, slot: usize) -> usize {
         (self.written & ((1u16 << slot) - 1)).count_ones() as usize

@@ -23,8 +23,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::model::encoders::features::{Encoded, RawRow, Reach, Scale, Scales, StoredRow};
 use crate::model::loss::Target;
 use crate::model::weights::{Error, Tensors};
-pub(crate) use block::Remembered;
-use block::{Block, Query};
+pub(crate) use block::RememberedRow;
+use block::{Query, RowBlock};
 pub(crate) use vote::{BaseRates, Neighbour, Voters};
 
 /// Rows with more dense inputs than these are searched by their projection.
@@ -60,7 +60,7 @@ const ONE_OF: usize = 16;
 
 /// The form of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct NeighbourWindow {
     /// Dense inputs of a row.
     pub n_dense: usize,
     /// Newest rows that are searched, at least 1.
@@ -72,9 +72,9 @@ pub struct Window {
 /// The newest rows with what was true of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbours {
-    window: Window,
+    window: NeighbourWindow,
     /// From the oldest to the newest; only the newest can have room.
-    blocks: VecDeque<Arc<Block>>,
+    blocks: VecDeque<Arc<RowBlock>>,
     /// `[n_dense, PROJECTED]` for wide rows.
     projection: Option<Arc<[f32]>>,
     /// The scales in which rows are compared, where they are raw, and those in which they are searched.
@@ -106,7 +106,7 @@ impl Nearest {
 
 impl Neighbours {
     /// An empty memory.
-    pub fn new(window: Window) -> Neighbours {
+    pub fn new(window: NeighbourWindow) -> Neighbours {
         let wide = window.n_dense > DENSE_MAX;
         let mut rng = ChaCha8Rng::seed_from_u64(window.seed);
         let size = 1.0 / (PROJECTED as f32).sqrt();
@@ -175,31 +175,31 @@ impl Neighbours {
     }
 
     /// Every row held, from the oldest, some of which may have left the window.
-    pub fn rows(&self) -> impl Iterator<Item = (StoredRow, Remembered)> + Clone {
+    pub fn rows(&self) -> impl Iterator<Item = (StoredRow, RememberedRow)> + Clone {
         self.blocks.iter().flat_map(|block| block.rows())
     }
 
     /// Remembers a row as it is encoded; the oldest leaves the window when it is full.
-    pub fn push(&mut self, row: &Encoded, example: Remembered) {
+    pub fn push(&mut self, row: &Encoded, example: RememberedRow) {
         let searched = self
             .projection
             .is_some()
             .then(|| self.projected(&row.dense));
-        let block = self.block_for(row.sparse.len(), Block::new);
+        let block = self.block_for(row.sparse.len(), RowBlock::new);
         block.push(row, searched, example);
         self.let_go();
     }
 
     /// Remembers a raw row.
-    pub fn push_raw(&mut self, row: &RawRow, example: Remembered) {
+    pub fn push_raw(&mut self, row: &RawRow, example: RememberedRow) {
         let searched = self.searched(row);
-        let block = self.block_for(row.sparse.len(), Block::of_raw);
+        let block = self.block_for(row.sparse.len(), RowBlock::of_raw);
         block.push_raw(row, &searched, example);
         self.let_go();
     }
 
     /// The newest block where it has room for one more row of its kind, or an `empty` one.
-    fn block_for(&mut self, n_hashed: usize, empty: fn(usize, usize) -> Block) -> &mut Block {
+    fn block_for(&mut self, n_hashed: usize, empty: fn(usize, usize) -> RowBlock) -> &mut RowBlock {
         let n_rows = match &self.projection {
             Some(_) => ROWS_WIDE,
             None if n_hashed > HASHED_MAX => ROWS_TEXT,
@@ -209,7 +209,8 @@ impl Neighbours {
             Some(_) => PROJECTED,
             None => self.window.n_dense,
         };
-        let fits = |block: &Arc<Block>| !block.is_full() && block.is_raw() == empty(0, 0).is_raw();
+        let fits =
+            |block: &Arc<RowBlock>| !block.is_full() && block.is_raw() == empty(0, 0).is_raw();
         if !self.blocks.back().is_some_and(fits) {
             self.blocks.push_back(Arc::new(empty(n_searched, n_rows)));
         }
@@ -361,7 +362,7 @@ impl Neighbours {
     }
 
     /// The rows of these ages, with where they stand.
-    fn neighbours(&self, near: &[(f32, u32)]) -> Vec<(Neighbour, &Block, usize)> {
+    fn neighbours(&self, near: &[(f32, u32)]) -> Vec<(Neighbour, &RowBlock, usize)> {
         let found = near.iter().map(|&(squared, age)| {
             let (block, place) = self.place(age as usize);
             let block = &self.blocks[block];

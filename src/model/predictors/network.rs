@@ -31,14 +31,14 @@ const LONG_SUM: usize = 512;
 /// A multilayer perceptron that answers.
 #[derive(Clone, Debug)]
 pub struct Network {
-    place: Place,
+    place: LayerLocation,
     sparse: SparseTable,
     n_dense: usize,
 }
 
 /// Where the dense layers are computed.
 #[derive(Clone, Debug)]
-enum Place {
+enum LayerLocation {
     Processor(Arc<Vec<Layer>>),
     Device(Arc<Elsewhere>),
 }
@@ -55,7 +55,7 @@ impl Network {
     /// Copies the dense parameters and shares the sparse ones.
     pub fn new(parameters: &Parameters) -> Network {
         Network {
-            place: Place::Processor(Arc::new(parameters.layers.clone())),
+            place: LayerLocation::Processor(Arc::new(parameters.layers.clone())),
             sparse: parameters.sparse.clone(),
             n_dense: parameters.layers[0].n_in,
         }
@@ -67,7 +67,7 @@ impl Network {
             return Network::new(parameters);
         }
         Network {
-            place: Place::Device(Arc::new(Elsewhere {
+            place: LayerLocation::Device(Arc::new(Elsewhere {
                 device,
                 layers: parameters.layers.clone(),
                 taken: Mutex::new(None),
@@ -79,7 +79,7 @@ impl Network {
 
     /// True if another device than the processor is to compute it.
     pub fn is_elsewhere(&self) -> bool {
-        matches!(self.place, Place::Device(_))
+        matches!(self.place, LayerLocation::Device(_))
     }
 
     /// Outputs `[rows, n_outputs]` for encoded rows.
@@ -89,8 +89,8 @@ impl Network {
     /// does.
     pub fn forward(&self, rows: &[impl Borrow<Encoded> + Sync]) -> Result<Vec<f32>, device::Error> {
         match &self.place {
-            Place::Processor(layers) => Ok(self.compute(layers, rows)),
-            Place::Device(elsewhere) => {
+            LayerLocation::Processor(layers) => Ok(self.compute(layers, rows)),
+            LayerLocation::Device(elsewhere) => {
                 let outputs = elsewhere.layers()?.answer(&self.sparse, rows);
                 outputs.map_err(device::Error::failed("answer"))
             }
@@ -101,7 +101,7 @@ impl Network {
     /// gemm adds up in another order for a single row, for small products, and for few rows and columns
     /// with a long sum; a slice has to be on the same side of each of these as the batch is.
     pub fn slice_rows(&self, n_rows: usize) -> usize {
-        let Place::Processor(layers) = &self.place else {
+        let LayerLocation::Processor(layers) = &self.place else {
             return n_rows.max(1);
         };
         let mut slice_rows = SLICE_ROWS;

@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use super::forest::Forest;
 use super::linear::{LinearForm, LinearMembers};
-use super::neighbours::{BaseRates, Neighbours, Voters, Window};
+use super::neighbours::{BaseRates, NeighbourWindow, Neighbours, Voters};
 use super::ridge::{LogRidge, RandomFeatures, RidgeWeights};
 use super::series::Series;
 use crate::model::encoders::features::{Encoded, Filters, Scale};
 use crate::model::loss::softmax;
 use crate::model::predictors::network::Network;
 use crate::model::spec::{Keep, LearnerKind, Spec, Task};
-pub(crate) use kept::{Kept, KeptAnswers};
+pub(crate) use kept::{KeptAnswers, RetainedAnswer};
 use plan::TREES;
 pub(crate) use plan::{Member, Plan};
 pub(crate) use pool::Pool;
@@ -68,7 +68,7 @@ pub struct Portfolio {
     pub pool: Pool,
     /// The kept answer and its weights; none of values and rewards, and none under earlier revisions of the
     /// learning rules than the third.
-    pub(crate) kept: Option<Kept>,
+    pub(crate) kept: Option<RetainedAnswer>,
     classes: bool,
     n_outputs: usize,
 }
@@ -117,7 +117,7 @@ impl Portfolio {
             let n_features = features.n_features();
             RidgeWeights::new(n_features, vec![0.0; n_outputs * n_features])
         };
-        let window = Window {
+        let window = NeighbourWindow {
             n_dense,
             n_rows: plan.windows().into_iter().max().unwrap_or(0),
             seed: spec.seed,
@@ -153,7 +153,7 @@ impl Portfolio {
             },
             kept: match spec.learner {
                 LearnerKind::Auto(keep) if spec.retains() => {
-                    Some(Kept::new(keep, plan.members.len(), n_outputs))
+                    Some(RetainedAnswer::new(keep, plan.members.len(), n_outputs))
                 }
                 _ => None,
             },
@@ -442,7 +442,11 @@ impl Portfolio {
     }
 
     /// The answers that `kept` mixes.
-    pub(crate) fn kept_answers(&self, kept: &Kept, member_outputs: &MemberOutputs) -> KeptAnswers {
+    pub(crate) fn kept_answers(
+        &self,
+        kept: &RetainedAnswer,
+        member_outputs: &MemberOutputs,
+    ) -> KeptAnswers {
         let (current, counts) = (self.current(member_outputs), &self.base_rates.counts);
         kept.answers(current, &member_outputs.outputs, counts)
     }

@@ -20,7 +20,7 @@ use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::matrix::{Symmetric, dot, dot_f32, take_outer};
 use crate::model::loss::softmax;
 pub(crate) use log::LogRidge;
-pub(crate) use random::{Form, RandomFeatures};
+pub(crate) use random::{RandomFeatureSettings, RandomFeatures};
 
 /// A weight for every output and feature.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,7 @@ mod ring;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ridge::{Form, RandomFeatures};
+use super::ridge::{RandomFeatureSettings, RandomFeatures};
 use crate::event::Batch;
 use crate::model::encoders::features::{Encoded, Scale};
 use crate::model::encoders::past::{PERIODS, Past, RECENT, key};
@@ -52,7 +52,7 @@ pub struct Series {
     /// By the key; the key modulo [`BLOCKS`] names the map.
     blocks: Vec<Arc<BTreeMap<u64, Arc<Ring>>>>,
     n_series: usize,
-    bounds: Bounds,
+    bounds: SeriesBounds,
     /// The place of the key column.
     key: Option<usize>,
     /// Values learned, of all series.
@@ -67,7 +67,7 @@ pub struct Series {
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Bounds {
+struct SeriesBounds {
     series: usize,
     values: usize,
     longest: usize,
@@ -77,7 +77,7 @@ impl Series {
     /// No values yet, of rows with `n_dense` dense inputs.
     pub(crate) fn new(spec: &Spec, n_dense: usize) -> Series {
         let hashed = |kind: &InputKind| matches!(kind, InputKind::Text | InputKind::Category);
-        let inputs = RandomFeatures::new(Form {
+        let inputs = RandomFeatures::new(RandomFeatureSettings {
             seed: spec.seed,
             n_dense,
             n_buckets: usize::from(spec.inputs.iter().any(|input| hashed(&input.kind))),
@@ -85,12 +85,12 @@ impl Series {
             n_features_max: INPUTS_MAX,
         });
         let bounds = match spec.series.key {
-            None => Bounds {
+            None => SeriesBounds {
                 series: 1,
                 values: CAPACITY,
                 longest: CAPACITY / 2,
             },
-            Some(_) => Bounds {
+            Some(_) => SeriesBounds {
                 series: spec.series.keys_max,
                 values: CAPACITY_EACH,
                 longest: LONGEST_EACH,

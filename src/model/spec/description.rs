@@ -6,8 +6,8 @@
 use super::budget::Budget;
 use super::drift::DriftSettings;
 use super::error::Error;
-use super::input::{Input, InputKind, LowRank, Pinned};
-use super::learning::{Costs, Gradient, LearnerKind, Memory};
+use super::input::{Input, InputKind, LowRank, PinnedFile};
+use super::learning::{Costs, Gradient, LearnerKind, MemorySettings};
 use super::limits::{Cadence, JournalLimits};
 use super::monitor::MonitorSettings;
 use super::output::Datatype;
@@ -39,7 +39,7 @@ pub struct Spec {
     /// How its classes are answered.
     pub costs: Costs,
     /// Its memory.
-    pub memory: Memory,
+    pub memory: MemorySettings,
     /// How a bandit chooses.
     pub policy: Policy,
     /// The least probability of every action, 0 to 1 over their number.
@@ -78,7 +78,7 @@ pub struct Spec {
 
 impl Spec {
     /// The weights that its network starts with, if it arrives trained.
-    pub fn weights(&self) -> Option<&Pinned> {
+    pub fn weights(&self) -> Option<&PinnedFile> {
         match &self.learner {
             LearnerKind::Gradient(settings) => settings.weights.as_ref(),
             LearnerKind::Auto(_) | LearnerKind::Analytic(_) | LearnerKind::Neighbours(_) => None,
@@ -221,7 +221,7 @@ impl Spec {
     }
 
     /// The encoders whose adapters learn, with the places of their inputs.
-    pub fn adapted_encoders(&self) -> impl Iterator<Item = (usize, &Pinned, LowRank)> {
+    pub fn adapted_encoders(&self) -> impl Iterator<Item = (usize, &PinnedFile, LowRank)> {
         let inputs = self.inputs.iter().enumerate();
         inputs.filter_map(|(place, input)| match &input.kind {
             InputKind::Embedded {

@@ -9,7 +9,7 @@ use super::task::Task;
 
 /// A difference, as a description says it and as it means for what was learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub(crate) struct SpecDifference {
     /// As in `input "x" is added`.
     pub what: String,
     /// What adopting it means; none where the other differences have said it.
@@ -18,10 +18,10 @@ pub(crate) struct Difference {
 
 impl Spec {
     /// What `next` describes otherwise: its task, inputs, classes and actions.
-    pub(crate) fn differences(&self, next: &Spec) -> Vec<Difference> {
+    pub(crate) fn differences(&self, next: &Spec) -> Vec<SpecDifference> {
         let (was, is) = (self.task.word(), next.task.word());
         if was != is {
-            return vec![Difference {
+            return vec![SpecDifference {
                 what: format!("task is {is}, and was {was}"),
                 effect: None,
             }];
@@ -31,7 +31,7 @@ impl Spec {
         all
     }
 
-    fn inputs_changed(&self, next: &Spec) -> Vec<Difference> {
+    fn inputs_changed(&self, next: &Spec) -> Vec<SpecDifference> {
         let mut all = Vec::new();
         for input in &next.inputs {
             let mut known = self.inputs.iter();
@@ -54,9 +54,9 @@ impl Spec {
                         }
                         _ => format!("input {:?} was a {was}, and is a {is}", input.name),
                     };
-                    all.push(Difference { what, effect: None });
+                    all.push(SpecDifference { what, effect: None });
                 }
-                None if input.has_gaps() => all.push(Difference {
+                None if input.has_gaps() => all.push(SpecDifference {
                     what: format!("input {:?} is added", input.name),
                     effect: Some(format!("{:?} is a gap in the rows so far", input.name)),
                 }),
@@ -65,7 +65,7 @@ impl Spec {
                         Some(word) => format!(" without missing = {word:?}"),
                         None => String::new(),
                     };
-                    all.push(Difference {
+                    all.push(SpecDifference {
                         what: format!("input {:?} is added{without}", input.name),
                         effect: None,
                     });
@@ -74,13 +74,13 @@ impl Spec {
         }
         let is_left = |name: &str| next.inputs.iter().any(|input| input.name == name);
         for input in self.inputs.iter().filter(|input| !is_left(&input.name)) {
-            all.push(Difference {
+            all.push(SpecDifference {
                 what: format!("input {:?} is dropped", input.name),
                 effect: Some(format!("{:?} is read no more", input.name)),
             });
         }
         if all.is_empty() && !self.has_inputs_of(next) {
-            all.push(Difference {
+            all.push(SpecDifference {
                 what: "the inputs are in another order".to_owned(),
                 effect: None,
             });
@@ -88,7 +88,7 @@ impl Spec {
         all
     }
 
-    fn names_changed(&self, next: &Spec) -> Vec<Difference> {
+    fn names_changed(&self, next: &Spec) -> Vec<SpecDifference> {
         let (was, is) = (self.task.names(), next.task.names());
         let (word, dropped) = match self.task {
             Task::Bandit { .. } => ("action", "was never taken, or this is refused"),
@@ -96,13 +96,13 @@ impl Spec {
         };
         let added = is.iter().filter(|name| !was.contains(name));
         let mut all: Vec<_> = added
-            .map(|name| Difference {
+            .map(|name| SpecDifference {
                 what: format!("{word} {name:?} is added"),
                 effect: None,
             })
             .collect();
         for name in was.iter().filter(|name| !is.contains(name)) {
-            all.push(Difference {
+            all.push(SpecDifference {
                 what: format!("{word} {name:?} is dropped"),
                 effect: Some(format!("{name:?} {dropped}")),
             });
@@ -120,13 +120,13 @@ impl Spec {
             && was_max != is_max
             && (*was_max, *is_max) != (was.len(), is.len())
         {
-            all.push(Difference {
+            all.push(SpecDifference {
                 what: format!("classes_max is {is_max}, and was {was_max}"),
                 effect: None,
             });
         }
         if all.is_empty() && was != is {
-            all.push(Difference {
+            all.push(SpecDifference {
                 what: format!("the {word} names are in another order"),
                 effect: None,
             });

@@ -36,7 +36,7 @@ pub enum InputKind {
     /// A text a row: the vector of a pretrained encoder, standardised as a whole.
     Embedded {
         /// The folder of the encoder.
-        encoder: Pinned,
+        encoder: PinnedFile,
         /// The length of what it gives, at least one.
         length: usize,
         /// The adapters of its encoder, if they learn.
@@ -47,7 +47,7 @@ pub enum InputKind {
         /// How many 32-bit floats come, at least one.
         n_values: usize,
         /// The file of the network.
-        encoder: Pinned,
+        encoder: PinnedFile,
         /// The length of what it gives, at least one.
         length: usize,
     },
@@ -93,7 +93,7 @@ pub struct LowRank {
 
 /// A file that a description names, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pinned {
+pub struct PinnedFile {
     /// Where, from the folder of the model.
     pub path: String,
     /// BLAKE3 of what was read.

@@ -19,7 +19,7 @@ mod table;
 mod tests;
 
 pub(super) use key::bytes;
-pub use key::{Key, Values};
+pub use key::{AllowedValues, Key};
 pub(super) use nearest::nearest;
 pub use nearest::with_nearest;
 pub use table::KEYS;

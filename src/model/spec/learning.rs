@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::input::Pinned;
+use super::input::PinnedFile;
 
 /// How a model learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +58,7 @@ pub struct Gradient {
     pub hidden: Vec<usize>,
     /// The weights that it starts with; drawn by the seed where none are named. With them, numbers
     /// and vectors are taken as they are, and so are values to be predicted.
-    pub weights: Option<Pinned>,
+    pub weights: Option<PinnedFile>,
     /// The rule that turns gradients into steps.
     pub optimizer: Optimizer,
     /// Larger than 0, at most 10.
@@ -93,7 +93,7 @@ pub enum Optimizer {
 
 /// The memory of examples that are learned again.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Memory {
+pub struct MemorySettings {
     /// How remembered examples enter an update.
     pub strategy: Strategy,
     /// Slots of the recent examples, 0 to 1,000,000.

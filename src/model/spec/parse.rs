@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 
 use super::description::Spec;
 use super::error::Error;
-use super::input::Pinned;
+use super::input::PinnedFile;
 use super::keys::NAMES_MAX;
 use super::learning::LearnerKind;
 use super::limits::{Cadence, OrderedLimits};
@@ -35,7 +35,7 @@ use costs::costs;
 use inputs::inputs;
 use journal::{apply, journal};
 use learner::{learner, memory};
-use named::{Named, device, named, pin};
+use named::{NamedFiles, device, named, pin};
 use ordered::{carry, order};
 use publish::publish;
 use raw::{Raw, raw};
@@ -75,13 +75,13 @@ impl Spec {
     ///
     /// # Errors
     /// As [`Spec::parse`], of what has to be known to tell.
-    pub fn named(toml: &str) -> Result<Named, Error> {
+    pub fn named(toml: &str) -> Result<NamedFiles, Error> {
         named(toml)
     }
 
     /// The text of a model.toml as a journal holds it: with the files that it names pinned, and
     /// with `revision` where it states none.
-    pub fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
+    pub fn pin(toml: &str, pins: &[PinnedFile], revision: u32) -> String {
         pin(toml, pins, revision)
     }
 

@@ -19,11 +19,11 @@ const DAY_S: i64 = 24 * 3600;
 pub struct TimeFormat {
     /// As written; empty for RFC 3339.
     written: String,
-    parts: Vec<Part>,
+    parts: Vec<FormatPart>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum FormatPart {
     /// `%Y`, four digits.
     Year,
     /// `%y`, two digits: 69 to 99 are of the last century.
@@ -67,7 +67,7 @@ enum Part {
 }
 
 /// What was read of a time by now.
-struct Fields {
+struct TimeFields {
     year: i64,
     month: i64,
     day: i64,
@@ -88,34 +88,36 @@ impl TimeFormat {
         let mut chars = format.chars();
         while let Some(c) = chars.next() {
             if c != '%' {
-                parts.push(Part::Literal(c));
+                parts.push(FormatPart::Literal(c));
                 continue;
             }
             parts.push(match chars.next()? {
-                'Y' => Part::Year,
-                'y' => Part::ShortYear,
-                'm' => Part::Month,
-                'b' | 'B' => Part::MonthName,
-                'q' => Part::Quarter,
-                'd' | 'e' => Part::Day,
-                'j' => Part::DayOfYear,
-                'G' => Part::WeekYear,
-                'V' => Part::Week,
-                'u' => Part::WeekDay,
-                'a' | 'A' => Part::WeekdayName,
-                'H' => Part::Hour,
-                'I' => Part::HalfHour,
-                'p' => Part::Half,
-                'M' => Part::Minute,
-                'S' => Part::Second,
-                'z' => Part::Offset,
-                's' => Part::Epoch,
-                'Q' => Part::EpochMilliseconds,
-                '%' => Part::Literal('%'),
+                'Y' => FormatPart::Year,
+                'y' => FormatPart::ShortYear,
+                'm' => FormatPart::Month,
+                'b' | 'B' => FormatPart::MonthName,
+                'q' => FormatPart::Quarter,
+                'd' | 'e' => FormatPart::Day,
+                'j' => FormatPart::DayOfYear,
+                'G' => FormatPart::WeekYear,
+                'V' => FormatPart::Week,
+                'u' => FormatPart::WeekDay,
+                'a' | 'A' => FormatPart::WeekdayName,
+                'H' => FormatPart::Hour,
+                'I' => FormatPart::HalfHour,
+                'p' => FormatPart::Half,
+                'M' => FormatPart::Minute,
+                'S' => FormatPart::Second,
+                'z' => FormatPart::Offset,
+                's' => FormatPart::Epoch,
+                'Q' => FormatPart::EpochMilliseconds,
+                '%' => FormatPart::Literal('%'),
                 _ => return None,
             });
         }
-        let is_timed = parts.iter().any(|part| !matches!(part, Part::Literal(_)));
+        let is_timed = parts
+            .iter()
+            .any(|part| !matches!(part, FormatPart::Literal(_)));
         let is_short = format.chars().count() <= FORMAT_CHARS_MAX;
         (is_timed && is_short).then(|| TimeFormat {
             written: format.to_owned(),
@@ -148,13 +150,13 @@ impl TimeFormat {
         &self,
         text: &str,
         zone_s: i64,
-        is_left_out: impl Fn(&[Part]) -> bool,
+        is_left_out: impl Fn(&[FormatPart]) -> bool,
     ) -> Option<i64> {
         let text = text.trim();
         if text.len() > TIME_CHARS_MAX {
             return None;
         }
-        let mut fields = Fields::default();
+        let mut fields = TimeFields::default();
         let mut rest = text;
         if self.parts.is_empty() {
             rest = rfc_3339(text, &mut fields)?;
@@ -183,113 +185,113 @@ impl fmt::Display for TimeFormat {
 }
 
 /// True for the last parts of a format if they are a time of day, or its seconds.
-fn is_left_out(parts: &[Part]) -> bool {
-    let is_of_clock = |part: &Part| {
-        use Part::{Half, HalfHour, Hour, Literal, Minute, Offset, Second};
+fn is_left_out(parts: &[FormatPart]) -> bool {
+    let is_of_clock = |part: &FormatPart| {
+        use FormatPart::{Half, HalfHour, Hour, Literal, Minute, Offset, Second};
         matches!(
             part,
             Half | HalfHour | Hour | Literal(_) | Minute | Offset | Second
         )
     };
-    let has = |one: Part| parts.contains(&one);
-    let is_whole = has(Part::Hour) || has(Part::HalfHour);
-    let is_seconds = has(Part::Second) && !has(Part::Minute);
-    matches!(parts.first(), Some(Part::Literal(_)))
+    let has = |one: FormatPart| parts.contains(&one);
+    let is_whole = has(FormatPart::Hour) || has(FormatPart::HalfHour);
+    let is_seconds = has(FormatPart::Second) && !has(FormatPart::Minute);
+    matches!(parts.first(), Some(FormatPart::Literal(_)))
         && parts.iter().all(is_of_clock)
         && (is_whole || is_seconds)
 }
 
 /// RFC 3339, of which the seconds, the time and the day may be left out, and the `T` be a blank.
-fn rfc_3339<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
-    let dash = Part::Literal('-');
-    let mut rest = Part::Year.take(text, fields)?;
-    rest = Part::Month.take(dash.take(rest, fields)?, fields)?;
+fn rfc_3339<'a>(text: &'a str, fields: &mut TimeFields) -> Option<&'a str> {
+    let dash = FormatPart::Literal('-');
+    let mut rest = FormatPart::Year.take(text, fields)?;
+    rest = FormatPart::Month.take(dash.take(rest, fields)?, fields)?;
     if let Some(after) = rest.strip_prefix('-') {
-        rest = Part::Day.take(after, fields)?;
+        rest = FormatPart::Day.take(after, fields)?;
     }
     let Some(after) = rest.strip_prefix(['T', 't', ' ']) else {
         return Some(rest);
     };
-    rest = Part::Hour.take(after.trim_start(), fields)?;
-    rest = Part::Minute.take(rest.strip_prefix(':')?, fields)?;
+    rest = FormatPart::Hour.take(after.trim_start(), fields)?;
+    rest = FormatPart::Minute.take(rest.strip_prefix(':')?, fields)?;
     if let Some(after) = rest.strip_prefix(':') {
-        rest = Part::Second.take(after, fields)?;
+        rest = FormatPart::Second.take(after, fields)?;
     }
     match rest.trim_start() {
         "" => Some(""),
-        rest => Part::Offset.take(rest, fields),
+        rest => FormatPart::Offset.take(rest, fields),
     }
 }
 
-impl Part {
+impl FormatPart {
     /// Reads this part from the start of a text, and gives the rest.
-    fn take<'a>(self, text: &'a str, fields: &mut Fields) -> Option<&'a str> {
+    fn take<'a>(self, text: &'a str, fields: &mut TimeFields) -> Option<&'a str> {
         let (value, rest) = match self {
-            Part::Literal(' ') => return Some(text.trim_start()),
-            Part::Literal(c) => return text.strip_prefix(c),
-            Part::MonthName => {
+            FormatPart::Literal(' ') => return Some(text.trim_start()),
+            FormatPart::Literal(c) => return text.strip_prefix(c),
+            FormatPart::MonthName => {
                 let (month, rest) = calendar_names::month(text)?;
                 fields.month = month;
                 return Some(rest);
             }
-            Part::WeekdayName => return calendar_names::after_weekday(text),
-            Part::Half => {
+            FormatPart::WeekdayName => return calendar_names::after_weekday(text),
+            FormatPart::Half => {
                 let half = text.get(..2)?;
                 fields.is_afternoon = Some(half.eq_ignore_ascii_case("pm"));
                 let is_half = half.eq_ignore_ascii_case("am") || half.eq_ignore_ascii_case("pm");
                 return is_half.then(|| &text[2..]);
             }
-            Part::Offset => return offset(text, fields),
-            Part::Year | Part::WeekYear => number(text, 4..=4)?,
-            Part::ShortYear => number(text, 2..=2)?,
-            Part::Quarter | Part::WeekDay => number(text, 1..=1)?,
-            Part::DayOfYear => number(text, 1..=3)?,
-            Part::Epoch => signed(text)?,
-            Part::EpochMilliseconds => signed(text)?,
+            FormatPart::Offset => return offset(text, fields),
+            FormatPart::Year | FormatPart::WeekYear => number(text, 4..=4)?,
+            FormatPart::ShortYear => number(text, 2..=2)?,
+            FormatPart::Quarter | FormatPart::WeekDay => number(text, 1..=1)?,
+            FormatPart::DayOfYear => number(text, 1..=3)?,
+            FormatPart::Epoch => signed(text)?,
+            FormatPart::EpochMilliseconds => signed(text)?,
             _ => number(text, 1..=2)?,
         };
         self.put(value, fields)?;
         match self {
-            Part::Second => fraction(rest, fields),
+            FormatPart::Second => fraction(rest, fields),
             _ => Some(rest),
         }
     }
 
     /// Puts a number where it belongs, if it can be one of this part.
-    fn put(self, value: i64, fields: &mut Fields) -> Option<()> {
+    fn put(self, value: i64, fields: &mut TimeFields) -> Option<()> {
         let (min, max) = match self {
-            Part::Month => (1, 12),
-            Part::Quarter => (1, 4),
-            Part::Day => (1, 31),
-            Part::DayOfYear => (1, 366),
-            Part::Week => (1, 53),
-            Part::WeekDay => (1, 7),
+            FormatPart::Month => (1, 12),
+            FormatPart::Quarter => (1, 4),
+            FormatPart::Day => (1, 31),
+            FormatPart::DayOfYear => (1, 366),
+            FormatPart::Week => (1, 53),
+            FormatPart::WeekDay => (1, 7),
             // Midnight at the end of a day.
-            Part::Hour => (0, 24),
-            Part::HalfHour => (1, 12),
-            Part::Minute => (0, 59),
+            FormatPart::Hour => (0, 24),
+            FormatPart::HalfHour => (1, 12),
+            FormatPart::Minute => (0, 59),
             // A leap second is the one after it.
-            Part::Second => (0, 60),
+            FormatPart::Second => (0, 60),
             _ => (i64::MIN, i64::MAX),
         };
         if !(min..=max).contains(&value) {
             return None;
         }
         match self {
-            Part::Year | Part::WeekYear => fields.year = value,
-            Part::ShortYear => fields.year = value + if value < 69 { 2000 } else { 1900 },
-            Part::Month => fields.month = value,
-            Part::Quarter => fields.month = 3 * value - 2,
-            Part::Day => fields.day = value,
-            Part::DayOfYear => fields.day_of_year = Some(value),
-            Part::Week => fields.week = Some(value),
-            Part::WeekDay => fields.day_of_week = value,
-            Part::Hour => fields.second += 3600 * value,
-            Part::HalfHour => fields.second += 3600 * (value % 12),
-            Part::Minute => fields.second += 60 * value,
-            Part::Second => fields.second += value,
-            Part::Epoch => fields.epoch = Some(value.checked_mul(MICROSECONDS)?),
-            Part::EpochMilliseconds => fields.epoch = Some(value.checked_mul(1000)?),
+            FormatPart::Year | FormatPart::WeekYear => fields.year = value,
+            FormatPart::ShortYear => fields.year = value + if value < 69 { 2000 } else { 1900 },
+            FormatPart::Month => fields.month = value,
+            FormatPart::Quarter => fields.month = 3 * value - 2,
+            FormatPart::Day => fields.day = value,
+            FormatPart::DayOfYear => fields.day_of_year = Some(value),
+            FormatPart::Week => fields.week = Some(value),
+            FormatPart::WeekDay => fields.day_of_week = value,
+            FormatPart::Hour => fields.second += 3600 * value,
+            FormatPart::HalfHour => fields.second += 3600 * (value % 12),
+            FormatPart::Minute => fields.second += 60 * value,
+            FormatPart::Second => fields.second += value,
+            FormatPart::Epoch => fields.epoch = Some(value.checked_mul(MICROSECONDS)?),
+            FormatPart::EpochMilliseconds => fields.epoch = Some(value.checked_mul(1000)?),
             _ => {}
         }
         Some(())
@@ -322,7 +324,7 @@ fn signed(text: &str) -> Option<(i64, &str)> {
 }
 
 /// The fraction of a second, if there is one.
-fn fraction<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
+fn fraction<'a>(text: &'a str, fields: &mut TimeFields) -> Option<&'a str> {
     let Some(after) = text.strip_prefix(['.', ',']) else {
         return Some(text);
     };
@@ -333,7 +335,7 @@ fn fraction<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
     (n > 0).then_some(rest)
 }
 
-fn offset<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
+fn offset<'a>(text: &'a str, fields: &mut TimeFields) -> Option<&'a str> {
     if let Some(rest) = text.strip_prefix(['Z', 'z']) {
         fields.offset = Some(0);
         return Some(rest);
@@ -360,9 +362,9 @@ fn offset<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
     (hours <= 23 && minutes <= 59).then_some(rest)
 }
 
-impl Default for Fields {
-    fn default() -> Fields {
-        Fields {
+impl Default for TimeFields {
+    fn default() -> TimeFields {
+        TimeFields {
             year: 1970,
             month: 1,
             day: 1,
@@ -378,7 +380,7 @@ impl Default for Fields {
     }
 }
 
-impl Fields {
+impl TimeFields {
     fn microseconds(&self, zone_s: i64) -> Option<i64> {
         if let Some(epoch) = self.epoch {
             return Some(epoch);
@@ -429,7 +431,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// A time in a zone: what a model derives from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Moment {
+pub(crate) struct CalendarTime {
     /// Of the day, with its fraction, in [0, 24).
     pub hour: f64,
     /// From Monday, 0 to 6.
@@ -438,13 +440,13 @@ pub(crate) struct Moment {
     pub month: u8,
 }
 
-impl Moment {
+impl CalendarTime {
     /// Of microseconds since 1970 in UTC, in a zone of so many seconds.
-    pub(crate) fn of(microseconds: i64, zone_s: i64) -> Moment {
+    pub(crate) fn of(microseconds: i64, zone_s: i64) -> CalendarTime {
         let local = microseconds.saturating_add(zone_s * MICROSECONDS);
         let day_us = DAY_S * MICROSECONDS;
         let (days, within) = (local.div_euclid(day_us), local.rem_euclid(day_us));
-        Moment {
+        CalendarTime {
             hour: within as f64 / (3600.0 * MICROSECONDS as f64),
             // 1970 began on a Thursday.
             weekday: (days + 3).rem_euclid(7) as u8,
@@ -499,7 +501,7 @@ pub(super) fn zone_text(zone_s: i64) -> String {
 
 /// The seconds east of UTC of a zone like `+02:00` or `UTC`.
 pub(super) fn zone(text: &str) -> Option<i64> {
-    let mut fields = Fields::default();
+    let mut fields = TimeFields::default();
     let rest = offset(text, &mut fields)?;
     fields.offset.filter(|_| rest.is_empty())
 }

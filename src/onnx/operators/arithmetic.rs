@@ -3,19 +3,20 @@
 use candle_core::Tensor;
 
 use super::super::call::Call;
-use super::super::value::{Fault, Ints, Value, broadcast, fault, one_float};
-
-type Floats = candle_core::Result<Tensor>;
+use super::super::value::{Fault, FloatsResult, Ints, Value, broadcast, fault, one_float};
 
 /// One function of each float.
-pub(super) fn each(call: &Call, function: impl Fn(&Tensor) -> Floats) -> Result<Value, Fault> {
+pub(super) fn each(
+    call: &Call,
+    function: impl Fn(&Tensor) -> FloatsResult,
+) -> Result<Value, Fault> {
     Ok(Value::Floats(function(call.floats(0)?)?))
 }
 
 /// One function of two values each, broadcast; nothing where whole numbers have no result.
 fn pairs(
     call: &Call,
-    floats: fn(&Tensor, &Tensor) -> Floats,
+    floats: fn(&Tensor, &Tensor) -> FloatsResult,
     ints: fn(i64, i64) -> Option<i64>,
 ) -> Result<Value, Fault> {
     combine(call.value(0)?, call.value(1)?, floats, ints)
@@ -24,7 +25,7 @@ fn pairs(
 fn combine(
     one: &Value,
     other: &Value,
-    floats: fn(&Tensor, &Tensor) -> Floats,
+    floats: fn(&Tensor, &Tensor) -> FloatsResult,
     ints: fn(i64, i64) -> Option<i64>,
 ) -> Result<Value, Fault> {
     let shape = broadcast(one.shape(), other.shape())?;
@@ -69,7 +70,7 @@ pub(super) fn min(call: &Call) -> Result<Value, Fault> {
 /// Over any number of inputs.
 fn all(
     call: &Call,
-    floats: fn(&Tensor, &Tensor) -> Floats,
+    floats: fn(&Tensor, &Tensor) -> FloatsResult,
     ints: fn(i64, i64) -> Option<i64>,
 ) -> Result<Value, Fault> {
     let mut folded = call.value(0)?.clone();

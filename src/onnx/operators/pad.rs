@@ -9,11 +9,11 @@ use super::super::value::{Fault, Value, fault, one_float, select};
 const PAD_MAX: i64 = 1 << 24;
 
 /// The place, of so many, whose value stands for one outside of them.
-type Place = fn(i64, i64) -> i64;
+type PaddingIndex = fn(i64, i64) -> i64;
 
 /// Below 0, a pad takes away what is there.
 pub(super) fn pad(call: &Call) -> Result<Value, Fault> {
-    let place: Option<Place> = match call.text("mode", "constant")? {
+    let place: Option<PaddingIndex> = match call.text("mode", "constant")? {
         "constant" => None,
         "edge" => Some(|place, extent| place.clamp(0, extent - 1)),
         "reflect" => Some(reflected),

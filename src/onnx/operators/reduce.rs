@@ -4,12 +4,10 @@ use candle_core::{D, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::super::call::{Call, axis};
-use super::super::value::{Fault, Value, fault};
-
-type Floats = candle_core::Result<Tensor>;
+use super::super::value::{Fault, FloatsResult, Value, fault};
 
 /// Reduces along the axes that are named, or all of them.
-fn reduce(call: &Call, function: fn(&Tensor, Vec<usize>) -> Floats) -> Result<Value, Fault> {
+fn reduce(call: &Call, function: fn(&Tensor, Vec<usize>) -> FloatsResult) -> Result<Value, Fault> {
     let tensor = call.floats(0)?;
     let rank = tensor.rank();
     let named = call.list_or_input("axes", 1)?.unwrap_or_default();
@@ -46,7 +44,7 @@ pub(super) fn l2(call: &Call) -> Result<Value, Fault> {
 }
 
 /// Over every dimension behind the channels.
-fn global(call: &Call, function: fn(&Tensor, Vec<usize>) -> Floats) -> Result<Value, Fault> {
+fn global(call: &Call, function: fn(&Tensor, Vec<usize>) -> FloatsResult) -> Result<Value, Fault> {
     let tensor = call.floats(0)?;
     match tensor.rank() {
         0..=2 => fault(format!("an input {:?} without places", tensor.dims())),

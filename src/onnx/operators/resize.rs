@@ -18,11 +18,11 @@ struct Along {
 }
 
 /// Where the value at an index stands among those before.
-type Place = fn(f32, &Along) -> f32;
+type CoordinateMap = fn(f32, &Along) -> f32;
 
 /// Places take 32 bits, as where models are trained: others would round to other neighbours.
 pub(super) fn resize(call: &Call) -> Result<Value, Fault> {
-    let place: Place = match call.text("coordinate_transformation_mode", "half_pixel")? {
+    let place: CoordinateMap = match call.text("coordinate_transformation_mode", "half_pixel")? {
         "asymmetric" => |at, along| at * along.from / along.to,
         "half_pixel" => half_pixel,
         "pytorch_half_pixel" => |at, along| match along.count {

@@ -375,7 +375,7 @@ mod tests {
 
     use std::collections::BTreeMap;
 
-    use super::super::super::call::Budget;
+    use super::super::super::call::MultiplicationBudget;
     use super::super::super::file::Node;
 
     /// The outputs of an operator without attributes for whole numbers.
@@ -396,7 +396,7 @@ mod tests {
             output: 0,
             opset: 17,
             device: &candle_core::Device::Cpu,
-            budget: &Budget::new(1 << 20),
+            budget: &MultiplicationBudget::new(1 << 20),
         };
         match compute(&call)? {
             Value::Ints(ints) => Ok((ints.shape, ints.values)),

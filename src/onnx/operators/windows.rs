@@ -16,7 +16,7 @@ const KERNEL_MAX: i64 = 1 << 12;
 
 /// The windows along one dimension.
 #[derive(Clone, Copy, Debug)]
-struct Windows {
+struct SlidingWindows {
     extent: usize,
     kernel: usize,
     stride: usize,
@@ -27,7 +27,7 @@ struct Windows {
     count: usize,
 }
 
-impl Windows {
+impl SlidingWindows {
     /// The place that the window at `index` covers at `offset`, if it is not padding.
     fn place(&self, index: usize, offset: usize) -> Option<usize> {
         let place = index * self.stride + offset * self.dilation;
@@ -111,7 +111,7 @@ pub(super) fn list(
 }
 
 /// The windows along each dimension of places.
-fn windows(call: &Call, kernel: &[usize]) -> Result<Vec<Windows>, Fault> {
+fn windows(call: &Call, kernel: &[usize]) -> Result<Vec<SlidingWindows>, Fault> {
     let dims = call.floats(0)?.dims();
     let n_dims = dims.len().saturating_sub(2);
     if !(1..=2).contains(&n_dims) || kernel.len() != n_dims || kernel.contains(&0) {
@@ -125,7 +125,7 @@ fn windows(call: &Call, kernel: &[usize]) -> Result<Vec<Windows>, Fault> {
     );
     let pads = list(call, "pads", 2 * n_dims, 0)?;
     let along = (0..n_dims).map(|axis| {
-        let mut windows = Windows {
+        let mut windows = SlidingWindows {
             extent: dims[axis + 2],
             kernel: kernel[axis],
             stride: strides[axis],
@@ -142,12 +142,15 @@ fn windows(call: &Call, kernel: &[usize]) -> Result<Vec<Windows>, Fault> {
 }
 
 /// `x` and its windows with a height of one where there is but one dimension.
-fn in_two(x: &Tensor, mut windows: Vec<Windows>) -> Result<(Tensor, [Windows; 2]), Fault> {
+fn in_two(
+    x: &Tensor,
+    mut windows: Vec<SlidingWindows>,
+) -> Result<(Tensor, [SlidingWindows; 2]), Fault> {
     let last = windows.pop().expect("there are one or two");
     match windows.pop() {
         Some(first) => Ok((x.clone(), [first, last])),
         None => {
-            let flat = Windows {
+            let flat = SlidingWindows {
                 extent: 1,
                 kernel: 1,
                 before: 0,
@@ -247,7 +250,7 @@ fn convolve(
     call: &Call,
     x: &Tensor,
     kernel: &Tensor,
-    [high, wide]: [Windows; 2],
+    [high, wide]: [SlidingWindows; 2],
     n_groups: usize,
 ) -> Result<Tensor, Fault> {
     let pads = [high.before, high.behind, wide.before, wide.behind];
@@ -276,8 +279,9 @@ fn convolve(
     if high.stride == wide.stride {
         return Ok(y);
     }
-    let every =
-        |one: Windows| -> Vec<usize> { (0..one.count).map(|index| index * one.stride).collect() };
+    let every = |one: SlidingWindows| -> Vec<usize> {
+        (0..one.count).map(|index| index * one.stride).collect()
+    };
     select(&select(&y, 2, &every(high))?, 3, &every(wide))
 }
 
@@ -287,7 +291,7 @@ fn by_channel(
     call: &Call,
     x: &Tensor,
     kernel: &Tensor,
-    [high, wide]: [Windows; 2],
+    [high, wide]: [SlidingWindows; 2],
 ) -> Result<Tensor, Fault> {
     let (n_batch, n_channels, ..) = x.dims4()?;
     call.room(&[n_batch, n_channels, high.padded(), wide.padded()], 1)?;
@@ -311,7 +315,7 @@ fn by_channel(
 }
 
 /// The windows of a pool over `x`: each holds a value at least.
-fn pool(call: &Call) -> Result<(Tensor, [Windows; 2]), Fault> {
+fn pool(call: &Call) -> Result<(Tensor, [SlidingWindows; 2]), Fault> {
     let all = windows(call, &kernel_shape(call)?)?;
     for one in &all {
         if one.before >= one.reach() || one.behind >= one.reach() {
@@ -356,7 +360,7 @@ pub(super) fn max_pool(call: &Call) -> Result<Value, Fault> {
 pub(super) fn average_pool(call: &Call) -> Result<Value, Fault> {
     let (x, [high, wide]) = pool(call)?;
     let counts_padding = call.int("count_include_pad", 0)? != 0;
-    let shares = |windows: Windows| -> Result<Tensor, Fault> {
+    let shares = |windows: SlidingWindows| -> Result<Tensor, Fault> {
         let mut shares = vec![0f32; windows.extent * windows.count];
         for index in 0..windows.count {
             let places = (0..windows.kernel).filter_map(|offset| windows.place(index, offset));

@@ -72,14 +72,14 @@ pub(super) struct Credentials {
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct CredentialsFile {
     #[serde(default)]
-    credential: Vec<Entry>,
+    credential: Vec<CredentialEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct CredentialEntry {
     name: String,
     token: Option<String>,
     certificate: Option<String>,
@@ -95,7 +95,7 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`]: it is not TOML, a key is not known, or a value is not one that is allowed.
     pub(super) fn read(text: &str) -> Result<Credentials, CredentialsError> {
-        let file: File =
+        let file: CredentialsFile =
             toml::from_str(text).map_err(|error| CredentialsError(with_nearest(&error)))?;
         if file.credential.len() > CREDENTIALS_MAX {
             let got = file.credential.len();
@@ -153,7 +153,7 @@ impl Credentials {
     }
 }
 
-impl Entry {
+impl CredentialEntry {
     fn checked(self) -> Result<Credential, CredentialsError> {
         check_name(&self.name)?;
         let proof = self.proof()?;

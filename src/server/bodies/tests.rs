@@ -8,7 +8,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 
 use tonic::Code;
 
-use super::super::budget::Budget;
+use super::super::budget::RequestBudget;
 use super::*;
 
 /// A body that comes in these pieces, and then stays open or ends.
@@ -54,7 +54,7 @@ fn deflated(content: &[u8]) -> Vec<u8> {
 const BYTES_MAX: usize = 1 << 20;
 
 fn body(
-    budget: &Arc<Budget>,
+    budget: &Arc<RequestBudget>,
     encoding: &str,
     messages: Messages,
     (pieces, stays): (Vec<Vec<u8>>, bool),
@@ -96,7 +96,7 @@ async fn p8_messages_are_passed_on_whole_however_they_come() {
         message(1, &deflated(b"")),
         message(1, &deflated(&long)),
     ];
-    let budget = Arc::new(Budget::new(8, 1 << 20));
+    let budget = Arc::new(RequestBudget::new(8, 1 << 20));
     for (encoding, sent) in [
         ("identity", plain.clone()),
         ("gzip", plain.clone()),
@@ -118,7 +118,7 @@ async fn p8_messages_are_passed_on_whole_however_they_come() {
 #[tokio::test]
 async fn p8_a_large_message_is_counted_at_the_length_that_it_claims() {
     const CLAIM: usize = 600 << 10;
-    let budget = Arc::new(Budget::new(8, 1 << 20));
+    let budget = Arc::new(RequestBudget::new(8, 1 << 20));
     let begun = |length: usize| {
         let whole = message(0, &vec![0; length]);
         (vec![whole[..PREFIX + 1].to_vec()], false)
@@ -154,7 +154,7 @@ async fn p8_a_large_message_is_counted_at_the_length_that_it_claims() {
 #[tokio::test]
 async fn p8_one_message_is_held_until_it_is_answered_and_of_many_each_until_the_next() {
     let sent = [message(0, &[1; 400]), message(0, &[2; 400])];
-    let budget = Arc::new(Budget::new(8, 500));
+    let budget = Arc::new(RequestBudget::new(8, 500));
     let mut many = body(&budget, "identity", Messages::Many, (sent.to_vec(), false));
     for _ in 0..2 {
         next(&mut many)
@@ -184,12 +184,12 @@ async fn p8_one_message_is_held_until_it_is_answered_and_of_many_each_until_the_
 #[tokio::test]
 async fn p8_a_bomb_is_counted_at_what_it_is_inflated_to() {
     let bomb = message(1, &gzipped(&vec![0; 4 * BYTES_MAX]));
-    let wide = Arc::new(Budget::new(8, 1 << 30));
+    let wide = Arc::new(RequestBudget::new(8, 1 << 30));
     let long = body(&wide, "gzip", Messages::One, (vec![bomb.clone()], false));
     let refused = all(long).await.expect_err("it is too long");
     assert_eq!(refused.code(), Code::OutOfRange);
     assert_eq!(wide.bytes(), 0);
-    let narrow = Arc::new(Budget::new(8, 1 << 19));
+    let narrow = Arc::new(RequestBudget::new(8, 1 << 19));
     let much = body(&narrow, "gzip", Messages::One, (vec![bomb], false));
     let refused = all(much).await.expect_err("there is no room");
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -206,7 +206,7 @@ async fn p8_a_bomb_is_counted_at_what_it_is_inflated_to() {
 
 #[tokio::test(start_paused = true)]
 async fn p8_one_message_comes_in_time_and_many_take_what_they_take() {
-    let budget = Arc::new(Budget::new(8, 1000));
+    let budget = Arc::new(RequestBudget::new(8, 1000));
     let half = || (vec![message(0, &[1; 100])[..50].to_vec()], true);
     let late = all(body(&budget, "identity", Messages::One, half())).await;
     assert_eq!(late.expect_err("it is late").code(), Code::DeadlineExceeded);
@@ -234,7 +234,7 @@ impl HttpBody for Reset {
 
 #[tokio::test]
 async fn p8_a_request_whose_caller_has_gone_is_not_read_to_its_end() {
-    let budget = Arc::new(Budget::new(8, 100));
+    let budget = Arc::new(RequestBudget::new(8, 100));
     let ended = |messages| {
         let holding = budget.hold().expect("a place");
         let inner = Body::new(Reset);

@@ -7,21 +7,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A stretch of addresses, or one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Network {
+pub(super) struct AddressRange {
     address: IpAddr,
     prefix: u32,
 }
 
-impl Network {
+impl AddressRange {
     /// Reads `10.0.0.5`, `10.1.0.0/16` or `fd00::/8`.
-    pub(super) fn parse(text: &str) -> Option<Network> {
+    pub(super) fn parse(text: &str) -> Option<AddressRange> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address.parse().ok()?, Some(prefix.parse().ok()?)),
             None => (text.parse().ok()?, None),
         };
         let n_bits = bits(address).1;
         let prefix = prefix.unwrap_or(n_bits);
-        (prefix <= n_bits).then_some(Network { address, prefix })
+        (prefix <= n_bits).then_some(AddressRange { address, prefix })
     }
 
     /// True if an address lies in it.
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_network_holds_the_addresses_of_its_prefix() {
         let check = |network: &str, address: &str, expected: bool| {
-            let network = Network::parse(network).unwrap();
+            let network = AddressRange::parse(network).unwrap();
             assert_eq!(
                 network.contains(address.parse().unwrap()),
                 expected,
@@ -172,7 +172,7 @@ mod tests {
             "10.0.0.0/",
             "10.0.0.0/-1",
         ] {
-            assert_eq!(Network::parse(malformed), None, "{malformed}");
+            assert_eq!(AddressRange::parse(malformed), None, "{malformed}");
         }
         for host in [
             "localhost",

@@ -23,7 +23,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use self::address::Network;
+use self::address::AddressRange;
 pub(super) use self::attempt::Failure;
 pub use self::error::WebhookError;
 use self::error::refused;
@@ -86,7 +86,7 @@ pub struct Webhook {
     /// None of plain HTTP, for loopback alone.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     secret: Secret,
-    private_addresses: Vec<Network>,
+    private_addresses: Vec<AddressRange>,
     timeout: Duration,
     pub(super) attempts_max: u32,
     retry_wait: Duration,
@@ -184,11 +184,11 @@ impl Webhook {
     }
 }
 
-fn networks(written: &[String]) -> Result<Vec<Network>, WebhookError> {
+fn networks(written: &[String]) -> Result<Vec<AddressRange>, WebhookError> {
     let parse = |text: &String| {
         let what =
             || format!("{text:?}, expected an address or a network, as in 10.0.0.5 or 10.1.0.0/16");
-        Network::parse(text).ok_or_else(|| refused("private_addresses", what()))
+        AddressRange::parse(text).ok_or_else(|| refused("private_addresses", what()))
     };
     written.iter().map(parse).collect()
 }

@@ -3,8 +3,8 @@
 //! Invariant: exactly one choice of feedback leaves this file inward.
 
 use crate::engine::{
-    Audit, Certificate, ChampionScore, Fate, FeedbackFate, MovedAlias, Plan, PredictionFeedback,
-    Quarantined,
+    Audit, Certificate, ChampionScore, Fate, FeedbackFate, MovedAlias, PredictionFeedback,
+    QuarantinedFeedback, RetractionPlan,
 };
 use crate::event::{Column, Outputs, Selector, Signal, Subject, Time, value_text};
 use crate::model::argmax;
@@ -51,7 +51,7 @@ pub(in crate::server) fn selector(request: &messages::RetractRequest) -> Result<
 pub(in crate::server) fn plan(
     model: &str,
     selector: &Selector,
-    plan: Plan,
+    plan: RetractionPlan,
 ) -> messages::Certificate {
     let champion = plan.champion.unwrap_or_default();
     let is_known = champion.before.position > 0;
@@ -225,7 +225,7 @@ pub fn fate(found: FeedbackFate) -> FateResponse {
 }
 
 /// A feedback event that waits in quarantine.
-pub(in crate::server) fn quarantined(one: Quarantined) -> messages::QuarantinedFeedback {
+pub(in crate::server) fn quarantined(one: QuarantinedFeedback) -> messages::QuarantinedFeedback {
     let prediction_id = match one.feedback.subject {
         Subject::Prediction(id) => id.to_string(),
         Subject::Inputs { .. } => String::new(),

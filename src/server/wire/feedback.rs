@@ -9,8 +9,8 @@ use prost_types::Timestamp;
 
 use super::refusal::Refusal;
 use super::signals::{signal, unknown};
-use super::tensors::{Tensors, batch};
-use crate::engine::Accepted;
+use super::tensors::{RequestTensors, batch};
+use crate::engine::Acknowledgement;
 use crate::event::{BACKFILL_TAG, Decision, Feedback, Subject, Time, WEIGHTS};
 use crate::model::{Spec, Task};
 use crate::proto::inference::model_infer_request::InferInputTensor;
@@ -134,9 +134,9 @@ fn backfill(
 
 /// The acknowledgement of an event.
 #[derive(Debug)]
-pub(in crate::server) struct Acknowledged {
+pub(in crate::server) struct EventAcknowledgement {
     /// What became of it at the journal.
-    pub accepted: Accepted,
+    pub accepted: Acknowledgement,
     /// True if it is known by now that it will match no prediction.
     pub is_unmatched: bool,
 }
@@ -144,13 +144,13 @@ pub(in crate::server) struct Acknowledged {
 /// The reply to the event `feedback_id`.
 pub(in crate::server) fn reply(
     feedback_id: String,
-    fate: Result<Acknowledged, Refusal>,
+    fate: Result<EventAcknowledgement, Refusal>,
 ) -> FeedbackReply {
     let unmatched = fate.as_ref().is_ok_and(|one| one.is_unmatched);
     let (status, position) = match fate.map(|one| one.accepted) {
-        Ok(Accepted::Accepted { position }) => (Status::Accepted, position),
-        Ok(Accepted::Duplicate { position }) => (Status::Duplicate, position),
-        Ok(Accepted::Retracted { position }) => {
+        Ok(Acknowledgement::Accepted { position }) => (Status::Accepted, position),
+        Ok(Acknowledgement::Duplicate { position }) => (Status::Duplicate, position),
+        Ok(Acknowledgement::Retracted { position }) => {
             return FeedbackReply {
                 feedback_id,
                 status: Status::Retracted.into(),
@@ -255,7 +255,7 @@ fn subject(
 }
 
 /// The tensors of a row, as those of a prediction.
-fn raw(tensors: Vec<Tensor>) -> Tensors {
+fn raw(tensors: Vec<Tensor>) -> RequestTensors {
     let parts = tensors.into_iter().map(|tensor| {
         let input = InferInputTensor {
             name: tensor.name,
@@ -266,7 +266,7 @@ fn raw(tensors: Vec<Tensor>) -> Tensors {
         (input, tensor.contents)
     });
     let (inputs, raw) = parts.unzip();
-    Tensors { inputs, raw }
+    RequestTensors { inputs, raw }
 }
 
 fn check_age(event_time: Option<Time>, now: (Time, Time)) -> Result<(), Refusal> {

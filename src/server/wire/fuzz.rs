@@ -7,10 +7,10 @@ use tonic::Status;
 
 use super::audits::selector;
 use super::feedback::feedback;
-use super::outputs::Selection;
-use super::parameters::Parameters;
+use super::outputs::OutputSelection;
+use super::parameters::RequestParameters;
 use super::refusal::Refusal;
-use super::tensors::{Tensors, batch};
+use super::tensors::{RequestTensors, batch};
 use crate::event::Time;
 use crate::model::Spec;
 use crate::proto::inference::ModelInferRequest;
@@ -62,9 +62,9 @@ pub(crate) fn messages(bytes: &[u8]) {
 }
 
 fn predict(spec: &Spec, request: ModelInferRequest) -> Result<(), Refusal> {
-    Parameters::read(&request.parameters)?;
-    Selection::read(&spec.task, &request.outputs)?;
-    let tensors = Tensors {
+    RequestParameters::read(&request.parameters)?;
+    OutputSelection::read(&spec.task, &request.outputs)?;
+    let tensors = RequestTensors {
         inputs: request.inputs,
         raw: request.raw_input_contents,
     };

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::outputs::Output;
+use super::outputs::RequestedOutput;
 use crate::model::{Costs, Input, InputKind, Model, RowFormat, Spec, Task};
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
@@ -36,7 +36,7 @@ pub(in crate::server) fn model_metadata(
     } else {
         model.names.len() as i64
     };
-    let output = |output: &Output| TensorMetadata {
+    let output = |output: &RequestedOutput| TensorMetadata {
         name: output.name().to_owned(),
         datatype: output.datatype(spec.datatype).to_owned(),
         shape: output.shape(width, ROWS),
@@ -46,7 +46,7 @@ pub(in crate::server) fn model_metadata(
         versions: vec![served.to_string()],
         platform: PLATFORM.to_owned(),
         inputs: spec.inputs.iter().map(input).collect(),
-        outputs: Output::of(&spec.task).iter().map(output).collect(),
+        outputs: RequestedOutput::of(&spec.task).iter().map(output).collect(),
         properties: properties(spec, &model.names),
     }
 }

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::refusal::Refusal;
-use super::tensor::{Tensor, Values, counted};
+use super::tensor::{RequestTensor, TensorContents, counted};
 use crate::proto::inference::InferTensorContents;
 
 const NUMERIC: &str = "expected FP64, FP32, FP16, BF16, INT8 to INT64, UINT8 to UINT64 or BOOL";
 
 /// Numbers, `[rows]`, where NaN stands for a gap.
-pub(super) fn with_gaps(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
+pub(super) fn with_gaps(tensor: &RequestTensor) -> Result<Vec<f64>, Refusal> {
     let values = read(tensor)?;
     match values.iter().position(|value| value.is_infinite()) {
         None => Ok(values),
@@ -28,7 +28,7 @@ pub(super) fn with_gaps(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
 }
 
 /// Numbers, `[rows]`, without gaps.
-pub(super) fn finite(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
+pub(super) fn finite(tensor: &RequestTensor) -> Result<Vec<f64>, Refusal> {
     let values = read(tensor)?;
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(values),
@@ -46,17 +46,17 @@ pub(super) fn finite(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
 }
 
 /// Vectors, `[rows, length]`: raw bytes are kept, not copied.
-pub(super) fn vectors(tensor: Tensor) -> Result<Bytes, Refusal> {
+pub(super) fn vectors(tensor: RequestTensor) -> Result<Bytes, Refusal> {
     if tensor.datatype != "FP32" {
         let got = &tensor.datatype;
         return Err(tensor.refuse(format!("datatype {got}, expected FP32")));
     }
     let bytes = match &tensor.values {
-        Values::Raw(bytes) => {
+        TensorContents::Raw(bytes) => {
             sized::<4>(&tensor, bytes)?;
             bytes.clone()
         }
-        Values::Typed(contents) => {
+        TensorContents::Typed(contents) => {
             counted(
                 &tensor,
                 contents,
@@ -82,13 +82,13 @@ pub(super) fn vectors(tensor: Tensor) -> Result<Bytes, Refusal> {
 }
 
 /// Whole numbers of INT64, `[rows]`.
-pub(super) fn whole(tensor: &Tensor) -> Result<Vec<i64>, Refusal> {
+pub(super) fn whole(tensor: &RequestTensor) -> Result<Vec<i64>, Refusal> {
     match &tensor.values {
-        Values::Raw(bytes) => {
+        TensorContents::Raw(bytes) => {
             let values = sized::<8>(tensor, bytes)?;
             Ok(values.iter().map(|raw| i64::from_le_bytes(*raw)).collect())
         }
-        Values::Typed(contents) => {
+        TensorContents::Typed(contents) => {
             let n = contents.int64_contents.len();
             counted(tensor, contents, "int64_contents", n)?;
             Ok(contents.int64_contents.clone())
@@ -96,14 +96,14 @@ pub(super) fn whole(tensor: &Tensor) -> Result<Vec<i64>, Refusal> {
     }
 }
 
-fn read(tensor: &Tensor) -> Result<Vec<f64>, Refusal> {
+fn read(tensor: &RequestTensor) -> Result<Vec<f64>, Refusal> {
     match &tensor.values {
-        Values::Raw(bytes) => from_raw(tensor, bytes),
-        Values::Typed(contents) => from_typed(tensor, contents),
+        TensorContents::Raw(bytes) => from_raw(tensor, bytes),
+        TensorContents::Typed(contents) => from_typed(tensor, contents),
     }
 }
 
-fn from_raw(tensor: &Tensor, bytes: &[u8]) -> Result<Vec<f64>, Refusal> {
+fn from_raw(tensor: &RequestTensor, bytes: &[u8]) -> Result<Vec<f64>, Refusal> {
     match tensor.datatype.as_str() {
         "FP64" => each(tensor, bytes, f64::from_le_bytes),
         "FP32" => each(tensor, bytes, |raw| f32::from_le_bytes(raw).into()),
@@ -123,7 +123,7 @@ fn from_raw(tensor: &Tensor, bytes: &[u8]) -> Result<Vec<f64>, Refusal> {
 }
 
 fn each<const WIDTH: usize>(
-    tensor: &Tensor,
+    tensor: &RequestTensor,
     bytes: &[u8],
     convert: fn([u8; WIDTH]) -> f64,
 ) -> Result<Vec<f64>, Refusal> {
@@ -133,7 +133,7 @@ fn each<const WIDTH: usize>(
 
 /// The bytes as values of `WIDTH` bytes each, if they are exactly as many as the shape says.
 fn sized<'a, const WIDTH: usize>(
-    tensor: &Tensor,
+    tensor: &RequestTensor,
     bytes: &'a [u8],
 ) -> Result<&'a [[u8; WIDTH]], Refusal> {
     let expected = tensor.n_values.saturating_mul(WIDTH);
@@ -144,7 +144,7 @@ fn sized<'a, const WIDTH: usize>(
     Ok(bytes.as_chunks().0)
 }
 
-fn from_typed(tensor: &Tensor, contents: &InferTensorContents) -> Result<Vec<f64>, Refusal> {
+fn from_typed(tensor: &RequestTensor, contents: &InferTensorContents) -> Result<Vec<f64>, Refusal> {
     let check = |field, n| counted(tensor, contents, field, n);
     match tensor.datatype.as_str() {
         "FP64" => {
@@ -197,7 +197,7 @@ fn from_typed(tensor: &Tensor, contents: &InferTensorContents) -> Result<Vec<f64
 }
 
 fn signed(
-    tensor: &Tensor,
+    tensor: &RequestTensor,
     contents: &InferTensorContents,
     range: std::ops::RangeInclusive<i32>,
 ) -> Result<Vec<f64>, Refusal> {
@@ -222,7 +222,7 @@ fn signed(
 }
 
 fn unsigned(
-    tensor: &Tensor,
+    tensor: &RequestTensor,
     contents: &InferTensorContents,
     max: u32,
 ) -> Result<Vec<f64>, Refusal> {
@@ -242,7 +242,7 @@ fn unsigned(
     }
 }
 
-fn outside(tensor: &Tensor, value: impl std::fmt::Display) -> Refusal {
+fn outside(tensor: &RequestTensor, value: impl std::fmt::Display) -> Refusal {
     tensor.refuse(format!("{value} is outside of {}", tensor.datatype))
 }
 
@@ -254,11 +254,11 @@ mod tests {
     fn halves_are_read_exactly() {
         let read = |datatype: &str, bits: u16| {
             let raw = Bytes::copy_from_slice(&bits.to_le_bytes());
-            let tensor = Tensor {
+            let tensor = RequestTensor {
                 name: "x".to_owned(),
                 datatype: datatype.to_owned(),
                 n_values: 1,
-                values: Values::Raw(raw.clone()),
+                values: TensorContents::Raw(raw.clone()),
             };
             from_raw(&tensor, &raw).expect("a value")[0]
         };

@@ -18,7 +18,7 @@ use crate::proto::inference::{InferParameter, ModelInferResponse};
 
 /// One tensor that a model answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
+pub(super) enum RequestedOutput {
     Label,
     Probabilities,
     Value,
@@ -28,10 +28,10 @@ pub(super) enum Output {
     PredictionId,
 }
 
-impl Output {
+impl RequestedOutput {
     /// Every tensor that models of this task answer with, in order.
-    pub(super) fn of(task: &Task) -> &'static [Output] {
-        use Output::*;
+    pub(super) fn of(task: &Task) -> &'static [RequestedOutput] {
+        use RequestedOutput::*;
         match task {
             Task::Classification { .. } => &[Label, Probabilities, PredictionId],
             Task::Regression => &[Value, PredictionId],
@@ -41,21 +41,23 @@ impl Output {
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Output::Label => "label",
-            Output::Probabilities => "probabilities",
-            Output::Value => "value",
-            Output::Action => "action",
-            Output::Propensity => "propensity",
-            Output::Scores => "scores",
-            Output::PredictionId => "prediction_id",
+            RequestedOutput::Label => "label",
+            RequestedOutput::Probabilities => "probabilities",
+            RequestedOutput::Value => "value",
+            RequestedOutput::Action => "action",
+            RequestedOutput::Propensity => "propensity",
+            RequestedOutput::Scores => "scores",
+            RequestedOutput::PredictionId => "prediction_id",
         }
     }
 
     /// The datatype, where values are of this one.
     pub(super) fn datatype(self, values: Datatype) -> &'static str {
         match self {
-            Output::Label | Output::Action | Output::PredictionId => "BYTES",
-            Output::Value => values.word(),
+            RequestedOutput::Label | RequestedOutput::Action | RequestedOutput::PredictionId => {
+                "BYTES"
+            }
+            RequestedOutput::Value => values.word(),
             _ => Datatype::Fp32.word(),
         }
     }
@@ -63,7 +65,7 @@ impl Output {
     /// The shape for so many classes or actions, and rows; -1 in metadata.
     pub(super) fn shape(self, n_names: i64, n_rows: i64) -> Vec<i64> {
         match self {
-            Output::Probabilities | Output::Scores => vec![n_rows, n_names],
+            RequestedOutput::Probabilities | RequestedOutput::Scores => vec![n_rows, n_names],
             _ => vec![n_rows],
         }
     }
@@ -71,17 +73,17 @@ impl Output {
 
 /// The outputs that a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) struct Selection(Vec<Output>);
+pub(in crate::server) struct OutputSelection(Vec<RequestedOutput>);
 
-impl Selection {
+impl OutputSelection {
     /// All of the task's, or exactly the named ones.
     pub(crate) fn read(
         task: &Task,
         named: &[InferRequestedOutputTensor],
-    ) -> Result<Selection, Refusal> {
-        let offered = Output::of(task);
+    ) -> Result<OutputSelection, Refusal> {
+        let offered = RequestedOutput::of(task);
         if named.is_empty() {
-            return Ok(Selection(offered.to_vec()));
+            return Ok(OutputSelection(offered.to_vec()));
         }
         let refuse = |name: &str, what: String| {
             Err(Refusal::invalid(
@@ -103,7 +105,7 @@ impl Selection {
             }
             selected.push(output);
         }
-        Ok(Selection(selected))
+        Ok(OutputSelection(selected))
     }
 }
 
@@ -111,11 +113,11 @@ impl Selection {
 /// of the datatype `values`.
 pub(in crate::server) fn response(
     (names, values): (&[String], Datatype),
-    selection: &Selection,
+    selection: &OutputSelection,
     answer: &Answer,
 ) -> ModelInferResponse {
     let n_rows = n_rows(names, &answer.outputs);
-    let described = |output: &Output| InferOutputTensor {
+    let described = |output: &RequestedOutput| InferOutputTensor {
         name: output.name().to_owned(),
         datatype: output.datatype(values).to_owned(),
         shape: output.shape(names.len() as i64, n_rows as i64),
@@ -125,8 +127,8 @@ pub(in crate::server) fn response(
         parameter_choice: Some(ParameterChoice::Int64Param(answer.position as i64)),
     };
     let raw = selection.0.iter().map(|output| match output {
-        Output::PredictionId => prediction_ids(answer, n_rows),
-        Output::Value => value_tensor(values, &answer.outputs),
+        RequestedOutput::PredictionId => prediction_ids(answer, n_rows),
+        RequestedOutput::Value => value_tensor(values, &answer.outputs),
         output => tensor(*output, names, &answer.outputs),
     });
     ModelInferResponse {
@@ -160,31 +162,31 @@ fn value_tensor(datatype: Datatype, outputs: &Outputs) -> Bytes {
     }
 }
 
-fn tensor(output: Output, names: &[String], outputs: &Outputs) -> Bytes {
+fn tensor(output: RequestedOutput, names: &[String], outputs: &Outputs) -> Bytes {
     match (output, outputs) {
-        (Output::Label, Outputs::Probabilities(_) | Outputs::Decisions { .. }) => {
+        (RequestedOutput::Label, Outputs::Probabilities(_) | Outputs::Decisions { .. }) => {
             let answered = |row| answered_class(outputs, row, names.len());
             texts::write((0..).map_while(answered).map(|place| names[place].as_str()))
         }
-        (Output::Action, Outputs::Actions { chosen, .. }) => {
+        (RequestedOutput::Action, Outputs::Actions { chosen, .. }) => {
             texts::write(chosen.iter().map(|&action| names[action as usize].as_str()))
         }
-        (Output::Probabilities, Outputs::Probabilities(values))
+        (RequestedOutput::Probabilities, Outputs::Probabilities(values))
         | (
-            Output::Probabilities,
+            RequestedOutput::Probabilities,
             Outputs::Decisions {
                 probabilities: values,
                 ..
             },
         )
         | (
-            Output::Propensity,
+            RequestedOutput::Propensity,
             Outputs::Actions {
                 propensities: values,
                 ..
             },
         )
-        | (Output::Scores, Outputs::Actions { scores: values, .. }) => floats(values),
+        | (RequestedOutput::Scores, Outputs::Actions { scores: values, .. }) => floats(values),
         _ => unreachable!("a model's answer is of its task"),
     }
 }
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn answers_become_raw_tensors() {
         let task = classification();
-        let selection = Selection::read(&task, &[]).expect("all");
+        let selection = OutputSelection::read(&task, &[]).expect("all");
         let outputs = Outputs::Probabilities(vec![0.25, 0.75, 0.5, 0.5]);
         let form = (task.names(), Datatype::Fp64);
         let response = response(form, &selection, &answer(vec![], outputs));
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn values_are_of_the_datatype_of_the_description() {
         let check = |datatype: Datatype, expected: &[u8]| {
-            let selection = Selection::read(&Task::Regression, &[]).expect("all");
+            let selection = OutputSelection::read(&Task::Regression, &[]).expect("all");
             let answer = answer(vec![], Outputs::Values(vec![1.5]));
             let response = response((&[], datatype), &selection, &answer);
             assert_eq!(response.outputs[0].datatype, datatype.word());
@@ -283,19 +285,19 @@ mod tests {
 
     #[test]
     fn p9_outputs_are_exactly_those_asked_for() {
-        let check = |names: &[&str], expected: Result<&[Output], &str>| {
+        let check = |names: &[&str], expected: Result<&[RequestedOutput], &str>| {
             let named = names.iter().map(|name| InferRequestedOutputTensor {
                 name: (*name).to_owned(),
                 ..Default::default()
             });
-            let got = Selection::read(&classification(), &named.collect::<Vec<_>>());
-            let expected = expected.map(|outputs| Selection(outputs.to_vec()));
+            let got = OutputSelection::read(&classification(), &named.collect::<Vec<_>>());
+            let expected = expected.map(|outputs| OutputSelection(outputs.to_vec()));
             let got = got.map_err(|refusal| refusal.message);
             assert_eq!(got, expected.map_err(str::to_owned));
         };
         check(
             &["prediction_id", "label"],
-            Ok(&[Output::PredictionId, Output::Label]),
+            Ok(&[RequestedOutput::PredictionId, RequestedOutput::Label]),
         );
         check(
             &["label", "label"],

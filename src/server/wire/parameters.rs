@@ -24,16 +24,18 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// The parameters of a request, beside its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Parameters {
+pub(in crate::server) struct RequestParameters {
     /// Wait until everything up to here has been applied.
     pub min_position: Option<u64>,
     /// The options of the prediction: journaling, and exploration of a bandit.
     pub options: PredictOptions,
 }
 
-impl Parameters {
-    pub(crate) fn read(given: &HashMap<String, InferParameter>) -> Result<Parameters, Refusal> {
-        let mut parameters = Parameters {
+impl RequestParameters {
+    pub(crate) fn read(
+        given: &HashMap<String, InferParameter>,
+    ) -> Result<RequestParameters, Refusal> {
+        let mut parameters = RequestParameters {
             min_position: None,
             options: PredictOptions::default(),
         };
@@ -150,11 +152,11 @@ fn n_slips(a: &[u8], b: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn read(name: &str, choice: Choice) -> Result<Parameters, Refusal> {
+    fn read(name: &str, choice: Choice) -> Result<RequestParameters, Refusal> {
         let value = InferParameter {
             parameter_choice: Some(choice),
         };
-        Parameters::read(&HashMap::from([(name.to_owned(), value)]))
+        RequestParameters::read(&HashMap::from([(name.to_owned(), value)]))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use prost_types::Timestamp;
 
-use crate::engine::{self, Manifest, State};
+use crate::engine::{self, Manifest, Readiness};
 use crate::event::{Alarm, Time};
 use crate::proto::perennial::v1::{
     BoundStatus, Confusion, DriftAlarm, Evidence, Figure, GateStatus, Incident, Limits,
@@ -74,8 +74,8 @@ fn bound(bound: engine::Bound) -> BoundStatus {
 
 pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
     let (state, reason) = match status.state {
-        State::Ready => ("READY", String::new()),
-        State::Unavailable(reason) => ("UNAVAILABLE", reason),
+        Readiness::Ready => ("READY", String::new()),
+        Readiness::Unavailable(reason) => ("UNAVAILABLE", reason),
     };
     let (fates, alarms) = (status.fates.into_iter(), status.drift_alarms.into_iter());
     ModelStatus {
@@ -146,7 +146,7 @@ fn figure(figure: engine::Figure) -> Figure {
     }
 }
 
-fn confusion(pair: engine::Confused) -> Confusion {
+fn confusion(pair: engine::ConfusionCount) -> Confusion {
     Confusion {
         label: pair.truth,
         answer: pair.answer,
@@ -205,7 +205,7 @@ fn evidence(evidence: engine::Evidence) -> Evidence {
     }
 }
 
-pub(in crate::server) fn retrained(done: engine::Retrained) -> Retrained {
+pub(in crate::server) fn retrained(done: engine::RetrainReport) -> Retrained {
     Retrained {
         version: done.version,
         position: done.position,

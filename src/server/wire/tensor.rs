@@ -9,22 +9,22 @@ use crate::proto::inference::InferTensorContents;
 
 /// The values of one tensor as they came.
 #[derive(Clone, Debug)]
-pub(super) enum Values {
+pub(super) enum TensorContents {
     Raw(Bytes),
     Typed(InferTensorContents),
 }
 
 /// One tensor whose shape has been checked.
 #[derive(Debug)]
-pub(super) struct Tensor {
+pub(super) struct RequestTensor {
     pub name: String,
     pub datatype: String,
     /// Rows times width: so many values are expected.
     pub n_values: usize,
-    pub values: Values,
+    pub values: TensorContents,
 }
 
-impl Tensor {
+impl RequestTensor {
     /// A sentence about this tensor.
     pub(super) fn refuse(&self, what: impl std::fmt::Display) -> Refusal {
         refuse(&self.name, what)
@@ -38,7 +38,7 @@ pub(super) fn refuse(name: &str, what: impl std::fmt::Display) -> Refusal {
 
 /// Checks that `field` holds as many values as the shape says, and no other field any.
 pub(super) fn counted(
-    tensor: &Tensor,
+    tensor: &RequestTensor,
     contents: &InferTensorContents,
     field: &str,
     n: usize,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::numbers;
 use super::refusal::Refusal;
-use super::tensor::{Tensor, Values, refuse};
+use super::tensor::{RequestTensor, TensorContents, refuse};
 use super::texts;
 use super::times;
 use crate::event::{Batch, Column};
@@ -22,7 +22,7 @@ use crate::proto::inference::model_infer_request::InferInputTensor;
 const DIMENSIONS_SHOWN_MAX: usize = 8;
 
 /// The tensors of a request as they came.
-pub(in crate::server) struct Tensors {
+pub(in crate::server) struct RequestTensors {
     pub inputs: Vec<InferInputTensor>,
     pub raw: Vec<Bytes>,
 }
@@ -30,7 +30,7 @@ pub(in crate::server) struct Tensors {
 /// The rows that the tensors hold.
 pub(in crate::server) fn batch(
     spec: &Spec,
-    tensors: Tensors,
+    tensors: RequestTensors,
     rows_max: usize,
 ) -> Result<Batch, Refusal> {
     let described = arrange(spec, pair(tensors)?)?;
@@ -44,7 +44,7 @@ pub(in crate::server) fn batch(
         let width = width(&input.kind);
         columns.push(column(
             &input.kind,
-            Tensor {
+            RequestTensor {
                 name: tensor.name,
                 datatype: tensor.datatype,
                 // Too large to count is too large for any buffer: the sizes then differ.
@@ -57,7 +57,11 @@ pub(in crate::server) fn batch(
 }
 
 /// The rows that all tensors have.
-fn n_rows(spec: &Spec, described: &[Option<Paired>], rows_max: usize) -> Result<usize, Refusal> {
+fn n_rows(
+    spec: &Spec,
+    described: &[Option<TensorPair>],
+    rows_max: usize,
+) -> Result<usize, Refusal> {
     let mut first: Option<(&str, usize)> = None;
     for (input, given) in spec.inputs.iter().zip(described) {
         let Some((tensor, _)) = given else {
@@ -86,22 +90,22 @@ pub struct RefusedRow(String);
 /// # Errors
 /// The refusal of the row.
 pub fn check_row(spec: &Spec, request: ModelInferRequest) -> Result<Batch, RefusedRow> {
-    let tensors = Tensors {
+    let tensors = RequestTensors {
         inputs: request.inputs,
         raw: request.raw_input_contents,
     };
     batch(spec, tensors, 1).map_err(|refusal| RefusedRow(refusal.message))
 }
 
-type Paired = (InferInputTensor, Values);
+type TensorPair = (InferInputTensor, TensorContents);
 
 /// Each tensor with its values: all raw, or all typed.
-fn pair(tensors: Tensors) -> Result<Vec<Paired>, Refusal> {
-    let Tensors { inputs, raw } = tensors;
+fn pair(tensors: RequestTensors) -> Result<Vec<TensorPair>, Refusal> {
+    let RequestTensors { inputs, raw } = tensors;
     if raw.is_empty() {
         let typed = inputs.into_iter().map(|mut tensor| {
             let contents = tensor.contents.take().unwrap_or_default();
-            (tensor, Values::Typed(contents))
+            (tensor, TensorContents::Typed(contents))
         });
         return Ok(typed.collect());
     }
@@ -124,13 +128,13 @@ fn pair(tensors: Tensors) -> Result<Vec<Paired>, Refusal> {
     }
     Ok(inputs
         .into_iter()
-        .zip(raw.into_iter().map(Values::Raw))
+        .zip(raw.into_iter().map(TensorContents::Raw))
         .collect())
 }
 
 /// The tensors in the order of the description, each once; none of an input that a row may be without.
-fn arrange(spec: &Spec, paired: Vec<Paired>) -> Result<Vec<Option<Paired>>, Refusal> {
-    let mut places: Vec<Option<Paired>> = spec.inputs.iter().map(|_| None).collect();
+fn arrange(spec: &Spec, paired: Vec<TensorPair>) -> Result<Vec<Option<TensorPair>>, Refusal> {
+    let mut places: Vec<Option<TensorPair>> = spec.inputs.iter().map(|_| None).collect();
     for (index, (tensor, values)) in paired.into_iter().enumerate() {
         let is_named = |input: &Input| input.name == tensor.name;
         // Clients mostly keep the order of the description.
@@ -201,7 +205,7 @@ fn shown(shape: &[i64]) -> String {
     }
 }
 
-fn column(kind: &InputKind, tensor: Tensor) -> Result<Column, Refusal> {
+fn column(kind: &InputKind, tensor: RequestTensor) -> Result<Column, Refusal> {
     match kind {
         InputKind::Number { gaps: true } => Ok(Column::Numbers(numbers::with_gaps(&tensor)?)),
         InputKind::Number { gaps: false } => Ok(Column::Numbers(numbers::finite(&tensor)?)),

@@ -6,20 +6,20 @@
 use bytes::Bytes;
 
 use super::refusal::Refusal;
-use super::tensor::{Tensor, Values, counted};
+use super::tensor::{RequestTensor, TensorContents, counted};
 
 /// Bytes of one category or text.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// Categories or texts, `[rows]`.
-pub(super) fn read(tensor: &Tensor) -> Result<Vec<String>, Refusal> {
+pub(super) fn read(tensor: &RequestTensor) -> Result<Vec<String>, Refusal> {
     if tensor.datatype != "BYTES" {
         let got = &tensor.datatype;
         return Err(tensor.refuse(format!("datatype {got}, expected BYTES")));
     }
     match &tensor.values {
-        Values::Raw(bytes) => from_raw(tensor, bytes),
-        Values::Typed(contents) => {
+        TensorContents::Raw(bytes) => from_raw(tensor, bytes),
+        TensorContents::Typed(contents) => {
             let elements = &contents.bytes_contents;
             counted(tensor, contents, "bytes_contents", elements.len())?;
             let rows = elements.iter().enumerate();
@@ -29,7 +29,7 @@ pub(super) fn read(tensor: &Tensor) -> Result<Vec<String>, Refusal> {
 }
 
 /// Elements of a 4-byte little-endian length and so many bytes.
-fn from_raw(tensor: &Tensor, mut bytes: &[u8]) -> Result<Vec<String>, Refusal> {
+fn from_raw(tensor: &RequestTensor, mut bytes: &[u8]) -> Result<Vec<String>, Refusal> {
     let mut texts = Vec::with_capacity(tensor.n_values);
     for row in 0..tensor.n_values {
         let element = bytes
@@ -54,7 +54,7 @@ fn from_raw(tensor: &Tensor, mut bytes: &[u8]) -> Result<Vec<String>, Refusal> {
     }
 }
 
-fn text(tensor: &Tensor, row: usize, bytes: &[u8]) -> Result<String, Refusal> {
+fn text(tensor: &RequestTensor, row: usize, bytes: &[u8]) -> Result<String, Refusal> {
     if bytes.len() > TEXT_BYTES_MAX {
         let got = bytes.len();
         let what = format!("row {row} has {got} bytes, expected at most {TEXT_BYTES_MAX}");

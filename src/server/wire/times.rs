@@ -5,12 +5,12 @@
 
 use super::numbers;
 use super::refusal::Refusal;
-use super::tensor::Tensor;
+use super::tensor::RequestTensor;
 use super::texts;
 use crate::model::{Times, rfc_3339_of};
 
 /// Times, `[rows]`.
-pub(super) fn read(tensor: &Tensor, times: &Times) -> Result<Vec<String>, Refusal> {
+pub(super) fn read(tensor: &RequestTensor, times: &Times) -> Result<Vec<String>, Refusal> {
     let texts = match tensor.datatype.as_str() {
         "INT64" => numbers::whole(tensor)?
             .into_iter()

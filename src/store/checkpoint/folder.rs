@@ -31,7 +31,7 @@ const TENSORS_BYTES_MAX: u64 = 8 << 30;
 
 /// A checkpoint as it was found.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ListedCheckpoint {
     /// Its position, from the folder's name.
     pub position: u64,
     /// Its manifest, or the reason that it cannot be read.
@@ -123,11 +123,13 @@ pub fn replace(
 ///
 /// # Errors
 /// [`Error::Foreign`]: something else is there. [`Error::Io`]: the folder cannot be read.
-pub fn list(checkpoints: &Path) -> Result<Vec<Listed>, Error> {
-    let listed = positions(checkpoints)?.into_iter().map(|position| Listed {
-        position,
-        manifest: manifest(checkpoints, position),
-    });
+pub fn list(checkpoints: &Path) -> Result<Vec<ListedCheckpoint>, Error> {
+    let listed = positions(checkpoints)?
+        .into_iter()
+        .map(|position| ListedCheckpoint {
+            position,
+            manifest: manifest(checkpoints, position),
+        });
     Ok(listed.collect())
 }
 

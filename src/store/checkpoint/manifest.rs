@@ -127,7 +127,7 @@ impl Manifest {
         let fields = sealed.strip_suffix(",\n").ok_or_else(changed)?;
         let json = format!("{fields}\n}}");
         let malformed = |error: serde_json::Error| Malformed(error.to_string());
-        let Format { format } = serde_json::from_str(&json).map_err(malformed)?;
+        let ManifestFormat { format } = serde_json::from_str(&json).map_err(malformed)?;
         if !(1..=FORMAT).contains(&format) {
             return Err(Malformed(format!(
                 "manifest format {format}, expected at most {FORMAT}; \
@@ -158,7 +158,7 @@ impl Manifest {
 
 /// Read first: the fields of another format are not known.
 #[derive(Deserialize)]
-struct Format {
+struct ManifestFormat {
     format: u32,
 }
 

@@ -23,7 +23,9 @@ mod start;
 mod tensors;
 
 pub(crate) use folder::sweep;
-pub use folder::{Checkpoint, Listed, list, load, manifest, positions, remove, replace, save};
+pub use folder::{
+    Checkpoint, ListedCheckpoint, list, load, manifest, positions, remove, replace, save,
+};
 pub use manifest::Manifest;
 pub(crate) use manifest::{RETAIN, STOP, UNNAMED};
 pub use start::{FOREIGN_BYTES_MAX, keep_file, load_start};

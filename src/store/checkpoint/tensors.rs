@@ -33,7 +33,7 @@ pub(crate) fn write_tensors(tensors: &Tensors) -> Result<Vec<u8>, Malformed> {
     let views = tensors
         .0
         .iter()
-        .map(|(name, tensor)| (name, Stored(tensor)));
+        .map(|(name, tensor)| (name, StoredTensor(tensor)));
     safetensors::serialize(views, None).map_err(|error| Malformed(error.to_string()))
 }
 
@@ -135,9 +135,9 @@ fn data(view: &TensorView<'_>) -> Option<Data> {
 }
 
 /// A tensor as the safetensors crate wants to see it.
-struct Stored<'a>(&'a Tensor);
+struct StoredTensor<'a>(&'a Tensor);
 
-impl View for Stored<'_> {
+impl View for StoredTensor<'_> {
     fn dtype(&self) -> Dtype {
         match self.0.data {
             Data::F32(_) => Dtype::F32,
@@ -162,29 +162,29 @@ impl View for Stored<'_> {
 }
 
 /// The JSON at the start of the file, with every name once.
-struct Header(BTreeMap<String, Place>);
+struct TensorHeaders(BTreeMap<String, TensorHeader>);
 
 /// The header of one tensor.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
+struct TensorHeader {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: (u64, u64),
 }
 
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Header, D::Error> {
-        struct Places;
+impl<'de> Deserialize<'de> for TensorHeaders {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TensorHeaders, D::Error> {
+        struct HeaderVisitor;
 
-        impl<'de> Visitor<'de> for Places {
-            type Value = Header;
+        impl<'de> Visitor<'de> for HeaderVisitor {
+            type Value = TensorHeaders;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a safetensors header")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TensorHeaders, A::Error> {
                 let mut places = BTreeMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -199,11 +199,11 @@ impl<'de> Deserialize<'de> for Header {
                     }
                     places.insert(name, place);
                 }
-                Ok(Header(places))
+                Ok(TensorHeaders(places))
             }
         }
 
-        deserializer.deserialize_map(Places)
+        deserializer.deserialize_map(HeaderVisitor)
     }
 }
 
@@ -225,14 +225,14 @@ fn check_header(bytes: &[u8], width: impl Fn(&str) -> Option<u64>) -> Result<(),
     if header.first() != Some(&b'{') {
         return Err(Malformed("the header does not start with '{'".to_owned()));
     }
-    let Header(places) =
+    let TensorHeaders(places) =
         serde_json::from_slice(header).map_err(|error| Malformed(format!("header: {error}")))?;
     check_places(&places, data.len() as u64, width)
 }
 
 /// Each tensor has the bytes that its shape needs, and together they cover the data.
 fn check_places(
-    places: &BTreeMap<String, Place>,
+    places: &BTreeMap<String, TensorHeader>,
     data_bytes: u64,
     width: impl Fn(&str) -> Option<u64>,
 ) -> Result<(), Malformed> {

@@ -11,8 +11,8 @@ use super::kinds::{are_single, format_of_feedback, newest_format};
 use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Alarm, Batch, Change, Column, Command, Decision, Description, Disposal, Duplicate, Erasure,
-    Event, Feedback, Judgement, Order, Outputs, Prediction, PredictionId, Reason, Refusal,
-    Retraction, Selector, Signal, Subject, Time, Verdict, Version, WEIGHTS, Watched,
+    Event, Feedback, Judgement, Order, OrderRefusal, Outputs, Prediction, PredictionId, Reason,
+    Retraction, Selector, Signal, Subject, Time, Verdict, Version, WEIGHTS, WatchedStream,
 };
 use crate::store::error::Malformed;
 
@@ -48,7 +48,7 @@ pub(crate) fn decode(kind: u8, format: u8, payload: Bytes) -> Result<Event, Malf
         16 => Event::Version(version(&mut rest, format)?),
         17 => Event::Verdict(verdict(&mut rest)?),
         18 => Event::Drift(alarm(&mut rest)?),
-        20 => Event::Refusal(Refusal {
+        20 => Event::Refusal(OrderRefusal {
             position: rest.u64()?,
         }),
         21 => Event::Erasure(Erasure {
@@ -74,7 +74,7 @@ fn alarm(rest: &mut Rest) -> Result<Alarm, Malformed> {
     }
     // Both are numbered from 1, in the order of their lists.
     let one_of = |number: u8| usize::from(number).checked_sub(1);
-    let watched_one = one_of(watched).and_then(|place| Watched::ALL.get(place));
+    let watched_one = one_of(watched).and_then(|place| WatchedStream::ALL.get(place));
     let change_one = one_of(change).and_then(|place| Change::ALL.get(place));
     Ok(Alarm {
         position,

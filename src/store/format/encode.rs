@@ -8,7 +8,7 @@ use super::shapes::{check_batch, check_outputs};
 use crate::event::{
     Alarm, Batch, Change, Column, Command, Description, Disposal, Duplicate, Event, Feedback,
     Judgement, Order, Outputs, Prediction, Reason, Selector, Signal, Subject, Verdict, Version,
-    Watched,
+    WatchedStream,
 };
 use crate::store::error::Malformed;
 
@@ -53,18 +53,18 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Malformed> 
 fn put_alarm(out: &mut Vec<u8>, alarm: &Alarm) -> Result<(), Malformed> {
     put_u64(out, alarm.position);
     let watched = match alarm.watched {
-        Watched::Error => 1,
-        Watched::ErrorWindow => 2,
-        Watched::Calibration => 3,
-        Watched::Confidence => 4,
-        Watched::Prediction => 5,
-        Watched::Label => 6,
-        Watched::Input => 7,
-        Watched::InputGaps => 8,
-        Watched::InputLength => 9,
-        Watched::InputWords => 10,
-        Watched::InputProjection => 11,
-        Watched::Slice => 12,
+        WatchedStream::Error => 1,
+        WatchedStream::ErrorWindow => 2,
+        WatchedStream::Calibration => 3,
+        WatchedStream::Confidence => 4,
+        WatchedStream::Prediction => 5,
+        WatchedStream::Label => 6,
+        WatchedStream::Input => 7,
+        WatchedStream::InputGaps => 8,
+        WatchedStream::InputLength => 9,
+        WatchedStream::InputWords => 10,
+        WatchedStream::InputProjection => 11,
+        WatchedStream::Slice => 12,
     };
     let change = match alarm.change {
         Change::Higher => 1,

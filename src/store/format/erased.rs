@@ -3,7 +3,7 @@
 //! Invariant: neither can be taken for what was written, nor made by anyone who does not mean it.
 
 use super::headers::{EntryHeader, array, journal_checksum};
-use crate::event::{Kind, PredictionId, Tombstone};
+use crate::event::{ErasedKind, PredictionId, Tombstone};
 use crate::store::error::Malformed;
 
 /// How an erased payload starts. Its first four bytes are a length that no payload of these kinds
@@ -18,17 +18,17 @@ const LIST_HEADER_BYTES: usize = 16;
 
 /// An entry whose payload is overwritten, with what is kept of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Overwritten {
+pub(in crate::store) struct OverwrittenEntry {
     pub position: u64,
     pub tombstone: Tombstone,
 }
 
 /// The kinds whose payloads can be erased: predictions, feedback and duplicates.
-pub(in crate::store) fn erasable(kind: u8) -> Option<Kind> {
+pub(in crate::store) fn erasable(kind: u8) -> Option<ErasedKind> {
     match kind {
-        2 => Some(Kind::Prediction),
-        3 => Some(Kind::Feedback(Tombstone::default())),
-        4 => Some(Kind::Duplicate),
+        2 => Some(ErasedKind::Prediction),
+        3 => Some(ErasedKind::Feedback(Tombstone::default())),
+        4 => Some(ErasedKind::Duplicate),
         _ => None,
     }
 }
@@ -95,11 +95,11 @@ fn parse_tombstone(rest: &mut &[u8]) -> Option<Tombstone> {
 }
 
 /// The bytes of the list of an erasure.
-pub(in crate::store) fn list_to_bytes(list: &[Overwritten], journal_id: &[u8; 16]) -> Vec<u8> {
+pub(in crate::store) fn list_to_bytes(list: &[OverwrittenEntry], journal_id: &[u8; 16]) -> Vec<u8> {
     let mut bytes = LIST_MAGIC.to_vec();
     bytes.extend([0; 4]);
     bytes.extend(LIST_FORMAT.to_le_bytes());
-    for Overwritten {
+    for OverwrittenEntry {
         position,
         tombstone,
     } in list
@@ -118,7 +118,7 @@ pub(in crate::store) fn list_to_bytes(list: &[Overwritten], journal_id: &[u8; 16
 pub(in crate::store) fn parse_list(
     bytes: &[u8],
     journal_id: &[u8; 16],
-) -> Result<Vec<Overwritten>, Malformed> {
+) -> Result<Vec<OverwrittenEntry>, Malformed> {
     let Some((header, mut rest)) = bytes.split_first_chunk::<LIST_HEADER_BYTES>() else {
         return Err(Malformed("the list ends in its header".to_owned()));
     };
@@ -144,22 +144,22 @@ pub(in crate::store) fn parse_list(
     Ok(list)
 }
 
-fn parse_position(rest: &mut &[u8]) -> Option<Overwritten> {
-    Some(Overwritten {
+fn parse_position(rest: &mut &[u8]) -> Option<OverwrittenEntry> {
+    Some(OverwrittenEntry {
         position: u64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?),
         tombstone: Tombstone::default(),
     })
 }
 
-fn parse_overwritten(rest: &mut &[u8]) -> Option<Overwritten> {
-    let Overwritten { position, .. } = parse_position(rest)?;
+fn parse_overwritten(rest: &mut &[u8]) -> Option<OverwrittenEntry> {
+    let OverwrittenEntry { position, .. } = parse_position(rest)?;
     let n_bytes = usize::from(*rest.split_off_first()?);
     let mut kept = rest.split_off(..n_bytes)?;
     let tombstone = match n_bytes {
         0 => Tombstone::default(),
         _ => parse_tombstone(&mut kept).filter(|_| kept.is_empty())?,
     };
-    Some(Overwritten {
+    Some(OverwrittenEntry {
         position,
         tombstone,
     })
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_not_whole_is_refused() {
-        let listed = tombstones().map(|tombstone| Overwritten {
+        let listed = tombstones().map(|tombstone| OverwrittenEntry {
             position: 3,
             tombstone,
         });

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a number that a released version wrote is never given to another kind.
 
-use crate::event::{Event, Feedback, Kind, Order, Outputs, Prediction, Reason, Version, is_single};
+use crate::event::{
+    ErasedKind, Event, Feedback, Order, Outputs, Prediction, Reason, Version, is_single,
+};
 
 /// The newest format version of a kind.
 pub(super) fn newest_format(kind: u8) -> u8 {
@@ -86,8 +88,8 @@ pub(in crate::store) fn kind(event: &Event) -> u8 {
         Event::Drift(_) => 18,
         Event::Refusal(_) => 20,
         Event::Erasure(_) => 21,
-        Event::Erased(Kind::Prediction) => 2,
-        Event::Erased(Kind::Feedback(_)) => 3,
-        Event::Erased(Kind::Duplicate) => 4,
+        Event::Erased(ErasedKind::Prediction) => 2,
+        Event::Erased(ErasedKind::Feedback(_)) => 3,
+        Event::Erased(ErasedKind::Duplicate) => 4,
     }
 }

@@ -89,7 +89,7 @@ mod shapes;
 
 pub(crate) use decode::decode;
 pub(crate) use encode::{encode, put_content};
-pub(super) use erased::{ERASED_MAGIC, Overwritten, erasable, erased, parse_erased};
+pub(super) use erased::{ERASED_MAGIC, OverwrittenEntry, erasable, erased, parse_erased};
 pub(super) use erased::{list_to_bytes, parse_list};
 pub(super) use headers::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 pub(super) use headers::{EntryHeader, GROUP_MAGIC, GroupHeader, SegmentHeader};

@@ -294,7 +294,7 @@ fn records() -> Vec<Sample> {
         (
             Event::Drift(Alarm {
                 position: 258,
-                watched: Watched::Input,
+                watched: WatchedStream::Input,
                 input: "x".to_owned(),
                 change: Change::Lower,
                 evidence: 1.0,
@@ -302,7 +302,7 @@ fn records() -> Vec<Sample> {
             "0201000000000000 07 02 000000000000f03f 01000000 78",
         ),
         (
-            Event::Refusal(Refusal { position: 258 }),
+            Event::Refusal(OrderRefusal { position: 258 }),
             "0201000000000000",
         ),
         (
@@ -398,7 +398,7 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
         versions(),
         verdicts(),
         alarms(),
-        any::<u64>().prop_map(|position| Event::Refusal(Refusal { position })),
+        any::<u64>().prop_map(|position| Event::Refusal(OrderRefusal { position })),
         any::<(u64, u64)>()
             .prop_map(|(position, entries)| Event::Erasure(Erasure { position, entries })),
     ]

@@ -15,10 +15,10 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 pub use backfill::BackfillIds;
-use record::Counts;
+use record::IdCounts;
 pub use record::Record;
 pub(crate) use record::{RECORD_BYTES, mark};
-use run::Run;
+use run::SortedRun;
 use tail::Tail;
 
 use super::regular::is_there;
@@ -39,14 +39,14 @@ const UNWRITTEN_PARTS: usize = 4;
 
 /// How much is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct IdBounds {
     /// Ids in memory; more are sorted into a file.
     pub memory_max: usize,
     /// Bytes on disk.
     pub bytes_max: u64,
 }
 
-impl Bounds {
+impl IdBounds {
     /// How many ids that is.
     pub fn ids_max(&self) -> u64 {
         self.bytes_max / RECORD_BYTES as u64
@@ -74,14 +74,14 @@ pub struct Ids {
     folder: PathBuf,
     journal_id: [u8; 16],
     /// Sorted files, by the positions that they cover.
-    runs: VecDeque<Run>,
+    runs: VecDeque<SortedRun>,
     tail: Option<Tail>,
     /// Those in no sorted file, and their keys in the order in which they came.
     recent: HashMap<u128, Record>,
     order: VecDeque<u128>,
     /// Ids that are not on disk.
     unwritten: Vec<Record>,
-    counts: Counts,
+    counts: IdCounts,
     n_ids: u64,
     /// The positions of retracted feedback, as they are on disk.
     retracted: BTreeSet<u64>,
@@ -113,7 +113,7 @@ impl Ids {
             recent: HashMap::new(),
             order: VecDeque::new(),
             unwritten: Vec::new(),
-            counts: Counts::default(),
+            counts: IdCounts::default(),
             n_ids: 0,
             retracted: BTreeSet::new(),
         };
@@ -122,7 +122,7 @@ impl Ids {
         let (mut newer, mut ahead) = (Vec::new(), Vec::new());
         for path in list(folder)? {
             let mut records = Vec::new();
-            let run = Run::open(&path, &ids.journal_id, |record| records.push(record))?;
+            let run = SortedRun::open(&path, &ids.journal_id, |record| records.push(record))?;
             if run.covers > last_position {
                 newer.append(&mut records);
                 ahead.push(run);
@@ -149,7 +149,7 @@ impl Ids {
 
     /// Where the journal ends before what is known here, it has lost those events: so are their
     /// ids.
-    fn fall_back(&mut self, last_position: u64, ahead: &[Run]) -> Result<(), Error> {
+    fn fall_back(&mut self, last_position: u64, ahead: &[SortedRun]) -> Result<(), Error> {
         if self.covers() > last_position || !ahead.is_empty() {
             let records: Vec<Record> = self.order.iter().map(|key| self.recent[key]).collect();
             let (disk, path) = (&self.disk, self.tail_path());
@@ -224,7 +224,7 @@ impl Ids {
     ///
     /// # Errors
     /// The use of the source, where it may hold no more.
-    pub fn check_share(&self, source: &str, bounds: &Bounds) -> Result<(), Share> {
+    pub fn check_share(&self, source: &str, bounds: &IdBounds) -> Result<(), Share> {
         let held = self.counts.of(self.counted_as(source));
         let free = bounds.ids_max().saturating_sub(self.n_ids);
         let unwritten_max = 2 * bounds.sealed_at();
@@ -285,7 +285,7 @@ impl Ids {
     }
 
     /// True if enough ids are not on disk to write them.
-    pub fn is_due(&self, bounds: &Bounds) -> bool {
+    pub fn is_due(&self, bounds: &IdBounds) -> bool {
         self.unwritten.len() >= bounds.sealed_at().div_ceil(UNWRITTEN_PARTS)
     }
 
@@ -294,7 +294,7 @@ impl Ids {
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused. Nothing is lost, and it can be tried again.
-    pub fn flush(&mut self, synced: u64, now: Time, bounds: &Bounds) -> Result<(), Error> {
+    pub fn flush(&mut self, synced: u64, now: Time, bounds: &IdBounds) -> Result<(), Error> {
         self.forget(now);
         while let Some(run) = self
             .runs
@@ -331,7 +331,7 @@ impl Ids {
     }
 
     /// Sorts what lies in memory into a file, or drops what is forgotten from the tail.
-    fn seal(&mut self, synced: u64, bounds: &Bounds) -> Result<(), Error> {
+    fn seal(&mut self, synced: u64, bounds: &IdBounds) -> Result<(), Error> {
         let records = self.recent.values().copied();
         let mut records: Vec<Record> = records.filter(|one| one.position <= synced).collect();
         let path = self.tail_path();
@@ -341,7 +341,7 @@ impl Ids {
             self.tail = Some(tail);
             return Ok(());
         }
-        let run = Run::write(
+        let run = SortedRun::write(
             &self.disk,
             &self.folder,
             &self.journal_id,
@@ -395,7 +395,7 @@ pub fn verify(folder: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
         return Ok(());
     }
     for path in list(folder)? {
-        Run::open(&path, journal_id, |_| {})?;
+        SortedRun::open(&path, journal_id, |_| {})?;
     }
     retracted::read(&folder.join(RETRACTED), journal_id)?;
     tail::verify(&folder.join(BACKFILL), journal_id)?;

@@ -67,9 +67,9 @@ pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 /// How many ids each source holds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counts(BTreeMap<u32, u64>);
+pub(super) struct IdCounts(BTreeMap<u32, u64>);
 
-impl Counts {
+impl IdCounts {
     pub(super) fn of(&self, source: u32) -> u64 {
         self.0.get(&source).copied().unwrap_or(0)
     }
@@ -86,13 +86,13 @@ impl Counts {
         *self.0.entry(source).or_insert(0) += 1;
     }
 
-    pub(super) fn add_all(&mut self, others: &Counts) {
+    pub(super) fn add_all(&mut self, others: &IdCounts) {
         for (source, n) in &others.0 {
             *self.0.entry(*source).or_insert(0) += n;
         }
     }
 
-    pub(super) fn remove_all(&mut self, others: &Counts) {
+    pub(super) fn remove_all(&mut self, others: &IdCounts) {
         others
             .0
             .iter()

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, folder_of, replace};
-use super::record::{Counts, RECORD_BYTES, Record, array};
+use super::record::{IdCounts, RECORD_BYTES, Record, array};
 use crate::event::Time;
 use crate::store::disk::Disk;
 use crate::store::error::Error;
@@ -20,7 +20,7 @@ const STRIDE: usize = 4096;
 
 /// A sorted file.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct SortedRun {
     path: PathBuf,
     len: u64,
     /// The ids of the journal up to this position are here or in earlier files.
@@ -28,11 +28,11 @@ pub(super) struct Run {
     /// Where the oldest of them stands, and when the newest was accepted.
     pub oldest: u64,
     pub newest: Time,
-    pub counts: Counts,
+    pub counts: IdCounts,
     filter: Filter,
 }
 
-impl Run {
+impl SortedRun {
     /// Writes a file of these records, which it sorts.
     pub(super) fn write(
         disk: &Disk,
@@ -40,7 +40,7 @@ impl Run {
         journal_id: &[u8; 16],
         covers: u64,
         records: &mut [Record],
-    ) -> Result<Run, Error> {
+    ) -> Result<SortedRun, Error> {
         records.sort_unstable_by_key(|record| record.key);
         let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len() * RECORD_BYTES);
         bytes.resize(HEADER_BYTES, 0);
@@ -57,7 +57,7 @@ impl Run {
         bytes[44..48].copy_from_slice(&header.to_le_bytes());
         let path = folder.join(format!("{covers:020}.ids"));
         replace(disk, &path, &bytes)?;
-        let mut run = Run::empty(path, covers, records.len());
+        let mut run = SortedRun::empty(path, covers, records.len());
         records.iter().for_each(|record| run.note(record));
         Ok(run)
     }
@@ -67,7 +67,7 @@ impl Run {
         path: &Path,
         journal_id: &[u8; 16],
         mut found: impl FnMut(Record),
-    ) -> Result<Run, Error> {
+    ) -> Result<SortedRun, Error> {
         let failed = |error| Error::io(path, "read it")(error);
         let damaged = |what: &str| files::damaged(path, what);
         let mut file = regular::open(folder_of(path), path).map_err(failed)?;
@@ -91,7 +91,7 @@ impl Run {
         if len.checked_mul(RECORD_BYTES as u64) != n_bytes.checked_sub(HEADER_BYTES as u64) {
             return Err(damaged("its length is not that in its header"));
         }
-        let mut run = Run::empty(path.to_owned(), covers, len as usize);
+        let mut run = SortedRun::empty(path.to_owned(), covers, len as usize);
         let (mut checksum, mut left) = (0, len as usize);
         let mut bytes = vec![0; STRIDE * RECORD_BYTES];
         while left > 0 {
@@ -113,14 +113,14 @@ impl Run {
         }
     }
 
-    fn empty(path: PathBuf, covers: u64, len: usize) -> Run {
-        Run {
+    fn empty(path: PathBuf, covers: u64, len: usize) -> SortedRun {
+        SortedRun {
             path,
             len: len as u64,
             covers,
             oldest: u64::MAX,
             newest: Time(i64::MIN),
-            counts: Counts::default(),
+            counts: IdCounts::default(),
             filter: Filter::new(len),
         }
     }

@@ -10,12 +10,12 @@ use crate::learn::feedback_key;
 
 const HOUR: i64 = 3_600_000_000;
 const JOURNAL: [u8; 16] = [7; 16];
-const LARGE: Bounds = Bounds {
+const LARGE: IdBounds = IdBounds {
     memory_max: 250_000,
     bytes_max: 2 << 30,
 };
 /// A file for every ten ids.
-const SMALL: Bounds = Bounds {
+const SMALL: IdBounds = IdBounds {
     memory_max: 10,
     bytes_max: 1 << 20,
 };
@@ -34,7 +34,7 @@ fn position(ids: &Ids, feedback_id: &str, now: Time) -> Option<u64> {
 }
 
 /// Ids as a writer inserts them: one a position, a second apart, from hour zero on.
-fn insert(ids: &mut Ids, positions: std::ops::RangeInclusive<u64>, bounds: &Bounds) {
+fn insert(ids: &mut Ids, positions: std::ops::RangeInclusive<u64>, bounds: &IdBounds) {
     for n in positions {
         let now = Time(n as i64 * 1_000_000);
         assert_eq!(position(ids, &name(n), now), None, "{n}");
@@ -99,7 +99,7 @@ fn ids_are_forgotten_by_age_alone() {
 #[test]
 fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
     let folder = tempdir().unwrap();
-    let bounds = Bounds {
+    let bounds = IdBounds {
         memory_max: 1000,
         bytes_max: 4000 * RECORD_BYTES as u64,
     };

@@ -17,7 +17,7 @@ use crate::event::{Event, Tombstone};
 use crate::store::disk::Disk;
 use crate::store::error::{Error, Malformed};
 use crate::store::format::{
-    ENTRY_HEADER_BYTES, EntryHeader, Overwritten, decode, erasable, erased, list_to_bytes,
+    ENTRY_HEADER_BYTES, EntryHeader, OverwrittenEntry, decode, erasable, erased, list_to_bytes,
     parse_erased,
 };
 
@@ -48,7 +48,7 @@ pub fn erase(disk: &Disk, dir: &Path, positions: &BTreeMap<u64, u64>) -> Result<
     let Some(place) = places.first() else {
         return Ok(0);
     };
-    let listed: Vec<Overwritten> = places.iter().map(|place| place.what).collect();
+    let listed: Vec<OverwrittenEntry> = places.iter().map(|place| place.what).collect();
     let list = list_to_bytes(&listed, &place.journal_id);
     disk.write_file(&dir.join(ERASURE_LIST), &list)?;
     disk.sync_folder(dir)?;
@@ -73,8 +73,8 @@ pub(super) fn finish(disk: &Disk, dir: &Path) -> Result<(), Error> {
 }
 
 /// The place of a payload, and the bytes that replace it.
-struct Place {
-    what: Overwritten,
+struct PayloadOverwrite {
+    what: OverwrittenEntry,
     path: PathBuf,
     offset: u64,
     bytes: Vec<u8>,
@@ -87,7 +87,7 @@ fn find<K>(
     dir: &Path,
     wanted: impl Iterator<Item = (u64, K)>,
     keep: impl Fn(K, &EntryHeader, Bytes) -> Tombstone,
-) -> Result<Vec<Place>, Error> {
+) -> Result<Vec<PayloadOverwrite>, Error> {
     let firsts = segment::list(dir)?;
     let mut buffer = ReadBuffer::new(BUFFER_BYTES);
     let mut places = Vec::new();
@@ -119,8 +119,8 @@ fn find<K>(
         }
         let tombstone = keep(known, &header, payload);
         let bytes = erased(&header, &journal_id, &tombstone);
-        places.push(Place {
-            what: Overwritten {
+        places.push(PayloadOverwrite {
+            what: OverwrittenEntry {
                 position,
                 tombstone,
             },
@@ -134,7 +134,7 @@ fn find<K>(
 }
 
 /// Overwrites and syncs, one segment after the other; then removes the list.
-fn overwrite(disk: &Disk, dir: &Path, places: &[Place]) -> Result<(), Error> {
+fn overwrite(disk: &Disk, dir: &Path, places: &[PayloadOverwrite]) -> Result<(), Error> {
     for of_segment in places.chunk_by(|one, other| one.path == other.path) {
         let path = &of_segment[0].path;
         let write = || -> io::Result<()> {
@@ -158,7 +158,7 @@ mod tests {
 
     use super::super::fixture::{append, duplicate, segments_of};
     use super::*;
-    use crate::event::Kind;
+    use crate::event::ErasedKind;
     use crate::store::Config;
     use crate::store::Journal;
     use crate::store::Reader;
@@ -180,15 +180,15 @@ mod tests {
         positions.map(|position| (position, 9)).into()
     }
 
-    fn list_of(positions: [u64; 2]) -> [Overwritten; 2] {
-        positions.map(|position| Overwritten {
+    fn list_of(positions: [u64; 2]) -> [OverwrittenEntry; 2] {
+        positions.map(|position| OverwrittenEntry {
             position,
             tombstone: Tombstone::default(),
         })
     }
 
     /// Where the second and the third entry lie.
-    fn found(dir: &Path) -> Vec<Place> {
+    fn found(dir: &Path) -> Vec<PayloadOverwrite> {
         let wanted = [(2, Tombstone::default()), (3, Tombstone::default())];
         find(dir, wanted.into_iter(), |tombstone, _, _| tombstone).unwrap()
     }
@@ -202,7 +202,7 @@ mod tests {
     fn expected(erased: &[u64]) -> Vec<Event> {
         let event = |position| {
             if erased.contains(&position) {
-                Event::Erased(Kind::Duplicate)
+                Event::Erased(ErasedKind::Duplicate)
             } else {
                 duplicate(position)
             }
@@ -230,7 +230,7 @@ mod tests {
         let mut reader = Reader::open(dir.path(), 8, 0).unwrap();
         assert_eq!(
             reader.read(3).unwrap().event,
-            Event::Erased(Kind::Duplicate)
+            Event::Erased(ErasedKind::Duplicate)
         );
         for first in segment::list(dir.path()).unwrap() {
             let bytes = fs::read(segment::path(dir.path(), first)).unwrap();
@@ -306,7 +306,7 @@ mod tests {
         let mut reader = Reader::open(dir.path(), kept, 7).unwrap();
         assert_eq!(
             reader.read(6).unwrap().event,
-            Event::Erased(Kind::Duplicate)
+            Event::Erased(ErasedKind::Duplicate)
         );
         assert_eq!(verify(dir.path()).unwrap().erased, 1);
     }
@@ -327,7 +327,7 @@ mod tests {
         file.write_all_at(half, places[0].offset).unwrap();
         finish(&Disk::default(), dir.path()).unwrap();
         let event = reader.next(7).unwrap().unwrap().event;
-        assert_eq!(event, Event::Erased(Kind::Duplicate));
+        assert_eq!(event, Event::Erased(ErasedKind::Duplicate));
         // This one was read before it was overwritten.
         assert_eq!(reader.next(7).unwrap().unwrap().event, duplicate(3));
     }

@@ -6,9 +6,9 @@ use std::io;
 use std::path::Path;
 
 use super::segment::{self, ERASURE_LIST, Segment};
-use crate::event::Kind;
+use crate::event::ErasedKind;
 use crate::store::error::Error;
-use crate::store::format::{EntryHeader, Overwritten, erasable, parse_erased, parse_list};
+use crate::store::format::{EntryHeader, OverwrittenEntry, erasable, parse_erased, parse_list};
 use crate::store::regular;
 
 /// Eight bytes a position, and more of them than could be erased at once in memory.
@@ -18,7 +18,7 @@ const LIST_BYTES_MAX: u64 = 1 << 30;
 pub(super) enum ErasureList {
     Nothing,
     Torn,
-    Whole(Vec<Overwritten>),
+    Whole(Vec<OverwrittenEntry>),
 }
 
 pub(super) fn read(dir: &Path) -> Result<ErasureList, Error> {
@@ -42,13 +42,13 @@ pub(super) fn erased_kind(
     segment: &Segment,
     header: &EntryHeader,
     payload: &[u8],
-) -> Result<Option<Kind>, Error> {
+) -> Result<Option<ErasedKind>, Error> {
     let Some(kind) = erasable(header.kind) else {
         return Ok(None);
     };
     let kept = |tombstone| match kind {
-        Kind::Feedback(_) => Kind::Feedback(tombstone),
-        Kind::Prediction | Kind::Duplicate => kind,
+        ErasedKind::Feedback(_) => ErasedKind::Feedback(tombstone),
+        ErasedKind::Prediction | ErasedKind::Duplicate => kind,
     };
     if let Some(tombstone) = parse_erased(header, &segment.header.journal_id, payload) {
         return Ok(Some(kept(tombstone)));

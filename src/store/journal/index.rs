@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::erasure_list;
 use super::read_buffer::ReadBuffer;
 use super::segment::Segment;
-use crate::event::{Event, Kind};
+use crate::event::{ErasedKind, Event};
 use crate::store::error::{Error, Malformed};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, ERASED_MAGIC, EntryHeader, GROUP_HEADER_BYTES, GroupHeader,
@@ -155,7 +155,7 @@ impl SegmentIndex {
         header: &EntryHeader,
         offset: u64,
         payload: &[u8],
-    ) -> Result<Option<Kind>, Error> {
+    ) -> Result<Option<ErasedKind>, Error> {
         if let Some(kind) = erasure_list::erased_kind(&self.segment, header, payload)? {
             return Ok(Some(kind));
         }

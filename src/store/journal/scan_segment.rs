@@ -5,7 +5,7 @@
 use super::erasure_list;
 use super::read_buffer::ReadBuffer;
 use super::segment::{Head, Segment};
-use crate::event::Kind;
+use crate::event::ErasedKind;
 use crate::store::error::{Error, Malformed};
 use crate::store::format::{
     ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES,
@@ -18,7 +18,7 @@ pub(super) const CHUNK: usize = 256 << 10;
 /// The payload of an entry.
 pub(super) enum Content<'a> {
     Written(&'a [u8]),
-    Erased(Kind),
+    Erased(ErasedKind),
 }
 
 /// The first group that is not sound: where it starts, and its fault.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use perennial::engine::{Clock, Config, Engine, Offline, Reading, ServedModel, State};
+use perennial::engine::{Clock, ClockReading, Config, Engine, Offline, Readiness, ServedModel};
 use perennial::event::{Column, Command, Order};
 use uuid::Uuid;
 
@@ -55,7 +55,7 @@ fn run(turn: f64) -> Taught {
     let now_us = now.as_micros() as i64;
     let config = Config {
         disk: syncing_nothing(),
-        clock: Clock::simulated(move || Reading::agreed(now_us)),
+        clock: Clock::simulated(move || ClockReading::agreed(now_us)),
         ..workspace.config()
     };
     let engine = Engine::open(config).expect("the engine opens");
@@ -122,7 +122,7 @@ impl Case {
     pub(super) async fn refuses(&self, words: &[&str]) {
         let before = self.files();
         let (engine, _) = self.open();
-        let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
+        let Readiness::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
             panic!("it cannot be served: {words:?}")
         };
         check_sentence(&reason, words);
@@ -151,7 +151,7 @@ impl Case {
     pub(super) async fn comes_back(&self) -> String {
         let (engine, log) = self.open();
         let model = engine.model("m").unwrap();
-        assert_eq!(model.status(false).state, State::Ready, "{log}");
+        assert_eq!(model.status(false).state, Readiness::Ready, "{log}");
         assert_eq!(digest(model), taught().digest, "{log}");
         large(model, 60).await;
         engine.close();

@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use perennial::engine::State;
+use perennial::engine::Readiness;
 
 use crate::damage::case::{Case, check_sentence, large, restore, stranger, taught, truncate};
 use crate::support::copy;
@@ -181,7 +181,7 @@ async fn p9_a_checkpoint_ahead_of_its_journal_goes_as_the_sentence_says() {
     fs::remove_dir_all(newest).unwrap();
     let (engine, _) = case.open();
     let model = engine.model("m").unwrap();
-    assert_eq!(model.status(false).state, State::Ready);
+    assert_eq!(model.status(false).state, Readiness::Ready);
     assert!(model.status(false).position < taught().last_position());
     large(model, 61).await;
 }

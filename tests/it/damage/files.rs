@@ -161,12 +161,14 @@ async fn p1_a_process_that_is_being_started_does_not_keep_the_lock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_disk_that_is_full_at_the_start() {
     use perennial::store::Disk;
-    use perennial::store::disk::{Change, Then};
+    use perennial::store::disk::{ChangeOutcome, DiskChange};
     let full = || {
         Disk::watched(|change| match change {
-            Change::Sync(_) | Change::SyncFolder(_) => Ok(Then::Pretend),
-            Change::Create(path) if path.exists() => Ok(Then::Make),
-            Change::Rename(..) | Change::Remove(_) | Change::RemoveFolder(_) => Ok(Then::Make),
+            DiskChange::Sync(_) | DiskChange::SyncFolder(_) => Ok(ChangeOutcome::Pretend),
+            DiskChange::Create(path) if path.exists() => Ok(ChangeOutcome::Make),
+            DiskChange::Rename(..) | DiskChange::Remove(_) | DiskChange::RemoveFolder(_) => {
+                Ok(ChangeOutcome::Make)
+            }
             _ => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
         })
     };

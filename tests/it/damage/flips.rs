@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use perennial::engine::{Config, Engine, State};
+use perennial::engine::{Config, Engine, Readiness};
 use perennial::event::Order;
 use perennial::store::{Error, checkpoint, verify};
 use rand::rngs::SmallRng;
@@ -180,7 +180,7 @@ impl Intact {
         let (engine, log) = warnings(|| Engine::open(config));
         let engine = engine.expect("one model stops no engine");
         let model = engine.model("m").unwrap();
-        if let State::Unavailable(reason) = model.status(false).state {
+        if let Readiness::Unavailable(reason) = model.status(false).state {
             let advice = "restore the file from a copy";
             let place = reason.contains("position") || reason.contains("start.safetensors");
             assert!(place && reason.contains(advice), "{reason}");

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use perennial::engine::{Accepted, Engine, Error, PredictOptions, ServedModel, State};
+use perennial::engine::{Acknowledgement, Engine, Error, PredictOptions, Readiness, ServedModel};
 use perennial::event::{Batch, Column, Command as Asked, Order, PredictionId};
 use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, feedback_reply};
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 use tonic::{Code, Status};
 
 use crate::damage::case::check_sentence;
@@ -60,7 +60,7 @@ fn predict(model: &ServedModel) -> Option<PredictionId> {
 async fn feed(model: &ServedModel, id: PredictionId) -> Result<u64, Error> {
     let receipt = model.accept(label(id, &format!("of {}", id.0), "a"))?;
     match receipt.wait().await? {
-        Accepted::Accepted { position } => Ok(position),
+        Acknowledgement::Accepted { position } => Ok(position),
         other => panic!("each is fed once: {other:?}"),
     }
 }
@@ -70,11 +70,13 @@ fn refusing(code: i32) -> (Arc<AtomicBool>, Disk) {
     let refuses = Arc::new(AtomicBool::new(false));
     let switch = refuses.clone();
     let disk = Disk::watched(move |change| match change {
-        Change::Create(path) if switch.load(Relaxed) && path.extension().is_some_and(is_seg) => {
+        DiskChange::Create(path)
+            if switch.load(Relaxed) && path.extension().is_some_and(is_seg) =>
+        {
             Err(std::io::Error::from_raw_os_error(code))
         }
-        Change::Sync(_) | Change::SyncFolder(_) => Ok(Then::Pretend),
-        _ => Ok(Then::Make),
+        DiskChange::Sync(_) | DiskChange::SyncFolder(_) => Ok(ChangeOutcome::Pretend),
+        _ => Ok(ChangeOutcome::Make),
     });
     (refuses, disk)
 }
@@ -117,7 +119,7 @@ async fn p12_a_journal_without_a_next_segment_waits_and_goes_on() {
         };
         let refused = model.command(order).await.unwrap_err();
         assert!(matches!(refused, Error::Full { .. }), "{refused}");
-        assert_eq!(model.status(false).state, State::Ready);
+        assert_eq!(model.status(false).state, Readiness::Ready);
         assert_eq!(predict(model), None);
         // There is some again: every prediction that has an id takes its feedback.
         refuses.store(false, Relaxed);

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use perennial::engine::State;
+use perennial::engine::Readiness;
 
 use crate::damage::case::{Case, check_sentence, truncate};
 use crate::support::copy;
@@ -124,7 +124,7 @@ async fn p9_a_segment_of_another_journal() {
     fs::rename(&others, &away).unwrap();
     copy(&mine, &others);
     let (engine, _) = case.open();
-    let State::Unavailable(reason) = engine.model("other").unwrap().status(false).state else {
+    let Readiness::Unavailable(reason) = engine.model("other").unwrap().status(false).state else {
         panic!("its checkpoints are not of this journal")
     };
     check_sentence(
@@ -141,7 +141,7 @@ async fn p9_a_segment_of_another_journal() {
     let (engine, _) = case.open();
     assert_eq!(
         engine.model("other").unwrap().status(false).state,
-        State::Ready
+        Readiness::Ready
     );
 }
 

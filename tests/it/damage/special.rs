@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use perennial::engine::{Engine, Offline, State};
+use perennial::engine::{Engine, Offline, Readiness};
 
 use crate::damage::case::{Case, check_sentence, taught};
 use crate::support::digest;
@@ -35,12 +35,12 @@ impl Case {
         check_sentence(&found.replace('\n', " "), &[name, words]);
         assert!(found.contains("other: sound: "), "{found}");
         let (engine, _) = self.open();
-        let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
+        let Readiness::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
             panic!("it cannot be served: {words}")
         };
         check_sentence(&reason, &[name, words]);
         let other = engine.model("other").unwrap();
-        assert_eq!(other.status(false).state, State::Ready);
+        assert_eq!(other.status(false).state, Readiness::Ready);
     }
 
     fn file(&self, path: &str) -> PathBuf {
@@ -79,7 +79,7 @@ async fn p9_what_is_no_file_of_a_checkpoint_is_passed_over_with_a_warning() {
                 check_sentence(&found.replace('\n', " "), &[name, special.words()]);
                 let (engine, log) = case.open();
                 let model = engine.model("m").unwrap();
-                assert_eq!(model.status(false).state, State::Ready);
+                assert_eq!(model.status(false).state, Readiness::Ready);
                 assert_eq!(digest(model), taught().digest);
                 assert!(log.contains("passing over a damaged checkpoint"), "{log}");
                 assert!(log.contains(special.words()), "{log}");
@@ -174,7 +174,7 @@ fn p1_a_model_with_data_and_no_description_is_told_of() {
     let sentence = "m has data, and no model.toml: it is not served";
     assert!(stderr.contains(sentence), "{stderr}");
     let (engine, log) = case.open();
-    let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
+    let Readiness::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
         panic!("it has no description")
     };
     let words = [

@@ -9,7 +9,7 @@ use perennial::engine::Offline;
 use perennial::event::{
     Batch, Column, Command, Description, Event, Feedback, Order, PredictionId, Signal, Time,
 };
-use perennial::learn::Found;
+use perennial::learn::PredictionSearch;
 use perennial::model::{REVISION, Spec};
 use perennial::store::{Config, Directory, Journal};
 use rand::seq::IndexedRandom;
@@ -51,7 +51,7 @@ impl JournaledBandit {
     /// Takes over what is credited to the predictions that wait.
     fn look(&mut self) {
         for id in &self.ids {
-            if let Found::Waiting(waiting) = self.room.learner.joins().find(*id) {
+            if let PredictionSearch::Waiting(waiting) = self.room.learner.joins().find(*id) {
                 let credit = waiting.credited.map(|credit| (*id, credit));
                 self.credits.extend(credit);
             }

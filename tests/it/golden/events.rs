@@ -32,9 +32,9 @@ names!(kind, KINDS, Event, {
     Event::Drift(_) => "drift",
     Event::Refusal(_) => "refusal",
     Event::Erasure(_) => "erasure",
-    Event::Erased(Kind::Prediction) => "erased prediction",
-    Event::Erased(Kind::Feedback(_)) => "erased feedback",
-    Event::Erased(Kind::Duplicate) => "erased duplicate",
+    Event::Erased(ErasedKind::Prediction) => "erased prediction",
+    Event::Erased(ErasedKind::Feedback(_)) => "erased feedback",
+    Event::Erased(ErasedKind::Duplicate) => "erased duplicate",
 });
 names!(outputs, OUTPUTS, Outputs, {
     Outputs::Probabilities(_) => "probabilities",
@@ -291,7 +291,7 @@ pub(super) fn answered() -> Vec<Event> {
         })
     };
     let mut all: Vec<Event> = orders.map(command).into();
-    all.push(Event::Refusal(Refusal { position: 1 }));
+    all.push(Event::Refusal(OrderRefusal { position: 1 }));
     all.push(Event::Erasure(Erasure {
         position: 2,
         entries: 258,
@@ -326,8 +326,8 @@ pub(super) fn hashed() -> [Event; 2] {
 /// The same as it is read.
 pub(super) fn samples_read() -> Vec<Event> {
     let mut all = samples();
-    let feedback = Kind::Feedback(Tombstone::default());
-    let kinds = [Kind::Prediction, feedback, Kind::Duplicate];
+    let feedback = ErasedKind::Feedback(Tombstone::default());
+    let kinds = [ErasedKind::Prediction, feedback, ErasedKind::Duplicate];
     for (position, kind) in ERASED.into_iter().zip(kinds) {
         all[position as usize - 1] = Event::Erased(kind);
     }

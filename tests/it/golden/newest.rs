@@ -104,7 +104,7 @@ pub(super) fn aliased() -> Vec<Event> {
 pub(super) fn drift() -> Event {
     Event::Drift(Alarm {
         position: 258,
-        watched: Watched::InputProjection,
+        watched: WatchedStream::InputProjection,
         input: "größe".to_owned(),
         change: Change::Mix,
         evidence: 1.5e6,

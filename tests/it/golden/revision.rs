@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial::engine::{
-    Clock, Config, Disposal, Engine, Offline, Reading, Retract, ServedModel, State,
+    Clock, ClockReading, Config, Disposal, Engine, Offline, Readiness, RetractionRequest,
+    ServedModel,
 };
 use perennial::event::{Entry, Event, Selector, Time};
 use perennial::model::{Device, profile};
@@ -109,14 +110,14 @@ impl Copy {
             data: self.path("data"),
             learner_threads: 1,
             disk: syncing_nothing(),
-            clock: Clock::simulated(move || Reading::agreed(last.0)),
+            clock: Clock::simulated(move || ClockReading::agreed(last.0)),
             ..Config::default()
         };
         Engine::open(config).unwrap()
     }
 
     fn retract(&self, model: &ServedModel) {
-        let request = Retract {
+        let request = RetractionRequest {
             selector: Selector::Source("clicks".to_owned()),
             actor: String::new(),
             note: String::new(),
@@ -127,7 +128,12 @@ impl Copy {
 }
 
 fn outcome(model: &ServedModel) -> Outcome {
-    assert_eq!(model.status(false).state, State::Ready, "{}", model.name());
+    assert_eq!(
+        model.status(false).state,
+        Readiness::Ready,
+        "{}",
+        model.name()
+    );
     Outcome {
         digest: hex(&digest(model)),
         fates: fates(model),

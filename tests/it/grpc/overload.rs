@@ -11,7 +11,7 @@ use perennial::proto::perennial::v1::CheckpointRequest;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::server;
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 use tokio::task::{JoinSet, spawn_blocking};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
@@ -193,12 +193,12 @@ fn holding() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
     let (holds, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
     let held = holds.clone();
     let disk = Disk::watched(move |change| {
-        let is_checkpoint = matches!(change, Change::CreateFolder(path)
+        let is_checkpoint = matches!(change, DiskChange::CreateFolder(path)
             if path.parent().is_some_and(|parent| parent.ends_with("checkpoints")));
         if is_checkpoint && held.swap(false, Relaxed) {
             let _ = gate.lock().expect("nothing panics under it").recv();
         }
-        Ok(Then::Make)
+        Ok(ChangeOutcome::Make)
     });
     (disk, holds, release)
 }

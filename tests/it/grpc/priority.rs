@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use perennial::proto::perennial::v1::RetractRequest;
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 
 use crate::grpc::served::{Served, label, question, within};
 use crate::support::{AUTO, rows};
@@ -24,7 +24,7 @@ fn noting_then(more: impl Fn() + Send + Sync + 'static) -> (Disk, Saved) {
     let saved = Saved::default();
     let noted = saved.clone();
     let disk = Disk::watched(move |change| {
-        if let Change::CreateFolder(path) = change
+        if let DiskChange::CreateFolder(path) = change
             && path.parent().is_some_and(is_of_checkpoints)
         {
             // SAFETY: it takes no pointer, and 0 names the calling thread.
@@ -32,7 +32,7 @@ fn noting_then(more: impl Fn() + Send + Sync + 'static) -> (Disk, Saved) {
             noted.lock().expect("nothing panics under it").push(policy);
             more();
         }
-        Ok(Then::Make)
+        Ok(ChangeOutcome::Make)
     });
     (disk, saved)
 }

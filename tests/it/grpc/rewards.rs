@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use perennial::engine::{Clock, Offline as Data, Reading};
+use perennial::engine::{Clock, ClockReading, Offline as Data};
 use perennial::event::{Batch, Column};
 use perennial::model::Spec;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
@@ -32,7 +32,7 @@ impl BanditServer {
     async fn open(toml: &str) -> BanditServer {
         let now = Arc::new(AtomicI64::new(1_700_000_000 * SECOND));
         let reading = now.clone();
-        let clock = Clock::simulated(move || Reading::agreed(reading.load(Relaxed)));
+        let clock = Clock::simulated(move || ClockReading::agreed(reading.load(Relaxed)));
         BanditServer {
             served: Served::start_by(&[("m", toml)], clock).await,
             now,
@@ -174,7 +174,7 @@ async fn a_shorter_window_after_a_restart_is_not_held_up_by_an_older_one() {
     let workspace = server.served.stop().await;
     workspace.describe("m", &shorter);
     let reading = server.now.clone();
-    let clock = Clock::simulated(move || Reading::agreed(reading.load(Relaxed)));
+    let clock = Clock::simulated(move || ClockReading::agreed(reading.load(Relaxed)));
     let mut server = BanditServer {
         served: Served::in_workspace(workspace, clock).await,
         ..server
@@ -257,7 +257,7 @@ async fn a_label_is_corrected_under_a_new_id_and_after_a_restart() {
         assert_eq!(status.judged, 1);
         let workspace = server.served.stop().await;
         let reading = server.now.clone();
-        let clock = Clock::simulated(move || Reading::agreed(reading.load(Relaxed)));
+        let clock = Clock::simulated(move || ClockReading::agreed(reading.load(Relaxed)));
         server.served = Served::in_workspace(workspace, clock).await;
         assert_eq!(server.client().status("m").await.fates, status.fates);
     }

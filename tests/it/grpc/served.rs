@@ -22,7 +22,7 @@ use perennial::proto::perennial::v1::{
 };
 use perennial::server::{self, Listeners};
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -46,10 +46,10 @@ pub(super) fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
     let (stalls, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
     let stalled = stalls.clone();
     let disk = Disk::watched(move |change| {
-        if matches!(change, Change::Sync(_)) && stalled.load(Relaxed) {
+        if matches!(change, DiskChange::Sync(_)) && stalled.load(Relaxed) {
             let _ = gate.lock().expect("nothing panics under it").recv();
         }
-        Ok(Then::Make)
+        Ok(ChangeOutcome::Make)
     });
     (disk, stalls, release)
 }

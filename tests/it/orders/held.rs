@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use perennial::engine::{Config, Engine, Stage, Stages};
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::support::Workspace;
@@ -91,14 +91,14 @@ impl Held {
         // No power is cut here.
         let disk = Disk::watched(move |change| {
             Ok(match change {
-                Change::Sync(path) => {
+                DiskChange::Sync(path) => {
                     if path.extension().is_some_and(|it| it == "seg") {
                         of_disk.pass(Point::Synced);
                     }
-                    Then::Pretend
+                    ChangeOutcome::Pretend
                 }
-                Change::SyncFolder(_) => Then::Pretend,
-                _ => Then::Make,
+                DiskChange::SyncFolder(_) => ChangeOutcome::Pretend,
+                _ => ChangeOutcome::Make,
             })
         });
         let stages = Stages::watched(move |stage| of_stages.pass(Point::of(stage)));

@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Disposal, Engine, Error, Retract, ServedModel};
+use perennial::engine::{Acknowledgement, Disposal, Engine, Error, RetractionRequest, ServedModel};
 use perennial::event::{Batch, Column, Event, Feedback, Order, Selector, Signal, Subject};
 use perennial::store::{Reader, verify};
 
 use crate::support::{AUTO, Workspace, copy, digest, gradient, label, order, overwrite, rows};
 
-fn retract(source: &str, disposal: Disposal) -> Retract {
-    Retract {
+fn retract(source: &str, disposal: Disposal) -> RetractionRequest {
+    RetractionRequest {
         selector: Selector::Source(source.to_owned()),
         actor: String::new(),
         note: String::new(),
@@ -29,7 +29,7 @@ async fn teach(model: &ServedModel, which: std::ops::Range<usize>, sources: &[&s
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
-            Accepted::Accepted { position } => {
+            Acknowledgement::Accepted { position } => {
                 model.wait_for_position(position).await.expect("learned");
             }
             other => panic!("row {n} came before: {other:?}"),
@@ -225,7 +225,7 @@ async fn p10_labels_that_race_for_the_last_place_do_not_all_get_it() {
     let mut taken = Vec::new();
     for receipt in receipts {
         taken.push(match receipt.wait().await {
-            Ok(Accepted::Accepted { position }) => {
+            Ok(Acknowledgement::Accepted { position }) => {
                 model.wait_for_position(position).await.unwrap();
                 true
             }

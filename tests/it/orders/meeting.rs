@@ -11,7 +11,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use perennial::engine::{Disposal, Engine, Error, Offline, Retract, ServedModel, describe};
+use perennial::engine::{
+    Disposal, Engine, Error, Offline, RetractionRequest, ServedModel, describe,
+};
 use perennial::event::{
     Command, Description, Entry, Event, Feedback, Order, PredictionId, Reason, Selector,
 };
@@ -242,7 +244,7 @@ fn settled(engine: &Engine) {
 /// Asks on behalf of a client of its own, who takes back this source.
 fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
     let (model, source) = (model.clone(), source.to_owned());
-    let retract = |source: String, disposal| Retract {
+    let retract = |source: String, disposal| RetractionRequest {
         selector: Selector::Source(source),
         actor: String::new(),
         note: String::new(),
@@ -275,7 +277,7 @@ fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
     Box::pin(async move { model.command(command).await.map(drop) })
 }
 
-fn retracting(model: Arc<ServedModel>, request: Retract) -> Asked {
+fn retracting(model: Arc<ServedModel>, request: RetractionRequest) -> Asked {
     Box::pin(async move { model.retract(request).await.map(drop) })
 }
 

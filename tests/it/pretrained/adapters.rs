@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use perennial::engine::{
-    Accepted, Described, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel,
-    describe,
+    Acknowledgement, Disposal, Engine, Error, LoadedDescription, Offline, PredictOptions,
+    RetractionRequest, ServedModel, describe,
 };
 use perennial::event::{
     Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, Prediction, PredictionId,
@@ -16,7 +16,7 @@ use perennial::event::{
 };
 use perennial::learn::{Counterfactual, CounterfactualLookup, Learner, Lookup, LookupError};
 use perennial::model::weights::Tensors;
-use perennial::model::{Adapters, Choice, LowRank, Pinned, TextEncoder};
+use perennial::model::{Adapters, Choice, LowRank, PinnedFile, TextEncoder};
 
 use crate::support::bert::{Bert, H, LAYERS};
 use crate::support::{AUTO, Workspace, digest, label, order};
@@ -44,7 +44,7 @@ fn workspace(adapters: &str) -> Workspace {
 }
 
 fn encoder(workspace: &Workspace) -> Arc<TextEncoder> {
-    let described: Described = describe(&workspace.models().join("m/model.toml")).unwrap();
+    let described: LoadedDescription = describe(&workspace.models().join("m/model.toml")).unwrap();
     let (_, pinned, _) = described.spec.adapted_encoders().next().unwrap();
     described.encoder(pinned).unwrap()
 }
@@ -172,7 +172,9 @@ async fn teach(model: &ServedModel, range: Range<usize>, only: Option<&str>) {
             ..label(id, &format!("row-{index}"), truth)
         };
         match model.accept(feedback).unwrap().wait().await.unwrap() {
-            Accepted::Accepted { position } => model.wait_for_position(position).await.unwrap(),
+            Acknowledgement::Accepted { position } => {
+                model.wait_for_position(position).await.unwrap()
+            }
             other => panic!("row {index} came before: {other:?}"),
         }
     }
@@ -185,14 +187,14 @@ fn values(engine: &Engine) -> Vec<f32> {
 }
 
 /// Gives a learner its encoder, and nothing else.
-struct Encoders(Described);
+struct Encoders(LoadedDescription);
 
 fn absent(what: &str) -> LookupError {
     LookupError::NotRetained(what.to_owned())
 }
 
 impl Lookup for Encoders {
-    fn encoder(&mut self, pinned: &Pinned) -> Result<Arc<TextEncoder>, LookupError> {
+    fn encoder(&mut self, pinned: &PinnedFile) -> Result<Arc<TextEncoder>, LookupError> {
         self.0.encoder(pinned).ok_or_else(|| absent("another"))
     }
 
@@ -343,7 +345,7 @@ async fn p6_adapters_forget_a_retracted_source() {
     teach(twin, 0..130, Some("people")).await;
     assert_ne!(digest(model), digest(twin));
     let selector = Selector::Source("batch".to_owned());
-    let request = Retract {
+    let request = RetractionRequest {
         selector,
         actor: String::new(),
         note: "a test asks".to_owned(),

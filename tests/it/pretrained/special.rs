@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use perennial::engine::{State, describe};
+use perennial::engine::{Readiness, describe};
 
 use crate::support::Workspace;
 use crate::support::bert::Bert;
@@ -41,7 +41,7 @@ fn workspace() -> Workspace {
 /// A model of this house is not served, for this reason; another is.
 fn refused(workspace: &Workspace, model: &str, words: &[&str]) {
     let engine = workspace.open();
-    let State::Unavailable(reason) = engine.model(model).unwrap().status(false).state else {
+    let Readiness::Unavailable(reason) = engine.model(model).unwrap().status(false).state else {
         panic!("{model} cannot be served: {words:?}")
     };
     for word in words {
@@ -49,7 +49,7 @@ fn refused(workspace: &Workspace, model: &str, words: &[&str]) {
     }
     assert!(!reason.contains('\n'), "{reason}");
     let other = engine.model("other").unwrap();
-    assert_eq!(other.status(false).state, State::Ready);
+    assert_eq!(other.status(false).state, Readiness::Ready);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn p9_links_of_models_are_followed_among_the_models() {
     let ready = |model: &str| {
         let engine = workspace.open();
         let state = engine.model(model).unwrap().status(false).state;
-        assert_eq!(state, State::Ready, "{model}");
+        assert_eq!(state, Readiness::Ready, "{model}");
     };
     ready("inner");
     // The folder of an encoder, a file of it, and that of a model, each elsewhere in the models.

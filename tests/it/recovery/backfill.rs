@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Engine, Error, ServedModel};
+use perennial::engine::{Acknowledgement, Engine, Error, ServedModel};
 use perennial::event::{BACKFILL_TAG, Event, Feedback, Signal, Subject, Time};
 use perennial::store::{self, Disk, Journal};
 
@@ -40,9 +40,9 @@ fn event(n: usize, backfill: Option<&str>) -> Feedback {
     }
 }
 
-async fn send(model: &ServedModel, event: Feedback) -> Result<Accepted, Error> {
+async fn send(model: &ServedModel, event: Feedback) -> Result<Acknowledgement, Error> {
     let accepted = model.accept(event)?.wait().await?;
-    if let Accepted::Accepted { position } = accepted {
+    if let Acknowledgement::Accepted { position } = accepted {
         model.wait_for_position(position).await?;
     }
     Ok(accepted)
@@ -53,8 +53,8 @@ async fn send_all(model: &ServedModel, name: &str) -> usize {
     let mut n_new = 0;
     for n in 0..N_ROWS {
         match send(model, event(n, Some(name))).await.expect("room") {
-            Accepted::Accepted { .. } => n_new += 1,
-            Accepted::Duplicate { .. } => {}
+            Acknowledgement::Accepted { .. } => n_new += 1,
+            Acknowledgement::Duplicate { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -72,7 +72,7 @@ async fn p1_a_backfill_is_learned_once_after_thirty_days_a_kill_and_a_restart() 
     let mut other = event(40, None);
     assert!(matches!(
         send(model, other.clone()).await,
-        Ok(Accepted::Accepted { .. })
+        Ok(Acknowledgement::Accepted { .. })
     ));
     clocked.pass(30 * DAY);
     assert_eq!(send_all(model, "may").await, 0);
@@ -81,7 +81,7 @@ async fn p1_a_backfill_is_learned_once_after_thirty_days_a_kill_and_a_restart() 
     other.signal = Signal::Label("b".to_owned());
     assert!(matches!(
         send(model, other).await,
-        Ok(Accepted::Accepted { .. })
+        Ok(Acknowledgement::Accepted { .. })
     ));
     let examples = model.status(false).examples;
     assert_eq!(examples, N_ROWS as u64 + 2);
@@ -147,7 +147,7 @@ async fn p8_ids_of_backfills_are_bounded_in_bytes() {
     // What is no backfill, and what is known, is taken all the same.
     assert!(send(model, event(2, None)).await.is_ok());
     let known = send(model, event(1, Some("may"))).await;
-    assert!(matches!(known, Ok(Accepted::Duplicate { .. })));
+    assert!(matches!(known, Ok(Acknowledgement::Duplicate { .. })));
     let bounds = model.bounds();
     let bound = bounds.iter().find(|bound| bound.name == "backfill_ids");
     assert!(bound.is_some_and(|bound| bound.used > 0.99), "{bounds:?}");
@@ -165,7 +165,10 @@ async fn a_row_of_long_ago_is_learned_and_is_no_evidence() {
     let mut now = event(N_ROWS, None);
     now.event_time = Some(Time(1_700_000_000_000_000));
     let sent = send(model, now).await;
-    assert!(matches!(sent, Ok(Accepted::Accepted { .. })), "{sent:?}");
+    assert!(
+        matches!(sent, Ok(Acknowledgement::Accepted { .. })),
+        "{sent:?}"
+    );
     assert_eq!((model.status(false).examples, judged()), (31, 1));
     engine.close();
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Config, Engine, ServedModel, WallClock};
+use perennial::engine::{Acknowledgement, Config, Engine, ServedModel, WallClock};
 use perennial::event::{Event, Feedback, PredictionId, Signal};
 use perennial::store::{Reader, verify};
 
@@ -27,11 +27,11 @@ fn open(clocked: &Clocked, wall_clock: WallClock) -> Arc<Engine> {
 async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str) -> bool {
     let receipt = model.accept(label(id, feedback_id, "a")).expect("room");
     match receipt.wait().await.expect("it is taken") {
-        Accepted::Accepted { position } => {
+        Acknowledgement::Accepted { position } => {
             model.wait_for_position(position).await.unwrap();
             false
         }
-        Accepted::Duplicate { .. } => true,
+        Acknowledgement::Duplicate { .. } => true,
         other => panic!("{other:?}"),
     }
 }
@@ -114,7 +114,7 @@ async fn p12_a_clock_that_was_a_day_ahead_closes_no_window() {
     };
     let send = async |event| {
         let receipt = model.accept(event).expect("room");
-        let Ok(Accepted::Accepted { position }) = receipt.wait().await else {
+        let Ok(Acknowledgement::Accepted { position }) = receipt.wait().await else {
             panic!("it is new")
         };
         model.wait_for_position(position).await.unwrap();

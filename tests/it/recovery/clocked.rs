@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use perennial::engine::{Accepted, Clock, Config, PredictOptions, Reading, ServedModel};
+use perennial::engine::{
+    Acknowledgement, Clock, ClockReading, Config, PredictOptions, ServedModel,
+};
 use perennial::event::{Batch, Column, PredictionId};
 use perennial::store::{Disk, segments};
 
@@ -18,7 +20,7 @@ pub(super) const SHORT: &str =
 
 pub(super) struct Clocked {
     pub workspace: Workspace,
-    pub now: Arc<Mutex<Reading>>,
+    pub now: Arc<Mutex<ClockReading>>,
 }
 
 impl Clocked {
@@ -29,7 +31,7 @@ impl Clocked {
     /// A model of this description.
     pub(super) fn of(toml: &str) -> Clocked {
         let workspace = Workspace::new(&[("m", toml)]);
-        let now = Arc::new(Mutex::new(Reading::agreed(1_700_000_000_000_000)));
+        let now = Arc::new(Mutex::new(ClockReading::agreed(1_700_000_000_000_000)));
         Clocked { workspace, now }
     }
 
@@ -86,7 +88,7 @@ pub(super) async fn feed(
     let receipt = model.accept(label(id, feedback_id, "a"));
     let receipt = receipt.map_err(|error| error.to_string())?;
     match receipt.wait().await.map_err(|error| error.to_string())? {
-        Accepted::Accepted { position } => {
+        Acknowledgement::Accepted { position } => {
             model.wait_for_position(position).await.unwrap();
             Ok(position)
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use perennial::engine::{Accepted, Engine, Level, ServedModel, State};
+use perennial::engine::{Acknowledgement, Engine, Level, Readiness, ServedModel};
 use perennial::event::{Order, PredictionId};
 use perennial::model::OrderedLimits;
 use perennial::store::segments;
@@ -192,7 +192,7 @@ async fn p12_orders_are_taken_by_a_full_journal_and_give_it_room() {
     let model = engine.model("m").unwrap();
     assert_eq!(
         (digest(model), model.status(false).state),
-        (before, State::Ready)
+        (before, Readiness::Ready)
     );
     assert_eq!(
         model.limits(&OrderedLimits::default()).unwrap().bytes_max,
@@ -366,7 +366,11 @@ async fn p1_ids_are_known_after_a_kill() {
             .unwrap()
             .wait()
             .await;
-        assert_eq!(accepted.unwrap(), Accepted::Duplicate { position }, "{n}");
+        assert_eq!(
+            accepted.unwrap(),
+            Acknowledgement::Duplicate { position },
+            "{n}"
+        );
     }
     let fates = after.model("m").unwrap().status(false).fates;
     assert_eq!(fates["applied"], 33);

@@ -6,7 +6,8 @@ use std::fs;
 use std::sync::Arc;
 
 use perennial::engine::{
-    Accepted, Disposal, Engine, Offline, Reading, Retract, ServedModel, State,
+    Acknowledgement, ClockReading, Disposal, Engine, Offline, Readiness, RetractionRequest,
+    ServedModel,
 };
 use perennial::event::{Command, Order, PredictionId, Selector};
 use perennial::store::verify;
@@ -61,7 +62,7 @@ async fn p8_near_its_bound_predictions_give_way_first_and_then_feedback_is_refus
         "{refused}"
     );
     let status = model.status(false);
-    assert_eq!(status.state, State::Ready);
+    assert_eq!(status.state, Readiness::Ready);
     assert!(
         status.journal_bytes < (16 << 20) + 200_000,
         "{}",
@@ -148,7 +149,7 @@ fn every_state_of_the_horizon_goes_on(clocked: &Clocked, expected: [u8; 32]) {
     }
     fs::remove_dir_all(checkpoints.join(positions.pop().unwrap())).unwrap();
     let engine = clocked.open();
-    let State::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
+    let Readiness::Unavailable(reason) = engine.model("m").unwrap().status(false).state else {
         panic!("it cannot be ready")
     };
     assert!(reason.contains("is not in this journal"), "{reason}");
@@ -214,8 +215,10 @@ async fn send(
 ) -> Result<(u64, bool), String> {
     let receipt = model.accept(label(id, feedback_id, "a")).unwrap();
     match receipt.wait().await.map_err(|error| error.to_string())? {
-        Accepted::Accepted { position } => Ok((position, false)),
-        Accepted::Duplicate { position } | Accepted::Retracted { position } => Ok((position, true)),
+        Acknowledgement::Accepted { position } => Ok((position, false)),
+        Acknowledgement::Duplicate { position } | Acknowledgement::Retracted { position } => {
+            Ok((position, true))
+        }
     }
 }
 
@@ -297,7 +300,10 @@ async fn p12_a_flood_of_one_source_is_refused_alone() {
     let mut first = label(unknown, "flood-0", "a");
     first.source = "flood".to_owned();
     let again = model.accept(first).unwrap().wait().await.unwrap();
-    assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+    assert!(
+        matches!(again, Acknowledgement::Duplicate { .. }),
+        "{again:?}"
+    );
     assert_eq!(model.status(false).fates["unmatched"], n_taken);
 }
 
@@ -313,7 +319,7 @@ async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
     for n in 0..10_000 {
         match model.accept(label(id, &format!("event-{n}"), "a")) {
             Ok(receipt) => match receipt.wait().await.unwrap() {
-                Accepted::Accepted { position } => last = position,
+                Acknowledgement::Accepted { position } => last = position,
                 other => panic!("event-{n} is new: {other:?}"),
             },
             Err(error) => {
@@ -340,7 +346,7 @@ async fn p6_what_an_adopted_description_waits_for_stays() {
     let limits = "[journal]\nbytes_max = \"16MiB\"\nretract_within = \"10m\"\n";
     let clocked = Clocked::new(&format!("{limits}[feedback]\nwaiting_max = 2\n"));
     // The order below is of the system's clock, which must not make anything old.
-    *clocked.now.lock().unwrap() = Reading::agreed(FAR_US);
+    *clocked.now.lock().unwrap() = ClockReading::agreed(FAR_US);
     let mut old = Vec::new();
     // A stop ends a group, and a group of twenty fits a segment.
     for _ in 0..3 {
@@ -372,7 +378,7 @@ async fn p6_what_an_adopted_description_waits_for_stays() {
     let model = engine.model("m").unwrap();
     let refused = feed(model, old[0], "late").await.unwrap_err();
     assert!(refused.contains("takes feedback no more"), "{refused}");
-    assert_eq!(model.status(false).state, State::Ready);
+    assert_eq!(model.status(false).state, Readiness::Ready);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,7 +394,7 @@ async fn p6_a_retracted_id_is_known_as_such_when_its_segment_has_gone() {
         let receipt = model.accept(event).unwrap();
         first.push((id, receipt.wait().await.unwrap()));
     }
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::Source("bad".to_owned()),
         actor: String::new(),
         note: String::new(),
@@ -409,13 +415,13 @@ async fn p6_a_retracted_id_is_known_as_such_when_its_segment_has_gone() {
         let engine = clocked.open();
         let model = engine.model("m").unwrap();
         for (n, (id, accepted)) in first.iter().enumerate() {
-            let Accepted::Accepted { position } = *accepted else {
+            let Acknowledgement::Accepted { position } = *accepted else {
                 panic!("{accepted:?}")
             };
             let again = model.accept(label(*id, &format!("id-{n}"), "a")).unwrap();
             let expected = match n % 2 {
-                0 => Accepted::Duplicate { position },
-                _ => Accepted::Retracted { position },
+                0 => Acknowledgement::Duplicate { position },
+                _ => Acknowledgement::Retracted { position },
             };
             assert_eq!(again.wait().await.unwrap(), expected, "{n} in {start} life");
         }

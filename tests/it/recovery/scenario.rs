@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use perennial::engine::{
-    Accepted, Certificate, Disposal, Engine, Error, PredictOptions, Retract, ServedModel, State,
+    Acknowledgement, Certificate, Disposal, Engine, Error, PredictOptions, Readiness,
+    RetractionRequest, ServedModel,
 };
 use perennial::event::{
     Batch, Column, Command, Entry, Event, Feedback, Order, Outputs, PredictionId, Selector,
@@ -198,7 +199,7 @@ impl Scenario {
             Err(error) => Err(error),
         };
         match accepted {
-            Ok(Accepted::Accepted { position }) => {
+            Ok(Acknowledgement::Accepted { position }) => {
                 self.acknowledge(AcknowledgedEvent::Feedback {
                     event: Box::new(event),
                     position,
@@ -223,7 +224,7 @@ impl Scenario {
     }
 
     async fn retract(&mut self, model: &ServedModel, source: &str, disposal: Disposal) {
-        let request = Retract {
+        let request = RetractionRequest {
             selector: Selector::Source(source.to_owned()),
             actor: String::new(),
             note: String::new(),
@@ -256,7 +257,9 @@ impl Scenario {
         // A segment that cannot be made now is waited for: that is no failure yet.
         let waits = error.to_string().contains("cannot make this segment now");
         match model.status(false).state {
-            State::Unavailable(reason) => assert!(reason.contains("journal failed"), "{reason}"),
+            Readiness::Unavailable(reason) => {
+                assert!(reason.contains("journal failed"), "{reason}")
+            }
             state => assert!(waits, "the status says {state:?}: {error}"),
         }
         (self.failed, self.ever_failed) = (true, true);
@@ -264,7 +267,7 @@ impl Scenario {
 
     /// An order may also be refused, or a checkpoint be refused by the disk: the journal goes on.
     fn give_way(&mut self, model: &ServedModel, error: &Error) {
-        if let State::Unavailable(_) = model.status(false).state {
+        if let Readiness::Unavailable(_) = model.status(false).state {
             self.fail(model, error);
         }
     }
@@ -311,7 +314,7 @@ impl Scenario {
         let engine = Engine::open(config).map_err(|error| error.to_string())?;
         let model = engine.model("m").unwrap();
         let state = model.status(false).state;
-        if state != State::Ready {
+        if state != Readiness::Ready {
             return Err(format!("{state:?}"));
         }
         let journal = data.join("m/journal");
@@ -460,8 +463,8 @@ impl Scenario {
             let accepted = accepted.map_err(|error| error.to_string())?;
             match accepted.wait().await {
                 Ok(
-                    Accepted::Duplicate { position: first }
-                    | Accepted::Retracted { position: first },
+                    Acknowledgement::Duplicate { position: first }
+                    | Acknowledgement::Retracted { position: first },
                 ) if first == position => {}
                 other => return Err(format!("{feedback_id} came again: {other:?}")),
             }

@@ -6,10 +6,11 @@
 use std::sync::{Arc, Mutex};
 
 use perennial::engine::{
-    Accepted, Config, Disposal, Engine, Error, Offline, PredictOptions, Retract, ServedModel,
+    Acknowledgement, Config, Disposal, Engine, Error, Offline, PredictOptions, RetractionRequest,
+    ServedModel,
 };
 use perennial::event::{Batch, Column, Feedback, Order, PredictionId, Selector};
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 use perennial::store::{Directory, Disk, Journal, segments};
 
 use crate::support::{AUTO, Workspace, digest, label, order, rows, syncing_nothing};
@@ -43,7 +44,9 @@ async fn serve_rows(model: &ServedModel, n_rows: usize, source: &str) -> Vec<Pre
         };
         let receipt = model.accept(feedback).unwrap();
         match receipt.wait().await.unwrap() {
-            Accepted::Accepted { position } => model.wait_for_position(position).await.unwrap(),
+            Acknowledgement::Accepted { position } => {
+                model.wait_for_position(position).await.unwrap()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -148,8 +151,8 @@ async fn p6_within_what_is_left_of_a_shortened_journal_all_goes_on() {
     assert_eq!(done.unwrap().plan.excluded, 10);
 }
 
-fn request(selector: Selector, disposal: Disposal) -> Retract {
-    Retract {
+fn request(selector: Selector, disposal: Disposal) -> RetractionRequest {
+    RetractionRequest {
         selector,
         actor: String::new(),
         note: String::new(),
@@ -176,8 +179,8 @@ async fn p6_who_reads_while_payloads_are_erased_finds_them_whole_or_erased() {
             look();
         }
         Ok(match change {
-            Change::Sync(_) | Change::SyncFolder(_) => Then::Pretend,
-            _ => Then::Make,
+            DiskChange::Sync(_) | DiskChange::SyncFolder(_) => ChangeOutcome::Pretend,
+            _ => ChangeOutcome::Make,
         })
     });
     let config = Config {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use perennial::engine::{Disposal, Error};
 use perennial::event::Order;
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 
 use super::{request, serve_rows, source};
 use crate::support::{Workspace, gradient, order};
@@ -15,13 +15,13 @@ use crate::support::{Workspace, gradient, order};
 /// A disk on which no state can be set aside while `fails` says so.
 fn failing(fails: Arc<AtomicBool>) -> Disk {
     Disk::watched(move |change| match change {
-        Change::Create(path) | Change::CreateFolder(path)
+        DiskChange::Create(path) | DiskChange::CreateFolder(path)
             if fails.load(Relaxed) && path.to_string_lossy().contains(".scratch-") =>
         {
             Err(io::Error::from_raw_os_error(libc::EIO))
         }
-        Change::Sync(_) | Change::SyncFolder(_) => Ok(Then::Pretend),
-        _ => Ok(Then::Make),
+        DiskChange::Sync(_) | DiskChange::SyncFolder(_) => Ok(ChangeOutcome::Pretend),
+        _ => Ok(ChangeOutcome::Make),
     })
 }
 

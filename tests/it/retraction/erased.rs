@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use super::*;
-use perennial::engine::{Clock, Config, Reading};
+use perennial::engine::{Clock, ClockReading, Config};
 use perennial::learn::Fate;
 
 const OPEN: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses_max = 3\n\
@@ -35,7 +35,7 @@ async fn submit(
     };
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
-        Accepted::Accepted { position } => {
+        Acknowledgement::Accepted { position } => {
             model.wait_for_position(position).await.expect("learned");
             position
         }
@@ -93,7 +93,7 @@ async fn p4_an_audit_tells_what_became_of_each_event() {
     let now = Arc::new(AtomicI64::new(1_700_000_000_000_000));
     let reading = now.clone();
     let config = Config {
-        clock: Clock::simulated(move || Reading::agreed(reading.load(Relaxed))),
+        clock: Clock::simulated(move || ClockReading::agreed(reading.load(Relaxed))),
         ..workspace.config()
     };
     let engine = Engine::open(config).unwrap();
@@ -131,7 +131,7 @@ async fn reward(model: &ServedModel, id: PredictionId, reward: f64, source: &str
     };
     let receipt = model.accept(feedback).expect("there is room");
     match receipt.wait().await.expect("acknowledged") {
-        Accepted::Accepted { position } => {
+        Acknowledgement::Accepted { position } => {
             model.wait_for_position(position).await.expect("learned");
         }
         other => panic!("it came before: {other:?}"),

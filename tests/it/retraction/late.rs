@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{Disposal, SOURCES, request, source, workspace};
 use crate::support::{AUTO, digest, label, rows};
-use perennial::engine::{Accepted, PredictOptions, ServedModel};
+use perennial::engine::{Acknowledgement, PredictOptions, ServedModel};
 use perennial::event::Feedback;
 
 /// Rows whose labels come.
@@ -37,7 +37,7 @@ async fn serve_late(model: &ServedModel, delay: usize, only: Option<&str>) {
         };
         let receipt = model.accept(feedback).expect("there is room");
         match receipt.wait().await.expect("acknowledged") {
-            Accepted::Accepted { position } => newest = position,
+            Acknowledgement::Accepted { position } => newest = position,
             other => panic!("row {row} came before: {other:?}"),
         }
     }

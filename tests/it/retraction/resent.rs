@@ -1,18 +1,23 @@
 //! Feedback that comes again once it was taken back: it stays away, and its sender is told.
 
 use super::*;
-use perennial::event::{Duplicate, Kind};
+use perennial::event::{Duplicate, ErasedKind};
 use perennial::store::Reader;
 
 /// The reply to a label under this key.
-async fn send(model: &ServedModel, id: PredictionId, feedback_id: &str, source: &str) -> Accepted {
+async fn send(
+    model: &ServedModel,
+    id: PredictionId,
+    feedback_id: &str,
+    source: &str,
+) -> Acknowledgement {
     let feedback = Feedback {
         source: source.to_owned(),
         ..label(id, feedback_id, "a")
     };
     let accepted = model.accept(feedback).expect("there is room").wait().await;
     let accepted = accepted.expect("acknowledged");
-    if let Accepted::Accepted { position } = accepted {
+    if let Acknowledgement::Accepted { position } = accepted {
         model.wait_for_position(position).await.expect("learned");
     }
     accepted
@@ -23,11 +28,11 @@ async fn check(model: &ServedModel, ids: &[PredictionId], when: &str) {
     let before = model.status(true);
     let people = send(model, ids[0], "row-0", "people").await;
     assert!(
-        matches!(people, Accepted::Duplicate { .. }),
+        matches!(people, Acknowledgement::Duplicate { .. }),
         "{when}: {people:?}"
     );
     let batch = send(model, ids[1], "row-1", "batch").await;
-    let Accepted::Retracted { position } = batch else {
+    let Acknowledgement::Retracted { position } = batch else {
         panic!("{when}: {batch:?}")
     };
     assert!(position < before.position, "{when}");
@@ -52,7 +57,10 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     let model = engine.model("m").unwrap();
     let ids = serve_rows(model, 0, 10, None).await;
     let again = send(model, ids[1], "row-1", "batch").await;
-    assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+    assert!(
+        matches!(again, Acknowledgement::Duplicate { .. }),
+        "{again:?}"
+    );
     let retract = |disposal| request(source("batch"), disposal);
     model.retract(retract(Disposal::Keep)).await.unwrap();
     check(model, &ids, "after the order").await;
@@ -60,7 +68,7 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     let examples = model.status(false).examples;
     let corrected = send(model, ids[1], "row-1-corrected", "batch").await;
     assert!(
-        matches!(corrected, Accepted::Accepted { .. }),
+        matches!(corrected, Acknowledgement::Accepted { .. }),
         "{corrected:?}"
     );
     assert_eq!(model.status(false).examples, examples + 1);
@@ -70,7 +78,10 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     let model = engine.model("m").unwrap();
     check(model, &ids, "after a restart").await;
     let again = send(model, ids[1], "row-1-corrected", "batch").await;
-    assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+    assert!(
+        matches!(again, Acknowledgement::Duplicate { .. }),
+        "{again:?}"
+    );
     model.retract(retract(Disposal::Erase)).await.unwrap();
     check(model, &ids, "after the erasure").await;
     drop(engine);
@@ -87,7 +98,7 @@ async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
     while let Some(entry) = reader.next(last).unwrap() {
         match entry.event {
             Event::Duplicate(Duplicate { feedback_id, .. }) => keys.push(feedback_id),
-            Event::Erased(Kind::Duplicate) => keys.push("erased".to_owned()),
+            Event::Erased(ErasedKind::Duplicate) => keys.push("erased".to_owned()),
             _ => {}
         }
     }

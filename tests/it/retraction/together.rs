@@ -5,10 +5,10 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use perennial::engine::{Disposal, Engine, Error, State};
+use perennial::engine::{Disposal, Engine, Error, Readiness};
 use perennial::event::{Command, Order};
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 
 use crate::retraction::{request, serve_rows, source, workspace};
 use crate::support::{AUTO, Workspace, copy, digest, label, order, rows};
@@ -38,14 +38,14 @@ impl Held {
         let disk = Disk::watched(move |change| {
             let of_segment = matches!(
                 change,
-                Change::Sync(path) if path.extension().is_some_and(|it| it == "seg")
+                DiskChange::Sync(path) if path.extension().is_some_and(|it| it == "seg")
             );
             if of_segment && held.swap(false, Relaxed) {
                 sender.send(()).expect("the test waits");
                 let released = released.lock().expect("one at a time");
                 released.recv().expect("the test releases");
             }
-            Ok(Then::Make)
+            Ok(ChangeOutcome::Make)
         });
         Held {
             engine: workspace.open_on(disk),
@@ -131,10 +131,10 @@ async fn p6_what_is_erased_is_never_needed_again() {
     let full = Arc::new(AtomicBool::new(false));
     let refuses = full.clone();
     let disk = Disk::watched(move |change| match change {
-        Change::CreateFolder(_) if refuses.load(Relaxed) => {
+        DiskChange::CreateFolder(_) if refuses.load(Relaxed) => {
             Err(std::io::Error::from_raw_os_error(libc::ENOSPC))
         }
-        _ => Ok(Then::Make),
+        _ => Ok(ChangeOutcome::Make),
     });
     let engine = workspace.open_on(disk);
     let model = engine.model("m").unwrap().clone();
@@ -154,7 +154,7 @@ async fn p6_what_is_erased_is_never_needed_again() {
     copy(&workspace.data(), &killed.data());
     let engine = killed.open();
     let model = engine.model("m").unwrap();
-    assert_eq!(model.status(false).state, State::Ready);
+    assert_eq!(model.status(false).state, Readiness::Ready);
     assert_eq!(digest(model), learned);
 }
 

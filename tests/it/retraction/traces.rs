@@ -97,7 +97,9 @@ impl Planted {
     fn open(&self) -> Arc<Engine> {
         let now = self.now.clone();
         let config = EngineConfig {
-            clock: Clock::simulated(move || perennial::engine::Reading::agreed(now.load(Relaxed))),
+            clock: Clock::simulated(move || {
+                perennial::engine::ClockReading::agreed(now.load(Relaxed))
+            }),
             ..self.workspace.config()
         };
         Engine::open(config).expect("it opens")
@@ -112,7 +114,7 @@ impl Planted {
         }
     }
 
-    async fn send(&mut self, model: &ServedModel, feedback: Feedback) -> Accepted {
+    async fn send(&mut self, model: &ServedModel, feedback: Feedback) -> Acknowledgement {
         self.n_sent += 1;
         // One second after the other, so that each has a moment of its own.
         self.now.fetch_add(1_000_000, Relaxed);
@@ -197,7 +199,10 @@ async fn go_on(
         Scenario::Resent => {
             for _ in 0..2 {
                 let again = planted.send(model, first.clone()).await;
-                assert!(matches!(again, Accepted::Duplicate { .. }), "{again:?}");
+                assert!(
+                    matches!(again, Acknowledgement::Duplicate { .. }),
+                    "{again:?}"
+                );
             }
         }
         Scenario::Corrected => {
@@ -266,7 +271,10 @@ async fn run_and_erase(planted: &mut Planted, scenario: Scenario, by: By) -> u64
     }
     if scenario == Scenario::Resent {
         let again = planted.send(model, first).await;
-        assert!(matches!(again, Accepted::Retracted { .. }), "{again:?}");
+        assert!(
+            matches!(again, Acknowledgement::Retracted { .. }),
+            "{again:?}"
+        );
     }
     planted.teach(model, 2, "people").await;
     drop(engine);

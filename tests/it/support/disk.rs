@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use perennial::store::Disk;
-use perennial::store::disk::{Change, Then};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -95,20 +95,20 @@ impl Recording {
         segments
     }
 
-    fn see(&self, change: Change, fault: Option<Fault>) -> io::Result<Then> {
+    fn see(&self, change: DiskChange, fault: Option<Fault>) -> io::Result<ChangeOutcome> {
         let mut done = self.done.lock().unwrap();
         let n = done.len() + 1;
         let fails = |fault: &Fault| n == fault.at || fault.for_ever && n > fault.at;
         if let Some(fault) = fault.filter(fails) {
             done.push(match change {
-                Change::Write(path, offset, bytes) => {
+                DiskChange::Write(path, offset, bytes) => {
                     // A short write: some of it is there.
                     let half = &bytes[..bytes.len() / 2];
                     OpenOptions::new()
                         .write(true)
                         .open(path)?
                         .write_all_at(half, offset)?;
-                    self.own(Change::Write(path, offset, half))
+                    self.own(DiskChange::Write(path, offset, half))
                 }
                 _ => Done::Refused,
             });
@@ -116,26 +116,28 @@ impl Recording {
         }
         done.push(self.own(change));
         Ok(match change {
-            Change::Sync(_) | Change::SyncFolder(_) => Then::Pretend,
-            _ => Then::Make,
+            DiskChange::Sync(_) | DiskChange::SyncFolder(_) => ChangeOutcome::Pretend,
+            _ => ChangeOutcome::Make,
         })
     }
 
-    fn own(&self, change: Change) -> Done {
+    fn own(&self, change: DiskChange) -> Done {
         let below = |path: &Path| match path.strip_prefix(&self.root) {
             Ok(path) => path.to_owned(),
             Err(_) => PathBuf::new(),
         };
         match change {
-            Change::Create(path) => Done::Create(below(path)),
-            Change::Write(path, offset, bytes) => Done::Write(below(path), offset, bytes.to_vec()),
-            Change::Truncate(path, n_bytes) => Done::Truncate(below(path), n_bytes),
-            Change::Sync(path) => Done::Sync(below(path)),
-            Change::CreateFolder(path) => Done::CreateFolder(below(path)),
-            Change::SyncFolder(path) => Done::SyncFolder(below(path)),
-            Change::Rename(from, to) => Done::Rename(below(from), below(to)),
-            Change::Remove(path) => Done::Remove(below(path)),
-            Change::RemoveFolder(path) => Done::RemoveFolder(below(path)),
+            DiskChange::Create(path) => Done::Create(below(path)),
+            DiskChange::Write(path, offset, bytes) => {
+                Done::Write(below(path), offset, bytes.to_vec())
+            }
+            DiskChange::Truncate(path, n_bytes) => Done::Truncate(below(path), n_bytes),
+            DiskChange::Sync(path) => Done::Sync(below(path)),
+            DiskChange::CreateFolder(path) => Done::CreateFolder(below(path)),
+            DiskChange::SyncFolder(path) => Done::SyncFolder(below(path)),
+            DiskChange::Rename(from, to) => Done::Rename(below(from), below(to)),
+            DiskChange::Remove(path) => Done::Remove(below(path)),
+            DiskChange::RemoveFolder(path) => Done::RemoveFolder(below(path)),
         }
     }
 

@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 
 use bytes::Bytes;
-use perennial::engine::{Accepted, Config, Engine, NewVersion, PredictOptions, ServedModel};
+use perennial::engine::{Acknowledgement, Config, Engine, NewVersion, PredictOptions, ServedModel};
 use perennial::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Outputs, Prediction,
     PredictionId, Signal, Subject, Time, Version,
@@ -157,7 +157,7 @@ pub(crate) async fn teach(
         .unwrap();
     let receipt = model.accept(label(answer.ids[0], feedback_id, truth));
     match receipt.expect("there is room").wait().await.expect("acked") {
-        Accepted::Accepted { position } => {
+        Acknowledgement::Accepted { position } => {
             model.wait_for_position(position).await.expect("learned");
         }
         other => panic!("{feedback_id} came before: {other:?}"),
@@ -503,11 +503,11 @@ pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 /// A disk that makes every change and only pretends to sync: where no power is cut.
 pub(crate) fn syncing_nothing() -> Disk {
-    use perennial::store::disk::{Change, Then};
+    use perennial::store::disk::{ChangeOutcome, DiskChange};
     Disk::watched(|change| {
         Ok(match change {
-            Change::Sync(_) | Change::SyncFolder(_) => Then::Pretend,
-            _ => Then::Make,
+            DiskChange::Sync(_) | DiskChange::SyncFolder(_) => ChangeOutcome::Pretend,
+            _ => ChangeOutcome::Make,
         })
     })
 }

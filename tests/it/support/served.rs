@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use perennial::engine::{
-    Accepted, Certificate, Clock, Disposal, Engine, Error, PredictOptions, Reading, Retract,
-    ServedModel, State,
+    Acknowledgement, Certificate, Clock, ClockReading, Disposal, Engine, Error, PredictOptions,
+    Readiness, RetractionRequest, ServedModel,
 };
 use perennial::event::{Command, Entry, Feedback, Order, Outputs, Selector, Signal, Time};
 use perennial::learn::{Fate, Learner};
@@ -88,7 +88,7 @@ fn expected(journal: &[Entry], place: &str) -> Learner {
 /// The model has learned the same, and tells the same fates.
 fn same(engine: &Engine, learner: &Learner, place: &str) {
     let model = engine.model("m").unwrap();
-    assert_eq!(model.status(false).state, State::Ready, "{place}");
+    assert_eq!(model.status(false).state, Readiness::Ready, "{place}");
     assert_eq!(digest(model), learner.learned().digest(), "{place}");
     let fates = model.status(false).fates;
     for fate in Fate::ALL {
@@ -118,7 +118,7 @@ impl Served<'_> {
         let now = self.now.clone();
         let config = perennial::engine::Config {
             disk: syncing_nothing(),
-            clock: Clock::simulated(move || Reading::agreed(now.load(Relaxed))),
+            clock: Clock::simulated(move || ClockReading::agreed(now.load(Relaxed))),
             ..self.workspace.config()
         };
         Engine::open(config).expect("the engine opens")
@@ -177,7 +177,7 @@ impl Served<'_> {
     ) -> Result<Certificate, Error> {
         let model = engine.model("m").unwrap();
         let (actor, note) = Default::default();
-        let request = Retract {
+        let request = RetractionRequest {
             selector,
             actor,
             note,
@@ -213,7 +213,7 @@ impl Served<'_> {
             };
             let receipt = model.accept(feedback).expect("there is room");
             let accepted = self.runtime.block_on(receipt.wait());
-            assert!(matches!(accepted, Ok(Accepted::Accepted { .. })));
+            assert!(matches!(accepted, Ok(Acknowledgement::Accepted { .. })));
         }
     }
 }

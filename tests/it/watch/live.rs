@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 
-use perennial::engine::{Certificate, Disposal, Retract, ServedModel};
+use perennial::engine::{Certificate, Disposal, RetractionRequest, ServedModel};
 use perennial::event::{Order, Selector};
 use perennial::proto::perennial::v1::{
     LearningEvent, StatusRequest, UpdateIncidentRequest, WatchRequest,
@@ -39,7 +39,7 @@ async fn acknowledge(client: &mut Client, incident: u64) {
 }
 
 async fn retract_batch(model: &ServedModel) -> Certificate {
-    let request = Retract {
+    let request = RetractionRequest {
         selector: Selector::Source("batch".to_owned()),
         actor: "ann".to_owned(),
         note: String::new(),

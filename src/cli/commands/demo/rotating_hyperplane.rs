@@ -6,7 +6,7 @@ use perennial::event::{Batch, Column};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::cli::rows::{Input, Kind};
+use crate::cli::rows::{ModelInput, ModelInputKind};
 
 /// Numbers in a row, each in [0, 1).
 const N_INPUTS: usize = 4;
@@ -82,10 +82,10 @@ impl RotatingHyperplane {
 }
 
 /// The names under which the numbers are sent.
-pub(super) fn inputs() -> Vec<Input> {
-    let input = |index| Input {
+pub(super) fn inputs() -> Vec<ModelInput> {
+    let input = |index| ModelInput {
         name: format!("x{index}"),
-        kind: Kind::Number,
+        kind: ModelInputKind::Number,
         gaps: false,
     };
     (0..N_INPUTS).map(input).collect()

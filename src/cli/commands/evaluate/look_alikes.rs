@@ -11,7 +11,7 @@ use perennial::event::ModelName;
 use serde_json::{Map, Value};
 
 use super::prequential::PrequentialEvaluation;
-use crate::cli::commands::init::draft::{Draft, DraftKind, Task};
+use crate::cli::commands::init::draft::{Draft, DraftKind, DraftTask};
 use crate::cli::commands::init::{Goal, draft, write};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::progress::RunProgress;
@@ -47,9 +47,9 @@ fn text(header: &str, row: impl Fn(u64) -> String) -> String {
 
 /// The expected reading of a file.
 #[derive(Clone, Copy)]
-struct Expected<'a> {
+struct ExpectedReading<'a> {
     target: &'a str,
-    task: Task,
+    task: DraftTask,
     numbers: &'a [&'a str],
     times: &'a [&'a str],
     /// Rows that are scored.
@@ -82,7 +82,7 @@ fn look(bytes: &[u8], args: &ReadArgs, target: &str) -> (Draft, Map<String, Valu
     (draft, report.expect("it runs").0.fields())
 }
 
-fn check_with(args: &ReadArgs, bytes: &[u8], expected: &Expected) {
+fn check_with(args: &ReadArgs, bytes: &[u8], expected: &ExpectedReading) {
     let (draft, fields) = look(bytes, args, expected.target);
     let what = expected.target;
     assert_eq!(draft.task, expected.task, "{what}");
@@ -100,7 +100,7 @@ fn check_with(args: &ReadArgs, bytes: &[u8], expected: &Expected) {
     assert_eq!(fields["examples"], expected.examples, "{what}: {fields:?}");
 }
 
-fn check(text: &str, expected: &Expected) {
+fn check(text: &str, expected: &ExpectedReading) {
     check_with(&ReadArgs::default(), text.as_bytes(), expected);
 }
 
@@ -111,9 +111,9 @@ fn no_header() -> ReadArgs {
     }
 }
 
-const ALL: Expected = Expected {
+const ALL: ExpectedReading = ExpectedReading {
     target: "y",
-    task: Task::Classification,
+    task: DraftTask::Classification,
     numbers: &[],
     times: &[],
     examples: N_ROWS,
@@ -135,7 +135,7 @@ fn files_with_semicolons_and_quotes() {
     });
     check(
         &bank,
-        &Expected {
+        &ExpectedReading {
             numbers: &["age", "balance", "pdays"],
             ..ALL
         },
@@ -146,9 +146,9 @@ fn files_with_semicolons_and_quotes() {
         format!("{:.1};{alcohol:.1};{quality}", 5.0 + tenths(n + 3, 7))
     });
     let numbers = &["fixed acidity", "alcohol"];
-    let of_wine = Expected {
+    let of_wine = ExpectedReading {
         target: "quality",
-        task: Task::Regression,
+        task: DraftTask::Regression,
         numbers,
         ..ALL
     };
@@ -165,9 +165,9 @@ fn files_with_semicolons_and_quotes() {
     let numbers = &["age", "absences", "G1", "G2"];
     check(
         &student,
-        &Expected {
+        &ExpectedReading {
             target: "G3",
-            task: Task::Regression,
+            task: DraftTask::Regression,
             numbers,
             ..ALL
         },
@@ -181,7 +181,7 @@ fn messages_as_tabs_and_as_a_table_with_empty_headers() {
         _ => ("ham", format!("see you at {} for dinner then", n % 12)),
     };
     let tabs = text("", |n| format!("{}\t{}", message(n).0, message(n).1));
-    let of_tabs = Expected {
+    let of_tabs = ExpectedReading {
         target: "column_1",
         ..ALL
     };
@@ -193,7 +193,7 @@ fn messages_as_tabs_and_as_a_table_with_empty_headers() {
     check_with(
         &ReadArgs::default(),
         &latin,
-        &Expected {
+        &ExpectedReading {
             target: "v1",
             ..ALL
         },
@@ -210,11 +210,11 @@ fn series_of_months_days_and_hours() {
             110 + 2 * n + pick(n, 30)
         )
     });
-    let regression = Expected {
-        task: Task::Regression,
+    let regression = ExpectedReading {
+        task: DraftTask::Regression,
         ..ALL
     };
-    let of_passengers = Expected {
+    let of_passengers = ExpectedReading {
         target: "#Passengers",
         times: &["Month"],
         ..regression
@@ -230,7 +230,7 @@ fn series_of_months_days_and_hours() {
         )
     });
     days += &format!("\n{title}, of a station\n");
-    let of_days = Expected {
+    let of_days = ExpectedReading {
         target: title,
         times: &["Date"],
         examples: N_ROWS - 1,
@@ -255,7 +255,7 @@ fn series_of_months_days_and_hours() {
     });
     air += ";;;;;;\n;;;;;;\n";
     let (numbers, times) = (&["PT08.S1(CO)", "T"], &["Date", "Time"]);
-    let of_air = Expected {
+    let of_air = ExpectedReading {
         target: "CO(GT)",
         numbers,
         times,
@@ -283,7 +283,7 @@ fn series_of_months_days_and_hours() {
     let target = "Global_active_power";
     check(
         &power,
-        &Expected {
+        &ExpectedReading {
             target,
             numbers,
             times,
@@ -305,7 +305,7 @@ fn tables_of_people_and_their_gaps() {
         )
     });
     let numbers = &["column_1", "column_3", "column_4"];
-    let of_adult = Expected {
+    let of_adult = ExpectedReading {
         target: "column_5",
         numbers,
         ..ALL
@@ -329,7 +329,7 @@ fn tables_of_people_and_their_gaps() {
     let numbers = &["Pclass", "Age", "Fare"];
     check(
         &titanic,
-        &Expected {
+        &ExpectedReading {
             target: "Survived",
             numbers,
             ..ALL
@@ -350,7 +350,7 @@ fn tables_of_people_and_their_gaps() {
     let numbers = &["tenure", "TotalCharges"];
     check(
         &telco,
-        &Expected {
+        &ExpectedReading {
             target: "Churn",
             numbers,
             ..ALL
@@ -375,7 +375,7 @@ fn tables_of_people_and_their_gaps() {
     let (numbers, times) = (&["lead_time", "children", "agent", "adr"], &["status_date"]);
     check(
         &hotel,
-        &Expected {
+        &ExpectedReading {
             target: "is_canceled",
             numbers,
             times,
@@ -396,7 +396,7 @@ fn tables_of_people_and_their_gaps() {
     );
     check(
         &credit,
-        &Expected {
+        &ExpectedReading {
             target: "Y",
             numbers: &["X1", "X5", "X6"],
             ..ALL
@@ -418,7 +418,7 @@ fn tables_of_people_and_their_gaps() {
     let numbers = &["bill_length_mm", "flipper_length_mm"];
     check(
         &penguins,
-        &Expected {
+        &ExpectedReading {
             target: "species",
             numbers,
             ..ALL

@@ -10,7 +10,7 @@ use perennial::event::ModelName;
 use serde_json::{Map, Value};
 
 use super::prequential::PrequentialEvaluation;
-use crate::cli::commands::init::draft::{Draft, DraftKind, Task};
+use crate::cli::commands::init::draft::{Draft, DraftKind, DraftTask};
 use crate::cli::commands::init::{Goal, draft, write};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::progress::RunProgress;
@@ -48,7 +48,7 @@ fn lines(header: &str, n_rows: u64, line: impl Fn(u64, f64, f64, &str) -> String
 }
 
 /// A draft from a file, and the fields of the evaluation on it.
-fn try_out(bytes: &[u8], task: Option<Task>) -> (Draft, Map<String, Value>) {
+fn try_out(bytes: &[u8], task: Option<DraftTask>) -> (Draft, Map<String, Value>) {
     try_out_by(bytes, Goal::Target("y", task), &ReadArgs::default())
 }
 
@@ -349,8 +349,8 @@ fn few_whole_numbers_are_amounts_where_they_look_like_it() {
             .task
     };
     let hill = |row: u64| (6.0 + noise(row) + noise(row + 1000) + noise(row + 2000)).round() as u64;
-    assert_eq!(task(&hill, "quality"), Task::Regression);
-    assert_eq!(task(&hill, "class"), Task::Classification);
-    assert_eq!(task(&|row| row % 10, "y"), Task::Classification);
-    assert_eq!(task(&|row| row % 2, "y"), Task::Classification);
+    assert_eq!(task(&hill, "quality"), DraftTask::Regression);
+    assert_eq!(task(&hill, "class"), DraftTask::Classification);
+    assert_eq!(task(&|row| row % 10, "y"), DraftTask::Classification);
+    assert_eq!(task(&|row| row % 2, "y"), DraftTask::Classification);
 }

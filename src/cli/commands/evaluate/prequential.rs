@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use perennial::engine::Described;
+use perennial::engine::LoadedDescription;
 use perennial::event::{Batch, Column, Outputs};
 use perennial::learn::{Detectors, Fate, Learner};
 use perennial::model::{Choice, InputKind, PublishPolicy, Spec, Task};
@@ -14,21 +14,21 @@ use serde_json::Value;
 
 use crate::cli::client::PredictRequest;
 use crate::cli::interrupt::Interrupt;
-use crate::cli::output::answers::{AnsweredRow, AnswersFile};
-use crate::cli::output::chart::{Chart, Series, Stroke};
+use crate::cli::output::answers::{AnswersFile, PrintedAnswer};
+use crate::cli::output::chart::{Chart, ChartLine, Stroke};
 use crate::cli::output::print::{self, counted, shown};
 use crate::cli::output::progress::RunProgress;
 use crate::cli::rows::labelled::{Check, LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
-use crate::cli::rows::target::Target;
+use crate::cli::rows::target::RowTarget;
 use crate::cli::run::curve::Curve;
 use crate::cli::run::local_model::{LocalModel, answer};
-use crate::cli::run::monitored::Monitored;
+use crate::cli::run::monitored::MonitorFigures;
 use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::prequential_run::{PrequentialRun, RunArgs};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
-use crate::cli::run::scores::{Mean, ScoreNames, score};
+use crate::cli::run::scores::{RunningMean, ScoreNames, score};
 use crate::cli::run::usable::{BrokenFile, UnusableRows, without_target};
 
 /// A model and its rows, before the first.
@@ -123,7 +123,7 @@ impl<'a> PrequentialEvaluation<'a> {
             seconds,
             cpu_seconds: clock.seconds(),
             retention: model.learner.learned().retention(),
-            monitored: Monitored::of_learner(model.learner.figures()),
+            monitored: MonitorFigures::of_learner(model.learner.figures()),
             drift_alarms: drift_alarms(&model.learner),
             members: members(&model.learner),
             classes: signature.task.names().to_vec(),
@@ -219,7 +219,7 @@ fn may_be_refused(spec: &Spec, batch: &Batch) -> bool {
 }
 
 /// The answer to a row, for the file of answers.
-fn answered<'a>(row: &'a LabelledRow, outputs: &'a Outputs, task: &'a Task) -> AnsweredRow<'a> {
+fn answered<'a>(row: &'a LabelledRow, outputs: &'a Outputs, task: &'a Task) -> PrintedAnswer<'a> {
     let names = task.names();
     let (mut probabilities, mut propensity) = (None, None);
     let answer = match (outputs, answer(outputs)) {
@@ -229,19 +229,19 @@ fn answered<'a>(row: &'a LabelledRow, outputs: &'a Outputs, task: &'a Task) -> A
                 probabilities: shares,
                 ..
             },
-            Target::Name(place),
+            RowTarget::Name(place),
         ) => {
             probabilities = Some((names, &shares[..]));
             names.get(place as usize).cloned().into()
         }
-        (Outputs::Actions { propensities, .. }, Target::Name(place)) => {
+        (Outputs::Actions { propensities, .. }, RowTarget::Name(place)) => {
             propensity = propensities.first().copied();
             names.get(place as usize).cloned().into()
         }
-        (_, Target::Value(value)) => value.into(),
-        (Outputs::Values(_), Target::Name(_)) => Value::Null,
+        (_, RowTarget::Value(value)) => value.into(),
+        (Outputs::Values(_), RowTarget::Name(_)) => Value::Null,
     };
-    AnsweredRow {
+    PrintedAnswer {
         line: row.line,
         answer,
         probabilities,
@@ -254,7 +254,7 @@ fn answered<'a>(row: &'a LabelledRow, outputs: &'a Outputs, task: &'a Task) -> A
 /// Rows whose texts are encoded ahead.
 fn prefetch<I: Iterator<Item = anyhow::Result<LabelledRow>>>(
     rows: I,
-    described: Option<&Arc<Described>>,
+    described: Option<&Arc<LoadedDescription>>,
 ) -> anyhow::Result<Prefetch<I, LabelledRow>> {
     Prefetch::new(rows, described, |one: &mut LabelledRow| &mut one.batch)
 }
@@ -339,7 +339,7 @@ fn test(
     progress: &mut RunProgress,
     unusable: &mut UnusableRows,
 ) -> anyhow::Result<Option<f64>> {
-    let mut mean = Mean::default();
+    let mut mean = RunningMean::default();
     for row in rows {
         let Some(mut row) = unusable.sort(row)? else {
             continue;
@@ -388,10 +388,10 @@ pub(super) fn table(names: &[String], reports: &[RunReport]) -> Vec<Vec<String>>
 }
 
 /// A curve that begins after some examples.
-fn later(name: String, (curve, n_before): (&Curve, u64), stroke: Stroke) -> Series {
+fn later(name: String, (curve, n_before): (&Curve, u64), stroke: Stroke) -> ChartLine {
     let points = curve.points().into_iter();
     let points = points.map(|(n, score)| (n + n_before as f64, score));
-    Series {
+    ChartLine {
         name,
         points: points.collect(),
         stroke,
@@ -402,12 +402,12 @@ fn later(name: String, (curve, n_before): (&Curve, u64), stroke: Stroke) -> Seri
 pub(super) fn chart(names: &[String], reports: &[RunReport], rows: Option<&Path>) -> Option<Chart> {
     let first = reports.first()?;
     let models = names.iter().zip(reports);
-    let models = models.map(|(name, report)| Series {
+    let models = models.map(|(name, report)| ChartLine {
         name: name.clone(),
         points: report.scores.curve().points(),
         stroke: Stroke::Model,
     });
-    let mut series: Vec<Series> = models.collect();
+    let mut series: Vec<ChartLine> = models.collect();
     for (name, report) in names.iter().zip(reports) {
         if report.retention.is_some() {
             let name = format!("{name}, retention");

@@ -8,11 +8,11 @@ use perennial::proto::perennial::v1::{FeedbackRequest, Signal, Tensor};
 use serde_json::{Map, Value};
 
 use crate::cli::client::tensors;
-use crate::cli::rows::{Cell, Input, Layout, Row};
+use crate::cli::rows::{Cell, Layout, ModelInput, Row};
 
 /// The refusal of an event.
 #[derive(Debug, PartialEq)]
-pub(super) struct Refusal {
+pub(super) struct EventRefusal {
     /// The field at fault; empty for the whole event.
     pub field: String,
     /// The reason, as a sentence.
@@ -23,18 +23,22 @@ pub(super) struct Refusal {
 const FIELDS: &str = "feedback_id, prediction_id, inputs, action, propensity, source, event_time, tags, \
     label, value, reward, signal, preferred_over, backfill, weight, comment and model";
 
-fn refuse(field: &str, sentence: impl ToString) -> Refusal {
-    Refusal {
+fn refuse(field: &str, sentence: impl ToString) -> EventRefusal {
+    EventRefusal {
         field: field.to_owned(),
         sentence: sentence.to_string(),
     }
 }
 
 /// Parses an event; its values are checked by the server.
-pub(super) fn parse(model: &str, inputs: &[Input], line: &str) -> Result<FeedbackRequest, Refusal> {
+pub(super) fn parse(
+    model: &str,
+    inputs: &[ModelInput],
+    line: &str,
+) -> Result<FeedbackRequest, EventRefusal> {
     let fields = serde_json::from_str::<Map<String, Value>>(line);
     let no_object = |error| refuse("", format_args!("not a JSON object: {error}"));
-    let mut fields = Fields(fields.map_err(no_object)?);
+    let mut fields = EventFields(fields.map_err(no_object)?);
     let named = fields.text("model")?;
     if named.is_some_and(|named| named != model) {
         return Err(refuse(
@@ -78,14 +82,14 @@ pub(super) fn parse(model: &str, inputs: &[Input], line: &str) -> Result<Feedbac
 }
 
 /// The fields of an object that are not yet taken; null counts as absent.
-struct Fields(Map<String, Value>);
+struct EventFields(Map<String, Value>);
 
-impl Fields {
+impl EventFields {
     fn take(&mut self, field: &str) -> Option<Value> {
         self.0.remove(field).filter(|value| !value.is_null())
     }
 
-    fn text(&mut self, field: &str) -> Result<Option<String>, Refusal> {
+    fn text(&mut self, field: &str) -> Result<Option<String>, EventRefusal> {
         match self.take(field) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -94,7 +98,7 @@ impl Fields {
     }
 
     /// The label, which may be written as a number or a truth value.
-    fn label(&mut self) -> Result<Option<String>, Refusal> {
+    fn label(&mut self) -> Result<Option<String>, EventRefusal> {
         match self.take("label") {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -103,7 +107,7 @@ impl Fields {
         }
     }
 
-    fn number(&mut self, field: &str) -> Result<Option<f64>, Refusal> {
+    fn number(&mut self, field: &str) -> Result<Option<f64>, EventRefusal> {
         let Some(value) = self.take(field) else {
             return Ok(None);
         };
@@ -112,7 +116,7 @@ impl Fields {
         number.ok_or_else(expected).map(Some)
     }
 
-    fn map(&mut self, field: &str) -> Result<Option<Map<String, Value>>, Refusal> {
+    fn map(&mut self, field: &str) -> Result<Option<Map<String, Value>>, EventRefusal> {
         match self.take(field) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map)),
@@ -120,7 +124,7 @@ impl Fields {
         }
     }
 
-    fn end(self, prefix: &str, known: &str) -> Result<(), Refusal> {
+    fn end(self, prefix: &str, known: &str) -> Result<(), EventRefusal> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(key) => {
@@ -131,8 +135,8 @@ impl Fields {
     }
 }
 
-fn signal(fields: Map<String, Value>) -> Result<Signal, Refusal> {
-    let mut fields = Fields(fields);
+fn signal(fields: Map<String, Value>) -> Result<Signal, EventRefusal> {
+    let mut fields = EventFields(fields);
     let signal = Signal {
         name: fields.text("name")?.unwrap_or_default(),
         value: fields.number("value")?.unwrap_or_default(),
@@ -141,7 +145,7 @@ fn signal(fields: Map<String, Value>) -> Result<Signal, Refusal> {
     Ok(signal)
 }
 
-fn tags(fields: Map<String, Value>) -> Result<HashMap<String, String>, Refusal> {
+fn tags(fields: Map<String, Value>) -> Result<HashMap<String, String>, EventRefusal> {
     let tags = fields.into_iter().map(|(name, value)| match value {
         Value::String(text) => Ok((name, text)),
         other => Err(refuse(
@@ -153,7 +157,7 @@ fn tags(fields: Map<String, Value>) -> Result<HashMap<String, String>, Refusal> 
 }
 
 /// Inputs are written as in a file of rows: a name and its value.
-fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refusal> {
+fn row(inputs: &[ModelInput], fields: Map<String, Value>) -> Result<Vec<Tensor>, EventRefusal> {
     let mut names = Vec::new();
     let mut cells = Vec::new();
     for (name, value) in fields {
@@ -181,12 +185,12 @@ fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refu
         });
         names.push(name);
     }
-    let is_there = |input: &&Input| {
+    let is_there = |input: &&ModelInput| {
         let rest = |name: &String| name.strip_prefix(&input.name).map(str::to_owned);
         let is_of = |rest: String| rest.is_empty() || rest.starts_with('[');
         names.iter().filter_map(rest).any(is_of)
     };
-    let is_missing = |input: &&Input| !input.gaps && !is_there(input);
+    let is_missing = |input: &&ModelInput| !input.gaps && !is_there(input);
     if let Some(missing) = inputs.iter().find(is_missing) {
         return Err(refuse(
             "inputs",
@@ -212,12 +216,12 @@ fn row(inputs: &[Input], fields: Map<String, Value>) -> Result<Vec<Tensor>, Refu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::rows::Kind;
+    use crate::cli::rows::ModelInputKind;
 
-    fn inputs() -> [Input; 1] {
-        [Input {
+    fn inputs() -> [ModelInput; 1] {
+        [ModelInput {
             name: "x".into(),
-            kind: Kind::Number,
+            kind: ModelInputKind::Number,
             gaps: false,
         }]
     }

@@ -7,7 +7,7 @@ use perennial::model::TimeFormat;
 
 /// A column with its kind.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Choice {
+pub(crate) struct ColumnChoice {
     pub column: String,
     pub kind: ChosenKind,
 }
@@ -24,10 +24,10 @@ pub(crate) enum ChosenKind {
     Out,
 }
 
-impl FromStr for Choice {
+impl FromStr for ColumnChoice {
     type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> anyhow::Result<Choice> {
+    fn from_str(text: &str) -> anyhow::Result<ColumnChoice> {
         let expected = "expected COLUMN=KIND, a kind of number, category, text, date, \
                         date:FORMAT (as date:%d/%m/%Y) or out";
         let place = ["number", "category", "text", "date", "time", "out"]
@@ -48,7 +48,7 @@ impl FromStr for Choice {
             ("date" | "time", _) => bail!("a format has directives as %Y, %m, %d, %H, %M, %S"),
             _ => bail!(expected),
         };
-        Ok(Choice {
+        Ok(ColumnChoice {
             column: column.to_owned(),
             kind,
         })
@@ -63,7 +63,10 @@ mod tests {
     fn a_choice_is_a_column_and_a_kind() {
         let check = |text: &str, column: &str, kind: ChosenKind| {
             let column = column.to_owned();
-            assert_eq!(text.parse::<Choice>().unwrap(), Choice { column, kind });
+            assert_eq!(
+                text.parse::<ColumnChoice>().unwrap(),
+                ColumnChoice { column, kind }
+            );
         };
         check("zip=category", "zip", ChosenKind::Category);
         check("a=b=number", "a=b", ChosenKind::Number);
@@ -79,7 +82,7 @@ mod tests {
             "day=date:%x",
             "zip=number:5",
         ] {
-            assert!(text.parse::<Choice>().is_err(), "{text}");
+            assert!(text.parse::<ColumnChoice>().is_err(), "{text}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::column_stats::{ColumnStats, N_DISTINCT_MAX};
 use super::description::{shown, shown_range};
-use super::draft::{DraftInput, DraftKind, Task};
+use super::draft::{DraftInput, DraftKind, DraftTask};
 use super::marks::{marks_are_mixed, read_by_other};
 use super::strays::are_few_strays;
 use super::times::TimesFound;
@@ -22,7 +22,11 @@ const EPOCHS_MIN: u64 = 20;
 const ROW_NUMBER_ROWS_MIN: u64 = 3;
 
 /// The reason to exclude a column, if there is one.
-pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) -> Option<String> {
+pub(super) fn exclusion_reason(
+    column: &ColumnStats,
+    task: DraftTask,
+    n_rows: u64,
+) -> Option<String> {
     if column.name.is_empty() {
         return Some("it has no name".into());
     }
@@ -36,7 +40,7 @@ pub(super) fn exclusion_reason(column: &ColumnStats, task: Task, n_rows: u64) ->
     if column.target_copy.is_equal() {
         return Some("a copy of the target".into());
     }
-    if task != Task::Regression && column.target_copy.is_renaming() {
+    if task != DraftTask::Regression && column.target_copy.is_renaming() {
         return Some("a copy of the target under other names".into());
     }
     match (column.counts_from, kind(column)) {

@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::choice::{Choice, ChosenKind};
+use super::choice::{ChosenKind, ColumnChoice};
 use super::extremes::Extremes;
 use super::give_away::GiveAway;
-use super::hashed::Hashed;
+use super::hashed::IdentityHasher;
 use super::marks::Marks;
 use super::target::{Label, TargetStats};
 use super::times::TimeCandidates;
@@ -126,7 +126,7 @@ impl ColumnStats {
     }
 
     /// The same of a column whose kind may have been given.
-    pub(super) fn given(mut self, choices: &[Choice]) -> ColumnStats {
+    pub(super) fn given(mut self, choices: &[ColumnChoice]) -> ColumnStats {
         let chosen = choices.iter().find(|choice| choice.column == self.name);
         self.times = match chosen.map(|choice| &choice.kind) {
             Some(ChosenKind::Time(Some(format))) => self.times.given(format),
@@ -323,7 +323,7 @@ impl Percents {
 /// The sample keeps or drops a value in every row alike, so it shows repetition at any distance.
 #[derive(Default)]
 pub(super) struct DistinctValues {
-    hashes: HashSet<u64, Hashed>,
+    hashes: HashSet<u64, IdentityHasher>,
     n_zeros: u32,
     has_repeated: bool,
 }
@@ -359,7 +359,7 @@ pub(super) struct TargetCopy {
     is_renaming: bool,
     /// The value beside each class.
     value_of_class: Vec<u64>,
-    values: HashSet<u64, Hashed>,
+    values: HashSet<u64, IdentityHasher>,
 }
 
 impl Default for TargetCopy {

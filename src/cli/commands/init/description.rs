@@ -6,7 +6,7 @@ use std::fmt;
 
 use perennial::model::RowFormat;
 
-use super::draft::{Draft, DraftInput, DraftKind, ExcludedColumn, Task};
+use super::draft::{Draft, DraftInput, DraftKind, DraftTask, ExcludedColumn};
 use crate::cli::rows::quoted;
 
 /// The width before a comment, unless the setting is longer.
@@ -40,13 +40,13 @@ impl Draft {
             self.n_rows
         );
         let task = match self.task {
-            Task::Classification => "classification",
-            Task::Regression => "regression",
-            Task::Bandit => "bandit",
+            DraftTask::Classification => "classification",
+            DraftTask::Regression => "regression",
+            DraftTask::Bandit => "bandit",
         };
         toml += &line(&format!("task = \"{task}\""), &self.task_reason);
         match self.task {
-            Task::Classification => {
+            DraftTask::Classification => {
                 toml += &labels("classes", &self.labels);
                 let room = (self.labels.len() + 8).div_ceil(8) * 8;
                 toml += &line(
@@ -54,8 +54,8 @@ impl Draft {
                     "room for labels that are yet to come",
                 );
             }
-            Task::Bandit => toml += &labels("actions", &self.labels),
-            Task::Regression => {}
+            DraftTask::Bandit => toml += &labels("actions", &self.labels),
+            DraftTask::Regression => {}
         }
         if !self.excluded.is_empty() {
             toml.push('\n');
@@ -70,7 +70,7 @@ impl Draft {
         toml.push('\n');
         let mut kinds = self.inputs.iter().map(|input| &input.kind);
         let has_category = kinds.any(|kind| matches!(kind, DraftKind::Category));
-        if matches!(self.task, Task::Regression) && has_category {
+        if matches!(self.task, DraftTask::Regression) && has_category {
             toml += SERIES;
             toml.push('\n');
         }
@@ -199,7 +199,7 @@ fn string(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn draft(task: Task, labels: &[&str]) -> Draft {
+    fn draft(task: DraftTask, labels: &[&str]) -> Draft {
         Draft {
             source: "rows.csv".into(),
             n_rows: 1000,
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_draft_reads_as_a_person_would_write_it() {
-        let mut draft = draft(Task::Classification, &["up", "down"]);
+        let mut draft = draft(DraftTask::Classification, &["up", "down"]);
         draft.inputs.push(DraftInput {
             name: "v".into(),
             kind: DraftKind::Vector(4),
@@ -316,8 +316,8 @@ kind = "text"               # words
             &long,
         ];
         for text in texts {
-            check(Task::Classification, "classes", text, &[text]);
-            check(Task::Bandit, "actions", text, &texts);
+            check(DraftTask::Classification, "classes", text, &[text]);
+            check(DraftTask::Bandit, "actions", text, &texts);
         }
     }
 
@@ -325,7 +325,7 @@ kind = "text"               # words
     fn many_labels_fill_lines() {
         let labels: Vec<String> = (0..77).map(|n| format!("class number {n}")).collect();
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        let draft = draft(Task::Classification, &labels);
+        let draft = draft(DraftTask::Classification, &labels);
         let toml = draft.to_toml();
         let widest = toml.lines().map(|line| line.chars().count()).max();
         assert!(widest.unwrap() <= LINE_CHARS_MAX + 4, "{toml}");
@@ -334,7 +334,7 @@ kind = "text"               # words
 
     #[test]
     fn a_regression_has_no_labels() {
-        let table = parsed(&draft(Task::Regression, &[]));
+        let table = parsed(&draft(DraftTask::Regression, &[]));
         assert_eq!(table["task"].as_str(), Some("regression"));
         assert_eq!(table.len(), 2);
     }

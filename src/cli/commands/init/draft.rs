@@ -6,7 +6,7 @@ use perennial::model::RowFormat;
 
 /// The task of a drafted model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Task {
+pub(crate) enum DraftTask {
     /// Predict the class of a row.
     Classification,
     /// Predict a number.
@@ -23,7 +23,7 @@ pub(crate) struct Draft {
     /// The number of rows in the file.
     pub n_rows: u64,
     /// The task.
-    pub task: Task,
+    pub task: DraftTask,
     /// The reason for the task.
     pub task_reason: String,
     /// Classes or actions in order of appearance; none for a regression.

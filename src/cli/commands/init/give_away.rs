@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::hashed::Hashed;
+use super::hashed::IdentityHasher;
 
 /// Distinct values that are followed.
 const VALUES_MAX: usize = 200;
@@ -23,7 +23,7 @@ const COMMONEST_MAX: f64 = 0.97;
 #[derive(Default)]
 pub(super) struct GiveAway {
     /// Rows of each class by value; none once there were too many values.
-    by_value: HashMap<u64, Vec<u32>, Hashed>,
+    by_value: HashMap<u64, Vec<u32>, IdentityHasher>,
     is_full: bool,
     sample: Vec<(f64, usize)>,
     /// Numbers beside those of the target.

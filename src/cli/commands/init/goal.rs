@@ -1,6 +1,6 @@
 //! The goal of a drafted model.
 
-use super::draft::Task;
+use super::draft::DraftTask;
 use super::target::TaskChoice;
 use crate::cli::output::print::counted;
 use crate::cli::rows::quoted;
@@ -9,17 +9,17 @@ use crate::cli::rows::quoted;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal<'a> {
     /// To predict a column, with the task if it was given.
-    Target(&'a str, Option<Task>),
+    Target(&'a str, Option<DraftTask>),
     /// To choose an action, from logged decisions: the columns of action, reward and propensity.
     Decisions([&'a str; 3]),
 }
 
 impl<'a> Goal<'a> {
     /// The column of the target or of the action, and the task if it is known.
-    pub(crate) fn target(&self) -> (&'a str, Option<Task>) {
+    pub(crate) fn target(&self) -> (&'a str, Option<DraftTask>) {
         match *self {
             Goal::Target(target, task) => (target, task),
-            Goal::Decisions([action, ..]) => (action, Some(Task::Bandit)),
+            Goal::Decisions([action, ..]) => (action, Some(DraftTask::Bandit)),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// The hasher of numbers that are hashes already.
-pub(super) type Hashed = BuildHasherDefault<HashedNumber>;
+pub(super) type IdentityHasher = BuildHasherDefault<HashedNumber>;
 
 /// A number that is a hash already.
 #[derive(Default)]

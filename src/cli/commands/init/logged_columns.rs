@@ -8,7 +8,7 @@ use super::draft::ExcludedColumn;
 use super::goal::Goal;
 use crate::cli::output::print::counted;
 use crate::cli::rows::number::{Decimals, number, probability};
-use crate::cli::rows::{Cell, Row, Rows, quoted};
+use crate::cli::rows::{Cell, FileRows, Row, quoted};
 
 /// A column of the outcome of a decision, which a model cannot know when it decides.
 pub(super) struct LoggedColumn {
@@ -25,7 +25,7 @@ pub(super) struct LoggedColumn {
 }
 
 /// The columns of reward and propensity among those of a file.
-pub(super) fn logged_columns(rows: &mut Rows, goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
+pub(super) fn logged_columns(rows: &mut FileRows, goal: Goal) -> anyhow::Result<Vec<LoggedColumn>> {
     let Goal::Decisions([action, reward, propensity]) = goal else {
         return Ok(Vec::new());
     };

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is in the file that is not shown here, but for columns beyond [`SHOWN_MAX`].
 
-use super::draft::{Draft, DraftKind, Task};
+use super::draft::{Draft, DraftKind, DraftTask};
 
 /// Columns that are shown.
 const SHOWN_MAX: usize = 60;
@@ -62,11 +62,11 @@ impl Draft {
     }
 }
 
-fn task(task: Task) -> &'static str {
+fn task(task: DraftTask) -> &'static str {
     match task {
-        Task::Classification => "classification",
-        Task::Regression => "regression",
-        Task::Bandit => "bandit",
+        DraftTask::Classification => "classification",
+        DraftTask::Regression => "regression",
+        DraftTask::Bandit => "bandit",
     }
 }
 

@@ -7,27 +7,28 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{bail, ensure};
 
-use super::choice::{Choice, ChosenKind};
+use super::choice::{ChosenKind, ColumnChoice};
 use super::column::{
     ROW_ID, constant, exclusion_reason, input, is_row_number, kind, remarks, unit,
 };
 use super::column_stats::ColumnStats;
 use super::description::{shown, shown_range};
-use super::draft::{DraftInput, DraftKind, ExcludedColumn, Task};
+use super::draft::{DraftInput, DraftKind, DraftTask, ExcludedColumn};
 use super::times::TimesFound;
 use crate::cli::rows::quoted;
 
 /// The inputs and the excluded columns of a file.
-pub(super) struct Selection {
+#[derive(Default)]
+pub(super) struct ColumnSelection {
     pub inputs: Vec<DraftInput>,
     pub excluded: Vec<ExcludedColumn>,
 }
 
 /// What is known beside the statistics of the columns.
-pub(super) struct Known<'a> {
-    pub task: Task,
+pub(super) struct SelectionContext<'a> {
+    pub task: DraftTask,
     pub n_rows: u64,
-    pub choices: &'a [Choice],
+    pub choices: &'a [ColumnChoice],
     /// By the place of a column: numbers that stand for no value, with how often each comes.
     pub sentinels: &'a BTreeMap<usize, Vec<(f64, u64)>>,
 }
@@ -36,11 +37,11 @@ pub(super) struct Known<'a> {
 ///
 /// # Errors
 /// A column whose dates no value tells apart, or that cannot be what was chosen.
-pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Selection> {
-    let mut selection = Selection {
-        inputs: Vec::new(),
-        excluded: Vec::new(),
-    };
+pub(super) fn select(
+    stats: &[ColumnStats],
+    known: &SelectionContext,
+) -> anyhow::Result<ColumnSelection> {
+    let mut selection = ColumnSelection::default();
     let (task, n_rows) = (known.task, known.n_rows);
     let vectors = vectors(stats, task, n_rows);
     for (index, column) in stats.iter().enumerate() {
@@ -90,7 +91,7 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
             },
         }
     }
-    if selection.inputs.is_empty() && task == Task::Regression {
+    if selection.inputs.is_empty() && task == DraftTask::Regression {
         take_index(&mut selection, stats, n_rows);
     }
     Ok(selection)
@@ -98,7 +99,7 @@ pub(super) fn select(stats: &[ColumnStats], known: &Known) -> anyhow::Result<Sel
 
 /// Takes a column of row numbers as an input, where nothing else stands beside the value: the rows are
 /// a series.
-fn take_index(selection: &mut Selection, stats: &[ColumnStats], n_rows: u64) {
+fn take_index(selection: &mut ColumnSelection, stats: &[ColumnStats], n_rows: u64) {
     let is_index = |excluded: &ExcludedColumn| {
         let mut columns = stats.iter();
         let column = columns.find(|column| column.name == excluded.name);
@@ -238,7 +239,11 @@ fn add_sentinels(input: &mut DraftInput, column: &ColumnStats, sentinels: &[(f64
 
 /// The vectors among the columns: at each column that belongs to one, the vector if this is its
 /// first element in the file.
-fn vectors(stats: &[ColumnStats], task: Task, n_rows: u64) -> HashMap<usize, Option<DraftInput>> {
+fn vectors(
+    stats: &[ColumnStats],
+    task: DraftTask,
+    n_rows: u64,
+) -> HashMap<usize, Option<DraftInput>> {
     let mut elements: BTreeMap<&str, BTreeMap<usize, usize>> = BTreeMap::new();
     for (at, column) in stats.iter().enumerate() {
         if let Some((name, index)) = element(&column.name) {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
-use super::choice::{Choice, ChosenKind};
+use super::choice::{ChosenKind, ColumnChoice};
 use super::column::kind;
 use super::column_stats::ColumnStats;
 use super::draft::DraftKind;
@@ -20,7 +20,7 @@ use crate::cli::rows::lines::shown;
 use crate::cli::rows::number::Decimals;
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::source::is_stdin;
-use crate::cli::rows::{Cell, Form, Rows, quoted};
+use crate::cli::rows::{Cell, FileForm, FileRows, quoted};
 use crate::cli::run::usable::UnusableRows;
 
 /// The hint where a file may have no header.
@@ -33,7 +33,7 @@ pub(super) struct Survey {
     pub target: TargetStats,
     pub logged: Vec<LoggedColumn>,
     pub n_rows: u64,
-    pub form: Form,
+    pub form: FileForm,
     pub no_header: bool,
     pub notes: Vec<String>,
     /// Sentences about rows that cannot be used, which are notes as well.
@@ -42,7 +42,7 @@ pub(super) struct Survey {
 
 /// How a survey reads a file.
 #[derive(Clone, Copy)]
-struct Reading<'a> {
+struct SurveySettings<'a> {
     options: &'a ReadOptions,
     /// Columns whose numbers with the other decimal mark are read by it.
     by_either: &'a BTreeSet<String>,
@@ -50,7 +50,7 @@ struct Reading<'a> {
     units: &'a Units,
 }
 
-impl Reading<'_> {
+impl SurveySettings<'_> {
     /// The statistics of a column before the first row.
     fn column(&self, name: &str, decimals: Decimals) -> ColumnStats {
         let column = ColumnStats::new(name, decimals);
@@ -72,11 +72,11 @@ impl Survey {
     /// As [`Survey::of`].
     pub(super) fn by_its_marks(
         path: &Path,
-        what: (Goal, &[Choice]),
+        what: (Goal, &[ColumnChoice]),
         options: &ReadOptions,
     ) -> anyhow::Result<Survey> {
         let (by_either, units) = (BTreeSet::new(), Units::new());
-        let by_file = Reading {
+        let by_file = SurveySettings {
             options,
             by_either: &by_either,
             units: &units,
@@ -90,7 +90,7 @@ impl Survey {
                 "standard input: numbers have a decimal {mark}: say --decimals {mark}"
             );
             options.decimals = Some(decimals);
-            let reading = Reading {
+            let reading = SurveySettings {
                 options: &options,
                 by_either: &by_either,
                 units: &units,
@@ -101,7 +101,7 @@ impl Survey {
         if by_either.is_empty() && units.is_empty() || is_stdin(path) {
             return Ok(survey);
         }
-        let reading = Reading {
+        let reading = SurveySettings {
             options: &options,
             by_either: &by_either,
             units: &units,
@@ -115,10 +115,10 @@ impl Survey {
     /// The file is malformed, has no such target, or no row that can be used.
     fn of(
         path: &Path,
-        (goal, choices): (Goal, &[Choice]),
-        reading: Reading,
+        (goal, choices): (Goal, &[ColumnChoice]),
+        reading: SurveySettings,
     ) -> anyhow::Result<Survey> {
-        let mut rows = Rows::open(path, reading.options)?;
+        let mut rows = FileRows::open(path, reading.options)?;
         let decimals = rows.form().decimals;
         let mut notes = rows.notes();
         notes.extend(rows.looks_like_data().then(|| LOOKS_LIKE_DATA.to_owned()));
@@ -209,7 +209,7 @@ impl Survey {
 
     /// The units of the columns and of the target whose numbers all have the same, unless they are to be
     /// something else than numbers.
-    fn units(&self, choices: &[Choice]) -> Units {
+    fn units(&self, choices: &[ColumnChoice]) -> Units {
         let columns = self.stats.iter();
         let columns = columns.map(|column| {
             let found = column.unit.found(column.n_texts, column.n_numbers);
@@ -232,7 +232,7 @@ impl Survey {
     /// the file tells which.
     pub(super) fn ensure_read(
         &self,
-        choices: &[Choice],
+        choices: &[ColumnChoice],
         given: Option<Decimals>,
     ) -> anyhow::Result<()> {
         for choice in choices {

@@ -9,11 +9,11 @@ use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::amounts::{Meaning, meaning};
 use super::description::shown_range;
-use super::draft::Task;
+use super::draft::DraftTask;
 use super::extremes::Extremes;
 use super::marks::{Marks, marks_are_mixed, read_by_other};
 use super::strays::are_few_strays;
-use super::time_formats::{Evidence, formats, is_clock, is_of_day};
+use super::time_formats::{DateEvidence, formats, is_clock, is_of_day};
 use super::units::UnitCount;
 use crate::cli::output::print::counted;
 use crate::cli::rows::number::{Decimals, finite, is_gap, is_percent, loses_digits, number};
@@ -79,7 +79,7 @@ pub(super) struct TargetStats {
 
 /// The task for a target, with its reason.
 pub(crate) struct TaskChoice {
-    pub task: Task,
+    pub task: DraftTask,
     pub reason: String,
     /// Classes or actions; none for a regression.
     pub labels: Vec<String>,
@@ -221,7 +221,7 @@ impl TargetStats {
     /// The values leave nothing to learn, or do not suit the task.
     pub(super) fn choose(
         mut self,
-        asked: Option<Task>,
+        asked: Option<DraftTask>,
         sentinels: &[(f64, u64)],
     ) -> anyhow::Result<TaskChoice> {
         ensure!(
@@ -232,13 +232,13 @@ impl TargetStats {
         let suggested = self.suggested();
         let task = asked.unwrap_or(suggested);
         let gaps = match task {
-            Task::Classification => self.take_gaps(),
-            Task::Regression | Task::Bandit => Vec::new(),
+            DraftTask::Classification => self.take_gaps(),
+            DraftTask::Regression | DraftTask::Bandit => Vec::new(),
         };
         let name = &self.name;
         let n_labels = self.labels.len();
         if let ([only], None) = (&self.labels[..], &self.excess)
-            && asked != Some(Task::Bandit)
+            && asked != Some(DraftTask::Bandit)
         {
             let only = quoted(&only[0].0);
             bail!("target {name} is {only} in every row, which leaves nothing to learn");
@@ -247,7 +247,7 @@ impl TargetStats {
         self.ensure_learnable(task)?;
         self.ensure_repeated(task, asked)?;
         let seen = match (task, &self.first_text) {
-            (Task::Regression, _) => {
+            (DraftTask::Regression, _) => {
                 let range = self.extremes.range_without(sentinels);
                 format!("numbers, {}", shown_range(range))
             }
@@ -264,8 +264,8 @@ impl TargetStats {
         let mut remarks = self.remarks(task);
         remarks.extend(gaps);
         let (labels, spellings) = match task {
-            Task::Regression => (Vec::new(), BTreeMap::new()),
-            Task::Classification | Task::Bandit => self.spelled(),
+            DraftTask::Regression => (Vec::new(), BTreeMap::new()),
+            DraftTask::Classification | DraftTask::Bandit => self.spelled(),
         };
         Ok(TaskChoice {
             task,
@@ -277,7 +277,7 @@ impl TargetStats {
     }
 
     /// The task that the values suggest.
-    fn suggested(&self) -> Task {
+    fn suggested(&self) -> DraftTask {
         // Whole numbers of more digits than a number keeps are codes.
         let are_long = self.n_inexact > 0 && self.n_inexact * 100 >= self.n_rows;
         let is_few = self.is_few_integers();
@@ -285,9 +285,9 @@ impl TargetStats {
             && !are_long
             && (!is_few || self.meaning() == Meaning::PerhapsAmounts)
         {
-            Task::Regression
+            DraftTask::Regression
         } else {
-            Task::Classification
+            DraftTask::Classification
         }
     }
 
@@ -296,18 +296,18 @@ impl TargetStats {
     }
 
     /// How to have the other task, where a few whole numbers leave it open.
-    fn alternative(&self, task: Task) -> &'static str {
-        if self.are_mostly_numbers() && !self.is_of_numbers() && task == Task::Classification {
+    fn alternative(&self, task: DraftTask) -> &'static str {
+        if self.are_mostly_numbers() && !self.is_of_numbers() && task == DraftTask::Classification {
             return ", most of them numbers; --task regression leaves out the others";
         }
         if !self.is_few_integers() || !self.is_of_numbers() {
             return "";
         }
         match (task, self.meaning()) {
-            (Task::Regression, _) => {
+            (DraftTask::Regression, _) => {
                 ", few and whole, as amounts are; --task classification if they are names"
             }
-            (Task::Classification, Meaning::PerhapsNames) => {
+            (DraftTask::Classification, Meaning::PerhapsNames) => {
                 ", taken as names; --task regression if they are amounts"
             }
             _ => "",
@@ -374,12 +374,12 @@ impl TargetStats {
 
     /// Refuses labels that are nearly all distinct, of which none can be learned, unless the task was
     /// given.
-    fn ensure_repeated(&self, task: Task, asked: Option<Task>) -> anyhow::Result<()> {
+    fn ensure_repeated(&self, task: DraftTask, asked: Option<DraftTask>) -> anyhow::Result<()> {
         let n_labels = self.labels.len() as u64;
         let is_distinct = self.n_rows >= DISTINCT_ROWS_MIN && n_labels * 10 >= self.n_rows * 9;
         ensure!(
             !is_distinct
-                || task != Task::Classification
+                || task != DraftTask::Classification
                 || asked.is_some()
                 || self.are_mostly_numbers(),
             "target {} has {n_labels} distinct values in {} rows, as an id or a text has: a class is \
@@ -420,9 +420,9 @@ impl TargetStats {
     }
 
     /// Sentences about the target.
-    fn remarks(&self, task: Task) -> Vec<String> {
+    fn remarks(&self, task: DraftTask) -> Vec<String> {
         let mut remarks = Vec::new();
-        if task != Task::Regression {
+        if task != DraftTask::Regression {
             for spellings in self.labels.iter().filter(|spellings| spellings.len() > 1) {
                 let shown: Vec<String> = spellings
                     .iter()
@@ -434,12 +434,12 @@ impl TargetStats {
                 self.labels.iter().map(|spellings| &*spellings[0].0),
             ));
         }
-        if task == Task::Classification && self.ensure_repeated(task, None).is_err() {
+        if task == DraftTask::Classification && self.ensure_repeated(task, None).is_err() {
             remarks.push(
                 "nearly every value is distinct: nothing can be learned from that".to_owned(),
             );
         }
-        if task == Task::Regression && self.n_texts > 0 {
+        if task == DraftTask::Regression && self.n_texts > 0 {
             let (n, text) = (self.n_texts, self.first_text.as_ref());
             let (text, line) = text.map_or(("", 0), |(text, line)| (text.as_str(), *line));
             let targets = match n {
@@ -448,19 +448,23 @@ impl TargetStats {
             };
             remarks.push(format!("{targets}in line {line}: {text}"));
         }
-        if task != Task::Regression && self.first_text.as_ref().is_some_and(|one| is_list(&one.0)) {
+        if task != DraftTask::Regression
+            && self.first_text.as_ref().is_some_and(|one| is_list(&one.0))
+        {
             remarks.push(
                 "its values look like several columns: --separator space divides at blanks"
                     .to_owned(),
             );
         }
-        if task == Task::Regression && self.by_either {
+        if task == DraftTask::Regression && self.by_either {
             remarks.extend(read_by_other(self.marks.n_only_there));
         }
-        if task != Task::Regression && self.first_text.as_ref().is_some_and(|one| is_time(&one.0)) {
+        if task != DraftTask::Regression
+            && self.first_text.as_ref().is_some_and(|one| is_time(&one.0))
+        {
             remarks.push(LOOKS_LIKE_TIMES.to_owned());
         }
-        if task == Task::Classification && self.n_rows >= 20 && 2 * self.newest > self.n_rows {
+        if task == DraftTask::Classification && self.n_rows >= 20 && 2 * self.newest > self.n_rows {
             remarks.push(
                 "a label came first in the second half of the rows: classes_max leaves room for more"
                     .to_owned(),
@@ -471,13 +475,13 @@ impl TargetStats {
 
     /// Refuses numbers with both decimal marks, some of which may be either, unless they are asked to be
     /// names.
-    fn ensure_one_mark(&self, asked: Option<Task>) -> anyhow::Result<()> {
+    fn ensure_one_mark(&self, asked: Option<DraftTask>) -> anyhow::Result<()> {
         let n_others = if self.by_either {
             0
         } else {
             self.marks.n_only_there
         };
-        let are_names = !matches!(asked, None | Some(Task::Regression));
+        let are_names = !matches!(asked, None | Some(DraftTask::Regression));
         let n_texts = self.n_texts - self.n_gaps;
         let is_mixed = self.n_numbers() > 0 && n_others * 100 >= n_texts.max(1) * 99;
         ensure!(
@@ -489,22 +493,22 @@ impl TargetStats {
         Ok(())
     }
 
-    fn ensure_learnable(&self, task: Task) -> anyhow::Result<()> {
+    fn ensure_learnable(&self, task: DraftTask) -> anyhow::Result<()> {
         let name = &self.name;
         match (task, &self.first_text, &self.excess) {
-            (Task::Regression, Some((text, line)), _)
+            (DraftTask::Regression, Some((text, line)), _)
                 if !self.has_strays() && !self.are_mostly_numbers() =>
             {
                 bail!("target {name}: a regression needs numbers, and line {line} has {text}")
             }
-            (Task::Classification, None, Some(excess)) => {
+            (DraftTask::Classification, None, Some(excess)) => {
                 bail!("target {name} has {excess}; try --task regression or another column")
             }
-            (Task::Classification, Some((text, line)), Some(excess)) => bail!(
+            (DraftTask::Classification, Some((text, line)), Some(excess)) => bail!(
                 "target {name} has {excess}, too many for classes; try another column, or \
                  --task regression once it holds only numbers (line {line} has {text})"
             ),
-            (Task::Bandit, _, Some(excess)) => {
+            (DraftTask::Bandit, _, Some(excess)) => {
                 bail!("target {name} has {excess}, too many for actions; try another column")
             }
             _ => Ok(()),
@@ -522,7 +526,7 @@ fn is_list(quoted: &str) -> bool {
 /// True for a text, in quotes, that is a date or a time of day.
 fn is_time(quoted: &str) -> bool {
     let text = quoted.trim_matches('"');
-    let mut formats = formats(text, Evidence::Values).into_iter();
+    let mut formats = formats(text, DateEvidence::Values).into_iter();
     formats.any(|format| {
         let is_read = format.read_as_written(text, 0).is_some();
         is_read && (!is_of_day(format.written()) || is_clock(text))

@@ -11,7 +11,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 }
 
 /// A draft for the target `y`.
-pub(super) fn drafted(text: &str, task: Option<Task>) -> anyhow::Result<Draft> {
+pub(super) fn drafted(text: &str, task: Option<DraftTask>) -> anyhow::Result<Draft> {
     draft(
         file(text).path(),
         Goal::Target("y", task),
@@ -67,7 +67,7 @@ fn decisions_make_a_bandit_that_sees_neither_reward_nor_propensity() {
         draft(file(text).path(), goal, &ReadOptions::default(), &[])
     };
     let sound = drafted("x,r,y,p\n5,0,b,0.5\n2,,a,1\n3,2,b,0.25\n").unwrap();
-    assert_eq!(sound.task, Task::Bandit);
+    assert_eq!(sound.task, DraftTask::Bandit);
     assert_eq!(sound.task_reason, "logged decisions; 2 actions in \"y\"");
     assert_eq!(sound.labels, ["a", "b"]);
     let excluded: Vec<String> = sound
@@ -134,7 +134,7 @@ fn the_author_settles_what_the_file_leaves_open() {
             decimals,
             ..ReadOptions::default()
         };
-        let choices: Vec<Choice> = choice.parse().into_iter().collect();
+        let choices: Vec<ColumnChoice> = choice.parse().into_iter().collect();
         let goal = Goal::Target("y", None);
         let drafted = draft(file(text).path(), goal, &options, &choices);
         let got = match drafted {
@@ -199,7 +199,7 @@ fn check_data(name: &str, inputs: &[String], excluded: &[&str], n_labels: usize)
     assert_eq!(got.collect::<Vec<_>>(), inputs, "{name}");
     let got = draft.excluded.iter().map(|excluded| &excluded.name);
     assert_eq!(got.collect::<Vec<_>>(), excluded, "{name}");
-    assert_eq!(draft.task, Task::Classification, "{name}");
+    assert_eq!(draft.task, DraftTask::Classification, "{name}");
     assert_eq!(draft.labels.len(), n_labels, "{name}");
     toml::from_str::<toml::Table>(&draft.to_toml()).unwrap();
 }

@@ -152,7 +152,7 @@ fn parsed(written: &str) -> TimeFormat {
 
 /// Evidence that a column holds dates, before its values are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Evidence {
+pub(super) enum DateEvidence {
     /// The values alone.
     #[default]
     Values,
@@ -162,9 +162,9 @@ pub(super) enum Evidence {
     Author,
 }
 
-impl Evidence {
+impl DateEvidence {
     /// The evidence of a header.
-    pub(super) fn of_header(name: &str) -> Evidence {
+    pub(super) fn of_header(name: &str) -> DateEvidence {
         const PARTS: [&str; 10] = [
             "date", "time", "day", "datum", "epoch", "utc", "month", "zeit", "fecha", "week",
         ];
@@ -176,26 +176,26 @@ impl Evidence {
         let is_named = PARTS.iter().any(|part| lower.contains(part))
             || words.any(|word| WORDS.contains(&word));
         if is_named {
-            Evidence::Header
+            DateEvidence::Header
         } else {
-            Evidence::Values
+            DateEvidence::Values
         }
     }
 }
 
 /// The formats that a value may have.
-pub(super) fn formats(text: &str, evidence: Evidence) -> Vec<&'static TimeFormat> {
+pub(super) fn formats(text: &str, evidence: DateEvidence) -> Vec<&'static TimeFormat> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let is_number = is_digits || text.parse::<f64>().is_ok();
     let is_proved = |format: &&TimeFormat| PROVED.contains(&format.written());
     let is_epoch = |format: &&TimeFormat| is_epoch(format.written());
     match (is_digits, is_number, evidence) {
-        (true, _, Evidence::Values) => OF_DIGITS.iter().filter(is_proved).collect(),
-        (true, _, Evidence::Header) => OF_DIGITS.iter().collect(),
-        (true, _, Evidence::Author) => OF_DIGITS.iter().chain(OF_YEARS.iter()).collect(),
-        (false, true, Evidence::Values) => Vec::new(),
+        (true, _, DateEvidence::Values) => OF_DIGITS.iter().filter(is_proved).collect(),
+        (true, _, DateEvidence::Header) => OF_DIGITS.iter().collect(),
+        (true, _, DateEvidence::Author) => OF_DIGITS.iter().chain(OF_YEARS.iter()).collect(),
+        (false, true, DateEvidence::Values) => Vec::new(),
         (false, true, _) => OF_DIGITS.iter().filter(is_epoch).collect(),
-        (false, false, Evidence::Values) => OF_DATES.iter().collect(),
+        (false, false, DateEvidence::Values) => OF_DATES.iter().collect(),
         (false, false, _) => OF_DATES.iter().chain(OF_NAMED.iter()).collect(),
     }
 }

@@ -4,7 +4,9 @@
 //! differ, none is, unless they differ in the place of the year and in one alone the times are in order.
 
 use super::strays::are_few_strays;
-use super::time_formats::{Evidence, formats, is_clock, is_epoch, is_of_day, is_of_digits, order};
+use super::time_formats::{
+    DateEvidence, formats, is_clock, is_epoch, is_of_day, is_of_digits, order,
+};
 use crate::cli::rows::quoted;
 use perennial::model::TimeFormat;
 
@@ -30,7 +32,7 @@ const APART_US: i64 = 20 * 365 * DAY_US;
 pub(super) struct TimeCandidates {
     candidates: Vec<Candidate>,
     n_values: u64,
-    evidence: Evidence,
+    evidence: DateEvidence,
     /// The first values.
     first: Vec<String>,
     /// Values that stand for no date under any format.
@@ -113,21 +115,21 @@ impl TimeCandidates {
     /// No value yet, of a column of this name.
     pub(super) fn new(name: &str) -> TimeCandidates {
         TimeCandidates {
-            evidence: Evidence::of_header(name),
+            evidence: DateEvidence::of_header(name),
             ..TimeCandidates::default()
         }
     }
 
     /// The same of a column that the author has declared to be dates.
     pub(super) fn chosen(mut self) -> TimeCandidates {
-        self.evidence = Evidence::Author;
+        self.evidence = DateEvidence::Author;
         self
     }
 
     /// The same where the author has named the format, empty for RFC 3339.
     pub(super) fn given(mut self, written: &str) -> TimeCandidates {
         if let Some(format) = TimeFormat::parse(written) {
-            let candidate = Candidate::new(format, Evidence::Author);
+            let candidate = Candidate::new(format, DateEvidence::Author);
             self.candidates.push(candidate);
         }
         self
@@ -190,7 +192,7 @@ impl TimeCandidates {
             candidate.n == most && candidate.strays.are_few(n_strays, self.n_dates())
         };
         let mut best: Vec<&Candidate> = self.candidates.iter().filter(is_best).collect();
-        if self.evidence == Evidence::Values {
+        if self.evidence == DateEvidence::Values {
             let is_proved = |candidate: &&Candidate| {
                 let is_alone = !is_of_digits(candidate.format.written());
                 is_alone || self.n_values >= PROOF && candidate.n == self.n_values
@@ -228,7 +230,7 @@ impl TimeCandidates {
             }
         }
         match &others[..] {
-            [one] if self.evidence == Evidence::Values && one.may_be_code() => {
+            [one] if self.evidence == DateEvidence::Values && one.may_be_code() => {
                 TimesFound::Ambiguous(vec![written(one)])
             }
             [_] => TimesFound::Format(written(first), first.shown_range()),
@@ -250,7 +252,7 @@ impl TimeCandidates {
         let has_digit = |text: &String| text.contains(|c: char| c.is_ascii_digit());
         let looks = |text: &String| looks_like_date(text);
         let is_number = |text: &String| text.parse::<f64>().is_ok();
-        let is_named = self.evidence != Evidence::Values;
+        let is_named = self.evidence != DateEvidence::Values;
         !self.first.is_empty()
             && self.found() == TimesFound::None
             && !self.first.iter().all(is_number)
@@ -284,17 +286,17 @@ impl TimeCandidates {
 }
 
 impl Candidate {
-    fn new(format: TimeFormat, evidence: Evidence) -> Candidate {
+    fn new(format: TimeFormat, evidence: DateEvidence) -> Candidate {
         let written = format.written();
         let plausible = match evidence {
-            Evidence::Author => i64::MIN..i64::MAX,
+            DateEvidence::Author => i64::MIN..i64::MAX,
             _ if is_epoch(written) => year(1990)..year(2100),
-            Evidence::Header if is_of_digits(written) => year(1800)..year(2200),
-            Evidence::Values if is_of_digits(written) => year(1900)..year(2100),
+            DateEvidence::Header if is_of_digits(written) => year(1800)..year(2200),
+            DateEvidence::Values if is_of_digits(written) => year(1900)..year(2100),
             _ => i64::MIN..i64::MAX,
         };
         Candidate {
-            is_clock: evidence != Evidence::Author && is_of_day(format.written()),
+            is_clock: evidence != DateEvidence::Author && is_of_day(format.written()),
             format,
             plausible,
             n: 0,

@@ -7,17 +7,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use perennial::model::keys::{Key, Values};
+use perennial::model::keys::{AllowedValues, Key};
 use perennial::server::Config;
 use serde::Deserialize;
 
-const CONNECTIONS: Values = Values::Count(1, 1_000_000);
-const REQUESTS: Values = Values::Count(1, 1_000_000);
+const CONNECTIONS: AllowedValues = AllowedValues::Count(1, 1_000_000);
+const REQUESTS: AllowedValues = AllowedValues::Count(1, 1_000_000);
 
 pub(super) const KEYS: [Key; 8] = [
     Key {
         name: "bounds.request_bytes_max",
-        values: Values::Size(96),
+        values: AllowedValues::Size(96),
         default: "96MiB",
         unit: "",
         meaning: "Bytes of all messages that are read or answered at a time. Those above 64 KiB are counted at \
@@ -55,14 +55,14 @@ pub(super) const KEYS: [Key; 8] = [
     },
     Key {
         name: "bounds.proxies",
-        values: Values::List("addresses, as in 10.0.0.2"),
+        values: AllowedValues::List("addresses, as in 10.0.0.2"),
         default: "[]",
         unit: "",
         meaning: "Addresses that speak for many peers, such as load balancers.",
     },
     Key {
         name: "bounds.connection_age_max",
-        values: Values::Time,
+        values: AllowedValues::Time,
         default: "none",
         unit: "",
         meaning: "The age at which a connection over gRPC is asked to end (GOAWAY), so that its client \
@@ -70,7 +70,7 @@ pub(super) const KEYS: [Key; 8] = [
     },
     Key {
         name: "bounds.connection_age_grace",
-        values: Values::Time,
+        values: AllowedValues::Time,
         default: "30s",
         unit: "",
         meaning: "How long the calls of a connection that was asked to end may go on; then it is closed.",
@@ -80,7 +80,7 @@ pub(super) const KEYS: [Key; 8] = [
 /// The keys of the table.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Table {
+pub(super) struct BoundsTable {
     request_bytes_max: Option<String>,
     requests_max: Option<u64>,
     predictions_max: Option<u64>,
@@ -91,7 +91,7 @@ pub(super) struct Table {
     connection_age_grace: Option<String>,
 }
 
-impl Table {
+impl BoundsTable {
     /// The bounds; all else of the configuration is its default.
     pub(super) fn read(self) -> anyhow::Result<Config> {
         let [
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
-        let table: Table = toml::from_str(text).map_err(|error| error.to_string())?;
+        let table: BoundsTable = toml::from_str(text).map_err(|error| error.to_string())?;
         table.read().map_err(|error| error.to_string())
     }
 

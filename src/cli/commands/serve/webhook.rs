@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use perennial::model::keys::{Key, Values};
+use perennial::model::keys::{AllowedValues, Key};
 use perennial::server::{Webhook, WebhookConfig};
 use perennial::store::regular;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ const QUEUE_MAX: (u64, u64) = (1, 10_000);
 pub(super) const KEYS: [Key; 7] = [
     Key {
         name: "webhook.url",
-        values: Values::Text("https://HOST[:PORT]/PATH"),
+        values: AllowedValues::Text("https://HOST[:PORT]/PATH"),
         default: "",
         unit: "",
         meaning: "Where learning events are posted; without the table nowhere. http:// is for loopback \
@@ -28,35 +28,35 @@ pub(super) const KEYS: [Key; 7] = [
     },
     Key {
         name: "webhook.secret",
-        values: Values::Text("whsec_ and 24 to 64 bytes in Base64"),
+        values: AllowedValues::Text("whsec_ and 24 to 64 bytes in Base64"),
         default: "",
         unit: "",
         meaning: "The key of the signature, which the receiver checks: keep the file to its owner.",
     },
     Key {
         name: "webhook.private_addresses",
-        values: Values::List("addresses and networks, as in 10.1.0.0/16"),
+        values: AllowedValues::List("addresses and networks, as in 10.1.0.0/16"),
         default: "[]",
         unit: "",
         meaning: "Addresses that are not public and may be connected to all the same.",
     },
     Key {
         name: "webhook.ca_file",
-        values: Values::Text("a file of certificates in PEM"),
+        values: AllowedValues::Text("a file of certificates in PEM"),
         default: "Mozilla's roots",
         unit: "",
         meaning: "The certificates that are trusted in place of Mozilla's roots.",
     },
     Key {
         name: "webhook.timeout_s",
-        values: Values::Between(TIMEOUT_S.0, TIMEOUT_S.1),
+        values: AllowedValues::Between(TIMEOUT_S.0, TIMEOUT_S.1),
         default: "10",
         unit: "seconds",
         meaning: "How long one attempt may take, from the look-up of the host to the answer.",
     },
     Key {
         name: "webhook.attempts_max",
-        values: Values::Count(ATTEMPTS_MAX.0, ATTEMPTS_MAX.1),
+        values: AllowedValues::Count(ATTEMPTS_MAX.0, ATTEMPTS_MAX.1),
         default: "20",
         unit: "",
         meaning: "Attempts of one event, before it is given up: the first wait is 1 s, each further one twice \
@@ -64,7 +64,7 @@ pub(super) const KEYS: [Key; 7] = [
     },
     Key {
         name: "webhook.queue_max",
-        values: Values::Count(QUEUE_MAX.0, QUEUE_MAX.1),
+        values: AllowedValues::Count(QUEUE_MAX.0, QUEUE_MAX.1),
         default: "1000",
         unit: "events",
         meaning: "Events that may wait, on disk; what comes while so many wait is dropped and counted.",
@@ -74,7 +74,7 @@ pub(super) const KEYS: [Key; 7] = [
 /// The keys of the table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Table {
+pub(super) struct WebhookTable {
     url: String,
     secret: String,
     #[serde(default)]
@@ -85,7 +85,7 @@ pub(super) struct Table {
     queue_max: Option<u64>,
 }
 
-impl Table {
+impl WebhookTable {
     /// The webhook, and the events that may wait for it.
     pub(super) fn read(self) -> anyhow::Result<(Webhook, usize)> {
         let defaults = WebhookConfig::default();
@@ -133,7 +133,7 @@ mod tests {
 
     fn read(keys: &str) -> Result<usize, String> {
         let toml = format!("url = 'https://hooks.example.com/a'\n{SECRET}\n{keys}");
-        let table: Table = toml::from_str(&toml).map_err(|error| error.to_string())?;
+        let table: WebhookTable = toml::from_str(&toml).map_err(|error| error.to_string())?;
         let read = table.read().map_err(|error| format!("{error:#}"))?;
         Ok(read.1)
     }

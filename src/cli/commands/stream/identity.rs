@@ -12,7 +12,7 @@ use perennial::proto::perennial::v1::{FeedbackRequest, Tensor};
 use uuid::Uuid;
 
 use crate::cli::client::tensors;
-use crate::cli::rows::Input;
+use crate::cli::rows::ModelInput;
 use crate::cli::rows::labelled::LabelledRow;
 
 /// The longest id of feedback.
@@ -51,7 +51,7 @@ pub(super) struct RunIdentity {
 
 /// A row that was asked, as its feedback speaks of it.
 #[derive(Debug)]
-pub(crate) struct AskedRow {
+pub(crate) struct RowIdentity {
     /// Empty where the feedback brings the row.
     prediction_id: String,
     /// Its line; of several rows of a line, with their number.
@@ -63,7 +63,7 @@ pub(crate) struct AskedRow {
     batch: Option<Batch>,
 }
 
-impl AskedRow {
+impl RowIdentity {
     /// Its line; of several rows of a line, with their number.
     pub(super) fn line(&self) -> &str {
         &self.place
@@ -123,12 +123,12 @@ impl RunIdentity {
     }
 
     /// The next row that was asked.
-    pub(super) fn asked(&mut self, row: &LabelledRow, prediction_id: String) -> AskedRow {
+    pub(super) fn asked(&mut self, row: &LabelledRow, prediction_id: String) -> RowIdentity {
         self.newest_line = match self.newest_line {
             (line, n) if line == row.line => (line, n + 1),
             _ => (row.line, 1),
         };
-        AskedRow {
+        RowIdentity {
             place: match self.newest_line {
                 (line, 1) => line.to_string(),
                 (line, n) => format!("{line}.{n}"),
@@ -159,8 +159,13 @@ impl RunIdentity {
     }
 
     /// Feedback about a row, without its signal.
-    pub(super) fn subject(&self, row: u64, asked: AskedRow, inputs: &[Input]) -> FeedbackRequest {
-        let AskedRow {
+    pub(super) fn subject(
+        &self,
+        row: u64,
+        asked: RowIdentity,
+        inputs: &[ModelInput],
+    ) -> FeedbackRequest {
+        let RowIdentity {
             prediction_id,
             place,
             content,
@@ -228,7 +233,7 @@ fn content(row: &LabelledRow) -> blake3::Hash {
     hasher.finalize()
 }
 
-fn row_tensors(inputs: &[Input], batch: &Batch) -> Vec<Tensor> {
+fn row_tensors(inputs: &[ModelInput], batch: &Batch) -> Vec<Tensor> {
     let (tensors, contents) = tensors(inputs, batch);
     let own = tensors.into_iter().zip(contents);
     let own = own.map(|(tensor, contents)| Tensor {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 
 use super::stream_run::{StreamRun, is_sent_before};
-use crate::cli::client::{Answer, Client, FeedbackStream, IN_FLIGHT_MAX};
+use crate::cli::client::{Client, FeedbackStream, IN_FLIGHT_MAX, ModelAnswer};
 use crate::cli::rows::Unusable;
 use crate::cli::rows::labelled::LabelledRow;
 use crate::cli::run::latency::Latencies;
@@ -71,7 +71,7 @@ impl StreamRun {
     async fn settle(
         &mut self,
         asked: PendingAnswer,
-        feedback: &mut Feedback,
+        feedback: &mut FeedbackInFlight,
     ) -> anyhow::Result<()> {
         let answer = asked.answer.await?;
         let answer = answer.with_context(|| format!("line {}", asked.row.line));
@@ -86,7 +86,7 @@ impl StreamRun {
     }
 
     /// Sends the feedback that is due after a row.
-    async fn send_due(&mut self, row: u64, feedback: &mut Feedback) -> anyhow::Result<()> {
+    async fn send_due(&mut self, row: u64, feedback: &mut FeedbackInFlight) -> anyhow::Result<()> {
         while let Some(due) = self.run.due(row) {
             let line = due.key.line().to_owned();
             let event = self.feedback(due);
@@ -100,13 +100,13 @@ impl StreamRun {
 /// A row whose answer is in flight.
 struct PendingAnswer {
     row: LabelledRow,
-    answer: JoinHandle<anyhow::Result<(Answer, Duration)>>,
+    answer: JoinHandle<anyhow::Result<(ModelAnswer, Duration)>>,
 }
 
 fn ask(
     mut client: Client,
     request: ModelInferRequest,
-) -> JoinHandle<anyhow::Result<(Answer, Duration)>> {
+) -> JoinHandle<anyhow::Result<(ModelAnswer, Duration)>> {
     tokio::spawn(async move {
         let started = Instant::now();
         let answer = client.predict(request).await?;
@@ -115,7 +115,7 @@ fn ask(
 }
 
 /// Feedback in flight.
-type Feedback = FeedbackStream<SentEvent, FeedbackReplies>;
+type FeedbackInFlight = FeedbackStream<SentEvent, FeedbackReplies>;
 
 /// An event in flight: the line of its row, and the time of its sending.
 struct SentEvent {

@@ -14,8 +14,8 @@ use perennial::proto::perennial::v1::feedback_reply::Status;
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, MemberStatus, ModelStatus};
 use tonic::{Code, Response};
 
-use super::identity::{AskedRow, RunIdentity};
-use crate::cli::client::{Answer, Client, PredictRequest, refusal};
+use super::identity::{RowIdentity, RunIdentity};
+use crate::cli::client::{Client, ModelAnswer, PredictRequest, refusal};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::answers::AnswersFile;
 use crate::cli::output::print::counted;
@@ -24,10 +24,10 @@ use crate::cli::rows::labelled::{LabelledRow, LabelledRows};
 use crate::cli::rows::options::ReadOptions;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::run::latency::Latencies;
-use crate::cli::run::monitored::Monitored;
+use crate::cli::run::monitored::MonitorFigures;
 use crate::cli::run::prequential_run::{DueFeedback, PrequentialRun};
 use crate::cli::run::report::{CpuClock, MemberScore, RunReport};
-use crate::cli::run::scores::{Mean, ScoreNames, score};
+use crate::cli::run::scores::{RunningMean, ScoreNames, score};
 use crate::cli::run::usable::{UnusableRows, without_target};
 
 /// A run against a server.
@@ -37,7 +37,7 @@ pub(super) struct StreamRun {
     pub model: String,
     pub described: ModelSignature,
     pub identity: RunIdentity,
-    pub run: PrequentialRun<AskedRow>,
+    pub run: PrequentialRun<RowIdentity>,
     /// True if the champion serves, which learns nothing.
     pub serves_champion: bool,
     /// True while the newest reply says that an earlier run had sent the row.
@@ -92,7 +92,7 @@ impl StreamRun {
     pub(super) fn judge(
         &mut self,
         row: &LabelledRow,
-        answer: Answer,
+        answer: ModelAnswer,
         took: Duration,
     ) -> anyhow::Result<()> {
         self.predictions.add(took);
@@ -109,7 +109,7 @@ impl StreamRun {
         Ok(())
     }
 
-    pub(super) async fn submit(&mut self, due: DueFeedback<AskedRow>) -> anyhow::Result<()> {
+    pub(super) async fn submit(&mut self, due: DueFeedback<RowIdentity>) -> anyhow::Result<()> {
         let started = Instant::now();
         let line = due.key.line().to_owned();
         let event = self.feedback(due);
@@ -139,7 +139,7 @@ impl StreamRun {
         Ok(())
     }
 
-    pub(super) fn feedback(&self, due: DueFeedback<AskedRow>) -> FeedbackRequest {
+    pub(super) fn feedback(&self, due: DueFeedback<RowIdentity>) -> FeedbackRequest {
         let subject = self
             .identity
             .subject(due.row, due.key, &self.described.inputs);
@@ -250,7 +250,7 @@ impl StreamRun {
 
     /// The mean score on rows that are not learned.
     async fn test(&mut self, path: &Path, target: &str) -> anyhow::Result<Option<f64>> {
-        let mut mean = Mean::default();
+        let mut mean = RunningMean::default();
         self.described.task = self.run.task().clone();
         let interrupt = self.interrupt.clone();
         let rows = LabelledRows::open(path, target, &self.described, &self.options)?;
@@ -299,7 +299,7 @@ impl StreamRun {
             seconds,
             cpu_seconds: CpuClock::of_process().seconds(),
             retention: after.retention,
-            monitored: Monitored::of_status(&after.figures),
+            monitored: MonitorFigures::of_status(&after.figures),
             drift_alarms: alarms_since(&before, &after),
             members: scores_since(&before.members, &after.members),
             test,

@@ -56,18 +56,18 @@ fn is_plain(kind: &DataType) -> bool {
 }
 
 /// The cells of a column of a batch.
-pub(super) struct Column<'a> {
+pub(super) struct ArrowColumn<'a> {
     array: &'a dyn Array,
     /// Of a column with a dictionary: each row's place among the values, and these.
     coded: Option<(Vec<usize>, &'a dyn Array)>,
 }
 
-impl<'a> Column<'a> {
-    pub(super) fn new(array: &'a ArrayRef) -> Column<'a> {
+impl<'a> ArrowColumn<'a> {
+    pub(super) fn new(array: &'a ArrayRef) -> ArrowColumn<'a> {
         let dictionary = array.as_any_dictionary_opt();
         // Without values every row is a gap.
         let dictionary = dictionary.filter(|dictionary| !dictionary.values().is_empty());
-        Column {
+        ArrowColumn {
             array,
             coded: dictionary
                 .map(|dictionary| (dictionary.normalized_keys(), dictionary.values().as_ref())),

@@ -25,7 +25,7 @@ const MAGIC: &[u8] = b"ARROW1";
 const NOT_PACKED: i64 = -1;
 
 /// The messages, one after the other.
-pub(super) struct Messages<R> {
+pub(super) struct ArrowMessages<R> {
     bytes: R,
     /// Where those of a file begin, as its footer says; those of a stream follow each other.
     places: Option<std::vec::IntoIter<u64>>,
@@ -39,22 +39,22 @@ pub(super) struct Messages<R> {
 }
 
 /// One of them.
-pub(super) struct Taken {
+pub(super) struct ArrowMessage {
     header: Vec<u8>,
     pub body: Buffer,
 }
 
-impl Taken {
+impl ArrowMessage {
     /// Its header.
     pub(super) fn header(&self) -> anyhow::Result<Message<'_>> {
         header(&self.header)
     }
 }
 
-impl<R: Read + Seek> Messages<R> {
+impl<R: Read + Seek> ArrowMessages<R> {
     /// The schema and the messages of a file or a stream of so many bytes.
-    pub(super) fn open(bytes: R, n_bytes: u64) -> anyhow::Result<(Schema, Messages<R>)> {
-        let mut messages = Messages {
+    pub(super) fn open(bytes: R, n_bytes: u64) -> anyhow::Result<(Schema, ArrowMessages<R>)> {
+        let mut messages = ArrowMessages {
             bytes,
             places: None,
             n_bytes,
@@ -108,7 +108,7 @@ impl<R: Read + Seek> Messages<R> {
     }
 
     /// The next message; none at the end of the stream.
-    pub(super) fn next(&mut self) -> anyhow::Result<Option<Taken>> {
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<ArrowMessage>> {
         if let Some(places) = &mut self.places {
             let Some(place) = places.next() else {
                 return Ok(None);
@@ -132,7 +132,7 @@ impl<R: Read + Seek> Messages<R> {
         let n_body = u64::try_from(message.bodyLength())?;
         let body = self.take(n_body, BODY_BYTES_MAX, "a message's body")?;
         self.check(message, &body)?;
-        Ok(Some(Taken {
+        Ok(Some(ArrowMessage {
             header: bytes,
             body: Buffer::from_vec(body),
         }))

@@ -10,17 +10,17 @@ use super::super::row::Cell;
 
 /// How the values of a column are to be read beside their type.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Form {
+pub(super) enum ValueForm {
     Plain,
     /// Nanoseconds since 1970, which the format has as plain numbers.
     Nanoseconds,
 }
 
 /// The cell of a value.
-pub(super) fn cell(field: Field, form: Form) -> anyhow::Result<Cell> {
+pub(super) fn cell(field: Field, form: ValueForm) -> anyhow::Result<Cell> {
     Ok(Cell::Text(match field {
         Field::Null => String::new(),
-        Field::Long(value) if form == Form::Nanoseconds => time(value.div_euclid(1000))?,
+        Field::Long(value) if form == ValueForm::Nanoseconds => time(value.div_euclid(1000))?,
         Field::Str(text) => text,
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => text.to_owned(),

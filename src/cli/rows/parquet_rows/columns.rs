@@ -14,17 +14,17 @@ use parquet::record::Field;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use super::super::row::{Cell, Row};
-use super::cells::{Form, cell};
+use super::cells::{ValueForm, cell};
 
 /// Values of a column that are read at a time.
 const VALUES: usize = 1024;
 
 /// The cells of a column, one after the other.
-type Column = Box<dyn FnMut() -> anyhow::Result<Cell>>;
+type ParquetColumn = Box<dyn FnMut() -> anyhow::Result<Cell>>;
 
 /// The rows of one row group.
 pub(super) struct Columns {
-    columns: Vec<Column>,
+    columns: Vec<ParquetColumn>,
 }
 
 /// True of a schema in which each column is one value a row.
@@ -36,7 +36,7 @@ pub(super) fn is_flat(schema: &SchemaDescriptor) -> bool {
 
 impl Columns {
     /// Begins to read a row group of a flat schema.
-    pub(super) fn new(group: &dyn RowGroupReader, forms: &[Form]) -> anyhow::Result<Columns> {
+    pub(super) fn new(group: &dyn RowGroupReader, forms: &[ValueForm]) -> anyhow::Result<Columns> {
         let descriptions = group.metadata().schema_descr().columns().to_vec();
         let columns = descriptions.into_iter().zip(forms).enumerate();
         let columns = columns.map(|(place, (description, form))| {
@@ -58,7 +58,7 @@ impl Columns {
     }
 }
 
-fn column(reader: ColumnReader, description: ColumnDescPtr, form: Form) -> Column {
+fn column(reader: ColumnReader, description: ColumnDescPtr, form: ValueForm) -> ParquetColumn {
     use ColumnReader::*;
     match reader {
         BoolColumnReader(reader) => cells(reader, description, form, |of, value| {
@@ -92,9 +92,9 @@ fn column(reader: ColumnReader, description: ColumnDescPtr, form: Form) -> Colum
 fn cells<T: DataType>(
     mut reader: ColumnReaderImpl<T>,
     description: ColumnDescPtr,
-    form: Form,
+    form: ValueForm,
     convert: fn(&ColumnDescPtr, T::T) -> Result<Field, ParquetError>,
-) -> Column {
+) -> ParquetColumn {
     let whole = description.max_def_level();
     let (mut values, mut levels) = (Vec::with_capacity(VALUES), Vec::with_capacity(VALUES));
     // The rows that were read, and those of them, and of their values, that were handed on.

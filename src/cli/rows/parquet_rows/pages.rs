@@ -74,7 +74,7 @@ fn check_column(
     let mut place = start;
     while place < end {
         file.seek(SeekFrom::Start(place))?;
-        let header = Header::read(file)?;
+        let header = PageHeader::read(file)?;
         let [unpacked, packed] = [header.unpacked, header.packed].map(u64::try_from);
         let (unpacked, packed) = (unpacked?, packed?);
         ensure!(
@@ -107,7 +107,7 @@ fn check_column(
 fn check_unpacked(
     file: &mut BufReader<File>,
     codec: Compression,
-    header: &Header,
+    header: &PageHeader,
     packed: u64,
     unpacked: u64,
 ) -> anyhow::Result<()> {
@@ -137,7 +137,7 @@ fn check_unpacked(
 
 /// What a page says of itself.
 #[derive(Debug)]
-struct Header {
+struct PageHeader {
     unpacked: i64,
     packed: i64,
     /// Of a dictionary.
@@ -151,9 +151,9 @@ struct Header {
     n_bytes: u64,
 }
 
-impl Header {
+impl PageHeader {
     /// Reads a header in Thrift's compact protocol.
-    fn read(file: &mut BufReader<File>) -> anyhow::Result<Header> {
+    fn read(file: &mut BufReader<File>) -> anyhow::Result<PageHeader> {
         let mut compact = Compact {
             bytes: file.take(HEADER_BYTES_MAX),
         };
@@ -172,7 +172,7 @@ impl Header {
         })?;
         let n_bytes = HEADER_BYTES_MAX - compact.bytes.limit();
         let [_, kind, unpacked, packed] = fields;
-        Ok(Header {
+        Ok(PageHeader {
             unpacked,
             packed,
             n_dictionary_values: if kind == DICTIONARY {

@@ -5,11 +5,12 @@
 use crate::engine::compute::described::BUILD;
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
-use crate::engine::history::orders::Known;
+use crate::engine::history::orders::RecordedFacts;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
-    Description, Disposal, Entry, Event, Kind, Order, Outputs, Prediction, Retraction, Selector,
+    Description, Disposal, Entry, ErasedKind, Event, Order, Outputs, Prediction, Retraction,
+    Selector,
 };
 use crate::learn::{Fate, Learner};
 use crate::model::{Choice, profile};
@@ -115,7 +116,7 @@ impl OfSource {
             {
                 self.first_position = Some(entry.position);
             }
-            Event::Erased(Kind::Feedback(_)) => self.erased.push(entry.position),
+            Event::Erased(ErasedKind::Feedback(_)) => self.erased.push(entry.position),
             _ => {}
         }
     }
@@ -137,9 +138,9 @@ impl OfSource {
             first_position,
             disposal: Disposal::Keep,
         });
-        let known = Known {
+        let known = RecordedFacts {
             written: last,
-            ..Known::new(facts.clone())
+            ..RecordedFacts::new(facts.clone())
         };
         let rebuild = Rebuild::begin(versions, &order, position, &known)?;
         // Feedback that was taken back only later shaped the answer, and is not known any more.

@@ -15,10 +15,10 @@ const EXAMPLES: usize = 128;
 
 /// Answers by example, the newest last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Answers(VecDeque<Answered>);
+pub(super) struct Answers(VecDeque<ExampleAnswers>);
 
 #[derive(Clone, Debug, PartialEq)]
-struct Answered {
+struct ExampleAnswers {
     example: u64,
     /// True if the answers are indexes of classes or actions, not values in the scale of the
     /// target.
@@ -45,7 +45,7 @@ impl Answers {
         if self.0.len() == EXAMPLES {
             self.0.pop_front();
         }
-        self.0.push_back(Answered {
+        self.0.push_back(ExampleAnswers {
             example,
             are_indexes: matches!(target, Target::Class(_) | Target::BestAction(_)),
             answers,
@@ -96,7 +96,7 @@ impl Answers {
             .zip(answers.chunks_exact(n_members.max(1)));
         let rows = rows
             .zip(are_indexes)
-            .map(|((example, answers), flag)| Answered {
+            .map(|((example, answers), flag)| ExampleAnswers {
                 example,
                 are_indexes: flag == 1,
                 answers: answers.to_vec(),

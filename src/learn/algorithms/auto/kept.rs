@@ -9,7 +9,7 @@
 
 use crate::learn::algorithms::retention::ASKED_EVERY;
 use crate::model::weights::{Error, Tensors};
-use crate::model::{Kept, KeptAnswers, argmax};
+use crate::model::{KeptAnswers, RetainedAnswer, argmax};
 
 /// How far the powers follow, in parts of the step that would remove the loss.
 const STEP: f32 = 0.06;
@@ -26,7 +26,7 @@ const RECENT: f32 = 50.0;
 
 /// The row whose class is known: a new example or an anchor.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Evidence {
+pub(super) enum ExampleOrigin {
     /// A new example, before it is learned.
     New,
     /// An anchor, which was learned once.
@@ -35,10 +35,10 @@ pub(super) enum Evidence {
 
 /// Follows the answers to a row of this class, at `slowness` of the rates.
 pub(super) fn observe(
-    kept: &mut Kept,
+    kept: &mut RetainedAnswer,
     answers: &KeptAnswers,
     class: u32,
-    (evidence, slowness): (Evidence, f64),
+    (evidence, slowness): (ExampleOrigin, f64),
 ) {
     let place = class as usize;
     let n_outputs = kept.recent.len();
@@ -51,16 +51,16 @@ pub(super) fn observe(
     let gradient: Vec<f32> = logs.map(derivative).collect();
     let squares: f32 = gradient.iter().map(|one| one * one).sum();
     let part = match evidence {
-        Evidence::New => STEP_NEW,
-        Evidence::Anchor => 1.0,
+        ExampleOrigin::New => STEP_NEW,
+        ExampleOrigin::Anchor => 1.0,
     };
     let rate = slowness as f32 * part * STEP / (1.0 + squares / gradient.len() as f32);
     for (power, derivative) in kept.powers.iter_mut().zip(gradient) {
         *power = (*power - rate * derivative).clamp(0.0, POWER_MAX);
     }
     let counts = match evidence {
-        Evidence::New => 1.0,
-        Evidence::Anchor => KEPT * ASKED_EVERY as f64,
+        ExampleOrigin::New => 1.0,
+        ExampleOrigin::Anchor => KEPT * ASKED_EVERY as f64,
     };
     for (weight, answer) in kept.weights.iter_mut().zip(&answers.answers) {
         let loss = f64::from(u8::from(argmax(answer) != place));
@@ -71,7 +71,7 @@ pub(super) fn observe(
     for weight in &mut kept.weights {
         *weight = (1.0 - ALPHA) * *weight / total + ALPHA / n;
     }
-    if evidence == Evidence::New {
+    if evidence == ExampleOrigin::New {
         for (other, recent) in kept.recent.iter_mut().enumerate() {
             let came = f32::from(u8::from(other == place));
             *recent += (came - *recent) / RECENT;
@@ -80,7 +80,7 @@ pub(super) fn observe(
 }
 
 /// F32 `powers` and `recent`, F64 `weights`.
-pub(super) fn save(kept: &Kept) -> Tensors {
+pub(super) fn save(kept: &RetainedAnswer) -> Tensors {
     let mut tensors = Tensors::default();
     tensors.put_f32("powers", &[kept.powers.len()], kept.powers.clone());
     tensors.put_f32("recent", &[kept.recent.len()], kept.recent.clone());
@@ -88,7 +88,7 @@ pub(super) fn save(kept: &Kept) -> Tensors {
     tensors
 }
 
-pub(super) fn load(kept: &mut Kept, tensors: &mut Tensors) -> Result<(), Error> {
+pub(super) fn load(kept: &mut RetainedAnswer, tensors: &mut Tensors) -> Result<(), Error> {
     let powers = tensors.take_f32("powers", &[Some(kept.powers.len())])?;
     if !powers.iter().all(|power| (0.0..=POWER_MAX).contains(power)) {
         return Err(Error::value("powers", format!("{powers:?}")));
@@ -114,7 +114,7 @@ mod tests {
     use crate::model::Keep;
 
     /// Two members of two classes: the first knows both, the second repeats what is current.
-    fn answers(kept: &Kept, class: usize, current: usize) -> KeptAnswers {
+    fn answers(kept: &RetainedAnswer, class: usize, current: usize) -> KeptAnswers {
         let p = |right: usize, sure: f32| {
             let mut p = vec![1.0 - sure; 2];
             p[right] = sure;
@@ -126,35 +126,40 @@ mod tests {
 
     #[test]
     fn anchors_win_over_what_is_current_where_nothing_is_lost_by_it() {
-        let mut kept = Kept::new(Keep::Balanced, 2, 2);
+        let mut kept = RetainedAnswer::new(Keep::Balanced, 2, 2);
         for turn in 0..2_000 {
             let now = answers(&kept, 0, 0);
-            observe(&mut kept, &now, 0, (Evidence::New, 1.0));
+            observe(&mut kept, &now, 0, (ExampleOrigin::New, 1.0));
             let then = answers(&kept, turn % 2, 0);
-            observe(&mut kept, &then, (turn % 2) as u32, (Evidence::Anchor, 1.0));
+            observe(
+                &mut kept,
+                &then,
+                (turn % 2) as u32,
+                (ExampleOrigin::Anchor, 1.0),
+            );
         }
         let old = answers(&kept, 1, 0).answers;
         assert_eq!(argmax(&kept.mix(&old)), 1, "{kept:?}");
         assert!(kept.powers[0] > kept.powers[1], "{kept:?}");
-        let mut loaded = Kept::new(Keep::Balanced, 2, 2);
+        let mut loaded = RetainedAnswer::new(Keep::Balanced, 2, 2);
         load(&mut loaded, &mut save(&kept)).expect("it was saved");
         assert_eq!(loaded, kept);
     }
 
     #[test]
     fn what_is_current_wins_where_anchors_cost_more() {
-        let mut kept = Kept::new(Keep::Balanced, 2, 2);
+        let mut kept = RetainedAnswer::new(Keep::Balanced, 2, 2);
         for turn in 0..2_000u32 {
             // The first member is wrong now; of the anchors it knows a little more.
             let now = answers(&kept, 1, 0);
-            observe(&mut kept, &now, 0, (Evidence::New, 1.0));
+            observe(&mut kept, &now, 0, (ExampleOrigin::New, 1.0));
             let class = turn % 10;
             let then = answers(&kept, usize::from(class == 1), 0);
             observe(
                 &mut kept,
                 &then,
                 u32::from(class == 1),
-                (Evidence::Anchor, 1.0),
+                (ExampleOrigin::Anchor, 1.0),
             );
         }
         let now = answers(&kept, 1, 0).answers;

@@ -33,7 +33,7 @@ const EXPERIENCE: f64 = 4.0;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LateLabels {
     /// By the ids of their predictions.
-    asked: BTreeMap<u128, Asked>,
+    asked: BTreeMap<u128, PendingRow>,
     /// Examples learned between the question and the label, a fading mean.
     delay: f64,
     /// Labels by which it was measured.
@@ -45,7 +45,7 @@ pub(super) struct LateLabels {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Asked {
+struct PendingRow {
     /// Examples learned by then.
     n_learned: u64,
     /// None where they are not kept.
@@ -93,7 +93,7 @@ impl LateLabels {
         (outputs, n_most): (Option<OutputsAsked>, usize),
     ) {
         self.n_kept += usize::from(outputs.is_some());
-        let before = self.asked.insert(id.0, Asked { n_learned, outputs });
+        let before = self.asked.insert(id.0, PendingRow { n_learned, outputs });
         self.n_kept -= usize::from(before.is_some_and(|one| one.outputs.is_some()));
         while self.asked.len() > ASKED || self.n_kept > n_most {
             let Some((_, gone)) = self.asked.pop_first() else {
@@ -196,7 +196,7 @@ impl LateLabels {
         let asked = asked.map(|((id, n_learned), flag)| {
             let id = u128::from(id[0]) << 64 | u128::from(id[1]);
             let outputs = (flag == 1).then(|| rows.next()).flatten();
-            (id, Asked { n_learned, outputs })
+            (id, PendingRow { n_learned, outputs })
         });
         Ok(LateLabels {
             asked: asked.collect(),

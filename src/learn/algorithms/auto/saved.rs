@@ -7,7 +7,7 @@ use super::super::neighbours;
 use super::answers::Answers;
 use super::late::LateLabels;
 use super::{AutoLearner, kept, pool, replaying};
-use crate::learn::memory::Form;
+use crate::learn::memory::ExampleBounds;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{NoChange, Portfolio, Range, Spec};
@@ -96,7 +96,7 @@ impl AutoLearner {
     pub(crate) fn load(
         &mut self,
         spec: &Spec,
-        form: Form,
+        form: ExampleBounds,
         weights: &mut Tensors,
         state: &mut Tensors,
     ) -> Result<(), Error> {

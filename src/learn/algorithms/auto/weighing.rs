@@ -4,7 +4,7 @@
 
 use super::super::example::Known;
 use super::answers::answer;
-use super::kept::{self, Evidence};
+use super::kept::{self, ExampleOrigin};
 use super::late::{LateLabels, OutputsAsked, Weighed, most_kept};
 use super::{AutoLearner, pool};
 use crate::event::Prediction;
@@ -50,7 +50,7 @@ impl AutoLearner {
             let answered = answered.map(|outputs| answer(outputs, target));
             kept.keep(example, target, answered.collect());
         }
-        self.observe_kept((outputs, recent), target, Evidence::New);
+        self.observe_kept((outputs, recent), target, ExampleOrigin::New);
         let (wanted, slowness) = (self.wanted(target, scale), self.slowness());
         let portfolio = &mut self.portfolio;
         pool::observe(portfolio, (outputs, &losses), target, wanted, slowness);
@@ -99,7 +99,7 @@ impl AutoLearner {
         &mut self,
         (outputs, asked): (&MemberOutputs, Option<Vec<f32>>),
         target: Target,
-        evidence: Evidence,
+        evidence: ExampleOrigin,
     ) {
         let slowness = self.slowness();
         let (Some(kept), Target::Class(class)) = (&mut self.portfolio.kept, target) else {

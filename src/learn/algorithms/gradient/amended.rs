@@ -21,7 +21,7 @@ pub(super) struct Amended {
 }
 
 /// A row's outputs, and their gradients to be written.
-pub(super) struct Row<'a> {
+pub(super) struct RowGradient<'a> {
     pub outputs: &'a [f32],
     pub gradient: &'a mut [f32],
 }
@@ -42,7 +42,7 @@ impl Amended {
     }
 
     /// Writes the gradient of its row with respect to the outputs of the network.
-    pub(super) fn gradient(&self, replay_loss: &ReplayLoss<'_>, row: Row<'_>) {
+    pub(super) fn gradient(&self, replay_loss: &ReplayLoss<'_>, row: RowGradient<'_>) {
         self.gradient_of(|left| left.mass, replay_loss, row);
     }
 
@@ -51,7 +51,7 @@ impl Amended {
         &self,
         replay_loss: &ReplayLoss<'_>,
         horizon: f32,
-        row: Row<'_>,
+        row: RowGradient<'_>,
     ) {
         self.gradient_of(|left| left.averaged(horizon), replay_loss, row);
     }
@@ -60,7 +60,7 @@ impl Amended {
         &self,
         mass: impl Fn(&RemainingInfluence) -> f32,
         replay_loss: &ReplayLoss<'_>,
-        row: Row<'_>,
+        row: RowGradient<'_>,
     ) {
         if self.is_learned_again {
             replay_loss.new_row(self.after, row.outputs, row.gradient);

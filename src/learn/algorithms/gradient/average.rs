@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::output_loss::OutputLoss;
-use super::amended::{Amended, Row};
+use super::amended::{Amended, RowGradient};
 use super::replay_loss::ReplayLoss;
 use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
@@ -145,7 +145,7 @@ impl Averages {
             let width = average.network.n_outputs();
             let (outputs, gradient) = average.network.outputs_and_gradient();
             gradient.fill(0.0);
-            let row = Row {
+            let row = RowGradient {
                 outputs: &outputs[..width],
                 gradient: &mut gradient[..width],
             };

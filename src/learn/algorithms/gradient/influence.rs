@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::learn::memory::Form;
+use crate::learn::memory::ExampleBounds;
 use crate::learn::memory::likeness::Likeness;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Target};
@@ -218,7 +218,7 @@ impl Influence {
     }
 
     /// Reads back what [`Influence::save`] wrote.
-    pub(super) fn load(form: Form, tensors: &mut Tensors) -> Result<Influence, Error> {
+    pub(super) fn load(form: ExampleBounds, tensors: &mut Tensors) -> Result<Influence, Error> {
         let n_outputs = form.n_outputs;
         let sums = tensors.take_f64("sums", &[Some(n_outputs)])?;
         let ids = tensors.take_u64("examples", &[None])?;
@@ -319,11 +319,11 @@ mod tests {
             influence.count(&[pulled(example, example as u32 % 3, 0.1)]);
         }
         assert_eq!(influence.masses.len(), EXAMPLES);
-        let form = |n_outputs| Form {
+        let form = |n_outputs| ExampleBounds {
             n_dense: 1,
             n_buckets: 0,
             n_outputs,
-            ..Form::default()
+            ..ExampleBounds::default()
         };
         let load =
             |n_outputs, saved: &Influence| Influence::load(form(n_outputs), &mut saved.save());

@@ -34,7 +34,7 @@ pub(crate) struct AnchorAnswer<'a> {
 
 /// The answer of a state to a row.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct RowOutputs {
     /// Probabilities of the known classes, or of the policy's actions; or one value.
     pub outputs: Vec<f64>,
 }
@@ -104,7 +104,7 @@ impl Learned {
 
     /// The place of the class that is answered, as costs decide it, or of the likeliest action; none of a
     /// value.
-    pub(crate) fn chosen(&self, spec: &Spec, answer: &Answer) -> Option<usize> {
+    pub(crate) fn chosen(&self, spec: &Spec, answer: &RowOutputs) -> Option<usize> {
         let mut shares: Vec<f32> = answer.outputs.iter().map(|share| *share as f32).collect();
         let costs = self.costs(spec);
         for (share, cost) in shares
@@ -126,7 +126,7 @@ impl Learned {
 
     /// The answer to a row: the probabilities of the known classes or of the policy's actions, or a
     /// value. None where it is not finite, or no device computes it.
-    pub(crate) fn answer(&self, spec: &Spec, asked: AskedRow<'_>) -> Option<Answer> {
+    pub(crate) fn answer(&self, spec: &Spec, asked: AskedRow<'_>) -> Option<RowOutputs> {
         let mut row = (Cow::Borrowed(asked.batch), asked.row);
         if !asked.encoders.is_empty() {
             let adapters: Vec<_> = self.adapters().collect();
@@ -139,7 +139,7 @@ impl Learned {
     }
 
     /// The same of a row that is encoded by the scales of this state.
-    fn answer_encoded(&self, spec: &Spec, encoded: Encoded) -> Option<Answer> {
+    fn answer_encoded(&self, spec: &Spec, encoded: Encoded) -> Option<RowOutputs> {
         let outputs = match &self.kind {
             Kind::Gradient(learner) => learner.network().forward(&[encoded]).ok()?,
             Kind::Analytic(learner) => learner.ridge().outputs(&encoded),
@@ -168,6 +168,6 @@ impl Learned {
         };
         let outputs: Vec<f64> = outputs.into_iter().map(f64::from).collect();
         let finite = outputs.iter().all(|output| output.is_finite());
-        finite.then_some(Answer { outputs })
+        finite.then_some(RowOutputs { outputs })
     }
 }

@@ -9,7 +9,7 @@ use super::super::adapters::AdapterLearner;
 use super::super::example::amends_rewards;
 use super::super::retention::Retention;
 use super::{Kind, Learned};
-use crate::learn::memory::Form;
+use crate::learn::memory::ExampleBounds;
 use crate::learn::memory::class_shares::ClassShares;
 use crate::learn::memory::first_rows::FirstRows;
 use crate::learn::memory::output_counts::OutputCounts;
@@ -121,7 +121,7 @@ impl Learned {
     pub fn load(spec: &Spec, weights: &mut Tensors, state: &mut Tensors) -> Result<Learned, Error> {
         let mut learned = Learned::new(spec);
         let n_buckets = learned.encoder.n_buckets();
-        let form = Form::of(spec, learned.encoder.n_dense(), n_buckets);
+        let form = ExampleBounds::of(spec, learned.encoder.n_dense(), n_buckets);
         learned.target = Scale::load("target", state)?;
         learned.n_examples = state.take_u64("n_examples", &[Some(1)])?[0];
         if state.0.contains_key("target.newest") {

@@ -10,7 +10,7 @@ use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Signal, Subject, Time,
 };
-use crate::learn::algorithms::learned::answers::Answer;
+use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::learn::gate::IncidentKind;
 use crate::learn::records::ledger::Fate;
 use crate::learn::{Counterfactual, CounterfactualLookup};
@@ -402,13 +402,13 @@ fn blame_reaches_as_far_back_as_the_state_of_the_champion() {
     let spec = story.learner.spec().clone();
     let mut gate = story.learner.accounts.gate.clone().expect("a gate");
     let sure = |share: f64| {
-        Some(Answer {
+        Some(RowOutputs {
             outputs: vec![share, 1.0 - share],
         })
     };
     let observe = |gate: &mut Gate, source: &str, share: f64, n: usize| {
         for _ in 0..n {
-            let answers = Answers {
+            let answers = SideAnswers {
                 candidate: sure(0.5),
                 champion: sure(share),
                 contender: gate.contender().and(sure(share)),

@@ -11,7 +11,7 @@ use super::super::retrain::Retraining;
 use super::*;
 use crate::event::{
     Alarm, Batch, Change, Column, Description, Disposal, Entry, Event, Feedback, Judgement,
-    Prediction, PredictionId, Retraction, Selector, Signal, Subject, Time, Verdict, Watched,
+    Prediction, PredictionId, Retraction, Selector, Signal, Subject, Time, Verdict, WatchedStream,
 };
 use crate::learn::Comparison;
 use crate::learn::records::ledger::{Fate, Ledger};
@@ -170,12 +170,12 @@ fn full() -> Story {
     stream.places.end(5, 9, &["a".to_owned(), "b".to_owned()]);
     stream.alarms.push(Alarm {
         position: 6,
-        watched: Watched::Label,
+        watched: WatchedStream::Label,
         input: String::new(),
         change: Change::Mix,
         evidence: 2e6,
     });
-    stream.refusals.push(Refusal { position: 7 });
+    stream.refusals.push(OrderRefusal { position: 7 });
     stream.erasures.push(8);
     stream.unknown_until = 1;
     stream.retraining = Some(Retraining {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::super::super::join::Found;
+use super::super::super::join::PredictionSearch;
 use super::super::super::lookup::LookupError;
 use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
 use super::*;
@@ -289,7 +289,7 @@ fn feedback_on_a_window_that_is_due_finds_it_closed() {
         let credited = ids
             .iter()
             .map(|id| match fixture.learner.joins().find(*id) {
-                Found::Waiting(waiting) => waiting.credited,
+                PredictionSearch::Waiting(waiting) => waiting.credited,
                 other => panic!("{other:?}"),
             });
         assert_eq!(

@@ -40,7 +40,7 @@ fn parameters() -> Parameters {
 
 /// The sum over all rows of the product of each output with a number.
 fn loss(parameters: &Parameters, rows: &[&Encoded], factors: &[f32]) -> f64 {
-    let mut pass = Pass::default();
+    let mut pass = TrainingPass::default();
     pass.forward(parameters, rows);
     let products = pass.outputs().iter().zip(factors);
     products
@@ -53,7 +53,7 @@ fn the_gradient_holds_the_derivatives_of_the_loss() {
     let (parameters, rows) = (parameters(), rows());
     let rows: Vec<&Encoded> = rows.iter().collect();
     let factors = numbers(rows.len() * 3, 11);
-    let mut pass = Pass::default();
+    let mut pass = TrainingPass::default();
     pass.forward(&parameters, &rows);
     pass.outputs_and_gradient().1.copy_from_slice(&factors);
     assert!(pass.backward(&parameters, &rows, &vec![1.0; rows.len()]));
@@ -96,7 +96,7 @@ fn the_gradient_holds_the_derivatives_of_the_loss() {
 fn a_descent_moves_against_the_gradient() {
     let (mut moved, rows) = (parameters(), rows());
     let rows: Vec<&Encoded> = rows.iter().collect();
-    let mut pass = Pass::default();
+    let mut pass = TrainingPass::default();
     pass.forward(&moved, &rows);
     let factors = numbers(rows.len() * 3, 11);
     pass.outputs_and_gradient().1.copy_from_slice(&factors);
@@ -127,7 +127,7 @@ fn a_descent_moves_against_the_gradient() {
 fn a_long_row_is_shortened_and_an_endless_one_is_told() {
     let parameters = Parameters::new(&[1, 1], 0, 1);
     let wild = row(vec![1e6], &[]);
-    let mut pass = Pass::default();
+    let mut pass = TrainingPass::default();
     pass.forward(&parameters, &[&wild]);
     pass.outputs_and_gradient().1[0] = 3.0;
     assert!(pass.backward(&parameters, &[&wild], &[0.5]));
@@ -145,7 +145,7 @@ fn a_row_pulls_a_network_no_harder_than_a_linear_model() {
     let linear = Parameters::new(&[2, 2], 0, 3);
     let length = |parameters: &Parameters, size: f32, gradient: [f32; 2]| {
         let row = row(vec![3.0 * size, 4.0 * size], &[]);
-        let mut pass = Pass::default();
+        let mut pass = TrainingPass::default();
         pass.forward(parameters, &[&row]);
         pass.outputs_and_gradient().1.copy_from_slice(&gradient);
         assert!(pass.backward(parameters, &[&row], &[1.0]));
@@ -180,7 +180,7 @@ fn a_row_pulls_a_network_no_harder_than_a_linear_model() {
 #[test]
 fn the_pass_agrees_with_the_served_network() {
     let rows = rows();
-    let mut pass = Pass::default();
+    let mut pass = TrainingPass::default();
     let rows: Vec<&Encoded> = rows.iter().collect();
     pass.forward(&parameters(), &rows);
     let served = Network::new(&parameters()).forward(&rows).unwrap();

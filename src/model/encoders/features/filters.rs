@@ -31,11 +31,11 @@ const GAIN: f32 = std::f32::consts::SQRT_2;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filters {
     /// In the order of the inputs, which they cover.
-    parts: Vec<Part>,
+    parts: Vec<DensePart>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Part {
+enum DensePart {
     /// So many inputs that are taken as they are.
     Plain(usize),
     Image(Image),
@@ -46,14 +46,14 @@ enum Part {
 struct Image {
     shape: [usize; 3],
     /// Along height and width.
-    sides: [Side; 2],
+    sides: [FilterAxis; 2],
     /// `[pixels of a filter, FILTERS]`.
     weights: Arc<[f32]>,
 }
 
 /// How filters are laid along one side of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Side {
+struct FilterAxis {
     /// Pixels of a filter.
     n_pixels: usize,
     /// Pixels from one place to the next.
@@ -63,14 +63,14 @@ struct Side {
     n_pooled: usize,
 }
 
-impl Side {
-    fn new(extent: usize) -> Side {
+impl FilterAxis {
+    fn new(extent: usize) -> FilterAxis {
         let n_pixels = extent.min(SIDE);
         let n_steps = extent - n_pixels + 1;
         let stride = n_steps.div_ceil(PLACES);
         let n_places = n_steps.div_ceil(stride);
         let pool = n_places.min(POOL);
-        Side {
+        FilterAxis {
             n_pixels,
             stride,
             pool,
@@ -88,24 +88,24 @@ impl Filters {
         let part = |kind: &InputKind| match kind {
             InputKind::Vector {
                 shape: Some(shape), ..
-            } => Part::Image(Image::new(*shape, &mut rng)),
-            kind => Part::Plain(kind.n_dense()),
+            } => DensePart::Image(Image::new(*shape, &mut rng)),
+            kind => DensePart::Plain(kind.n_dense()),
         };
-        let parts: Vec<Part> = spec
+        let parts: Vec<DensePart> = spec
             .inputs
             .iter()
             .map(|input| &input.kind)
             .map(part)
             .collect();
-        let has_image = parts.iter().any(|part| matches!(part, Part::Image(_)));
+        let has_image = parts.iter().any(|part| matches!(part, DensePart::Image(_)));
         (spec.filters_images() && has_image).then_some(Filters { parts })
     }
 
     /// How many features they give.
     pub fn n_features(&self) -> usize {
         let features = self.parts.iter().map(|part| match part {
-            Part::Plain(n) => *n,
-            Part::Image(image) => image.n_features(),
+            DensePart::Plain(n) => *n,
+            DensePart::Image(image) => image.n_features(),
         });
         features.sum()
     }
@@ -115,13 +115,13 @@ impl Filters {
         let mut features = Vec::with_capacity(self.n_features());
         for part in &self.parts {
             let n_inputs = match part {
-                Part::Plain(n) => *n,
-                Part::Image(image) => image.shape.iter().product(),
+                DensePart::Plain(n) => *n,
+                DensePart::Image(image) => image.shape.iter().product(),
             };
             let (inputs, rest) = dense.split_at(n_inputs);
             match part {
-                Part::Plain(_) => features.extend_from_slice(inputs),
-                Part::Image(image) => image.append(inputs, &mut features),
+                DensePart::Plain(_) => features.extend_from_slice(inputs),
+                DensePart::Image(image) => image.append(inputs, &mut features),
             }
             dense = rest;
         }
@@ -132,7 +132,7 @@ impl Filters {
 impl Image {
     fn new(shape: [usize; 3], rng: &mut ChaCha8Rng) -> Image {
         let [height, width, n_channels] = shape;
-        let sides = [Side::new(height), Side::new(width)];
+        let sides = [FilterAxis::new(height), FilterAxis::new(width)];
         let n_weights = sides[0].n_pixels * sides[1].n_pixels * n_channels;
         let mut weights = vec![0.0; n_weights * FILTERS];
         for filter in 0..FILTERS {

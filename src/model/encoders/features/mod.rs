@@ -218,19 +218,19 @@ impl Encoder {
         for column in &self.columns {
             match *column {
                 ColumnEncoder::Number { scale, gaps, .. } => {
-                    columns.push(stored_row::Column::Number { scale, gaps });
+                    columns.push(stored_row::DenseColumn::Number { scale, gaps });
                 }
                 ColumnEncoder::Time {
                     ref times, scale, ..
                 } => {
-                    columns.push(stored_row::Column::Number { scale, gaps: false });
-                    columns.push(stored_row::Column::Vector {
+                    columns.push(stored_row::DenseColumn::Number { scale, gaps: false });
+                    columns.push(stored_row::DenseColumn::Vector {
                         scale: Scale::plain(),
                         length: time::n_calendar(times),
                     });
                 }
                 ColumnEncoder::Vector { scale, length, .. } => {
-                    columns.push(stored_row::Column::Vector { scale, length });
+                    columns.push(stored_row::DenseColumn::Vector { scale, length });
                 }
                 ColumnEncoder::Category { .. } | ColumnEncoder::Text { .. } => {}
             }

@@ -66,13 +66,13 @@ impl Rescale {
 /// The running moments of one number, or of all components of one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scale {
-    all: Moments,
+    all: ScaleMoments,
     /// Of the rows of the newest block, untamed.
-    block: Moments,
+    block: ScaleMoments,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Moments {
+struct ScaleMoments {
     count: f64,
     mean: f64,
     /// Mean squared deviation.
@@ -83,12 +83,12 @@ impl Scale {
     /// The scale of what is taken as it is, for good: a mean of zero and a deviation of one.
     pub fn plain() -> Scale {
         Scale {
-            all: Moments {
+            all: ScaleMoments {
                 count: f64::INFINITY,
                 mean: 0.0,
                 variance: 1.0,
             },
-            block: Moments::default(),
+            block: ScaleMoments::default(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Scale {
                 return Err(Error::value(name, what));
             }
         }
-        let moments = |at: usize| Moments {
+        let moments = |at: usize| ScaleMoments {
             count: numbers[at],
             mean: numbers[at + 1],
             variance: numbers[at + 2],
@@ -226,7 +226,7 @@ impl Scale {
             return;
         }
         let [before, after] = [before, after].map(|value| self.tame(value.clamp(-HUGE, HUGE)));
-        let Moments {
+        let ScaleMoments {
             count,
             mean,
             variance,
@@ -293,7 +293,7 @@ impl Scale {
     pub(super) fn fixed(&self) -> Scale {
         Scale {
             all: self.all,
-            block: Moments::default(),
+            block: ScaleMoments::default(),
         }
     }
 
@@ -305,12 +305,12 @@ impl Scale {
     /// The scale of a count, a mean and a variance.
     pub(super) fn of_numbers([count, mean, variance]: [f64; 3]) -> Scale {
         Scale {
-            all: Moments {
+            all: ScaleMoments {
                 count,
                 mean,
                 variance,
             },
-            block: Moments::default(),
+            block: ScaleMoments::default(),
         }
     }
 
@@ -355,7 +355,7 @@ impl Scale {
 
     /// Holds a wild value at the border, once the moments can be trusted.
     fn tame(&self, value: f64) -> f64 {
-        let Moments {
+        let ScaleMoments {
             count,
             mean,
             variance,
@@ -368,7 +368,7 @@ impl Scale {
     }
 }
 
-impl Moments {
+impl ScaleMoments {
     /// Merges a row of this mean and variance; beyond `horizon` rows, older ones fade.
     fn combine(&mut self, mean: f64, variance: f64, horizon: f64) {
         self.count = (self.count + 1.0).min(horizon);
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn the_moments_are_those_of_the_values() {
         let scale = observed(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
-        let Moments {
+        let ScaleMoments {
             count,
             mean,
             variance,

@@ -98,7 +98,7 @@ impl StoredRow {
 /// The scales of the columns with dense inputs, in their order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scales {
-    columns: Vec<Column>,
+    columns: Vec<DenseColumn>,
     /// Of images, before which inputs are standardised.
     filters: Option<Arc<Filters>>,
     /// The factor on every dense feature.
@@ -110,15 +110,15 @@ const PLAIN: f64 = -1.0;
 
 /// A column with dense inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Column {
+pub(super) enum DenseColumn {
     Number { scale: Scale, gaps: bool },
     Vector { scale: Scale, length: usize },
 }
 
-impl Column {
+impl DenseColumn {
     fn scale(&self) -> &Scale {
         match self {
-            Column::Number { scale, .. } | Column::Vector { scale, .. } => scale,
+            DenseColumn::Number { scale, .. } | DenseColumn::Vector { scale, .. } => scale,
         }
     }
 }
@@ -147,7 +147,7 @@ impl Default for Scales {
 }
 
 impl Scales {
-    pub(super) fn new(columns: Vec<Column>) -> Scales {
+    pub(super) fn new(columns: Vec<DenseColumn>) -> Scales {
         Scales {
             columns,
             filters: None,
@@ -174,7 +174,7 @@ impl Scales {
         let (mut numbers, mut vectors) = (&row.numbers[..], &row.vectors[..]);
         for column in &self.columns {
             match column {
-                Column::Number { scale, gaps } => {
+                DenseColumn::Number { scale, gaps } => {
                     let Some((value, rest)) = numbers.split_first() else {
                         break;
                     };
@@ -184,7 +184,7 @@ impl Scales {
                     }
                     numbers = rest;
                 }
-                Column::Vector { scale, length } => {
+                DenseColumn::Vector { scale, length } => {
                     let (values, rest) = vectors.split_at(*length);
                     scale.standardise_all(values.iter().copied(), &mut dense);
                     vectors = rest;
@@ -210,14 +210,14 @@ impl Scales {
         let (mut numbers, mut vectors) = (row.numbers.iter(), row.vectors.iter());
         for column in &self.columns {
             match column {
-                Column::Number { scale, gaps } => {
+                DenseColumn::Number { scale, gaps } => {
                     let value = numbers.next().copied().unwrap_or(f64::NAN);
                     into.push(scale.distance(value));
                     if *gaps {
                         into.push(f32::from(u8::from(value.is_nan())));
                     }
                 }
-                Column::Vector { scale, length } => {
+                DenseColumn::Vector { scale, length } => {
                     let values = vectors.by_ref().take(*length);
                     into.extend(values.map(|value| scale.distance(f64::from(*value))));
                 }
@@ -241,11 +241,11 @@ impl Scales {
                 clip: now.scale().clip_at(),
             };
             match now {
-                Column::Number { gaps, .. } => {
+                DenseColumn::Number { gaps, .. } => {
                     conversions.push(conversion);
                     conversions.extend(gaps.then_some(SAME));
                 }
-                Column::Vector { length, .. } => {
+                DenseColumn::Vector { length, .. } => {
                     conversions.extend(std::iter::repeat_n(conversion, *length));
                 }
             }
@@ -256,7 +256,7 @@ impl Scales {
     /// True if a column in so many, or the only one, is beyond this reach of its scale now.
     pub(crate) fn are_beyond(&self, reach: Reach, now: &Scales, one_of: usize) -> bool {
         let pairs = self.columns.iter().zip(&now.columns);
-        let is_beyond = |(then, now): &(&Column, &Column)| {
+        let is_beyond = |(then, now): &(&DenseColumn, &DenseColumn)| {
             then.scale()
                 .is_beyond(now.scale(), reach.mean, reach.proportion)
         };
@@ -266,12 +266,12 @@ impl Scales {
 
     /// The scales by their means and deviations alone.
     pub(crate) fn fixed(&self) -> Scales {
-        let fixed = |column: &Column| match *column {
-            Column::Number { scale, gaps } => Column::Number {
+        let fixed = |column: &DenseColumn| match *column {
+            DenseColumn::Number { scale, gaps } => DenseColumn::Number {
                 scale: scale.fixed(),
                 gaps,
             },
-            Column::Vector { scale, length } => Column::Vector {
+            DenseColumn::Vector { scale, length } => DenseColumn::Vector {
                 scale: scale.fixed(),
                 length,
             },
@@ -296,7 +296,7 @@ impl Scales {
         let (rows, _) = numbers.as_chunks::<3>();
         for (column, numbers) in loaded.columns.iter_mut().zip(rows) {
             match column {
-                Column::Number { scale, .. } | Column::Vector { scale, .. } => {
+                DenseColumn::Number { scale, .. } | DenseColumn::Vector { scale, .. } => {
                     *scale = match *numbers {
                         [PLAIN, ..] => Scale::plain(),
                         numbers => Scale::of_numbers(numbers),

@@ -9,7 +9,7 @@
 use std::f64::consts::TAU;
 
 use super::scale::Scale;
-use crate::model::spec::{Moment, N_CALENDAR, Times};
+use crate::model::spec::{CalendarTime, N_CALENDAR, Times};
 
 /// Microseconds of a day.
 const DAY_US: f64 = 86_400_000_000.0;
@@ -40,7 +40,7 @@ pub(super) fn push_calendar(times: &Times, text: &str, dense: &mut Vec<f32>) {
     let time = times.format.read(text, times.zone_s);
     let start = dense.len();
     match time {
-        Some(time) => calendar(Moment::of(time, times.zone_s), dense),
+        Some(time) => calendar(CalendarTime::of(time, times.zone_s), dense),
         None => dense.resize(start + N_CALENDAR, 0.0),
     }
     if times.gaps {
@@ -48,8 +48,8 @@ pub(super) fn push_calendar(times: &Times, text: &str, dense: &mut Vec<f32>) {
     }
 }
 
-fn calendar(moment: Moment, dense: &mut Vec<f32>) {
-    let Moment {
+fn calendar(moment: CalendarTime, dense: &mut Vec<f32>) {
+    let CalendarTime {
         hour,
         weekday,
         month,

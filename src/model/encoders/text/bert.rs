@@ -8,7 +8,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, ops};
 
 use super::adapters::{Adapters, LayerAdapters};
-use super::config::{Activation, Config};
+use super::config::{Activation, BertConfig};
 use crate::device::{Device as ComputeDevice, Use, compute};
 use crate::model::encoders::error::Error;
 use crate::model::weights::{Data, Foreign, Tensor as Weights};
@@ -25,12 +25,12 @@ pub(super) struct Bert {
     /// Of the first kind: texts come alone, not in pairs.
     kind: Tensor,
     norm: Norm,
-    layers: Vec<Layer>,
+    layers: Vec<BertLayer>,
     n_heads: usize,
     device: Device,
 }
 
-struct Layer {
+struct BertLayer {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -50,11 +50,11 @@ struct Norm {
 impl Bert {
     /// Takes the tensors that `config` asks for; others may be there, and do not count.
     pub(super) fn new(
-        config: &Config,
+        config: &BertConfig,
         weights: Foreign,
         device: &ComputeDevice,
     ) -> std::result::Result<Bert, Error> {
-        let mut read = Reading {
+        let mut read = BertTensors {
             tensors: weights.tensors.0,
             others: weights.others,
             epsilon: config.layer_norm_eps,
@@ -181,7 +181,7 @@ pub(super) fn pooled(x: &Tensor, present: &Tensor) -> Result<Tensor> {
         .to_dtype(DType::F32)
 }
 
-impl Layer {
+impl BertLayer {
     /// `[b t, h]` to `[b t, h]`.
     fn forward(
         &self,
@@ -254,7 +254,7 @@ impl Norm {
 }
 
 /// Tensors on their way from a file to the device.
-struct Reading {
+struct BertTensors {
     tensors: BTreeMap<String, Weights>,
     others: BTreeMap<String, String>,
     epsilon: f64,
@@ -262,15 +262,15 @@ struct Reading {
     device: Device,
 }
 
-impl Reading {
+impl BertTensors {
     fn layer(
         &mut self,
         index: usize,
         h: usize,
         n_inner: usize,
-    ) -> std::result::Result<Layer, Error> {
+    ) -> std::result::Result<BertLayer, Error> {
         let name = |part: &str| format!("encoder.layer.{index}.{part}");
-        Ok(Layer {
+        Ok(BertLayer {
             query: self.linear(&name("attention.self.query"), h, h)?,
             key: self.linear(&name("attention.self.key"), h, h)?,
             value: self.linear(&name("attention.self.value"), h, h)?,

@@ -15,7 +15,7 @@ const POSITIONS_MAX: usize = 1 << 13;
 
 /// The shape of a BERT.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Config {
+pub(super) struct BertConfig {
     model_type: String,
     pub vocab_size: usize,
     pub hidden_size: usize,
@@ -59,9 +59,9 @@ struct Sentence {
     max_seq_length: Option<usize>,
 }
 
-impl Config {
-    pub(super) fn parse(json: &[u8]) -> Result<Config, Error> {
-        let config: Config = read(json)?;
+impl BertConfig {
+    pub(super) fn parse(json: &[u8]) -> Result<BertConfig, Error> {
+        let config: BertConfig = read(json)?;
         let kind = &config.model_type;
         if kind != "bert" {
             let what = format!("model_type = {kind:?}: take \"bert\"");
@@ -164,11 +164,11 @@ mod tests {
 
     #[test]
     fn p9_what_cannot_be_is_named() {
-        assert!(Config::parse(JSON.as_bytes()).is_ok());
+        assert!(BertConfig::parse(JSON.as_bytes()).is_ok());
         let check = |from: &str, to: &str, message: &str| {
             let json = JSON.replace(from, to);
             assert_ne!(json, JSON);
-            let error = Config::parse(json.as_bytes()).unwrap_err().to_string();
+            let error = BertConfig::parse(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         };
         check("\"bert\"", "\"t5\"", "model_type = \"t5\": take \"bert\"");

@@ -25,11 +25,11 @@ const WIDTH_MAX: usize = 65_536;
 pub(super) struct SentenceGraph {
     graph: Graph,
     /// Its inputs, in its order.
-    asked: Vec<Asked>,
+    asked: Vec<TokenInput>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum TokenInput {
     Ids,
     Mask,
     Kinds,
@@ -38,8 +38,8 @@ enum Asked {
 impl SentenceGraph {
     pub(super) fn new(file: Bytes, device: &Device) -> Result<SentenceGraph, Error> {
         let graph = Graph::new(file, device, &OUTPUTS)?;
-        let asked: Vec<Asked> = graph.inputs().map(asked).collect::<Result<_, _>>()?;
-        if asked.contains(&Asked::Ids) {
+        let asked: Vec<TokenInput> = graph.inputs().map(asked).collect::<Result<_, _>>()?;
+        if asked.contains(&TokenInput::Ids) {
             Ok(SentenceGraph { graph, asked })
         } else {
             let what = "it has no input \"input_ids\"".to_owned();
@@ -73,10 +73,10 @@ impl SentenceGraph {
             }
         }
         let inputs = self.asked.iter().map(|asked| match asked {
-            Asked::Ids => Value::ints(ids.clone(), &[b, t]),
-            Asked::Mask => Value::ints(mask.clone(), &[b, t]),
+            TokenInput::Ids => Value::ints(ids.clone(), &[b, t]),
+            TokenInput::Mask => Value::ints(mask.clone(), &[b, t]),
             // Texts come alone, not in pairs.
-            Asked::Kinds => Value::ints(vec![0; b * t], &[b, t]),
+            TokenInput::Kinds => Value::ints(vec![0; b * t], &[b, t]),
         });
         let output = self.graph.run(inputs.collect())?;
         let vectors = match output.dims() {
@@ -97,7 +97,7 @@ impl SentenceGraph {
     }
 }
 
-fn asked(input: &GraphInput) -> Result<Asked, Error> {
+fn asked(input: &GraphInput) -> Result<TokenInput, Error> {
     if !matches!(input.element, element::INT32 | element::INT64) || input.dims.len() != 2 {
         return Err(Error::Unsupported(format!(
             "its input {} is not of whole numbers [batch, tokens]",
@@ -111,9 +111,9 @@ fn asked(input: &GraphInput) -> Result<Asked, Error> {
         )));
     }
     match input.name.as_str() {
-        "input_ids" => Ok(Asked::Ids),
-        "attention_mask" => Ok(Asked::Mask),
-        "token_type_ids" => Ok(Asked::Kinds),
+        "input_ids" => Ok(TokenInput::Ids),
+        "attention_mask" => Ok(TokenInput::Mask),
+        "token_type_ids" => Ok(TokenInput::Kinds),
         _ => Err(Error::Unsupported(format!(
             "its input {} is none of input_ids, attention_mask and token_type_ids",
             input.shown()

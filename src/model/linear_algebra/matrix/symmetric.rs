@@ -78,7 +78,7 @@ impl Symmetric {
         padded[..self.n].copy_from_slice(x);
         let mut y = vec![0.0; self.stride];
         let (x, y_all) = (&padded[..], &mut y[..]);
-        Arch::new().dispatch(Times {
+        Arch::new().dispatch(SymmetricProduct {
             matrix: self,
             x,
             y: y_all,
@@ -173,7 +173,7 @@ impl Symmetric {
 }
 
 /// `y += A x` over padded vectors.
-struct Times<'a> {
+struct SymmetricProduct<'a> {
     matrix: &'a Symmetric,
     x: &'a [f64],
     y: &'a mut [f64],
@@ -182,7 +182,7 @@ struct Times<'a> {
 /// Rows that are taken together, so that `x` and `y` are loaded once for all of them.
 const TOGETHER: usize = 4;
 
-impl WithSimd for Times<'_> {
+impl WithSimd for SymmetricProduct<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use crate::model::loss::Target;
 
 /// A remembered row, without its inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Remembered {
+pub struct RememberedRow {
     /// Its target.
     pub target: Target,
     /// The number of its example; none under the first revision of the learning rules.
@@ -19,10 +19,10 @@ pub struct Remembered {
     pub weight: f32,
 }
 
-impl From<Target> for Remembered {
+impl From<Target> for RememberedRow {
     /// Of a row whose example has no number.
-    fn from(target: Target) -> Remembered {
-        Remembered {
+    fn from(target: Target) -> RememberedRow {
+        RememberedRow {
             target,
             number: None,
             weight: 1.0,
@@ -32,7 +32,7 @@ impl From<Target> for Remembered {
 
 /// Some rows, in the order in which they came.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
+pub(super) struct RowBlock {
     n_rows_max: usize,
     /// The features that are searched, `[features, n_rows_max]`; of raw rows, in the reference scale.
     searched: Vec<f32>,
@@ -70,9 +70,9 @@ impl RawDense {
     }
 }
 
-impl PartialEq for Block {
+impl PartialEq for RowBlock {
     /// By the rows: how they are searched follows from them.
-    fn eq(&self, other: &Block) -> bool {
+    fn eq(&self, other: &RowBlock) -> bool {
         self.n_rows_max == other.n_rows_max && self.rows().eq(other.rows())
     }
 }
@@ -98,9 +98,9 @@ struct Posting {
     value: f32,
 }
 
-impl Block {
-    pub(super) fn new(n_searched: usize, n_rows_max: usize) -> Block {
-        Block {
+impl RowBlock {
+    pub(super) fn new(n_searched: usize, n_rows_max: usize) -> RowBlock {
+        RowBlock {
             n_rows_max,
             searched: vec![0.0; n_searched * n_rows_max],
             farthest: 0.0,
@@ -115,10 +115,10 @@ impl Block {
     }
 
     /// An empty block of raw rows.
-    pub(super) fn of_raw(n_searched: usize, n_rows_max: usize) -> Block {
-        Block {
+    pub(super) fn of_raw(n_searched: usize, n_rows_max: usize) -> RowBlock {
+        RowBlock {
             raw: Some(RawDense::default()),
-            ..Block::new(n_searched, n_rows_max)
+            ..RowBlock::new(n_searched, n_rows_max)
         }
     }
 
@@ -152,7 +152,12 @@ impl Block {
     }
 
     /// Adds a row; `projected` stands for its dense part where that is searched by projection.
-    pub(super) fn push(&mut self, row: &Encoded, projected: Option<Vec<f32>>, example: Remembered) {
+    pub(super) fn push(
+        &mut self,
+        row: &Encoded,
+        projected: Option<Vec<f32>>,
+        example: RememberedRow,
+    ) {
         if projected.is_some() {
             self.whole.extend_from_slice(&row.dense);
         }
@@ -161,14 +166,14 @@ impl Block {
     }
 
     /// Adds a raw row, by the features that are searched.
-    pub(super) fn push_raw(&mut self, row: &RawRow, searched: &[f32], example: Remembered) {
+    pub(super) fn push_raw(&mut self, row: &RawRow, searched: &[f32], example: RememberedRow) {
         let raw = self.raw.get_or_insert_default();
         raw.numbers.extend_from_slice(&row.numbers);
         raw.vectors.extend_from_slice(&row.vectors);
         self.push_searched(searched, &row.sparse, example);
     }
 
-    fn push_searched(&mut self, searched: &[f32], sparse: &[(u32, f32)], example: Remembered) {
+    fn push_searched(&mut self, searched: &[f32], sparse: &[(u32, f32)], example: RememberedRow) {
         let place = self.len();
         self.search_by(place, searched);
         if !sparse.is_empty() {
@@ -309,7 +314,7 @@ impl Block {
     }
 
     /// Every row as it was given.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (StoredRow, Remembered)> + Clone {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (StoredRow, RememberedRow)> + Clone {
         let mut sparse = vec![Vec::new(); self.len()];
         for one in &self.postings {
             sparse[one.place as usize].push((one.bucket, one.value));
@@ -327,7 +332,7 @@ impl Block {
             }),
         });
         let examples = self.targets.iter().zip(&self.numbers).zip(&self.weights);
-        let examples = examples.map(|((target, number), weight)| Remembered {
+        let examples = examples.map(|((target, number), weight)| RememberedRow {
             target: *target,
             number: (*number != 0).then_some(*number),
             weight: *weight,

@@ -5,8 +5,8 @@ use crate::event::{Batch, Column};
 use crate::model::encoders::features::{Encoder, Scale};
 use crate::model::spec::Spec;
 
-fn window(n_dense: usize, n_rows: usize) -> Window {
-    Window {
+fn window(n_dense: usize, n_rows: usize) -> NeighbourWindow {
+    NeighbourWindow {
         n_dense,
         n_rows,
         seed: 1,

@@ -27,14 +27,14 @@ const ALIGNMENT: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct DenseLayers {
     device: Device,
-    places: Vec<Place>,
+    places: Vec<LayerPlace>,
     /// Every layer's matrix `[rows, columns]`, one behind the other.
     values: Tensor,
 }
 
 /// Where a layer stands in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LayerPlace {
     /// Inputs, without the constant one.
     pub n_in: usize,
     /// Outputs, without the one that is handed on.
@@ -47,7 +47,7 @@ pub(super) struct Place {
     pub start: usize,
 }
 
-impl Place {
+impl LayerPlace {
     /// Values of the matrix.
     pub(super) fn len(&self) -> usize {
         self.rows * self.columns
@@ -82,7 +82,7 @@ impl DenseLayers {
 
     fn copy(layers: &[Layer], one: f32, device: &Device) -> Result<DenseLayers> {
         let places = places(layers);
-        let mut values = vec![0.0; places.iter().map(Place::len).sum()];
+        let mut values = vec![0.0; places.iter().map(LayerPlace::len).sum()];
         for (place, layer) in places.iter().zip(layers) {
             for (output, (weight, bias)) in place.outputs().enumerate() {
                 let from = output * layer.n_in;
@@ -95,7 +95,11 @@ impl DenseLayers {
         }
         Ok(DenseLayers {
             device: device.clone(),
-            values: Tensor::from_vec(values, places.iter().map(Place::len).sum::<usize>(), device)?,
+            values: Tensor::from_vec(
+                values,
+                places.iter().map(LayerPlace::len).sum::<usize>(),
+                device,
+            )?,
             places,
         })
     }
@@ -106,7 +110,7 @@ impl DenseLayers {
     }
 
     /// Where each layer stands in the buffer.
-    pub(super) fn places(&self) -> &[Place] {
+    pub(super) fn places(&self) -> &[LayerPlace] {
         &self.places
     }
 
@@ -130,7 +134,7 @@ impl DenseLayers {
     /// candle's: the device fails.
     pub(super) fn read(&self, values: &Tensor) -> Result<Vec<Layer>> {
         let values: Vec<f32> = values.to_vec1()?;
-        let layer = |place: &Place| Layer {
+        let layer = |place: &LayerPlace| Layer {
             n_in: place.n_in,
             n_out: place.n_out,
             weight: place
@@ -148,7 +152,7 @@ impl DenseLayers {
     /// # Errors
     /// candle's.
     pub(super) fn matrices(&self, values: &Tensor) -> Result<Vec<Tensor>> {
-        let matrix = |place: &Place| {
+        let matrix = |place: &LayerPlace| {
             let matrix = values.narrow(0, place.start, place.len())?;
             matrix.reshape((place.rows, place.columns))
         };
@@ -232,11 +236,11 @@ impl DenseLayers {
     }
 }
 
-fn places(layers: &[Layer]) -> Vec<Place> {
+fn places(layers: &[Layer]) -> Vec<LayerPlace> {
     let filled_up = |width: usize| (width + 1).next_multiple_of(ALIGNMENT);
     let mut start = 0;
     let place = |(index, layer): (usize, &Layer)| {
-        let place = Place {
+        let place = LayerPlace {
             n_in: layer.n_in,
             n_out: layer.n_out,
             rows: if index + 1 == layers.len() {

@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::dense::{DenseLayers, Place};
+use super::dense::{DenseLayers, LayerPlace};
 use super::layers::{Layer, WEIGHT_MAX};
 use crate::device::{self, Use, compute};
 use crate::model::encoders::features::Encoded;
@@ -288,7 +288,7 @@ impl Constants {
     fn new(layers: &DenseLayers) -> Result<Constants> {
         let (device, n_values) = (layers.device(), layers.values().elem_count());
         let mut is_weight = vec![0.0f32; n_values];
-        for (weight, _) in layers.places().iter().flat_map(Place::outputs) {
+        for (weight, _) in layers.places().iter().flat_map(LayerPlace::outputs) {
             is_weight[weight].fill(1.0);
         }
         let bound = |value: f32| Tensor::full(value, n_values, device);
@@ -301,7 +301,7 @@ impl Constants {
 }
 
 /// The matrix that sums squares by layer; none where no layer is hidden.
-fn sums(places: &[Place], device: &Device) -> Result<Option<Tensor>> {
+fn sums(places: &[LayerPlace], device: &Device) -> Result<Option<Tensor>> {
     let widths = places[1..].iter().map(|place| place.columns);
     let widths: Vec<usize> = widths.clone().chain(widths).collect();
     if widths.is_empty() {

@@ -50,7 +50,7 @@ pub(crate) fn weight_check(widths: &[usize], file: &Foreign) -> Vec<TensorMatch>
     let mut matches = Vec::new();
     for (index, pair) in widths.windows(2).enumerate() {
         let (n_in, n_out) = (pair[0], pair[1]);
-        let place = Place {
+        let place = ExpectedLayer {
             file,
             widths,
             index,
@@ -116,13 +116,13 @@ impl Parameters {
 }
 
 /// A layer that a file is to have.
-struct Place<'a> {
+struct ExpectedLayer<'a> {
     file: &'a Foreign,
     widths: &'a [usize],
     index: usize,
 }
 
-impl Place<'_> {
+impl ExpectedLayer<'_> {
     fn check(&self, part: &str, shape: &[usize]) -> TensorMatch {
         let name = format!("{}.{part}", 2 * self.index);
         let found = self.file.tensors.0.get(&name);

@@ -28,7 +28,7 @@ const CURRENT: f32 = 0.05;
 
 /// The kept answer of a portfolio of classes, and the weights of the three answers.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Kept {
+pub(crate) struct RetainedAnswer {
     /// The balance between what comes and what is kept.
     pub keep: Keep,
     /// The powers of the members' probabilities, and of the recent distribution; `[members + 1]`.
@@ -47,12 +47,12 @@ pub(crate) struct KeptAnswers {
     pub answers: [Vec<f32>; 3],
 }
 
-impl Kept {
+impl RetainedAnswer {
     /// Nothing is known of any member, and every class is as recent as another.
-    pub(crate) fn new(keep: Keep, n_members: usize, n_outputs: usize) -> Kept {
+    pub(crate) fn new(keep: Keep, n_members: usize, n_outputs: usize) -> RetainedAnswer {
         let mut powers = vec![1.0 / n_members as f32; n_members];
         powers.push(0.5);
-        Kept {
+        RetainedAnswer {
             keep,
             powers,
             recent: vec![1.0 / n_outputs as f32; n_outputs],
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_class_that_is_not_current_is_still_answered() {
-        let mut kept = Kept::new(Keep::Balanced, 1, 3);
+        let mut kept = RetainedAnswer::new(Keep::Balanced, 1, 3);
         kept.recent = vec![0.998, 0.001, 0.001];
         let current = || vec![0.98, 0.01, 0.01];
         let divided = |member: &[f32]| {
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn the_balance_chooses_among_the_answers() {
         let answers = [vec![1.0, 0.0], vec![0.0, 1.0], vec![0.5, 0.5]];
-        let mixed = |keep| Kept::new(keep, 1, 2).mix(&answers);
+        let mixed = |keep| RetainedAnswer::new(keep, 1, 2).mix(&answers);
         assert_eq!(mixed(Keep::Recent), answers[0]);
         assert_eq!(mixed(Keep::Everything), answers[1]);
         let balanced = mixed(Keep::Balanced);
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_answer_is_a_distribution() {
-        let kept = Kept::new(Keep::Balanced, 2, 4);
+        let kept = RetainedAnswer::new(Keep::Balanced, 2, 4);
         let members = [0.0, 0.0, 1.0, 0.0, 0.25, 0.25, 0.25, 0.25];
         let answers = kept.answers(vec![0.25; 4], &members, &[1.0, 0.0, 1.0, 0.0]);
         for answer in answers.answers.iter().chain([&kept.mix(&answers.answers)]) {

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::ridge::Form;
+use super::super::ridge::RandomFeatureSettings;
 use super::super::series::MEMBERS;
 use crate::model::encoders::features::Filters;
 use crate::model::spec::{Gradient, InputKind, Optimizer, Spec, Task};
@@ -176,7 +176,7 @@ pub struct Plan {
     /// How fast the bias of linear members follows, beside the weight of an input that is one.
     pub bias_rate: f32,
     /// The features of the ridge regressions.
-    pub ridge: Option<Form>,
+    pub ridge: Option<RandomFeatureSettings>,
     /// Settings of the network.
     pub network: Option<Gradient>,
     /// The factor on the dense inputs of the network.
@@ -227,7 +227,7 @@ impl Plan {
             },
             examples_per_update: 1,
         });
-        let ridge = (!text && !many).then_some(Form {
+        let ridge = (!text && !many).then_some(RandomFeatureSettings {
             seed: spec.seed,
             n_dense: filters.map_or(n_dense, |filters| filters.n_features())
                 + usize::from(regression),
@@ -235,7 +235,7 @@ impl Plan {
             n_units: n_features,
             n_features_max: n_features,
         });
-        let shape = Shape {
+        let shape = DescriptionTraits {
             text,
             many,
             wide,
@@ -334,7 +334,7 @@ fn is_embedded(kind: &InputKind) -> bool {
 
 /// The traits of a description that decide which members it gets.
 #[derive(Clone, Copy)]
-struct Shape {
+struct DescriptionTraits {
     text: bool,
     /// True if a bandit has more actions than others learn well.
     many: bool,
@@ -348,8 +348,8 @@ struct Shape {
 
 /// The table of members, in the order of their outputs, weights and saved tensors: a new member is
 /// one more line.
-fn members(task: &Task, shape: Shape) -> Vec<Member> {
-    let Shape {
+fn members(task: &Task, shape: DescriptionTraits) -> Vec<Member> {
+    let DescriptionTraits {
         text,
         many,
         wide,

@@ -40,7 +40,7 @@ const CLIP: f32 = 100.0;
 
 /// The form of random features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
+pub struct RandomFeatureSettings {
     /// Where the units' weights and the sketch's places come from.
     pub seed: u64,
     /// Dense inputs of a row.
@@ -56,7 +56,7 @@ pub struct Form {
 /// From encoded rows to features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomFeatures {
-    form: Form,
+    form: RandomFeatureSettings,
     /// True if the inputs stand among the features.
     own: bool,
     n_sketch: usize,
@@ -76,7 +76,7 @@ enum Projection {
 impl RandomFeatures {
     /// The features of this form. Where they would be more than its `n_features_max`, units
     /// give way first, then the inputs themselves.
-    pub fn new(form: Form) -> RandomFeatures {
+    pub fn new(form: RandomFeatureSettings) -> RandomFeatures {
         let n_free = form.n_features_max.max(1) - 1;
         let n_sketch = match form.n_buckets {
             0 => 0,
@@ -121,7 +121,7 @@ impl RandomFeatures {
     }
 
     /// Their form.
-    pub fn form(&self) -> Form {
+    pub fn form(&self) -> RandomFeatureSettings {
         self.form
     }
 
@@ -215,8 +215,8 @@ fn add_products(units: &mut [f32], inputs: &[f32], weights: &[f32]) {
 mod tests {
     use super::*;
 
-    fn form(n_dense: usize, n_buckets: usize, n_units: usize) -> Form {
-        Form {
+    fn form(n_dense: usize, n_buckets: usize, n_units: usize) -> RandomFeatureSettings {
+        RandomFeatureSettings {
             seed: 7,
             n_dense,
             n_buckets,
@@ -227,14 +227,14 @@ mod tests {
 
     #[test]
     fn the_form_decides_how_many_there_are() {
-        let check = |form: Form, expected| {
+        let check = |form: RandomFeatureSettings, expected| {
             assert_eq!(RandomFeatures::new(form).n_features(), expected, "{form:?}");
         };
         check(form(10, 0, 200), 1 + 10 + 200);
         check(form(0, 1 << 10, 200), 1 + 64 + 200);
         check(form(784, 0, 4000), 1 + 4000);
         check(form(784, 0, 0), 1 + 784);
-        let narrow = |form: Form, n_features_max| Form {
+        let narrow = |form: RandomFeatureSettings, n_features_max| RandomFeatureSettings {
             n_features_max,
             ..form
         };
@@ -255,7 +255,7 @@ mod tests {
             let phi = RandomFeatures::new(form).phi(&row);
             assert_eq!(phi.len(), RandomFeatures::new(form).n_features());
             assert_eq!(phi, RandomFeatures::new(form).phi(&row));
-            let other = Form { seed: 8, ..form };
+            let other = RandomFeatureSettings { seed: 8, ..form };
             assert_ne!(phi, RandomFeatures::new(other).phi(&row));
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Invariant: in the order of the table.
 
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 
 /// In the order of the table.
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "drift.action",
-        values: Values::Words(&["report", "off"]),
+        values: AllowedValues::Words(&["report", "off"]),
         default: "report",
         unit: "",
         meaning: "What an alarm of drift does: \"report\" journals and shows it. With \"off\", and under \
@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "drift.false_alarms",
-        values: Values::Above(0.0, 1000.0),
+        values: AllowedValues::Above(0.0, 1000.0),
         default: "1",
         unit: "alarms in 100,000 events",
         meaning: "False alarms that all tests of the model together may raise at most, on average, as \

@@ -1,6 +1,6 @@
 //! A key of model.toml, and the values that it accepts.
 //!
-//! Invariant: [`Values`] print as the refusal of another value names them.
+//! Invariant: [`AllowedValues`] print as the refusal of another value names them.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub struct Key {
     /// The key with its table, as in `journal.lag_max`.
     pub name: &'static str,
     /// The values that it accepts.
-    pub values: Values,
+    pub values: AllowedValues,
     /// Its default as it would be written, or in words where it depends on other keys; empty for a
     /// key that must be given.
     pub default: &'static str,
@@ -28,9 +28,9 @@ impl Key {
             unit => format!(" of {unit}"),
         };
         match self.values {
-            Values::Text(words) => format!("a text in quotes: {words}"),
-            Values::List(words) => format!("a list: {words}"),
-            Values::Words(words) => {
+            AllowedValues::Text(words) => format!("a text in quotes: {words}"),
+            AllowedValues::List(words) => format!("a list: {words}"),
+            AllowedValues::Words(words) => {
                 let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
                 match &quoted[..] {
                     [others @ .., last] if !others.is_empty() => {
@@ -39,9 +39,11 @@ impl Key {
                     words => words.concat(),
                 }
             }
-            Values::Count(min, max) => format!("a whole number{of_unit} from {min} to {max}"),
-            Values::Between(min, max) => format!("a number{of_unit} from {min} to {max}"),
-            values @ Values::Above(..) => format!("a number{of_unit} {values}"),
+            AllowedValues::Count(min, max) => {
+                format!("a whole number{of_unit} from {min} to {max}")
+            }
+            AllowedValues::Between(min, max) => format!("a number{of_unit} from {min} to {max}"),
+            values @ AllowedValues::Above(..) => format!("a number{of_unit} {values}"),
             values => values.to_string(),
         }
     }
@@ -49,7 +51,7 @@ impl Key {
 
 /// The values that a key accepts.
 #[derive(Clone, Copy, Debug)]
-pub enum Values {
+pub enum AllowedValues {
     /// A text; the words say which.
     Text(&'static str),
     /// A list; the words say of what.
@@ -76,16 +78,16 @@ pub enum Values {
     Time,
 }
 
-impl Values {
+impl AllowedValues {
     /// True if a key of these values accepts a number.
     ///
     /// # Panics
     /// The key takes no number.
     pub(crate) fn allows(&self, number: f64) -> bool {
         match *self {
-            Values::Between(min, max) => (min..=max).contains(&number),
-            Values::Above(min, max) => number > min && number <= max,
-            Values::Finite(_) => number.is_finite(),
+            AllowedValues::Between(min, max) => (min..=max).contains(&number),
+            AllowedValues::Above(min, max) => number > min && number <= max,
+            AllowedValues::Finite(_) => number.is_finite(),
             _ => unreachable!("the key is a number in the table"),
         }
     }
@@ -95,7 +97,7 @@ impl Values {
     /// # Panics
     /// They take no size with a least one.
     pub fn size(&self, written: &str) -> Option<u64> {
-        let &Values::Size(min_mib) = self else {
+        let &AllowedValues::Size(min_mib) = self else {
             unreachable!("the key is a size in the table");
         };
         bytes(written).filter(|bytes| *bytes >= min_mib << 20)
@@ -109,12 +111,12 @@ impl Values {
             .iter()
             .find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, *seconds)))?;
         let seconds = count.parse::<u64>().ok()?.checked_mul(unit)?;
-        (seconds <= CENTURY_S && matches!(self, Values::Time)).then_some(seconds)
+        (seconds <= CENTURY_S && matches!(self, AllowedValues::Time)).then_some(seconds)
     }
 
     /// True if a key of these values accepts a whole number.
     pub fn counts(&self, number: u64) -> bool {
-        matches!(self, Values::Count(min, max) if (min..=max).contains(&&number))
+        matches!(self, AllowedValues::Count(min, max) if (min..=max).contains(&&number))
     }
 }
 
@@ -127,28 +129,30 @@ pub(in crate::model::spec) fn bytes(text: &str) -> Option<u64> {
     count.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-impl fmt::Display for Values {
+impl fmt::Display for AllowedValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Values::Text(words) | Values::List(words) | Values::Table(words) => f.write_str(words),
-            Values::Bool => f.write_str("true or false"),
-            Values::Words([one]) => write!(f, "{one}"),
-            Values::Words(words) => {
+            AllowedValues::Text(words)
+            | AllowedValues::List(words)
+            | AllowedValues::Table(words) => f.write_str(words),
+            AllowedValues::Bool => f.write_str("true or false"),
+            AllowedValues::Words([one]) => write!(f, "{one}"),
+            AllowedValues::Words(words) => {
                 let (last, others) = words.split_last().expect("a key accepts a word");
                 write!(f, "{} or {last}", others.join(", "))
             }
-            Values::Count(min, max) => write!(f, "{min} to {max}"),
-            Values::Between(min, max) => write!(f, "{min} to {max}"),
-            Values::Above(min, f64::MAX) => write!(f, "larger than {min}"),
-            Values::Above(min, max) => write!(f, "larger than {min}, at most {max}"),
-            Values::Finite("") => f.write_str("a finite number"),
-            Values::Finite(words) => write!(f, "a finite number, {words}"),
-            Values::Size(mib) => write!(
+            AllowedValues::Count(min, max) => write!(f, "{min} to {max}"),
+            AllowedValues::Between(min, max) => write!(f, "{min} to {max}"),
+            AllowedValues::Above(min, f64::MAX) => write!(f, "larger than {min}"),
+            AllowedValues::Above(min, max) => write!(f, "larger than {min}, at most {max}"),
+            AllowedValues::Finite("") => f.write_str("a finite number"),
+            AllowedValues::Finite(words) => write!(f, "a finite number, {words}"),
+            AllowedValues::Size(mib) => write!(
                 f,
                 "a size of at least {mib}MiB, as in \"500MiB\" or \"20GiB\""
             ),
-            Values::SizeBelow(words) => write!(f, "a size of {words}, as in \"100MiB\""),
-            Values::Time => {
+            AllowedValues::SizeBelow(words) => write!(f, "a size of {words}, as in \"100MiB\""),
+            AllowedValues::Time => {
                 f.write_str("a time of at most 36500d, as in \"90d\", \"12h\", \"30m\" or \"45s\"")
             }
         }

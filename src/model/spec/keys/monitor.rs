@@ -2,13 +2,13 @@
 //!
 //! Invariant: in the order of the table.
 
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 
 /// In the order of the table.
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "monitor.inputs",
-        values: Values::List(
+        values: AllowedValues::List(
             "at most 8 names of inputs that are a category or a number, none twice",
         ),
         default: "no slices",
@@ -18,21 +18,21 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "monitor.tags",
-        values: Values::List("at most 8 names of 1 to 128 bytes, none twice"),
+        values: AllowedValues::List("at most 8 names of 1 to 128 bytes, none twice"),
         default: "no slices",
         unit: "",
         meaning: "Tags of feedback by whose values answers are also scored apart.",
     },
     Key {
         name: "monitor.sources",
-        values: Values::Bool,
+        values: AllowedValues::Bool,
         default: "false",
         unit: "",
         meaning: "True if the answers that each source of feedback judges are scored apart.",
     },
     Key {
         name: "monitor.values_max",
-        values: Values::Count(1, 1000),
+        values: AllowedValues::Count(1, 1000),
         default: "20",
         unit: "values",
         meaning: "Values of each input and tag, and sources, that are slices, those that come first; all others are \
@@ -40,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "monitor.window",
-        values: Values::Count(8, 10_000_000),
+        values: AllowedValues::Count(8, 10_000_000),
         default: "2000",
         unit: "answers",
         meaning: "Judged answers that the window of every score is of.",

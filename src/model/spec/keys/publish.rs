@@ -2,12 +2,12 @@
 //!
 //! Invariant: as that of the table which they are a part of.
 
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "publish.policy",
-        values: Values::Words(&["live", "gated", "manual"]),
+        values: AllowedValues::Words(&["live", "gated", "manual"]),
         default: "live",
         unit: "",
         meaning: "The serving weights. \"live\": the candidate, each update from the next \
@@ -17,7 +17,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.canary",
-        values: Values::Between(0.0, 0.5),
+        values: AllowedValues::Between(0.0, 0.5),
         default: "0",
         unit: "",
         meaning: "The share of journaled requests, by a seeded hash of the first row's prediction id, \
@@ -25,7 +25,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.margin",
-        values: Values::Between(0.0, 0.5),
+        values: AllowedValues::Between(0.0, 0.5),
         default: "0.01",
         unit: "",
         meaning: "The loss, of 1 at most, by which a contender may be worse than the champion and be \
@@ -33,7 +33,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.alpha",
-        values: Values::Above(0.0, 0.5),
+        values: AllowedValues::Above(0.0, 0.5),
         default: "0.01",
         unit: "",
         meaning: "The largest probability of a wrong promotion, and of a wrong rewind, against one \
@@ -41,7 +41,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.retention_margin",
-        values: Values::Between(0.0, 1.0),
+        values: AllowedValues::Between(0.0, 1.0),
         default: "0.15",
         unit: "",
         meaning: "Of the anchors of a class or a slice, where there are 30, and of all, the share by which \
@@ -49,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.every_examples",
-        values: Values::Count(1, 1_000_000_000),
+        values: AllowedValues::Count(1, 1_000_000_000),
         default: "250; 2500 under publish.policy = \"live\"",
         unit: "examples",
         meaning: "Examples between two contenders: copies of the candidate that are tested against \
@@ -58,7 +58,7 @@ pub(super) const KEYS: &[Key] = &[
     // On a stream of 8 columns `auto` takes 25 microseconds an example, and 7 more for each answer.
     Key {
         name: "publish.score_every",
-        values: Values::Count(1, 1_000),
+        values: AllowedValues::Count(1, 1_000),
         default: "10",
         unit: "examples",
         meaning: "Of so many examples one, by a seeded hash, is scored by candidate, champion and \
@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.freeze_within",
-        values: Values::Count(1, 1_000_000_000),
+        values: AllowedValues::Count(1, 1_000_000_000),
         default: "10000",
         unit: "examples",
         meaning: "A second rewind within so many examples of the first freezes the model: it learns \

@@ -2,13 +2,13 @@
 //!
 //! Invariant: in the order of the table.
 
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 
 /// In the order of the table.
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "quarantine.outliers",
-        values: Values::Between(3.0, 1e6),
+        values: AllowedValues::Between(3.0, 1e6),
         default: "not set: no value is an outlier",
         unit: "deviations",
         meaning: "Feedback waits for a person whose value or reward, or one of the first 32 number inputs of \
@@ -17,7 +17,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "quarantine.flood",
-        values: Values::Count(5, 4096),
+        values: AllowedValues::Count(5, 4096),
         default: "not set: nothing is a flood",
         unit: "events",
         meaning: "Feedback waits for a person of a source that has sent the same label, value or reward so \
@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "quarantine.waiting_max",
-        values: Values::Count(1, 10_000),
+        values: AllowedValues::Count(1, 10_000),
         default: "1000",
         unit: "events",
         meaning: "Events that wait to be released or discarded; at more, the oldest is discarded.",

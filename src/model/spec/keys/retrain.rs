@@ -2,13 +2,13 @@
 //!
 //! Invariant: in the order of the table.
 
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 
 /// In the order of the table.
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "retrain.newest",
-        values: Values::Count(0, 1_000_000_000),
+        values: AllowedValues::Count(0, 1_000_000_000),
         default: "0",
         unit: "labelled rows",
         meaning: "Rows that a learner learns from which begins anew: the newest ones, or all that the \
@@ -16,14 +16,14 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "retrain.after_events",
-        values: Values::Count(1, 1_000_000_000_000),
+        values: AllowedValues::Count(1, 1_000_000_000_000),
         default: "never by count",
         unit: "feedback events",
         meaning: "A learner begins anew each time that so many feedback events have come.",
     },
     Key {
         name: "retrain.every",
-        values: Values::Time,
+        values: AllowedValues::Time,
         default: "never by time",
         unit: "",
         meaning: "A learner begins anew each time that so much time has passed. What falls due while \
@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "retrain.on_drift",
-        values: Values::Bool,
+        values: AllowedValues::Bool,
         default: "false",
         unit: "",
         meaning: "A learner begins anew behind an alarm that says that the error of the answers has \
@@ -39,7 +39,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "retrain.below_accuracy",
-        values: Values::Above(0.0, 1.0),
+        values: AllowedValues::Above(0.0, 1.0),
         default: "never by accuracy",
         unit: "",
         meaning: "For a classification: a learner begins anew when the share of right answers, over \
@@ -47,7 +47,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "retrain.cooldown_events",
-        values: Values::Count(1, 1_000_000_000),
+        values: AllowedValues::Count(1, 1_000_000_000),
         default: "5000",
         unit: "feedback events",
         meaning: "Feedback events between two that drift or accuracy ask for, at least.",

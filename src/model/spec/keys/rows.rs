@@ -2,13 +2,13 @@
 //!
 //! Invariant: nothing of it reaches a request, or what is learned.
 
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 
 /// In the order of the table.
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "rows.separator",
-        values: Values::Text("one character"),
+        values: AllowedValues::Text("one character"),
         default: "told from the file",
         unit: "",
         meaning: "For files of rows: the separator of a CSV. The keys of [rows] are for the commands \
@@ -16,21 +16,21 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "rows.decimals",
-        values: Values::Words(&["point", "comma"]),
+        values: AllowedValues::Words(&["point", "comma"]),
         default: "told from the file",
         unit: "",
         meaning: "For files of rows: the mark before the fraction of a number.",
     },
     Key {
         name: "rows.encoding",
-        values: Values::Text("the name of an encoding, as in windows-1252"),
+        values: AllowedValues::Text("the name of an encoding, as in windows-1252"),
         default: "told from the file",
         unit: "",
         meaning: "For files of rows: the encoding.",
     },
     Key {
         name: "rows.header",
-        values: Values::Bool,
+        values: AllowedValues::Bool,
         default: "true",
         unit: "",
         meaning: "For files of rows: false if the first row of a CSV is data; its columns are \
@@ -38,14 +38,14 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "rows.percent",
-        values: Values::Words(&["points", "fraction"]),
+        values: AllowedValues::Words(&["points", "fraction"]),
         default: "points, unchecked",
         unit: "",
         meaning: "For files of rows: whether 12% is 12 or 0.12.",
     },
     Key {
         name: "rows.gaps",
-        values: Values::List("texts"),
+        values: AllowedValues::List("texts"),
         default: "[]",
         unit: "",
         meaning: "For files of rows: texts that are gaps in columns of numbers and times, beside the \
@@ -53,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "rows.sentinels",
-        values: Values::Table(
+        values: AllowedValues::Table(
             "a table of columns, each with a list of values, as in { CO = [\"-200\"] }",
         ),
         default: "{}",
@@ -62,14 +62,16 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "rows.constants",
-        values: Values::Table("a table of inputs, each with its value, as in { context = \"1\" }"),
+        values: AllowedValues::Table(
+            "a table of inputs, each with its value, as in { context = \"1\" }",
+        ),
         default: "{}",
         unit: "",
         meaning: "For files of rows: the values of inputs that a file does not have.",
     },
     Key {
         name: "rows.units",
-        values: Values::Table(
+        values: AllowedValues::Table(
             "a table of columns, each with its unit, as in { distance = \"km\" }",
         ),
         default: "{}",
@@ -78,7 +80,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "rows.labels",
-        values: Values::Table(
+        values: AllowedValues::Table(
             "a table of spellings, each with its label, as in { \"1.0\" = \"1\" }",
         ),
         default: "{}",

@@ -2,13 +2,13 @@
 //!
 //! Invariant: in the order of the table.
 
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 
 /// In the order of the table.
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "sources.budget",
-        values: Values::Between(1.0, 1e9),
+        values: AllowedValues::Between(1.0, 1e9),
         default: "not set: nothing bounds a source",
         unit: "",
         meaning: "The sum of the weights of the examples that each source may teach, of `per` learned \
@@ -17,14 +17,14 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "sources.per",
-        values: Values::Count(10, 1_000_000_000),
+        values: AllowedValues::Count(10, 1_000_000_000),
         default: "1000",
         unit: "learned examples",
         meaning: "The learned examples that a budget is of, the newest ones.",
     },
     Key {
         name: "sources.within",
-        values: Values::Time,
+        values: AllowedValues::Time,
         default: "1d",
         unit: "",
         meaning: "What was learned longer ago no longer counts towards a budget, so that learning goes \
@@ -32,7 +32,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "sources.vouched",
-        values: Values::List("at most 1000 names of 1 to 256 bytes, none twice"),
+        values: AllowedValues::List("at most 1000 names of 1 to 256 bytes, none twice"),
         default: "no names",
         unit: "",
         meaning: "The sources that have a budget of their own.",

@@ -11,7 +11,7 @@
 
 use super::drift;
 use super::journal;
-use super::key::{Key, Values};
+use super::key::{AllowedValues, Key};
 use super::monitor;
 use super::publish;
 use super::quarantine;
@@ -68,28 +68,28 @@ const fn joined() -> [Key; N_KEYS] {
 const MODEL: &[Key] = &[
     Key {
         name: "task",
-        values: Values::Words(&["classification", "regression", "bandit"]),
+        values: AllowedValues::Words(&["classification", "regression", "bandit"]),
         default: "",
         unit: "",
         meaning: "The prediction: a class, a number, or an action that is learned from its rewards.",
     },
     Key {
         name: "classes",
-        values: Values::List("1 to 100000 names in quotes, none twice"),
+        values: AllowedValues::List("1 to 100000 names in quotes, none twice"),
         default: "",
         unit: "",
         meaning: "For a classification: its classes, in the order of the probabilities.",
     },
     Key {
         name: "actions",
-        values: Values::List("1 to 100000 names in quotes, none twice"),
+        values: AllowedValues::List("1 to 100000 names in quotes, none twice"),
         default: "",
         unit: "",
         meaning: "For a bandit: its actions, in the order of the scores.",
     },
     Key {
         name: "classes_max",
-        values: Values::Count(1, NAMES_MAX),
+        values: AllowedValues::Count(1, NAMES_MAX),
         default: "the number of classes",
         unit: "classes",
         meaning: "For a classification: room for new classes. A label that is not among `classes` \
@@ -97,21 +97,21 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "seed",
-        values: Values::Count(0, i64::MAX as u64),
+        values: AllowedValues::Count(0, i64::MAX as u64),
         default: "0",
         unit: "",
         meaning: "The seed of all randomness of the model.",
     },
     Key {
         name: "input.name",
-        values: Values::Text("1 to 200 bytes, no name twice"),
+        values: AllowedValues::Text("1 to 200 bytes, no name twice"),
         default: "",
         unit: "",
         meaning: "The name of the input: of its tensor in requests, and of its column in files.",
     },
     Key {
         name: "input.kind",
-        values: Values::Words(&["number", "time", "category", "text", "vector"]),
+        values: AllowedValues::Words(&["number", "time", "category", "text", "vector"]),
         default: "",
         unit: "",
         meaning: "A number is standardised online; of a time the hour, the weekday, the month and the \
@@ -120,7 +120,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.missing",
-        values: Values::Words(&["mean", "empty"]),
+        values: AllowedValues::Words(&["mean", "empty"]),
         default: "not set: a gap is refused",
         unit: "",
         meaning: "\"mean\" for a number or a time: a gap counts as the running mean, with an indicator \
@@ -129,7 +129,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.format",
-        values: Values::Text(
+        values: AllowedValues::Text(
             "a format of %Y %y %m %b %q %d %j %G %V %u %a %H %I %p %M %S %z %s %Q, as %d/%m/%Y %H:%M",
         ),
         default: "not set: RFC 3339",
@@ -140,7 +140,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.zone",
-        values: Values::Text("an offset, as in \"+02:00\", or \"UTC\""),
+        values: AllowedValues::Text("an offset, as in \"+02:00\", or \"UTC\""),
         default: "UTC",
         unit: "",
         meaning: "For a time: the zone whose hours, days and months count, and that of times without \
@@ -148,14 +148,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.origin",
-        values: Values::Text("a time in RFC 3339"),
+        values: AllowedValues::Text("a time in RFC 3339"),
         default: "1970-01-01T00:00:00Z",
         unit: "",
         meaning: "For a time: where the time elapsed begins.",
     },
     Key {
         name: "input.length",
-        values: Values::Count(1, LENGTH_MAX),
+        values: AllowedValues::Count(1, LENGTH_MAX),
         default: "",
         unit: "values",
         meaning: "For a vector: the number of its values.",
@@ -163,7 +163,9 @@ const MODEL: &[Key] = &[
     // Split-MNIST, `analytic` with 2,000 features: 0.966 without a shape.
     Key {
         name: "input.shape",
-        values: Values::List("[height, width] or [height, width, channels], of at least 1 each"),
+        values: AllowedValues::List(
+            "[height, width] or [height, width, channels], of at least 1 each",
+        ),
         default: "not set: a vector is no image",
         unit: "values",
         meaning: "For a vector without an encoder that is an image, row by row with the channels of a \
@@ -172,7 +174,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.standardise",
-        values: Values::Bool,
+        values: AllowedValues::Bool,
         default: "true",
         unit: "",
         meaning: "For a vector without an encoder: whether its values are standardised online, as a \
@@ -180,7 +182,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.encoder",
-        values: Values::Text("a path of 1 to 1024 bytes"),
+        values: AllowedValues::Text("a path of 1 to 1024 bytes"),
         default: "not set",
         unit: "",
         meaning: "A pretrained encoder, by its path from the folder of the model: for a text the \
@@ -188,35 +190,37 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "input.adapters",
-        values: Values::Table("a table of rank, layers and learning_rate, as in { rank = 8 }"),
+        values: AllowedValues::Table(
+            "a table of rank, layers and learning_rate, as in { rank = 8 }",
+        ),
         default: "not set: the encoder does not learn",
         unit: "",
         meaning: "For a text with an encoder: low-rank adapters of its last layers, which learn.",
     },
     Key {
         name: "input.adapters.rank",
-        values: Values::Count(1, 64),
+        values: AllowedValues::Count(1, 64),
         default: "8",
         unit: "",
         meaning: "The rank of the adapters.",
     },
     Key {
         name: "input.adapters.layers",
-        values: Values::Count(1, 64),
+        values: AllowedValues::Count(1, 64),
         default: "2",
         unit: "layers",
         meaning: "The number of last layers with adapters.",
     },
     Key {
         name: "input.adapters.learning_rate",
-        values: Values::Above(0.0, 1.0),
+        values: AllowedValues::Above(0.0, 1.0),
         default: "0.0003",
         unit: "",
         meaning: "The step size of the adapters.",
     },
     Key {
         name: "network.kind",
-        values: Values::Words(&["linear", "mlp"]),
+        values: AllowedValues::Words(&["linear", "mlp"]),
         default: "linear, without a [network]",
         unit: "",
         meaning: "For learner.kind = \"gradient\": a linear network, or a perceptron with hidden \
@@ -224,14 +228,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "network.hidden",
-        values: Values::List("1 to 8 widths of 1 to 8192, as in [256, 256]"),
+        values: AllowedValues::List("1 to 8 widths of 1 to 8192, as in [256, 256]"),
         default: "",
         unit: "units",
         meaning: "For network.kind = \"mlp\": the widths of the hidden layers.",
     },
     Key {
         name: "network.weights",
-        values: Values::Text("a path of 1 to 1024 bytes"),
+        values: AllowedValues::Text("a path of 1 to 1024 bytes"),
         default: "not set: drawn by the seed",
         unit: "",
         meaning: "A safetensors file of trained weights to start with, by its path from the folder \
@@ -239,7 +243,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "learner.kind",
-        values: Values::Words(&["auto", "gradient", "analytic", "neighbours"]),
+        values: AllowedValues::Words(&["auto", "gradient", "analytic", "neighbours"]),
         default: "auto",
         unit: "",
         meaning: "A portfolio of models mixed by their own losses; one network with replay; ridge \
@@ -247,7 +251,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "learner.keep",
-        values: Values::Words(&["recent", "balanced", "everything"]),
+        values: AllowedValues::Words(&["recent", "balanced", "everything"]),
         default: "balanced",
         unit: "",
         meaning: "For learner.kind = \"auto\" and a classification, under rules.revision = 3: whether \
@@ -256,7 +260,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "learner.balanced",
-        values: Values::Bool,
+        values: AllowedValues::Bool,
         default: "false",
         unit: "",
         meaning: "For a classification, under rules.revision = 3: whether missing a class costs the \
@@ -265,7 +269,9 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "learner.costs",
-        values: Values::Table("a table of costs larger than 0 by class, as in { fraud = 20 }"),
+        values: AllowedValues::Table(
+            "a table of costs larger than 0 by class, as in { fraud = 20 }",
+        ),
         default: "not set: the likeliest class is answered",
         unit: "",
         meaning: "For a classification: the cost of missing each class; 1 for a class that is not \
@@ -273,21 +279,21 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "learner.optimizer",
-        values: Values::Words(&["sgd", "adamw"]),
+        values: AllowedValues::Words(&["sgd", "adamw"]),
         default: "sgd",
         unit: "",
         meaning: "For learner.kind = \"gradient\": the rule that turns gradients into steps.",
     },
     Key {
         name: "learner.learning_rate",
-        values: Values::Above(0.0, 10.0),
+        values: AllowedValues::Above(0.0, 10.0),
         default: "0.05 for sgd, 0.001 for adamw",
         unit: "",
         meaning: "For learner.kind = \"gradient\": the step size.",
     },
     Key {
         name: "learner.examples_per_update",
-        values: Values::Count(1, 4096),
+        values: AllowedValues::Count(1, 4096),
         default: "1; for \"analytic\" by the number of features",
         unit: "examples",
         meaning: "For learner.kind = \"gradient\" or \"analytic\": new examples in one update.",
@@ -297,7 +303,7 @@ const MODEL: &[Key] = &[
     // 0.881, 0.877, 0.877), and a look-up visits each.
     Key {
         name: "learner.examples",
-        values: Values::Count(1, 1_000_000),
+        values: AllowedValues::Count(1, 1_000_000),
         default: "5000",
         unit: "examples",
         meaning: "For learner.kind = \"neighbours\": examples in memory; the oldest is replaced.",
@@ -305,7 +311,7 @@ const MODEL: &[Key] = &[
     // The same rows with 3, 10 and 30: elec2 0.874, 0.877, 0.873; weather 0.754, 0.777, 0.785.
     Key {
         name: "learner.nearest",
-        values: Values::Count(1, 1000),
+        values: AllowedValues::Count(1, 1000),
         default: "10",
         unit: "examples",
         meaning: "For learner.kind = \"neighbours\": the nearest examples, which vote.",
@@ -315,14 +321,14 @@ const MODEL: &[Key] = &[
     // to 6 to 16). Images need thousands.
     Key {
         name: "learner.features",
-        values: Values::Count(0, 16_384),
+        values: AllowedValues::Count(0, 16_384),
         default: "500",
         unit: "features",
         meaning: "For learner.kind = \"analytic\": random ReLU features beside the inputs.",
     },
     Key {
         name: "learner.forgetting",
-        values: Values::Above(0.9, 1.0),
+        values: AllowedValues::Above(0.9, 1.0),
         default: "1",
         unit: "",
         meaning: "For learner.kind = \"analytic\": the factor on the weight of an example with each \
@@ -330,14 +336,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "learner.ridge",
-        values: Values::Above(0.0, 1e9),
+        values: AllowedValues::Above(0.0, 1e9),
         default: "1",
         unit: "",
         meaning: "For learner.kind = \"analytic\": the weight of the penalty on squared weights.",
     },
     Key {
         name: "memory.strategy",
-        values: Values::Words(&["none", "er", "er-ace", "der++", "cls-er"]),
+        values: AllowedValues::Words(&["none", "er", "er-ace", "der++", "cls-er"]),
         default: "er",
         unit: "",
         meaning: "For learner.kind = \"gradient\": the way in which remembered examples enter an \
@@ -349,28 +355,28 @@ const MODEL: &[Key] = &[
     // `er` 0.85 with 500 and 0.95 with 5,120.
     Key {
         name: "memory.short_term",
-        values: Values::Count(0, 1_000_000),
+        values: AllowedValues::Count(0, 1_000_000),
         default: "500",
         unit: "examples",
         meaning: "For learner.kind = \"gradient\": room for recent examples.",
     },
     Key {
         name: "memory.long_term",
-        values: Values::Count(1, 1_000_000),
+        values: AllowedValues::Count(1, 1_000_000),
         default: "5000",
         unit: "examples",
         meaning: "For learner.kind = \"gradient\": room in the class-balanced reservoir.",
     },
     Key {
         name: "memory.replay",
-        values: Values::Count(1, 4096),
+        values: AllowedValues::Count(1, 4096),
         default: "32",
         unit: "examples",
         meaning: "For learner.kind = \"gradient\": remembered examples in each update.",
     },
     Key {
         name: "policy.kind",
-        values: Values::Words(&[
+        values: AllowedValues::Words(&[
             "greedy", "epsilon", "softmax", "squarecb", "thompson", "linucb",
         ]),
         default: "squarecb",
@@ -382,7 +388,7 @@ const MODEL: &[Key] = &[
     // 0.772; weather 0.806, 0.793, 0.751.
     Key {
         name: "policy.epsilon",
-        values: Values::Between(0.0, 1.0),
+        values: AllowedValues::Between(0.0, 1.0),
         default: "0.05",
         unit: "",
         meaning: "For policy.kind = \"epsilon\": the share of answers with a random action.",
@@ -390,14 +396,14 @@ const MODEL: &[Key] = &[
     // The same with 0.03, 0.1 and 0.3: intrusion 0.984 each time; weather 0.810, 0.806, 0.797.
     Key {
         name: "policy.temperature",
-        values: Values::Above(0.0, 1e6),
+        values: AllowedValues::Above(0.0, 1e6),
         default: "0.1",
         unit: "",
         meaning: "For policy.kind = \"softmax\": the temperature of the scores.",
     },
     Key {
         name: "policy.scale",
-        values: Values::Above(0.0, 1e6),
+        values: AllowedValues::Above(0.0, 1e6),
         default: "30 for squarecb, 1 for thompson",
         unit: "",
         meaning: "For policy.kind = \"squarecb\": the speed at which exploration narrows; for \
@@ -405,14 +411,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "policy.width",
-        values: Values::Above(0.0, 1e6),
+        values: AllowedValues::Above(0.0, 1e6),
         default: "1",
         unit: "",
         meaning: "For policy.kind = \"linucb\": the width of the confidence bound.",
     },
     Key {
         name: "policy.floor",
-        values: Values::Between(0.0, 0.5),
+        values: AllowedValues::Between(0.0, 0.5),
         default: "0",
         unit: "",
         meaning: "For a bandit: the least probability of every action, whatever the policy; at most 1 \
@@ -420,14 +426,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "backend.device",
-        values: Values::Text("\"cpu\", \"cuda:0\" to \"cuda:63\", or \"candle\""),
+        values: AllowedValues::Text("\"cpu\", \"cuda:0\" to \"cuda:63\", or \"candle\""),
         default: "cpu",
         unit: "",
         meaning: "The device of encoders and served networks; \"candle\" is its CPU backend.",
     },
     Key {
         name: "output.datatype",
-        values: Values::Words(&["FP32", "FP64"]),
+        values: AllowedValues::Words(&["FP32", "FP64"]),
         default: "FP64; FP32 under rules.revision = 1 and 2",
         unit: "",
         meaning: "For a regression: the datatype of its answers. 32 bits hold seven digits: at 1.7e9 \
@@ -435,7 +441,7 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "series.key",
-        values: Values::Text("the name of an input that is a category or a number"),
+        values: AllowedValues::Text("the name of an input that is a category or a number"),
         default: "no key",
         unit: "",
         meaning: "For a regression by learner.kind = \"auto\": the input whose values tell series \
@@ -443,14 +449,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "series.keys_max",
-        values: Values::Count(1, 65_536),
+        values: AllowedValues::Count(1, 65_536),
         default: "1024",
         unit: "series",
         meaning: "Series that are remembered. Beyond, the one that learned last longest ago goes.",
     },
     Key {
         name: "feedback.window_s",
-        values: Values::Count(1, 31_536_000),
+        values: AllowedValues::Count(1, 31_536_000),
         default: "3600",
         unit: "seconds",
         meaning: "The time for which a prediction waits for its rewards. Labels are joined also \
@@ -458,14 +464,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "feedback.waiting_max",
-        values: Values::Count(1, 10_000_000),
+        values: AllowedValues::Count(1, 10_000_000),
         default: "1000000",
         unit: "predictions",
         meaning: "Predictions that wait for feedback; at more, the oldest expires.",
     },
     Key {
         name: "feedback.weight_max",
-        values: Values::Between(1.0, 1000.0),
+        values: AllowedValues::Between(1.0, 1000.0),
         default: "10, or sources.budget where that is less",
         unit: "",
         meaning: "The largest weight that an event may have, under rules.revision = 3: an example of \
@@ -473,14 +479,14 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "feedback.aggregate",
-        values: Values::Words(&["first", "sum", "max", "last"]),
+        values: AllowedValues::Words(&["first", "sum", "max", "last"]),
         default: "first",
         unit: "",
         meaning: "For a bandit: the aggregation of several rewards of one prediction.",
     },
     Key {
         name: "feedback.default_reward",
-        values: Values::Finite("from reward_min to reward_max"),
+        values: AllowedValues::Finite("from reward_min to reward_max"),
         default: "not set: nothing is learned",
         unit: "",
         meaning: "For a bandit: the reward of a prediction whose window closes without one.",
@@ -488,21 +494,21 @@ const MODEL: &[Key] = &[
     // No honest reward is so large, and a few larger ones would outweigh all others for good.
     Key {
         name: "feedback.reward_min",
-        values: Values::Finite("of at most 1e15 either way, below reward_max"),
+        values: AllowedValues::Finite("of at most 1e15 either way, below reward_max"),
         default: "-1000000",
         unit: "",
         meaning: "For a bandit: the smallest reward that is accepted.",
     },
     Key {
         name: "feedback.reward_max",
-        values: Values::Finite("of at most 1e15 either way, above reward_min"),
+        values: AllowedValues::Finite("of at most 1e15 either way, above reward_min"),
         default: "1000000",
         unit: "",
         meaning: "For a bandit: the largest reward that is accepted.",
     },
     Key {
         name: "feedback.signals.NAME",
-        values: Values::Table(
+        values: AllowedValues::Table(
             "a table of reward, scale, min, max, value_min and value_max, as in { reward = 1.0 }",
         ),
         default: "no signals",
@@ -512,63 +518,63 @@ const MODEL: &[Key] = &[
     },
     Key {
         name: "feedback.signals.NAME.reward",
-        values: Values::Finite(""),
+        values: AllowedValues::Finite(""),
         default: "1",
         unit: "",
         meaning: "The reward of a full signal.",
     },
     Key {
         name: "feedback.signals.NAME.scale",
-        values: Values::Above(0.0, f64::MAX),
+        values: AllowedValues::Above(0.0, f64::MAX),
         default: "1",
         unit: "",
         meaning: "The value of a full signal.",
     },
     Key {
         name: "feedback.signals.NAME.min",
-        values: Values::Finite("at most max"),
+        values: AllowedValues::Finite("at most max"),
         default: "0",
         unit: "",
         meaning: "The smallest share of a full signal that counts.",
     },
     Key {
         name: "feedback.signals.NAME.max",
-        values: Values::Finite("at least min"),
+        values: AllowedValues::Finite("at least min"),
         default: "1",
         unit: "",
         meaning: "The largest share of a full signal that counts.",
     },
     Key {
         name: "feedback.signals.NAME.value_min",
-        values: Values::Finite("below value_max"),
+        values: AllowedValues::Finite("below value_max"),
         default: "-1000000 times scale",
         unit: "",
         meaning: "The smallest value that is accepted.",
     },
     Key {
         name: "feedback.signals.NAME.value_max",
-        values: Values::Finite("above value_min"),
+        values: AllowedValues::Finite("above value_min"),
         default: "1000000 times scale",
         unit: "",
         meaning: "The largest value that is accepted.",
     },
     Key {
         name: "versions.every_examples",
-        values: Values::Count(1, 1_000_000_000),
+        values: AllowedValues::Count(1, 1_000_000_000),
         default: "10000",
         unit: "examples",
         meaning: "The cadence of versions: one after each so many learned examples.",
     },
     Key {
         name: "versions.keep",
-        values: Values::Count(1, 10_000),
+        values: AllowedValues::Count(1, 10_000),
         default: "10",
         unit: "versions",
         meaning: "Versions of the cadence that are kept; the oldest are deleted.",
     },
     Key {
         name: "rules.revision",
-        values: Values::Count(1, REVISION as u64),
+        values: AllowedValues::Count(1, REVISION as u64),
         default: "the newest",
         unit: "",
         meaning: "The revision of the learning rules. Under each, a journal leads to the same state \

@@ -15,20 +15,23 @@ fn every_default_is_a_value_that_its_key_accepts() {
         let is_in_words = |default: &str| !default.is_empty() && default.contains(' ');
         match key.values {
             _ if key.default.is_empty() || is_in_words(key.default) => {}
-            Values::Words(words) => {
+            AllowedValues::Words(words) => {
                 let words: BTreeSet<&str> = words.iter().copied().collect();
                 let default = key.default.split(',').next().expect("a word");
                 assert!(words.contains(default), "{key:?}");
             }
-            Values::Count(min, max) => {
+            AllowedValues::Count(min, max) => {
                 let default = key.default.parse().expect(key.name);
                 assert!((min..=max).contains(&default), "{key:?}");
             }
-            Values::Between(..) | Values::Above(..) | Values::Finite(_) => {
+            AllowedValues::Between(..) | AllowedValues::Above(..) | AllowedValues::Finite(_) => {
                 assert!(is_number(key.default), "{key:?}");
             }
-            Values::Text(_) | Values::List(_) | Values::Table(_) | Values::Bool => {}
-            Values::Size(_) | Values::SizeBelow(_) | Values::Time => {}
+            AllowedValues::Text(_)
+            | AllowedValues::List(_)
+            | AllowedValues::Table(_)
+            | AllowedValues::Bool => {}
+            AllowedValues::Size(_) | AllowedValues::SizeBelow(_) | AllowedValues::Time => {}
         }
     }
     // Sizes, times and the rest are taken from the table here.
@@ -38,7 +41,8 @@ fn every_default_is_a_value_that_its_key_accepts() {
 #[test]
 fn every_word_of_the_table_is_known_to_the_parser() {
     for key in KEYS {
-        let (Values::Words(words), Some((table, name))) = (key.values, key.name.split_once('.'))
+        let (AllowedValues::Words(words), Some((table, name))) =
+            (key.values, key.name.split_once('.'))
         else {
             continue;
         };
@@ -82,7 +86,10 @@ fn the_parser_takes_the_defaults_of_the_table() {
             continue;
         }
         let default = match key.values {
-            Values::Words(_) | Values::Text(_) | Values::Size(_) | Values::Time => {
+            AllowedValues::Words(_)
+            | AllowedValues::Text(_)
+            | AllowedValues::Size(_)
+            | AllowedValues::Time => {
                 format!("'{}'", key.default)
             }
             _ => key.default.to_owned(),

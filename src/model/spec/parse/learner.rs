@@ -8,7 +8,7 @@ use super::pins::{Pins, pinned};
 use super::values::{count, count_or, not_here, number, number_or, refused, unknown, value, word};
 use crate::model::spec::error::Error;
 use crate::model::spec::learning::{
-    Analytic, Gradient, Keep, LearnerKind, Memory, Neighbourhood, Optimizer, Strategy,
+    Analytic, Gradient, Keep, LearnerKind, MemorySettings, Neighbourhood, Optimizer, Strategy,
 };
 
 #[derive(Deserialize)]
@@ -225,7 +225,7 @@ fn hidden(network: Option<&RawNetwork>) -> Result<Vec<usize>, Error> {
     }
 }
 
-pub(super) fn memory(memory: &RawMemory, learner: &RawLearner) -> Result<Memory, Error> {
+pub(super) fn memory(memory: &RawMemory, learner: &RawLearner) -> Result<MemorySettings, Error> {
     let auto = !matches!(learner.kind.as_deref(), Some("gradient"));
     if auto {
         let of = "learner.kind = \"gradient\"";
@@ -243,7 +243,7 @@ pub(super) fn memory(memory: &RawMemory, learner: &RawLearner) -> Result<Memory,
         "cls-er" => Strategy::ClsEr,
         other => return Err(unknown("memory.strategy", other)),
     };
-    Ok(Memory {
+    Ok(MemorySettings {
         strategy,
         short_term: count("memory.short_term", memory.short_term)? as usize,
         long_term: count("memory.long_term", memory.long_term)? as usize,

@@ -8,12 +8,12 @@ use super::raw::{RawBackend, raw};
 use super::values::{unknown, value};
 use crate::device::Device;
 use crate::model::spec::error::Error;
-use crate::model::spec::input::Pinned;
+use crate::model::spec::input::PinnedFile;
 use crate::model::spec::keys::Key;
 
 /// The files that a description names, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedFiles {
     /// The weights that the network starts with.
     pub weights: Option<String>,
     /// The encoders, by the place of their input.
@@ -32,7 +32,7 @@ pub struct NamedEncoder {
 }
 
 /// The files that the text of a model.toml names.
-pub(super) fn named(toml: &str) -> Result<Named, Error> {
+pub(super) fn named(toml: &str) -> Result<NamedFiles, Error> {
     let raw = raw(toml)?;
     if let Some(path) = raw.pinned.keys().next() {
         let allowed = "it is written behind a description by the program; leave it out";
@@ -56,7 +56,7 @@ pub(super) fn named(toml: &str) -> Result<Named, Error> {
         };
         Ok(Some(NamedEncoder { path, n_values }))
     });
-    Ok(Named {
+    Ok(NamedFiles {
         weights,
         encoders: encoders.collect::<Result<_, _>>()?,
         device: device(&raw.backend)?,
@@ -65,7 +65,7 @@ pub(super) fn named(toml: &str) -> Result<Named, Error> {
 
 /// The text with its files pinned, and with the revision of the learning rules: the first is not
 /// written, since older journals state none.
-pub(super) fn pin(toml: &str, pins: &[Pinned], revision: u32) -> String {
+pub(super) fn pin(toml: &str, pins: &[PinnedFile], revision: u32) -> String {
     let mut text = toml.to_owned();
     let stated = raw(toml).is_ok_and(|raw| raw.rules.revision.is_some());
     if revision > 1 && !stated {
@@ -111,7 +111,7 @@ mod tests {
         let length = None;
         pin(
             TOML,
-            &[Pinned {
+            &[PinnedFile {
                 path,
                 digest,
                 length,

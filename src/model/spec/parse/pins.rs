@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::values::{count_or, value};
 use crate::model::spec::error::Error;
-use crate::model::spec::input::{InputKind, LowRank, Pinned};
+use crate::model::spec::input::{InputKind, LowRank, PinnedFile};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +22,7 @@ pub(super) struct RawPinned {
 pub(super) type Pins = BTreeMap<String, RawPinned>;
 
 /// A file that `key` names, with its digest.
-pub(super) fn pinned(pins: &Pins, key: &str, path: &str) -> Result<Pinned, Error> {
+pub(super) fn pinned(pins: &Pins, key: &str, path: &str) -> Result<PinnedFile, Error> {
     check_path(key, path)?;
     let pin = pins.get(path).ok_or_else(|| {
         let allowed = "it was not read yet; a model is described by its folder";
@@ -32,7 +32,7 @@ pub(super) fn pinned(pins: &Pins, key: &str, path: &str) -> Result<Pinned, Error
         let allowed = "64 hexadecimal digits";
         value(&format!("pinned.{path:?}.blake3"), &pin.blake3, allowed)
     })?;
-    Ok(Pinned {
+    Ok(PinnedFile {
         path: path.to_owned(),
         digest,
         length: pin.length.map(|length| length as usize),
@@ -70,7 +70,7 @@ pub(super) fn vector_encoder(
 }
 
 /// An encoder with the length of what it gives.
-fn sized(pins: &Pins, name: &str, path: &str) -> Result<(Pinned, usize), Error> {
+fn sized(pins: &Pins, name: &str, path: &str) -> Result<(PinnedFile, usize), Error> {
     let encoder = pinned(pins, &format!("input {name:?}: encoder"), path)?;
     let key = format!("pinned.{path:?}.length");
     let length = encoder.length.unwrap_or(0) as u64;

@@ -5,7 +5,7 @@
 use std::fmt::{Debug, Display};
 
 use crate::model::spec::error::Error;
-use crate::model::spec::keys::{Key, Values};
+use crate::model::spec::keys::{AllowedValues, Key};
 
 /// A refusal whose allowed values depend on other keys.
 pub(super) fn value(key: &str, value: impl Display, allowed: impl Display) -> Error {
@@ -30,7 +30,7 @@ pub(super) fn unknown(key: &str, written: &str) -> Error {
 /// Whether a word is among those of the table.
 pub(super) fn is_word(key: &str, written: &str) -> bool {
     match Key::named(key).values {
-        Values::Words(words) => words.contains(&written),
+        AllowedValues::Words(words) => words.contains(&written),
         _ => unreachable!("{key} takes words in the table"),
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn count_or(
     default: impl FnOnce() -> u64,
 ) -> Result<u64, Error> {
     let number = written.unwrap_or_else(default);
-    let Values::Count(min, max) = Key::named(key).values else {
+    let AllowedValues::Count(min, max) = Key::named(key).values else {
         unreachable!("{key} is a whole number in the table");
     };
     if (min..=max).contains(&number) {

@@ -6,7 +6,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::model::spec::keys::{KEYS, Key, Values, nearest};
+use crate::model::spec::keys::{AllowedValues, KEYS, Key, nearest};
 
 /// Tables that the program writes behind a description.
 const OF_PROGRAM: [&str; 2] = ["ordered", "pinned"];
@@ -89,8 +89,8 @@ fn is_within(key: &str, table: &str) -> bool {
 
 fn is_of_type(key: &Key, value: &Spanned<DeValue<'_>>) -> bool {
     match (key.values, value.get_ref()) {
-        (Values::Bool, DeValue::Boolean(_)) => true,
-        (Values::List(_), DeValue::Array(items)) => {
+        (AllowedValues::Bool, DeValue::Boolean(_)) => true,
+        (AllowedValues::List(_), DeValue::Array(items)) => {
             let is_widths = matches!(key.name, "network.hidden" | "input.shape");
             let of_type = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
                 DeValue::String(_) => !is_widths,
@@ -99,20 +99,20 @@ fn is_of_type(key: &Key, value: &Spanned<DeValue<'_>>) -> bool {
             };
             items.iter().all(of_type)
         }
-        (Values::Table(_), DeValue::Table(inner)) => inner
+        (AllowedValues::Table(_), DeValue::Table(inner)) => inner
             .values()
             .all(|value| is_within_type(key.name, value.get_ref())),
-        (Values::Count(..), DeValue::Integer(number)) => !number.as_str().starts_with('-'),
+        (AllowedValues::Count(..), DeValue::Integer(number)) => !number.as_str().starts_with('-'),
         (
-            Values::Between(..) | Values::Above(..) | Values::Finite(_),
+            AllowedValues::Between(..) | AllowedValues::Above(..) | AllowedValues::Finite(_),
             DeValue::Integer(_) | DeValue::Float(_),
         ) => true,
         (
-            Values::Text(_)
-            | Values::Words(_)
-            | Values::Size(_)
-            | Values::SizeBelow(_)
-            | Values::Time,
+            AllowedValues::Text(_)
+            | AllowedValues::Words(_)
+            | AllowedValues::Size(_)
+            | AllowedValues::SizeBelow(_)
+            | AllowedValues::Time,
             DeValue::String(_),
         ) => true,
         _ => false,
@@ -203,7 +203,7 @@ fn heading(table: &str) -> String {
 #[cfg(test)]
 mod tests {
     use crate::model::Spec;
-    use crate::model::spec::keys::{KEYS, Values};
+    use crate::model::spec::keys::{AllowedValues, KEYS};
 
     const REGRESSION: &str = "task = 'regression'\n[[input]]\nname = 'x'\nkind = 'number'\n";
 
@@ -263,13 +263,15 @@ mod tests {
     }
 
     /// A value of a type that the key does not accept.
-    fn wrong(values: Values) -> &'static str {
+    fn wrong(values: AllowedValues) -> &'static str {
         match values {
-            Values::Text(_) | Values::Words(_) => "3",
-            Values::List(_) | Values::Table(_) | Values::Bool => "'fast'",
-            Values::Count(..) | Values::Between(..) | Values::Above(..) => "'fast'",
-            Values::Finite(_) => "'fast'",
-            Values::Size(_) | Values::SizeBelow(_) | Values::Time => "10",
+            AllowedValues::Text(_) | AllowedValues::Words(_) => "3",
+            AllowedValues::List(_) | AllowedValues::Table(_) | AllowedValues::Bool => "'fast'",
+            AllowedValues::Count(..) | AllowedValues::Between(..) | AllowedValues::Above(..) => {
+                "'fast'"
+            }
+            AllowedValues::Finite(_) => "'fast'",
+            AllowedValues::Size(_) | AllowedValues::SizeBelow(_) | AllowedValues::Time => "10",
         }
     }
 

@@ -81,7 +81,7 @@ fn what_is_no_time_is_refused() {
 
 #[test]
 fn a_zone_moves_what_is_derived() {
-    let at = |text: &str, zone: i64| Moment::of(read("", text).unwrap(), zone);
+    let at = |text: &str, zone: i64| CalendarTime::of(read("", text).unwrap(), zone);
     let noon = at("2024-02-29T12:30:00Z", 0);
     assert_eq!((noon.hour, noon.weekday, noon.month), (12.5, 3, 1));
     let late = at("2024-02-29T23:30:00Z", 3600);

@@ -57,17 +57,17 @@ fn tensor(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
     }
 }
 
-fn raw(given: Vec<Given>) -> Tensors {
+fn raw(given: Vec<Given>) -> RequestTensors {
     let inputs = given
         .iter()
         .map(|(name, datatype, shape, _)| tensor(name, datatype, shape));
-    Tensors {
+    RequestTensors {
         inputs: inputs.collect(),
         raw: given.iter().map(|given| given.3.clone().into()).collect(),
     }
 }
 
-fn read(tensors: Tensors) -> Result<Batch, Refusal> {
+fn read(tensors: RequestTensors) -> Result<Batch, Refusal> {
     let spec = Spec::parse(SPEC).expect("a sound description");
     batch(&spec, tensors, 4)
 }
@@ -257,7 +257,7 @@ fn p9_a_shape_of_many_dimensions_is_counted_and_not_shown() {
 
 #[test]
 fn p9_tensors_must_be_complete_and_all_of_one_form() {
-    let check = |change: fn(&mut Tensors), expected: &str| {
+    let check = |change: fn(&mut RequestTensors), expected: &str| {
         let mut tensors = raw(sound());
         change(&mut tensors);
         assert_eq!(read(tensors).unwrap_err().message, expected);
@@ -298,7 +298,7 @@ fn check_typed(datatype: &str, contents: InferTensorContents, expected: Result<f
     let inputs = vec![typed];
     let got = batch(
         &spec,
-        Tensors {
+        RequestTensors {
             inputs,
             raw: vec![],
         },

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::event::{Alarm, Change, Event, Judgement, Reason, Verdict, Version, Watched};
+use crate::event::{Alarm, Change, Event, Judgement, Reason, Verdict, Version, WatchedStream};
 
 pub(super) fn versions() -> impl Strategy<Value = Event> {
     let reason = prop::sample::select(Reason::ALL.to_vec());
@@ -47,7 +47,7 @@ pub(super) fn verdicts() -> impl Strategy<Value = Event> {
 }
 
 pub(super) fn alarms() -> impl Strategy<Value = Event> {
-    let watched = prop::sample::select(Watched::ALL.to_vec());
+    let watched = prop::sample::select(WatchedStream::ALL.to_vec());
     let change = prop::sample::select(Change::ALL.to_vec());
     let alarm = (any::<u64>(), watched, change, 1.0..1e9, ".{0,8}");
     alarm.prop_map(|(position, watched, change, evidence, input)| {

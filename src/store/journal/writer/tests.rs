@@ -9,7 +9,7 @@ use tempfile::{TempDir, tempdir};
 use super::super::fixture::{append, duplicate, read_all, segments_of};
 use super::*;
 use crate::event::{Batch, Column, Outputs, Prediction};
-use crate::store::disk::{Change, Then};
+use crate::store::disk::{ChangeOutcome, DiskChange};
 
 fn new() -> (TempDir, Journal) {
     let dir = tempdir().unwrap();
@@ -171,14 +171,14 @@ fn a_large_event_is_refused_alone() {
 
 #[test]
 fn after_a_failed_write_or_sync_nothing_is_written_again() {
-    let check = |fails: fn(&Change) -> bool| {
+    let check = |fails: fn(&DiskChange) -> bool| {
         let failing = Arc::new(AtomicBool::new(false));
         let fail = failing.clone();
         let disk = Disk::watched(move |change| {
             if fails(&change) && fail.load(Relaxed) {
                 Err(io::ErrorKind::StorageFull.into())
             } else {
-                Ok(Then::Make)
+                Ok(ChangeOutcome::Make)
             }
         });
         let dir = tempdir().unwrap();
@@ -203,8 +203,8 @@ fn after_a_failed_write_or_sync_nothing_is_written_again() {
         let last = reopen(&dir, 2).unwrap().1.last_position;
         assert!((2..=3).contains(&last), "{last}");
     };
-    check(|change| matches!(change, Change::Write(..)));
-    check(|change| matches!(change, Change::Sync(_)));
+    check(|change| matches!(change, DiskChange::Write(..)));
+    check(|change| matches!(change, DiskChange::Sync(_)));
 }
 
 #[test]
@@ -240,13 +240,13 @@ fn a_torn_new_segment_is_removed_and_written_again() {
 }
 
 /// The step that a change is in the making of the segment from position 4 on.
-fn step(change: &Change) -> Option<usize> {
+fn step(change: &DiskChange) -> Option<usize> {
     let is_next = |path: &std::path::Path| path.ends_with("00000000000000000004.seg");
     match change {
-        Change::Create(path) if is_next(path) => Some(0),
-        Change::Write(path, ..) if is_next(path) => Some(1),
-        Change::Sync(path) if is_next(path) => Some(2),
-        Change::SyncFolder(_) => Some(3),
+        DiskChange::Create(path) if is_next(path) => Some(0),
+        DiskChange::Write(path, ..) if is_next(path) => Some(1),
+        DiskChange::Sync(path) if is_next(path) => Some(2),
+        DiskChange::SyncFolder(_) => Some(3),
         _ => None,
     }
 }
@@ -257,9 +257,9 @@ fn full(fails: usize, code: i32) -> (TempDir, Journal, Arc<AtomicBool>) {
     let fail = failing.clone();
     let disk = Disk::watched(move |change| {
         if !fail.load(Relaxed) || step(&change) != Some(fails) {
-            return Ok(Then::Make);
+            return Ok(ChangeOutcome::Make);
         }
-        if let Change::Write(path, _, bytes) = change {
+        if let DiskChange::Write(path, _, bytes) = change {
             // A short one: some of it is there.
             fs::write(path, &bytes[..bytes.len() / 2])?;
         }

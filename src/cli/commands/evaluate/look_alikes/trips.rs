@@ -1,13 +1,13 @@
 //! Look-alikes of files of trips, rents, ratings and prices, and of old files without a header.
 
-use super::{ALL, Expected, N_ROWS, check, check_with, date, no_header, pick, tenths, text};
-use crate::cli::commands::init::draft::Task;
+use super::{ALL, ExpectedReading, N_ROWS, check, check_with, date, no_header, pick, tenths, text};
+use crate::cli::commands::init::draft::DraftTask;
 use crate::cli::rows::options::ReadArgs;
 
 #[test]
 fn trips_rents_ratings_and_prices() {
-    let regression = Expected {
-        task: Task::Regression,
+    let regression = ExpectedReading {
+        task: DraftTask::Regression,
         ..ALL
     };
     let moment = |minutes: u64| {
@@ -30,7 +30,7 @@ fn trips_rents_ratings_and_prices() {
     );
     check(
         &taxi,
-        &Expected {
+        &ExpectedReading {
             target: "fare",
             numbers,
             times,
@@ -49,7 +49,7 @@ fn trips_rents_ratings_and_prices() {
         )
     });
     let numbers = &["hr", "temp", "windspeed"];
-    let of_bike = Expected {
+    let of_bike = ExpectedReading {
         target: "cnt",
         numbers,
         times: &["dteday"],
@@ -65,7 +65,7 @@ fn trips_rents_ratings_and_prices() {
         )
     });
     let numbers = &["column_1", "column_2", "column_4"];
-    let of_ratings = Expected {
+    let of_ratings = ExpectedReading {
         target: "column_3",
         numbers,
         ..ALL
@@ -88,7 +88,7 @@ fn trips_rents_ratings_and_prices() {
     let (target, times) = ("Close", &["Date"][..]);
     check(
         &prices,
-        &Expected {
+        &ExpectedReading {
             target,
             numbers,
             times,
@@ -110,7 +110,7 @@ fn trips_rents_ratings_and_prices() {
         },
     );
     let latin: Vec<u8> = retail.chars().map(|c| c as u8).collect();
-    let of_retail = Expected {
+    let of_retail = ExpectedReading {
         target: "Price",
         times: &["InvoiceDate"],
         ..regression
@@ -126,7 +126,7 @@ fn trips_rents_ratings_and_prices() {
             tenths(n, 90_000)
         )
     });
-    let of_avocado = Expected {
+    let of_avocado = ExpectedReading {
         target: "AveragePrice",
         numbers: &["Total Volume"],
         times: &["Date"],
@@ -147,7 +147,7 @@ fn old_files_without_a_header() {
         )
     });
     let numbers = &["column_1", "column_2"];
-    let of_iris = Expected {
+    let of_iris = ExpectedReading {
         target: "column_3",
         numbers,
         ..ALL
@@ -169,7 +169,7 @@ fn old_files_without_a_header() {
         )
     });
     let numbers = &["column_1", "column_2", "column_3"];
-    let of_heart = Expected {
+    let of_heart = ExpectedReading {
         target: "column_4",
         numbers,
         ..ALL
@@ -197,9 +197,9 @@ fn old_files_without_a_header() {
         ..no_header()
     };
     let numbers = &["column_2", "column_3", "column_4"];
-    let of_mpg = Expected {
+    let of_mpg = ExpectedReading {
         target: "column_1",
-        task: Task::Regression,
+        task: DraftTask::Regression,
         numbers,
         ..ALL
     };

@@ -123,7 +123,7 @@ fn an_id_as_the_target_tells_nothing_of_the_order_of_the_rows() {
     let text = lines("x,z,y", N, |row, x, z, _| {
         format!("{x:.4},{z:.4},{}", id(row))
     });
-    let (_, fields) = try_out(text.as_bytes(), Some(Task::Classification));
+    let (_, fields) = try_out(text.as_bytes(), Some(DraftTask::Classification));
     let got = fields["progressive_accuracy"].as_f64().expect("a share");
     assert!(got < 0.05, "{got}");
 }

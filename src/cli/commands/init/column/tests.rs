@@ -152,7 +152,7 @@ fn copies_of_the_target_are_left_out() {
     check(None, 30, &numbers, copy);
     let named = |at: usize| format!("{},{},{}", at % 2, at % 3, two[at % 2]);
     check(None, 20, &named, renamed);
-    check(Some(Task::Bandit), 20, &named, renamed);
+    check(Some(DraftTask::Bandit), 20, &named, renamed);
     check(None, 19, &named, "");
     // Two classes share a value, and a class has two values.
     let merged = |at: usize| format!("{},{},c{}", (at % 3).min(1), at % 2, at % 3);
@@ -161,7 +161,7 @@ fn copies_of_the_target_are_left_out() {
     check(None, 30, &split, "");
     // A regression predicts functions of numbers.
     let scaled = |at: usize| format!("{},{},{}", at % 3, at % 2, at % 3 * 2);
-    check(Some(Task::Regression), 30, &scaled, "");
+    check(Some(DraftTask::Regression), 30, &scaled, "");
     // A row without a target is no evidence.
     let gap = |at: usize| match at {
         3 => "other,5,".to_owned(),
@@ -195,7 +195,7 @@ fn numbers_of_users_without_a_header_are_named() {
     let draft = |name: &str| {
         let rows = (0..90).map(|n| format!("{},{},{}\n", n * 7 % 30, n % 2, n % 3));
         let text = format!("{name},keep,y\n{}", rows.collect::<String>());
-        let draft = drafted(&text, Some(Task::Classification)).expect("a draft");
+        let draft = drafted(&text, Some(DraftTask::Classification)).expect("a draft");
         draft.inputs[0].remarks.join("; ")
     };
     assert!(draft("column_1").contains("--as \"column_1=category\""));

@@ -60,9 +60,9 @@ fn deviation(number: u64) -> f64 {
 }
 
 /// An answer whose loss is this where the first class is right: half the Brier score is (1 - p)^2.
-fn answer_of_loss(loss: f64) -> Option<Answer> {
+fn answer_of_loss(loss: f64) -> Option<RowOutputs> {
     let share = 1.0 - loss.sqrt();
-    Some(Answer {
+    Some(RowOutputs {
         outputs: vec![share, 1.0 - share],
     })
 }
@@ -84,7 +84,7 @@ fn promoted_of(n_streams: u64, n_labels: u64, worse: f64, alpha: f64) -> (usize,
             if gate.count(&spec) {
                 let losses = [0.3, 0.3 + worse].map(|mean| mean + 0.4 * deviation(2 * number));
                 let apart = 0.2 * deviation(2 * number + 1);
-                let answers = Answers {
+                let answers = SideAnswers {
                     candidate: answer_of_loss(losses[0]),
                     champion: answer_of_loss(losses[0]),
                     contender: answer_of_loss(losses[1] + apart),

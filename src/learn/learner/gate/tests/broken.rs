@@ -4,8 +4,8 @@
 
 use super::*;
 
-fn sure(share: f64) -> Option<Answer> {
-    Some(Answer {
+fn sure(share: f64) -> Option<RowOutputs> {
+    Some(RowOutputs {
         outputs: vec![share, 1.0 - share],
     })
 }
@@ -21,7 +21,7 @@ fn a_broken_candidate_raises_one_incident_and_a_new_test() {
     gate.note_health(5, Some([1e3, 1.0]), &publish);
     assert!(gate.incidents.all().is_empty());
     for row in 0..60_u32 {
-        let answers = Answers {
+        let answers = SideAnswers {
             candidate: sure(0.5),
             champion: sure(f64::from(row % 2)),
             contender: None,
