@@ -27,7 +27,7 @@ const N_ROWS: usize = 16_000;
 const N_SOURCES: usize = 10;
 /// The source whose labels are wrong, which nobody vouches for.
 const POISONED: &str = "source 9";
-/// A source teaches an eighth of what is learned; of ten, each sends a tenth.
+/// A source teaches an eighth of the examples; of ten, each sends a tenth.
 const BUDGETS: [(&str, &str); 2] = [
     ("none", ""),
     ("125 of 1000", "[sources]\nbudget = 125\nper = 1000\n"),
@@ -148,7 +148,7 @@ impl Run {
         run
     }
 
-    /// Answers a row, scores the answer by its true label, and learns what the source says.
+    /// Answers a row, scores the answer by its true label, and learns the label of the source.
     fn teach(
         &mut self,
         rows: &data::Rows,
@@ -169,14 +169,18 @@ impl Run {
             self.n_right += usize::from(names[argmax(shares)] == *truth);
         }
         let other = names.iter().find(|name| *name != truth);
-        let said = if is_wrong {
+        let given_label = if is_wrong {
             other.expect("two classes")
         } else {
             truth
         };
         self.room.append(Event::Feedback(Feedback {
             source: source.to_owned(),
-            ..label(prediction.ids[0], &format!("row-{row}-{event}"), said)
+            ..label(
+                prediction.ids[0],
+                &format!("row-{row}-{event}"),
+                given_label,
+            )
         }));
     }
 
@@ -221,7 +225,7 @@ impl Run {
         let named = self
             .named
             .map_or("never".to_owned(), |labels| labels.to_string());
-        // Two entries a row: the question, and what the source says.
+        // Two entries a row: the prediction, and the label of the source.
         let (_, champion) = self.room.learner.champion().unwrap_or_default();
         let is_first = |one: &&perennial::event::Entry| match &one.event {
             Event::Feedback(feedback) => feedback.source == POISONED,

@@ -178,7 +178,7 @@ async fn cost(
 #[derive(Clone, Copy, PartialEq)]
 enum Beside {
     Nothing,
-    /// The learner works off what was sent before.
+    /// The learner works off the events that were sent before.
     Backlog,
     /// Feedback arrives as fast as it is taken.
     Feedback,

@@ -126,7 +126,7 @@ async fn soak(duration: Duration) -> anyhow::Result<Count> {
     })
 }
 
-/// Corrects what it is sent, together what comes together.
+/// Corrects the rows that it is sent, together those that come together.
 async fn correct(model: Arc<ServedModel>, mut ids: mpsc::Receiver<PredictionId>) -> Count {
     let (mut count, mut due) = (Count::default(), Vec::new());
     let mut rng = SmallRng::seed_from_u64(2);

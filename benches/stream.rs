@@ -110,8 +110,8 @@ fn feed(python: &Path, server: &str, n_events: usize) -> anyhow::Result<f64> {
         .stderr(Stdio::inherit())
         .output()?;
     ensure!(fed.status.success(), "the stream broke: {}", fed.status);
-    let said = String::from_utf8(fed.stdout)?;
-    let last = said.lines().last().context("it says nothing")?;
+    let output = String::from_utf8(fed.stdout)?;
+    let last = output.lines().last().context("it says nothing")?;
     let (n, seconds) = last.split_once(' ').context("two numbers")?;
     Ok(n.parse::<f64>()? / seconds.parse::<f64>()?)
 }

@@ -1,4 +1,4 @@
-"""A front page that learns from clicks and reading times, without ever being told the right item.
+"""A front page that learns from clicks and reading times, without ever having the right item.
 
     perennial serve --models examples/models --data front-page-data
     pip install 'tritonclient[grpc]' grpcio-tools

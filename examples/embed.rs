@@ -1,4 +1,4 @@
-//! The library within a program, without a server: predict, feed back, and wait for what was learned.
+//! The library within a program, without a server: predict, feed back, and wait until it is learned.
 //!
 //! `cargo run --release --example embed`. A test of this repository runs it too.
 

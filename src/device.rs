@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_without_its_backtrace() {
+    fn an_error_is_shown_without_its_backtrace() {
         let error = candle_core::Error::WithBacktrace {
             inner: Box::new(candle_core::Error::Msg("no\nroom".to_owned())),
             backtrace: Box::new(std::backtrace::Backtrace::force_capture()),

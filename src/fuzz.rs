@@ -16,7 +16,7 @@ use crate::store;
 /// Values that a graph is given at most.
 const GIVEN_MAX: usize = 1 << 12;
 
-/// A message of the wire, whose kind the first byte says.
+/// A message of the wire, whose kind is the first byte.
 pub fn wire(bytes: &[u8]) {
     server::fuzz_messages(bytes);
 }

@@ -1,6 +1,6 @@
 //! The program: reads the command line, sets the process up, runs the command.
 //!
-//! Invariant: exit status 0 means done, 1 failed, 2 misused, where a command does not say otherwise; an
+//! Invariant: exit status 0 means done, 1 failed, 2 misused, where a command has no others; an
 //! error is one line on stderr.
 
 mod cli;

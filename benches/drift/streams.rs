@@ -18,7 +18,7 @@ pub(crate) enum Change {
     Gradual,
     /// The same, for 500 rows of each 1,000.
     Recurring,
-    /// What was right is wrong.
+    /// The right labels are wrong from then on.
     RuleFlip,
     /// The first input is higher by half of its standard deviation.
     Inputs,

@@ -114,7 +114,7 @@ impl Client {
         models.pop().context("no status of the model")
     }
 
-    /// Waits until what was asked so far is journaled and the learner has passed it, so that
+    /// Waits until the requests so far are journaled and the learner has passed it, so that
     /// its cost falls into no interval but its own.
     pub(crate) async fn settle(&self, kind: Kind) -> anyhow::Result<()> {
         if kind == Kind::Echo {
@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    /// Streams at most `n_events` labelled rows until told to stop; the positions that they
+    /// Streams at most `n_events` labelled rows until stopped; the positions that they
     /// were taken at.
     pub(crate) async fn teach(
         &self,
@@ -271,7 +271,7 @@ pub(crate) struct Open {
     pub deadline: Duration,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 enum Outcome {
     /// Answered within the deadline, so long after the time of the plan.
     Good(Duration),
@@ -281,7 +281,7 @@ enum Outcome {
     Late,
 }
 
-/// What became of the requests of a load at a fixed rate.
+/// The outcomes of the requests of a load at a fixed rate.
 #[derive(Default)]
 pub(crate) struct Sent {
     /// Sorted.

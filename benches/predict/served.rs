@@ -18,7 +18,7 @@ const UNSENT_MAX: usize = 1024;
 /// Between two questions for the position.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// What became of the events.
+/// The outcomes of the events.
 pub(crate) struct Taught {
     /// Sorted.
     served: Vec<Duration>,

@@ -38,7 +38,7 @@ enum CliCommand {
     Import(import::Args),
     /// Serve every model of a folder
     Serve(serve::Args),
-    /// Make a token: who may call a server, and what for
+    /// Make a token: the credential of a caller, with its scopes
     Token(token::Args),
     /// Request predictions from a model
     Predict(predict::Args),
@@ -50,7 +50,7 @@ enum CliCommand {
     Evaluate(evaluate::Args),
     /// Show the state of the served models
     Status(status::Args),
-    /// Watch what happens to the served models: promotions, rewinds, incidents, drift, restores
+    /// Watch the events of the served models: promotions, rewinds, incidents, drift, restores
     Watch(watch::Args),
     /// List the versions of a model
     Versions(versions::Args),
@@ -80,13 +80,13 @@ enum CliCommand {
     Retract(retract::Args),
     /// Compute a prediction again from the journal, and show the feedback that shaped it
     Audit(audit::Args),
-    /// Show what became of a feedback event
+    /// Show the fate of a feedback event
     Fate(fate::Args),
     /// Apply a journal again, to verify it or under another description
     Replay(replay::Args),
     /// Compare a version with another state, on rows that neither has learned
     Compare(compare::Args),
-    /// Show how two versions differ: weights, answers, and what lies between them
+    /// Show how two versions differ: weights, answers, and the entries between them
     Diff(diff::Args),
     /// Show every key of model.toml and perennial.toml, with its default and range
     Config(config::Args),

@@ -21,7 +21,7 @@ impl std::error::Error for ExitStatus {}
 /// Sets the process up; to be called first, while it has one thread.
 pub(crate) fn set_up() {
     raise_descriptor_limit();
-    // A panic there means that a file is damaged, and the command says so.
+    // A panic there means that a file is damaged, and the command reports that.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if std::thread::current().name() != Some(columnar::THREAD) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::store;
 
-/// Why the engine did not do what it was asked.
+/// The reason why the engine refused a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Ask for a model that is served.
@@ -40,7 +40,7 @@ pub enum Error {
         /// The versions that are kept, as a sentence.
         what: String,
     },
-    /// Wait, or mend what the reason names.
+    /// Wait, or mend the cause that it names.
     #[error("model {model:?} is unavailable: {reason}")]
     Unavailable {
         /// The model.
@@ -131,7 +131,7 @@ pub enum Error {
         /// The failed read or computation.
         what: String,
     },
-    /// Mend what the sentence names, and ask again.
+    /// Mend the cause that it names, and ask again.
     #[error("model {model:?}: {what}")]
     Unreadable {
         /// The model.
@@ -147,7 +147,7 @@ pub enum Error {
         /// Why.
         error: std::io::Error,
     },
-    /// Mend what it names.
+    /// Mend the cause that it names.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -157,7 +157,7 @@ pub enum Error {
 pub enum Remedy {
     /// Send the same later.
     Wait,
-    /// Have the operator mend what the sentence names; the request is sound.
+    /// Have the operator mend the cause; the request is sound.
     Mend,
     /// Have the operator restore a file from a copy, or name another version.
     Restore,
@@ -169,7 +169,7 @@ pub enum Remedy {
 
 impl Remedy {
     /// The remedy for an error of the store: a full disk and a shortage of descriptors end; bytes
-    /// that are not what was written do not.
+    /// that differ from the written ones do not.
     pub(crate) fn of_store(error: &store::Error) -> Remedy {
         match error {
             error if error.is_passing() => Remedy::Wait,

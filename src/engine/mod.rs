@@ -300,7 +300,7 @@ impl Engine {
         self.events.counts()
     }
 
-    /// What is to be delivered to a webhook; none where [`Config::webhook_queue_max`] is none.
+    /// The deliveries to a webhook; none where [`Config::webhook_queue_max`] is none.
     pub fn deliveries(&self) -> Option<&Arc<Deliveries>> {
         self.deliveries.as_ref()
     }
@@ -331,7 +331,7 @@ impl Engine {
         }))
     }
 
-    /// Stops accepting, learns what is journaled, writes a checkpoint of each model and closes
+    /// Stops accepting, learns the journaled feedback, writes a checkpoint of each model and closes
     /// the journals. Blocks; the second call does nothing.
     pub fn close(&self) {
         let threads = self.threads.lock().expect("closing does not panic").take();
@@ -349,7 +349,7 @@ impl Engine {
             let _ = learner.join();
         }
         drain(&threads.write_queue, &runtime);
-        // A retraction that was journaled ends with what it erases.
+        // A journaled retraction ends with its erasure.
         runtime.iter().for_each(|model| model.retractions.join());
         runtime.iter().for_each(|model| model.retraining.join());
         drain(&threads.write_queue, &runtime);

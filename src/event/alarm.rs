@@ -1,4 +1,4 @@
-//! Alarms of drift: which watched stream has changed, how, and by what evidence.
+//! Alarms of drift: a watched stream that has changed, with the evidence.
 //!
 //! Invariant: an alarm is derived from the journal; nothing here decides when one is raised.
 
@@ -14,7 +14,7 @@ pub struct Alarm {
     pub input: String,
     /// How it has changed.
     pub change: Change,
-    /// A stream that does not change comes to so much evidence once in so many events at most, on
+    /// A stream that does not change reaches so much evidence once in so many events at most, on
     /// average.
     pub evidence: f64,
 }

@@ -1,4 +1,4 @@
-//! Orders of operators: what a person or the program asks of a model.
+//! Orders of operators: requests of a person or of the program to a model.
 //!
 //! Invariant: plain values; whether an order is carried out is decided where it is applied.
 
@@ -63,7 +63,7 @@ pub enum Order {
         /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
         newest: u64,
     },
-    /// Put what that learner knows in place of what is learned; where it is refused, a
+    /// Put the state of that learner in place of the learned one; where it is refused, a
     /// [`super::OrderRefusal`] follows.
     Retrain {
         /// The position of the first entry that it applied.
@@ -71,7 +71,7 @@ pub enum Order {
         /// The description that it began under.
         description: Description,
     },
-    /// It is given up; the note says why.
+    /// It is given up; the note has the reason.
     EndRetraining,
     /// Take feedback that waits in quarantine; where nothing of it does, a [`Refusal`] follows.
     ///
@@ -150,7 +150,7 @@ impl Order {
         matches!(self, Order::Release(_) | Order::Discard(_))
     }
 
-    /// True if it only says that a learner which begins anew is derived, or is not.
+    /// True if it only records that a learner which begins anew is derived, or is not.
     pub fn is_note_of_retraining(&self) -> bool {
         matches!(self, Order::BeginRetraining { .. } | Order::EndRetraining)
     }

@@ -1,4 +1,4 @@
-//! Records: what was derived from the causes before it, so that replay can compare.
+//! Records: decisions derived from the causes before them, which replay compares.
 //!
 //! Invariant: plain values; nothing here changes a state.
 

@@ -1,4 +1,4 @@
-//! The versions of the recorded history beside what another one has come to in their places.
+//! The versions of the recorded history beside the states of another one in their places.
 //!
 //! Invariant: bounded, however many versions are compared: each is judged once its record comes,
 //! and of those that part from the recorded ones only the runs are kept.
@@ -17,7 +17,7 @@ const UNMADE: u64 = 0;
 /// The state of a history at an order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OrderState {
-    /// Of what had been learned.
+    /// Of the learned state.
     digest: [u8; 32],
     /// Of the tallies.
     counted: [u8; 32],
@@ -109,7 +109,7 @@ impl Comparison {
         }
     }
 
-    /// Compares a version of the recorded history with what the other one had come to there. Those
+    /// Compares a version of the recorded history with the state of the other one there. Those
     /// that no order made have no order to be compared at: none of them is the same.
     fn judge(&mut self, version: &Version) {
         if self.since.is_none_or(|since| version.position < since) {
@@ -142,7 +142,7 @@ impl Comparison {
         }
     }
 
-    /// Brings what is known of the recorded versions up to date, of which `unrecorded` have no
+    /// Brings the facts of the recorded versions up to date, of which `unrecorded` have no
     /// record in the journal yet: `successor` is the first of the other history.
     pub(super) fn bring(
         mut self,
@@ -196,7 +196,7 @@ mod tests {
         entry(position, Event::Command(Command { order, actor, note }))
     }
 
-    /// A version of what this learner has learned and counts, made at a position.
+    /// A version of this learner's state and counts, made at a position.
     fn version(version: u64, position: u64, other: &Learner) -> Version {
         Version {
             version,
@@ -265,7 +265,7 @@ mod tests {
         let refusal = Event::Refusal(OrderRefusal { position: 3 });
         comparison.observe(&entry(4, refusal), &other);
         assert!(comparison.moments.is_empty());
-        // Of those that an older program refused no record says so.
+        // Those that an older program refused have no record of that.
         comparison.observe(&order(5, Order::EarlierRestore { version: 1 }), &other);
         comparison.observe(&order(6, Order::Checkpoint), &other);
         comparison.observe(&entry(7, Event::Version(version(2, 6, &other))), &other);

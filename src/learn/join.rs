@@ -138,7 +138,7 @@ impl PendingPredictions {
         }
     }
 
-    /// Keeps windows open as a description says.
+    /// Keeps windows open by a description.
     pub(super) fn reconfigure(&mut self, spec: &Spec) {
         let by_deadline = spec.revision >= 2 && spec.rewards.default.is_some();
         self.open = by_deadline.then(|| {
@@ -199,7 +199,7 @@ impl PendingPredictions {
         oldest.map(|id| PredictionId(*id)).collect()
     }
 
-    /// Windows were of this length for what stands before a position.
+    /// Windows of predictions before a position had this length.
     pub(super) fn note_window(&mut self, before: u64, window_us: i64) {
         self.windows.push((before, window_us));
     }
@@ -267,7 +267,7 @@ impl PendingPredictions {
         Some(self.waiting[oldest].position)
     }
 
-    /// Changes what is known of a prediction, if it waits.
+    /// Changes the record of a prediction, if it waits.
     pub(super) fn update(&mut self, id: PredictionId, change: impl FnOnce(&mut PendingPrediction)) {
         let Some(waiting) = self.waiting.get_mut(&id.0) else {
             return;
@@ -291,8 +291,8 @@ impl PendingPredictions {
         all.for_each(|waiting| waiting.signals = carry(waiting.signals));
     }
 
-    /// Takes what each has earned for learned, as one of `n_examples`: the first revision does not
-    /// tell the two apart.
+    /// Takes the reward of each for learned, as one of `n_examples`: the first revision does not
+    /// distinguish the two.
     pub(super) fn hold_credited(&mut self, n_examples: u64) {
         for waiting in self.waiting.values_mut() {
             let held = waiting

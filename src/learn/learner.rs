@@ -57,7 +57,7 @@ pub(crate) use relabel::LastWord;
 pub use retrain::{RetrainCause, Retraining};
 use stream::Stream;
 
-/// An entry that cannot be applied to this state: state or journal is not what it should be.
+/// An entry that cannot be applied to this state: state or journal is damaged.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
     /// An entry was left out or came twice.
@@ -100,7 +100,7 @@ pub enum Error {
         /// The error of the device.
         what: String,
     },
-    /// A record says otherwise: this state is not the one that the journal describes.
+    /// A record differs: this state is not the one that the journal describes.
     #[error("entry {position} records {recorded}, but applying the journal gave {derived}")]
     Diverged {
         /// Where the record stands.
@@ -130,13 +130,13 @@ pub struct Step {
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
     pub excluded: Vec<u64>,
-    /// What an order that brought another history did to the champion.
+    /// The effect on the champion of an order that brought another history.
     pub champion: Option<ChampionChange>,
-    /// Aliases that follow their versions to the first ones without what was retracted.
+    /// Aliases that follow their versions to the first ones without the retracted feedback.
     pub moved_aliases: Vec<MovedAlias>,
     /// Alarms that it raised: to be recorded.
     pub alarms: Vec<Alarm>,
-    /// The feedback id of what this event contradicts, without the right to supersede it.
+    /// The feedback id of the event that this one contradicts, without the right to supersede it.
     pub contradicts: Option<String>,
     /// Why this event waits for a person, if it is not a contradiction.
     pub held_back: Option<QuarantineCause>,
@@ -165,7 +165,7 @@ pub struct Learner {
     description: Description,
     /// A restore brings it back.
     learned: Learned,
-    /// A retraction derives them again, with what is learned.
+    /// A retraction derives them again, with the learned state.
     accounts: Accounts,
     /// Goes on through restores and retractions.
     stream: Stream,
@@ -347,7 +347,7 @@ impl Learner {
         records.chain(refusals).collect()
     }
 
-    /// The positions of orders to erase of which no record says that it is done, rising.
+    /// The positions of orders to erase without a record that it is done, rising.
     pub fn erasures(&self) -> &[u64] {
         &self.stream.erasures
     }
@@ -404,7 +404,7 @@ impl Learner {
     /// Applies the next entry.
     ///
     /// # Errors
-    /// [`Error::Device`] where what computes fails; every other error means that state and journal
+    /// [`Error::Device`] where it fails; every other error means that state and journal
     /// do not belong together. The state is then not to be used further.
     ///
     /// # Panics
@@ -525,7 +525,7 @@ impl Learner {
         })
     }
 
-    /// Under later revisions than the first the journal says which events are new.
+    /// Under later revisions than the first the journal records which events are new.
     pub(super) fn forget_ids(&mut self) {
         if self.spec.revision > 1 {
             self.stream.feedback_ids = FeedbackIds::default();
@@ -533,7 +533,7 @@ impl Learner {
     }
 
     /// Passes over an erased entry. Its feedback had been retracted before, so only a history that
-    /// excludes it can go on; an erased duplicate says nothing that is needed.
+    /// excludes it can go on; an erased duplicate has nothing that is needed.
     fn pass_over(&mut self, kind: ErasedKind) -> Result<Step, Error> {
         match (&self.history, kind) {
             (_, ErasedKind::Duplicate) => Ok(self.end(Fate::Duplicate)),

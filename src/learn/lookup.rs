@@ -1,6 +1,6 @@
 //! Lookups of a learner: answers in the journal, and states of versions.
 //!
-//! Invariant: the journal alone decides what a lookup finds, so that a learner that asks stays a
+//! Invariant: the journal alone decides the result of a lookup, so that a learner that asks stays a
 //! function of state and entry; but for a device that is gone, with which a numeric profile ends.
 
 use std::borrow::Cow;
@@ -71,7 +71,7 @@ pub trait Lookup {
     }
 
     /// True if the bits of a description's numeric profile are computed here: the digests of another
-    /// profile's records say nothing of what is derived here.
+    /// profile's records differ from those derived here.
     fn has_profile(&self, _description: &Description, _spec: &Spec) -> bool {
         true
     }

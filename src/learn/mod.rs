@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`Learner`] (apply one entry), `PendingPredictions` (which prediction was meant),
 //! `Learned` (the state of any algorithm). The folders, each using those before it: `records` and
-//! `memory` (what is kept of the stream), `training` (how networks move), `algorithms` (one a kind of
+//! `memory` (examples kept of the stream), `training` (how networks move), `algorithms` (one a kind of
 //! learner), `versions`, `gate` (which of two states answers worse).
 //!
 //! ```

@@ -9,7 +9,7 @@ const HUGE: f64 = 1e60;
 /// The 97.5 % point of the normal distribution.
 const Z_95: f64 = 1.959_963_984_540_054;
 
-/// A decision that was made and rewarded, and what the policy to be judged says of its row.
+/// A decision that was made and rewarded, and the answer of the policy to be judged for its row.
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluatedDecision<'a> {
     /// The place of the action that was taken.
@@ -134,7 +134,7 @@ impl OffPolicy {
         self.doubly_robust.estimate()
     }
 
-    /// How many equally weighted decisions would tell as much: `sum(w)^2 / sum(w^2)` (Kish 1965),
+    /// How many equally weighted decisions would have as much information: `sum(w)^2 / sum(w^2)` (Kish 1965),
     /// from 0 to [`n_decisions`](OffPolicy::n_decisions).
     pub fn effective_sample_size(&self) -> f64 {
         let Ratio { w, ww, .. } = self.ratio;
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(estimates.snips(), None);
         assert_eq!(estimates.effective_sample_size(), 0.0);
         assert_eq!(estimates.ips().unwrap().value, 0.0);
-        // All that is left is what the model expects.
+        // The expectation of the model is all that is left.
         assert_eq!(estimates.doubly_robust().unwrap().value, 0.75);
         assert_eq!(of(&rows[..1]).logged(), None);
         assert_eq!(OffPolicy::default().ips(), None);

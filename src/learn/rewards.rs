@@ -3,7 +3,7 @@
 //!
 //! Invariant: the credit of a prediction follows from the description in force, journal time and
 //! the signals before. The learner and the reader of logged decisions follow these rules alone, so
-//! that a decision is valued by what the learner credited.
+//! that a decision is valued by the credit of the learner.
 
 use super::join::{PendingPrediction, PendingPredictions, PredictionSearch};
 use super::signals::{self, PREFERENCE, REWARD};
@@ -176,7 +176,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Credits a reward that the prediction takes, and gives the sum of its rewards by then. The
-    /// first reward replaces what silence earned.
+    /// first reward replaces the reward of silence.
     pub(crate) fn credit(
         &self,
         joins: &mut PendingPredictions,

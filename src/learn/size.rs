@@ -12,7 +12,7 @@ use crate::model::{Gradient, LearnerKind, Spec, Task, widths};
 const OUTPUTS_FEW: usize = 1024;
 /// The numbers of outputs with which it is measured then.
 const MEASURED: [usize; 2] = [128, 256];
-/// Of a network its weights are counted, and not what an optimizer remembers of each.
+/// Of a network its weights are counted, and not the optimizer's state of each.
 const BYTES_OF_WEIGHT: u64 = 4;
 
 /// Bytes of the state of a learner that has learned nothing, where they are many; 0 for few outputs and no

@@ -315,7 +315,7 @@ impl Model {
     }
 }
 
-/// What the outputs of a classifying function are.
+/// The meaning of the outputs of a classifying function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutputForm {
     /// Logarithms of probabilities, up to a constant.
@@ -359,7 +359,7 @@ pub fn answered_class(outputs: &Outputs, row: usize, n_classes: usize) -> Option
     }
 }
 
-/// Makes probabilities of what is left after others were cut off.
+/// Makes probabilities of those that are left after others were cut off.
 fn normalise(probabilities: &mut [f32]) {
     let total: f32 = probabilities.iter().sum();
     let even = 1.0 / probabilities.len() as f32;

@@ -59,7 +59,7 @@ impl Target {
         }
     }
 
-    /// The class index or the value, where the example says what was true whatever was served.
+    /// The class index or the value, where the example has the truth whatever was served.
     pub fn truth(&self) -> Option<f64> {
         match *self {
             Target::Class(class) => Some(f64::from(class)),

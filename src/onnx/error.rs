@@ -13,7 +13,7 @@ pub enum Error {
     /// Take another copy of the file: it is no ONNX graph, or contradicts itself.
     #[error("{0}")]
     Unsound(String),
-    /// Export the network otherwise: it asks for what is not computed here.
+    /// Export the network otherwise: it has an operation that is not computed here.
     #[error("{0}")]
     Unsupported(String),
     /// Send other values: a node cannot compute these.

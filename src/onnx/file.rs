@@ -1,6 +1,6 @@
 //! From the bytes of an ONNX file to its nodes and tensors, checked.
 //!
-//! Invariant: generated messages stop here. Each tensor holds as many values as its shape says,
+//! Invariant: generated messages stop here. Each tensor holds as many values as its shape has,
 //! each of them in this file, and no weight is infinite or not a number.
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ mod proto {
 use proto::tensor_shape_proto::dimension;
 use proto::{AttributeProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
-/// Versions of the operators that are computed as they say.
+/// Versions of the operators that are computed by their definition.
 const OPSETS: std::ops::RangeInclusive<i64> = 11..=22;
 /// A name is shown up to here.
 const SHOWN_MAX: usize = 80;
@@ -106,7 +106,7 @@ pub(super) fn quoted(name: &str) -> String {
 /// Where tensors go.
 struct TensorDestination<'a> {
     device: &'a Device,
-    /// Whole numbers that there is room for: they take up to eight times what the file takes.
+    /// Whole numbers that there is room for: they take up to eight times the bytes of the file.
     room: Cell<usize>,
 }
 
@@ -258,7 +258,7 @@ enum NumberValues {
     Ints(Vec<i64>),
 }
 
-/// The values of a tensor, as many as its shape says.
+/// The values of a tensor, as many as its shape has.
 fn values(tensor: TensorProto, n_values: usize) -> Result<NumberValues, Error> {
     let raw = &tensor.raw_data;
     let is_raw = !raw.is_empty();

@@ -242,7 +242,7 @@ impl Graph {
         }
     }
 
-    /// Leaves out what the output does not need.
+    /// Removes the nodes that the output does not need.
     fn keep_needed(&mut self) {
         let mut needed = BTreeSet::from([self.output]);
         let mut kept = Vec::new();
@@ -263,7 +263,7 @@ impl Graph {
             .for_each(|(_, value)| *value = None);
     }
 
-    /// Computes what depends on the file alone.
+    /// Computes the values that depend on the file alone.
     fn fold(&mut self) -> Result<(), Error> {
         let budget = MultiplicationBudget::new(PRODUCTS_MAX);
         let mut n_standing = 0;

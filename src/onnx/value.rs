@@ -16,7 +16,7 @@ const RANK_MAX: usize = 8;
 /// Why a node cannot be computed, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The node asks for what is not computed here, or its inputs do not fit.
+    /// The node has an operation that is not computed here, or its inputs do not fit.
     Node(String),
     /// The device has no room.
     NoRoom(String),

@@ -35,7 +35,7 @@ impl Acceptor {
         Acceptor { listener, context }
     }
 
-    /// The next connection. One that would take what is left to files is closed at once, and counted.
+    /// The next connection. One that would take the last file handles is closed at once, and counted.
     pub(super) async fn next(&self) -> (TcpStream, SocketAddr) {
         let mut warned = false;
         loop {

@@ -1,7 +1,7 @@
 //! The bodies of requests over gRPC: their bytes are counted before they are held, and inflated here.
 //!
 //! Invariant: a large message is counted at the length that it claims before any of it is read, a small one
-//! as it comes, and both at what they are inflated to. A message is inflated in slices, between which others
+//! as it comes, and both by their inflated size. A message is inflated in slices, between which others
 //! are served.
 
 use std::future::Future;
@@ -108,7 +108,7 @@ impl MessageCount {
 
 const START: BodyStage = BodyStage::Prefix([0; PREFIX], 0);
 
-/// A message on its way to what it becomes.
+/// A message that is being inflated.
 struct Inflation {
     inflater: Inflater,
     compressed: u64,
@@ -177,7 +177,7 @@ impl RequestBody {
         Ok(out.freeze())
     }
 
-    /// Goes on by what comes first: some of a prefix, or of a message.
+    /// Takes the next bytes: of a prefix, or of a message.
     fn step(&mut self, left: &mut Bytes, out: Option<&mut BytesMut>) -> Result<(), Status> {
         match &mut self.stage {
             BodyStage::Prefix(prefix, n) => {
@@ -332,7 +332,7 @@ impl HttpBody for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.messages == Messages::Many {
-            // Whoever asks for more has taken what was passed on.
+            // Whoever asks for more has taken the bytes that were passed on.
             let passed = std::mem::take(&mut self.passed);
             self.holding.give_back(passed);
         }

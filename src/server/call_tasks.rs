@@ -1,7 +1,7 @@
 //! The tasks of calls over gRPC.
 //!
 //! Invariant: a call that awaits [`end_if_reset`] does nothing behind it where its caller was known to
-//! have gone. HTTP/2 tells that to the task of a call only where this waits; so it waits for nothing,
+//! have gone. HTTP/2 reports that to the task of a call only where this waits; so it waits for nothing,
 //! and is polled again at once.
 
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use hyper::rt::Executor;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallTasks;
 
-/// What a thread does for a call.
+/// The task of a thread that serves a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Polling {
     Nothing,

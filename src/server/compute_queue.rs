@@ -51,7 +51,7 @@ struct Turns {
 #[derive(Debug, Default)]
 struct TurnQueue {
     all: BTreeMap<QueueTag, oneshot::Sender<()>>,
-    /// The newest tag of each connection; one that is not ahead of the clock says nothing.
+    /// The newest tag of each connection; one that is not ahead of the clock has no effect.
     newest: BTreeMap<PeerAddress, u64>,
     /// The tag of the last one that was given a turn.
     clock: u64,

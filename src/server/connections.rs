@@ -129,7 +129,7 @@ async fn handshake(
 pub(super) struct Connection {
     stream: Transport,
     peer: Peer,
-    /// Ends a connection that has said nothing yet; gone with its first byte.
+    /// Ends a connection that has sent nothing yet; gone with its first byte.
     silence: Option<Pin<Box<Sleep>>>,
     _place: ConnectionPlace,
 }

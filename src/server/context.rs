@@ -22,9 +22,9 @@ use super::wire::Refusal;
 use crate::engine::{Engine, Error, ServedModel};
 
 /// So many requests at once may read whole journals, load states or compute digests: each takes
-/// a thread and as much memory as a model, and what is learned waits for a digest.
+/// a thread and as much memory as a model, and learning waits for a digest.
 const INQUIRIES_MAX: usize = 4;
-/// A sentence lists what exists if it is at most so many.
+/// A message lists the existing names if they are at most so many.
 const LISTED_MAX: usize = 10;
 
 pub(super) struct ServerContext {

@@ -1,7 +1,7 @@
 //! Serving gRPC: its connections over HTTP/2.
 //!
 //! Invariant: the bytes of a connection that lie unread are bounded, and so are its calls and, where the
-//! configuration says so, its age.
+//! configuration has one, its age.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::guard::GuardedServices;
 /// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Bytes of one connection that may lie unread. h2 counts an unread frame of fewer than 256 bytes
-/// as the difference, and ends a connection where the sum comes to half of its window. So one
+/// as the difference, and ends a connection where the sum reaches half of its window. So one
 /// stream, whose frames lack at most 255 bytes each, can never end it, nor can 64 streams of events
 /// of 60 bytes. The unread bytes of a connection take at most this and half as much again.
 const CONNECTION_WINDOW_BYTES: u32 = 512 * STREAM_WINDOW_BYTES;

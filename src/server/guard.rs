@@ -189,7 +189,7 @@ fn has_many(path: &str) -> bool {
     path.ends_with("/StreamFeedback") || path.ends_with("/ServerReflectionInfo")
 }
 
-/// Asks it of every request over HTTP, and refuses what a page of another site has a browser send.
+/// Asks it of every request over HTTP, and refuses requests that a page of another site has a browser send.
 pub(super) async fn guard(
     State(context): State<Arc<ServerContext>>,
     Extension(peer): Extension<Peer>,

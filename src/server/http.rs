@@ -265,7 +265,7 @@ pub(super) async fn serve(
     graceful.shutdown().await;
 }
 
-/// Ready or not, the text names each bound that is near or reached, and what to do.
+/// Ready or not, the text names each bound that is near or reached, and the remedy.
 async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String) {
     let code = if context.ready() {
         StatusCode::OK
@@ -276,7 +276,7 @@ async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String
     if context.access().is_stale() {
         text += "access: its files could not be taken over, and those of before are in force: see the log\n";
     }
-    // Whoever shows no credential is told no names.
+    // A caller without a credential gets no names.
     let named = !context.access().asks();
     for model in context.engine.models() {
         let bounds = model.bounds().into_iter();

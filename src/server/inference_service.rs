@@ -1,4 +1,4 @@
-//! The Open Inference Protocol's service: predictions and what can be predicted.
+//! The Open Inference Protocol's service: predictions, and the models that predict.
 //!
 //! Invariant: a prediction is answered on the request's own task, in its turns of the compute queue; the only
 //! other things that it may wait for are a position that it asked for, and the encoder of its texts.
@@ -128,7 +128,7 @@ impl InferenceService {
             check_waits(model, &request.model_version)?;
             self.wait_for_position(model, position, &wait).await?;
         }
-        // As many as it says; where it lies it is refused in its first turn.
+        // As many as its shape has; where it lies it is refused in its first turn.
         let shape = request.inputs.first().and_then(|input| input.shape.first());
         let n_rows = shape.map_or(0, |n| usize::try_from(*n).unwrap_or(0));
         let came = Instant::now();
@@ -193,7 +193,7 @@ impl InferenceService {
     }
 }
 
-/// Refuses to wait for a position where what answers does not learn: the champion.
+/// Refuses to wait for a position where the answering state does not learn: the champion.
 fn check_waits(model: &ServedModel, version: &str) -> Result<(), Refusal> {
     let is_live = model.spec()?.publish.policy == PublishPolicy::Live;
     let asks_candidate = version == "candidate" || (is_live && version != "champion");

@@ -60,7 +60,7 @@ struct About {
 
 impl About {
     /// True if it is known by now that an accepted event matches no prediction: nothing stands
-    /// between it and what the learner had read, either as it was submitted or by now.
+    /// between it and the position of the learner, either as it was submitted or by now.
     fn is_unmatched(&self, accepted: Acknowledgement) -> bool {
         let Acknowledgement::Accepted { position } = accepted else {
             return false;

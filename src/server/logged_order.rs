@@ -7,7 +7,7 @@ use super::wire::Refusal;
 /// Characters of a model's name in the log.
 const NAME_CHARS_MAX: usize = 64;
 
-/// An order on its way. The log gets one line of what became of it, also where nobody waits for it
+/// An order on its way. The log gets one line with its outcome, also where nobody waits for it
 /// any more.
 pub(super) struct LoggedOrder {
     order: &'static str,

@@ -115,15 +115,15 @@ pub struct Listeners {
 /// The server cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system tells no address of a listener.
+    /// The system has no address for a listener.
     #[error("listener: {0}")]
     Listener(#[from] io::Error),
-    /// Strangers could reach a listener, and nothing says who may call.
+    /// Strangers could reach a listener, and no credentials are configured.
     #[error(transparent)]
     Access(#[from] AccessError),
 }
 
-/// Serves until `shutdown`, then drains: health says NOT_SERVING, no connection is accepted, and
+/// Serves until `shutdown`, then drains: health is NOT_SERVING, no connection is accepted, and
 /// requests in flight have ten seconds to finish. The engine stays open.
 ///
 /// # Errors

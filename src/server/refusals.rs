@@ -1,6 +1,6 @@
 //! The refusals of one flow: counted, and logged.
 //!
-//! Invariant: one line a minute at most, and it holds nothing of what was sent.
+//! Invariant: one line a minute at most, and it holds nothing of the message.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -387,7 +387,7 @@ impl registry_server::Registry for RegistryService {
 }
 
 impl RegistryService {
-    /// Has an order carried out, and logs what became of it.
+    /// Has an order carried out, and logs its outcome.
     async fn carry_out(
         &self,
         name: &'static str,
@@ -419,7 +419,7 @@ impl RegistryService {
         }))
     }
 
-    /// Carries out an order about what waits in quarantine, which is journaled without names.
+    /// Carries out an order about quarantined feedback, which is journaled without names.
     async fn reviewed(
         &self,
         name: &'static str,
@@ -523,7 +523,7 @@ impl RegistryService {
     }
 }
 
-/// A sender of feedback takes back what is its own; whatever else is retracted takes an operator.
+/// A sender of feedback retracts its own; any other retraction takes an operator.
 fn check_retracts(caller: &Caller, request: &RetractRequest) -> Result<(), Refusal> {
     if caller.has(Scope::Operate) {
         return Ok(());
@@ -542,7 +542,7 @@ fn may_read(caller: &Caller, source: &str) -> bool {
     caller.has(Scope::Read) || caller.source().is_none_or(|own| own == source)
 }
 
-/// Rows that others sent were read: the log says by whom.
+/// Rows that others sent were read: the log names the reader.
 fn note_read(caller: &Caller, what: &'static str, model: &str) {
     tracing::info!(actor = caller.name(), model, what, "rows read");
 }

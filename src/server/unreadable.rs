@@ -1,6 +1,6 @@
 //! Messages that are none of their method's: bytes that protobuf does not read.
 //!
-//! Invariant: the sender is told that the message is at fault, and the refusal is counted in its flow. The
+//! Invariant: the refusal names the message as the fault, and the refusal is counted in its flow. The
 //! services see no such message, and the generated code calls it an error of the server.
 
 use axum::http;
@@ -12,7 +12,7 @@ use super::context::ServerContext;
 use super::refusals::Refusals;
 use super::wire::Refusal;
 
-/// How the generated code begins to say that it could not read a message, or that there was none.
+/// The first words of the generated code's errors for a message that it could not read, or that there was none.
 const UNREAD: [&str; 2] = [
     "failed to decode Protobuf message",
     "Missing request message",
@@ -28,7 +28,7 @@ pub(super) fn refusal(status: &Status) -> Option<Refusal> {
     })
 }
 
-/// The answer to a call, where it is of an unreadable message with the code that says so.
+/// The answer to a call, where it is of an unreadable message with the code for that.
 pub(super) fn refused(
     context: &ServerContext,
     method: Method,

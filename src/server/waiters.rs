@@ -1,7 +1,7 @@
 //! Requests that wait for a position, by the connection that they came on.
 //!
 //! Invariant: a connection has at most [`WAITERS_MAX`] of them, so that half of its requests in
-//! flight are left to what needs not wait.
+//! flight are left to calls that need not wait.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -13,10 +13,10 @@ use super::context::drained;
 use super::webhook::{Failure, Webhook};
 use crate::engine::{AttemptOutcome, Deliveries};
 
-/// How long an attempt goes on once the server drains; what it does not come to is sent after the next start.
+/// How long an attempt goes on once the server drains; the rest is sent after the next start.
 const ENDING_MAX: Duration = Duration::from_secs(1);
 
-/// Delivers what is queued, in its order, until the server drains.
+/// Delivers the queued events, in its order, until the server drains.
 pub(super) async fn run(
     webhook: Webhook,
     deliveries: Arc<Deliveries>,

@@ -1,11 +1,12 @@
-//! The queue of a webhook: what is still to be delivered, in the order in which it came.
+//! The queue of a webhook: the events that are still to be delivered, in their order.
 //!
-//! Invariant: what [`DeliveryQueue::push`] has written is there after any crash until
+//! Invariant: an event that [`DeliveryQueue::push`] has written is there after any crash until
 //! [`DeliveryQueue::remove_first`] has written that it is gone. A line is added whole or not at all, and
-//! one that is not what was written is passed over and counted.
+//! one that differs from the written one is passed over and counted.
 //!
-//! The file is text: a line that names the format, then `CHECKSUM + ID BODY` for what came and
-//! `CHECKSUM - ID` for what went. The checksum is the CRC-32C of the rest of the line, in hexadecimal digits.
+//! The file is text: a line that names the format, then `CHECKSUM + ID BODY` for an event that came and
+//! `CHECKSUM - ID` for one that is delivered. The checksum is the CRC-32C of the rest of the line, in
+//! hexadecimal digits.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -44,7 +45,7 @@ pub struct DeliveryQueue {
     path: PathBuf,
     disk: Disk,
     file: OpenFile,
-    /// The length of what is whole in the file.
+    /// The length of the whole lines of the file.
     n_bytes: u64,
     /// True where a write has failed, so that something else may stand behind that.
     is_torn: bool,
@@ -53,7 +54,7 @@ pub struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Opens the queue of a data directory, and creates it where there is none; also tells how many lines
+    /// Opens the queue of a data directory, and creates it where there is none; also gives how many lines
     /// were damaged and passed over.
     ///
     /// # Errors
@@ -135,7 +136,7 @@ impl DeliveryQueue {
         };
         self.waiting_bytes -= removed.line().len() as u64;
         if self.waiting.is_empty() {
-            // Nothing of what was delivered stays.
+            // No delivered event stays.
             return self.clear();
         }
         if self.n_bytes > DONE_BYTES_MAX + 2 * self.waiting_bytes {
@@ -171,7 +172,7 @@ impl DeliveryQueue {
         self.file.sync()
     }
 
-    /// Writes the file anew, with what waits alone.
+    /// Writes the file anew, with the waiting events alone.
     fn rewrite(&mut self) -> Result<(), Error> {
         let mut text = format!("{FORMAT}\n");
         self.waiting.iter().for_each(|one| text += &one.line());

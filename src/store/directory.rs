@@ -114,7 +114,7 @@ impl Directory {
         }
     }
 
-    /// The file of what a webhook is still to be sent.
+    /// The file of the events that a webhook is still to be sent.
     pub fn delivery_queue(&self) -> PathBuf {
         self.path.join(DELIVERY_QUEUE)
     }
@@ -155,7 +155,7 @@ impl Directory {
     }
 
     /// Refuses a model whose folders lead out of this directory, or whose journal is gone while
-    /// what belongs to one is there.
+    /// the parts of one are there.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Foreign`], with the path at fault.
@@ -182,7 +182,7 @@ impl Directory {
         }
     }
 
-    /// The parts of a model's data: first its journal, then what a journal is needed for.
+    /// The parts of a model's data: first its journal, then the parts that need a journal.
     fn parts(&self, model: &str) -> [PathBuf; 6] {
         [
             self.journal(model),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every change passes [`Disk`], so that a test can watch it, refuse it, or keep it from
 //! happening; a name that a function here made, moved or removed stays so after a power cut, once
-//! the function that says so has returned.
+//! the function for that has returned.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::store::error::Error;
 use crate::store::regular;
 
-/// Journals hold rows, and states what was learned of them: only their owner reads them.
+/// Journals hold rows, and states are learned from them: only their owner reads them.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
@@ -59,7 +59,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk for tests: each change is made, pretended or refused as `watch` says.
+    /// A disk for tests: each change is made, pretended or refused by `watch`.
     pub fn watched(
         watch: impl Fn(DiskChange) -> io::Result<ChangeOutcome> + Send + Sync + 'static,
     ) -> Disk {

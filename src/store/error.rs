@@ -37,7 +37,7 @@ pub enum Error {
         /// The reason.
         what: String,
     },
-    /// Bytes that had been durable are not what was written: restore the file from a copy.
+    /// Bytes that had been durable differ from the written ones: restore the file from a copy.
     #[error(
         "{path}: damaged at byte {offset}, position {position}: {what}; \
          nothing was changed, restore the file from a copy"
@@ -112,7 +112,7 @@ pub enum Error {
         /// The checkpoint's folder.
         path: PathBuf,
     },
-    /// A checkpoint's file is not what was written: use another checkpoint.
+    /// A checkpoint's file differs from the written one: use another checkpoint.
     #[error("{path}: {malformed}; use another checkpoint or restore the file from a copy")]
     Checkpoint {
         /// The file.

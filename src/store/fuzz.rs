@@ -32,7 +32,7 @@ pub(crate) fn journal(bytes: &[u8]) {
 /// The only segment of a journal, in this folder: it is verified, read, and opened to be written.
 pub(crate) fn segment(bytes: &[u8], folder: &Path) {
     let folder = folder.join("journal");
-    // What an earlier one has left.
+    // An earlier process may have left its folder.
     let _ = fs::remove_dir_all(&folder);
     let first = folder.join("00000000000000000001.seg");
     let made = fs::create_dir(&folder).and_then(|()| fs::write(first, bytes));
@@ -50,7 +50,7 @@ pub(crate) fn segment(bytes: &[u8], folder: &Path) {
         ..Config::default()
     };
     if let Ok((journal, recovered)) = Journal::create_or_open(&folder, 0, config) {
-        // What was found is what is there then.
+        // The journal verifies up to the position that recovery found.
         let _ = journal.close();
         let report = verify(&folder).expect("it was opened");
         assert_eq!(report.last_position, recovered.last_position);

@@ -1,7 +1,7 @@
 //! The store: journals, checkpoints and feedback ids; the only room that writes files.
 //!
-//! It promises that what [`Journal::sync`] covered is there after any crash, that bytes which are
-//! not what was written are refused and never guessed at, and that a [`checkpoint`] under its
+//! It promises that entries which [`Journal::sync`] covered are there after any crash, that bytes which are
+//! not those that were written are refused and never guessed at, and that a [`checkpoint`] under its
 //! final name is whole. It knows no threads and no clock: the caller brings both.
 //!
 //! ```

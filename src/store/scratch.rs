@@ -62,7 +62,7 @@ impl ScratchFolder {
     /// The tensors that were set aside under a name, of which one at a time is held twice.
     ///
     /// # Errors
-    /// [`Error::Io`]: the disk refused. [`Error::Checkpoint`]: the file is not what was written.
+    /// [`Error::Io`]: the disk refused. [`Error::Checkpoint`]: the file differs from the written one.
     pub(crate) fn get(&self, name: &str) -> Result<Tensors, Error> {
         let path = self.folder.join(name);
         let failed = |error| Error::io(&path, "read it")(error);
@@ -88,7 +88,7 @@ impl ScratchFolder {
         Ok(tensors)
     }
 
-    /// Removes what was set aside under a name.
+    /// Removes the state that was set aside under a name.
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused.

@@ -1,4 +1,4 @@
-//! Who may call what: credentials, TLS, and what strangers are told.
+//! Access: credentials, TLS, and the refusals of strangers.
 
 mod guarded;
 mod held;
@@ -115,8 +115,8 @@ fn p8_a_token_and_a_certificate_serve_a_client_over_tls() {
     let predict = |model| [&["predict", model], &SET[..]].concat();
     secured.ask("caller", &predict("m"), 0);
     let refused = |args: &[&str], expected: &str| {
-        let (_, told) = secured.ask("caller", args, 1);
-        assert!(told.contains(expected), "{told}");
+        let (_, refusal) = secured.ask("caller", args, 1);
+        assert!(refusal.contains(expected), "{refusal}");
     };
     refused(&predict("other"), "no model \"other\": this server has m");
     refused(
@@ -143,13 +143,13 @@ fn p8_a_token_and_a_certificate_serve_a_client_over_tls() {
         "--token-file",
         &token,
     ];
-    let mut told = std::iter::repeat_with(|| {
+    let mut refusals = std::iter::repeat_with(|| {
         let output = program(&args).output().expect("it runs");
         String::from_utf8_lossy(&output.stderr).into_owned()
     });
-    let mut told = told.by_ref().take(1_000);
+    let mut refusals = refusals.by_ref().take(1_000);
     assert!(
-        told.any(|told| told.contains("the token is not known")),
+        refusals.any(|refusal| refusal.contains("the token is not known")),
         "it still holds"
     );
     secured.ask("caller", &predict("m"), 0);
@@ -161,8 +161,8 @@ fn p9_a_client_that_goes_the_wrong_way_is_told_the_right_one() {
     let secured = Secured::start();
     let (ca, token) = (secured.keys.at("ca.pem"), secured.keys.at("operator"));
     let says = |args: &[&str], expected: &str| {
-        let (_, told) = run(&[&["status"], args].concat(), 1);
-        assert!(told.contains(expected), "{told}");
+        let (_, refusal) = run(&[&["status"], args].concat(), 1);
+        assert!(refusal.contains(expected), "{refusal}");
     };
     let (plain, url) = (&secured.server.address, &secured.url);
     let expected = "where the server speaks TLS, write --server https://HOST:PORT";
@@ -232,7 +232,7 @@ fn p9_keys_that_do_not_belong_together_are_told_before_anything_is_served() {
         &["--credentials", folder],
         "a folder, expected a regular file",
     );
-    // A port in use is told as well.
+    // A port in use is reported as well.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     let mut args = serve_args(&models, &data);
@@ -243,10 +243,10 @@ fn p9_keys_that_do_not_belong_together_are_told_before_anything_is_served() {
 #[test]
 fn p9_a_file_of_credentials_says_what_is_wrong_with_it() {
     let check = |file: &str, expected: &str| {
-        let told = perennial::server::check_credentials(file)
+        let refusal = perennial::server::check_credentials(file)
             .expect_err(file)
             .to_string();
-        assert!(told.contains(expected), "{told}");
+        assert!(refusal.contains(expected), "{refusal}");
     };
     let good = credential("a", "x", &["predict"], "");
     perennial::server::check_credentials(&good).expect("it is one");

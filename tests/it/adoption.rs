@@ -294,7 +294,7 @@ async fn p4_what_if_finds_each_answer_s_inputs_as_they_stood_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn decisions_are_told_as_they_were_taken() {
+async fn logged_decisions_are_as_they_were_taken() {
     let bandit = |actions: &str, names: &[&str]| {
         with_inputs(
             &format!("task = \"bandit\"\nactions = [{actions}]\n"),

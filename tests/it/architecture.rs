@@ -26,7 +26,7 @@ const FUNCTION_LINES_MAX: usize = 60;
 const LONGER_TESTS: [(&str, &str); 10] = [
     (
         "tests/it/adoption.rs",
-        "decisions_are_told_as_they_were_taken",
+        "logged_decisions_are_as_they_were_taken",
     ),
     (
         "tests/it/evaluate.rs",

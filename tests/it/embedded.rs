@@ -1,7 +1,7 @@
 //! The engine within a program that brings its own runtime: one with a single thread, as
 //! `#[tokio::main(flavor = "current_thread")]` makes it.
 //!
-//! Invariant: what works on many threads works on one.
+//! Invariant: a call that works on many threads works on one.
 
 use crate::support::{AUTO, Workspace, digest, order, teach_rows};
 use perennial::engine::{Disposal, RetractionRequest};

@@ -249,7 +249,7 @@ fn a_policy_is_valued_on_decisions_of_another() {
     assert_eq!(spec.task.names(), ["left", "right"]);
     let inputs: Vec<&str> = spec.inputs.iter().map(|input| &input.name[..]).collect();
     assert_eq!(inputs, ["x"]);
-    // A policy that is sure of itself gives weights that can be told beforehand.
+    // A policy that is sure of itself gives weights that can be computed beforehand.
     let greedy = toml + "\n[policy]\nkind = \"greedy\"\n";
     fs::write(folder.join("model.toml"), greedy).expect("a description");
     let args = [
@@ -479,8 +479,8 @@ fn the_open_bandit_sample_is_valued() {
     let toml = fs::read_to_string(model.join("model.toml")).expect("a description");
     let spec = Spec::parse(&toml).expect("it parses");
     assert_eq!(spec.task.names().len(), 34);
-    let is_told = |name: &str| ["item_id", "click", "propensity_score"].contains(&name);
-    assert!(!spec.inputs.iter().any(|input| is_told(&input.name)));
+    let is_reserved = |name: &str| ["item_id", "click", "propensity_score"].contains(&name);
+    assert!(!spec.inputs.iter().any(|input| is_reserved(&input.name)));
     let args = [&["evaluate", text(&model), text(&file), "--json"], &end[..]];
     let report = objects(&args.concat()).remove(0);
     let of = &report["off_policy"];

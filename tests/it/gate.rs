@@ -380,11 +380,11 @@ async fn goes_back_to_the_champion(
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
     let [champion_version, contender, _] = sides(model);
-    // The version of the contender is what a person promotes by its number.
+    // A person promotes the version of the contender by its number.
     let by = || ("ann".to_owned(), String::new());
     let promoted = model.promote(Some(contender), by()).await.unwrap();
     assert_eq!((promoted.version, champion(model)), (contender, contender));
-    // The candidate goes back to the champion of before, which serves what it served.
+    // The candidate goes back to the champion of before, which serves as before.
     let restored = order(
         model,
         Order::Restore {

@@ -231,7 +231,7 @@ fn write_lived(directory: &Directory) {
     journal.close().unwrap();
 }
 
-/// Writes what the room was told since.
+/// Writes the entries that came since.
 fn append(journal: &mut Journal, room: &LearnerHarness) {
     for entry in &room.journal {
         if entry.position > journal.synced() {
@@ -477,7 +477,7 @@ fn a_model_that_arrived_trained_recovers_from_its_golden_start() {
     let status = model.status(false);
     assert_eq!(status.state, Readiness::Ready);
     assert_eq!(status.fates["applied"], 3);
-    // It still says "yes" of what is large, as it arrived, for all that it was told.
+    // It still answers "yes" for large values, as it arrived, despite its labels.
     let snapshot = model.snapshot("").unwrap();
     let batch = Batch {
         n_rows: 1,

@@ -1,4 +1,4 @@
-//! Random histories: replayed they lead to the same bits, and what was retracted was never there,
+//! Random histories: replayed they lead to the same bits, and the retracted feedback was never there,
 //! in memory and as an engine serves them.
 //!
 //! Invariant: a seed decides a history whole, and is printed before it is checked.

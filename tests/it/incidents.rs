@@ -35,10 +35,10 @@ fn teach(room: &mut LearnerHarness, (from, to): (usize, usize), is_wrong: impl F
     for (index, (batch, truth)) in rows(to, 0.4).enumerate().skip(from) {
         let id = room.predict(batch).ids[0];
         let other = if truth == "a" { "b" } else { "a" };
-        let said = if is_wrong(index) { other } else { truth };
+        let given_label = if is_wrong(index) { other } else { truth };
         room.append(Event::Feedback(Feedback {
             source: format!("source {}", index % 10),
-            ..label(id, &format!("row-{index}"), said)
+            ..label(id, &format!("row-{index}"), given_label)
         }));
     }
 }
@@ -83,7 +83,7 @@ fn a_source_that_turns_is_an_incident_that_names_it_first_until_it_is_retracted(
         first_position: first.position,
         disposal: Disposal::Keep,
     })));
-    // What was served is still what its labels had taught, so that other sources may contradict it.
+    // The served state still has the effect of its labels, so that other sources may contradict it.
     let never = twin(&room.journal);
     let of_it = |one: &Incident| {
         let mut suspects = one.suspects.iter().map(|one| &one.source[..]);
@@ -134,13 +134,17 @@ fn a_fresh_model_a_rare_class_and_one_class_alone_raise_no_incident() {
         ] {
             let mut room = LearnerHarness::new(&described(learner));
             for (index, (batch, truth)) in rows(n_rows, 0.4).enumerate() {
-                let said = match (every, index % every) {
+                let given_label = match (every, index % every) {
                     (2, _) => truth,
                     (_, 999) => "b",
                     _ => "a",
                 };
                 let id = room.predict(batch).ids[0];
-                let step = room.append(Event::Feedback(label(id, &format!("row-{index}"), said)));
+                let step = room.append(Event::Feedback(label(
+                    id,
+                    &format!("row-{index}"),
+                    given_label,
+                )));
                 assert_eq!(step.refused, None);
             }
             assert_eq!(room.learner.incidents(), [], "{what} {learner}");

@@ -2,7 +2,7 @@
 //! approval and an alias, and behind them a retraction, a restore and a label that supersedes another one.
 //!
 //! Invariant: a decision of a history that is taken back is derived again, as a second learner decides that
-//! never saw what was taken back; a restore and a newer label leave what was decided.
+//! never saw the retracted feedback; a restore and a newer label leave the decisions.
 
 use perennial::event::{
     Command, Description, Disposal, Event, Feedback, Judgement, Order, PredictionId, Retraction,
@@ -33,7 +33,7 @@ fn described(policy: &str, learning_rate: f64) -> String {
 struct Decided {
     room: LearnerHarness,
     policy: &'static str,
-    /// The question of an early row, and the label that it was told.
+    /// The id of an early prediction, and the label that it was given.
     early: (PredictionId, &'static str),
     n_rows: usize,
 }
@@ -76,13 +76,13 @@ impl Decided {
             let id = self.room.predict(batch).ids[0];
             let is_wrong = index % 7 == 0;
             let other = if truth == "a" { "b" } else { "a" };
-            let said = if is_wrong { other } else { truth };
+            let given_label = if is_wrong { other } else { truth };
             if index == 3 {
-                self.early = (id, said);
+                self.early = (id, given_label);
             }
             self.room.append(Event::Feedback(Feedback {
                 source: if is_wrong { "batch" } else { "people" }.to_owned(),
-                ..label(id, &format!("row-{index}"), said)
+                ..label(id, &format!("row-{index}"), given_label)
             }));
         }
     }
@@ -255,8 +255,8 @@ fn a_label_that_supersedes_another_leaves_what_was_decided() {
             decided.room.learner.champion(),
         );
         let champion = decided.room.learner.champion_digest();
-        let ((id, said), learned) = (decided.early, decided.room.learner.learned().digest());
-        let other = if said == "a" { "b" } else { "a" };
+        let ((id, given_label), learned) = (decided.early, decided.room.learner.learned().digest());
+        let other = if given_label == "a" { "b" } else { "a" };
         let step = decided.room.append(Event::Feedback(Feedback {
             source: "people".to_owned(),
             ..label(id, "newer", other)

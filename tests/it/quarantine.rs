@@ -1,6 +1,6 @@
 //! Quarantine: outliers, floods and contradictions wait for a person, who releases or discards them.
 //!
-//! Invariant: what waits is learned by nobody, and what one source does to another is derived again without
+//! Invariant: waiting events are not learned, and the effect of one source on another is derived again without
 //! it.
 
 use perennial::engine::{Error, PredictOptions, ServedModel};
@@ -38,8 +38,8 @@ fn class(name: &str) -> Signal {
     Signal::Label(name.to_owned())
 }
 
-/// What is true of a row, or the one thing that a flood says.
-fn said(case: &Case, source: &str, outputs: &Outputs, truth: &str, row: usize) -> Signal {
+/// The truth of a row, or the one label of a flood.
+fn signal_of(case: &Case, source: &str, outputs: &Outputs, truth: &str, row: usize) -> Signal {
     let is_flood = source == "flood";
     match (case.task, outputs) {
         ("classification", _) => class(if is_flood { "a" } else { ["a", "b"][row % 2] }),
@@ -99,7 +99,7 @@ fn flooded(case: &Case, is_released: bool) -> LearnerHarness {
     for row in 0..60 {
         let name = ["flood", "bee", "flood"][row % 3];
         submit(&mut room, (name, row), |outputs, truth| {
-            said(case, name, outputs, truth, row)
+            signal_of(case, name, outputs, truth, row)
         });
     }
     if is_released {
@@ -164,7 +164,7 @@ fn classes(keys: &str) -> LearnerHarness {
     LearnerHarness::new(&case("classification", &learner, SEED, 0).toml)
 }
 
-/// One source says what a row is, and another contradicts it, which may not supersede the first.
+/// One source labels a row, and another contradicts it, which may not supersede the first.
 fn contradicted() -> LearnerHarness {
     let mut room = classes("");
     let (batch, _) = rows(9, 0.3).last().expect("rows go on");
@@ -315,7 +315,7 @@ async fn say(model: &ServedModel, id: PredictionId, name: &str, class: &str, act
     receipt.wait().await.expect("acknowledged");
 }
 
-/// Four rows, of each of which one source says what is true, and another what is not.
+/// Four rows, each with the right label of one source and a wrong one of another.
 async fn four_contradictions(model: &ServedModel) {
     for (n, (batch, truth)) in rows(4, 0.3).enumerate() {
         let snapshot = model.snapshot("").expect("it serves");

@@ -1,4 +1,4 @@
-//! Taking back, looking back and asking what if, on a running engine and on what it leaves.
+//! Retraction, audit and counterfactuals, on a running engine and on its data.
 //!
 //! Invariant: every comparison is of digests or of bits, against a learner that never saw what
 //! was taken back.
@@ -460,7 +460,7 @@ async fn another_description_is_asked_what_if_and_adopted() {
     assert_ne!(divergence.served, divergence.other);
     drop(offline);
 
-    // It is what the other model becomes that lives through the same from the start.
+    // It equals the other model that lives through the same from the start.
     let engine = other.open();
     teach_rows(engine.model("m").unwrap(), 80, 0.3, "row").await;
     let twin = digest(engine.model("m").unwrap());

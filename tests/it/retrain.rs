@@ -1,7 +1,7 @@
-//! Retraining: a learner that begins anew takes the place of what is learned, on a running engine, after it
+//! Retraining: a learner that begins anew takes the place of the learned state, on a running engine, after it
 //! was killed, and after a retraction.
 //!
-//! Invariant: what it has learned is compared with a model that was taught those rows alone.
+//! Invariant: its state is compared with a model that was taught those rows alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -32,8 +32,8 @@ fn described(policy: &str, retrain: &str) -> String {
 async fn teach_rows(model: &ServedModel, (from, to): (usize, usize), flip: usize) {
     for (index, (batch, truth)) in rows(to, 0.1).enumerate().skip(from) {
         let wrong = if truth == "a" { "b" } else { "a" };
-        let said = if index < flip { wrong } else { truth };
-        teach(model, batch, said, &format!("row-{index}")).await;
+        let given_label = if index < flip { wrong } else { truth };
+        teach(model, batch, given_label, &format!("row-{index}")).await;
     }
 }
 
@@ -134,7 +134,7 @@ async fn under_live_only_evidence_takes_a_learner_that_began_anew() {
     let workspace = Workspace::new(&[("m", &toml)]);
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    // Eight hundred wrong labels, which stay in what is learned, and then the truth.
+    // Eight hundred wrong labels, which stay in the learned state, and then the truth.
     teach_rows(model, (0, 800), 800).await;
     let before = digest(model);
     let error = retrain(model, 100, false).await.unwrap_err().to_string();

@@ -1,6 +1,6 @@
-//! Budgets of sources: how much each may teach, and what is beyond that.
+//! Budgets of sources: the influence of each, and the feedback beyond it.
 //!
-//! Invariant: what one source does to another is derived again without it.
+//! Invariant: the effect of one source on another is derived again without it.
 
 use perennial::event::{
     Command, Disposal, Event, Feedback, Order, Outputs, PredictionId, Retraction, Selector, Signal,
@@ -31,7 +31,7 @@ fn signal(case: &Case, class: &str, is_wrong: bool, outputs: &Outputs) -> Signal
     }
 }
 
-/// Predicts a row, and has a source say of it what is true or wrong.
+/// Predicts a row, and has a source label it rightly or wrongly.
 fn submit(
     room: &mut LearnerHarness,
     case: &Case,

@@ -234,7 +234,7 @@ async fn p6_an_answer_is_explained_with_a_server_and_without() {
     let data = taught.workspace.data();
     let replayed = taught.offline(&["replay", "m"]);
     assert_eq!(replayed["bit_equal"], true);
-    // Where nothing is left to be compared with, nothing is said to be equal.
+    // Where nothing is left to be compared with, nothing is reported as equal.
     fs::remove_dir_all(data.join("m/checkpoints")).expect("they go");
     let compared_with_none = taught.offline(&["replay", "m"]);
     assert_eq!(compared_with_none["digest"], replayed["digest"]);

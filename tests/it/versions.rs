@@ -2,7 +2,7 @@
 //! more.
 //!
 //! Invariant: its bytes do not grow with the versions that were made; a version that was not
-//! tainted can be restored for as long as it is there, and one that is gone is told of in a
+//! tainted can be restored for as long as it is there, and one that is gone is refused in a
 //! sentence.
 
 use std::collections::BTreeSet;

@@ -20,7 +20,7 @@ pub(crate) struct PredictRequest<'a> {
     pub inputs: &'a [ModelInput],
     /// The rows.
     pub batch: &'a Batch,
-    /// The version that is asked, or champion or candidate; empty for what serves.
+    /// The version that is asked, or champion or candidate; empty for the one that serves.
     pub version: &'a str,
     /// The position up to which everything must have been learned; 0 for no wait.
     pub min_position: u64,

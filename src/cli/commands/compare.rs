@@ -34,7 +34,7 @@ Examples:
   perennial compare fraud 3 models/fraud-next/model.toml
   perennial compare fraud 3 7 payments.csv --target is_fraud";
 
-/// A version, what stands beside it, and the rows that both answer.
+/// A version, the state beside it, and the rows that both answer.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -1,4 +1,4 @@
-//! `perennial fate`: shows what became of a feedback event.
+//! `perennial fate`: shows the fate of a feedback event.
 //!
 //! Invariant: nothing is changed.
 
@@ -23,7 +23,7 @@ Examples:
 The fate is that of when it came: applied (learned), pending (it waits for others), unmatched (no
 prediction or place of its name), duplicate, superseded, expired, late, held_out (the model was
 frozen), throttled (its source had spent its budget) or quarantined (it contradicts another source,
-lies far from what is usual, is part of a flood, or its update was not finite).")]
+lies far from usual values, is part of a flood, or its update was not finite).")]
 pub(crate) struct Args {
     /// The model's name
     model: String,

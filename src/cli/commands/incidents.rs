@@ -9,7 +9,7 @@ use super::promote::print_done;
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::{learning_event, print};
 
-/// The model, and what to do with an incident.
+/// The model, and the decision on an incident.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: perennial incidents fraud --close 5120 --note \"retracted team-7\""
@@ -134,7 +134,7 @@ fn answers(about: &str) -> String {
     }
 }
 
-/// The sources whose labels contradicted the champion, or what was served.
+/// The sources whose labels contradicted the champion, or the served answers.
 fn contradictions(incident: &Incident) -> String {
     let suspects = incident.suspects.iter().map(|one| {
         format!(

@@ -264,7 +264,7 @@ fn target_notes(choice: &TaskChoice) -> Vec<String> {
     notes
 }
 
-/// Adds what was decided about inputs and labels to how files are read.
+/// Adds the decisions about inputs and labels to how files are read.
 fn add_decided(rows: &mut RowFormat, inputs: &[DraftInput], choice: &TaskChoice) {
     for input in inputs.iter().filter(|input| !input.sentinels.is_empty()) {
         let sentinels = input.sentinels.clone();

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The time for which feedback can be retracted, in place of journal.retract_within
     #[arg(long, value_name = "TIME")]
     retract_within: Option<String>,
-    /// Print what would change, and change nothing
+    /// Print the effect, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

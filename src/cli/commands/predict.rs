@@ -30,8 +30,8 @@ pub(crate) struct Args {
     /// Rows: CSV, JSON or Parquet, packed or not; - reads stdin
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The version that answers: champion, candidate, an alias, or the number of the one that serves; what serves
-    /// if absent. What does not serve takes no feedback
+    /// The version that answers: champion, candidate, an alias, or the number of the one that serves; that
+    /// one if absent. Answers of another one take no feedback
     #[arg(long, value_name = "VERSION")]
     model_version: Option<String>,
     /// Write a JSON line for each answered row of the file

@@ -12,7 +12,7 @@ use super::promote::print_done;
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
-/// The model, and what to do with which events.
+/// The model, the events, and the decision on them.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -54,7 +54,7 @@ fn moment(text: &str) -> anyhow::Result<Timestamp> {
     moment.context("expected a time as 2026-01-31T12:00:00Z")
 }
 
-/// Lists what waits, or decides on it.
+/// Lists the events that wait, or decides on them.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = Client::connect(&args.client).await?;
     if !args.release && !args.discard {

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// journaled order then holds a hash in place of the source or id
     #[arg(long)]
     erase: bool,
-    /// Print what would change, and change nothing
+    /// Print the effect, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// The reason, shown in the list of versions
@@ -157,7 +157,7 @@ fn moved(one: &MovedAlias) -> String {
     }
 }
 
-/// The champion before and after, and what becomes of incidents and approvals.
+/// The champion before and after, and the effect on incidents and approvals.
 fn champion_lines(certificate: &Certificate) -> Vec<(&'static str, String)> {
     let Certificate {
         champion_before,

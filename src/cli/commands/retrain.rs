@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::print;
 
-/// The model, what is learned from, and the reason.
+/// The model, the first entry, and the reason.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: perennial retrain fraud --newest 20000 --note \"new card scheme\""
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Learn from the newest N labelled rows; from all that the journal retains if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     newest: Option<u64>,
-    /// Take its state whatever the evidence says
+    /// Take its state whatever the evidence
     #[arg(long)]
     force: bool,
     /// The reason, kept in the journal

@@ -68,7 +68,7 @@ pub(crate) struct Args {
     /// The private key of the certificate, as PEM
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// The roots of client certificates as PEM; the credentials say what their holders may do
+    /// The roots of client certificates as PEM; the credentials give their holders' scopes
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
     /// Trust the clock of this machine, even if it is more than a day ahead of a journal
@@ -171,7 +171,7 @@ const FLAGS: [Key; N_FLAGS] = [
         values: AllowedValues::Text("a file"),
         default: "",
         unit: "",
-        meaning: "The roots of client certificates, as PEM; the credentials say what their holders may do.",
+        meaning: "The roots of client certificates, as PEM; the credentials give their holders' scopes.",
     },
 ];
 

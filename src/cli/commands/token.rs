@@ -130,7 +130,7 @@ fn add(path: &Path, entry: &str) -> anyhow::Result<()> {
         "{}: it is full",
         of_path()
     );
-    // A link stays one: what it leads to is replaced.
+    // A link stays one: its target is replaced.
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = match real.parent() {
         Some(folder) if folder != Path::new("") => folder,

@@ -153,7 +153,7 @@ fn header() -> String {
 fn line(version: &Version) -> String {
     let mark = if version.served { '*' } else { ' ' };
     let score = print::shown(version.metrics.get("score").copied());
-    // To the minute, which tells versions apart.
+    // To the minute, which distinguishes versions.
     let minute: String = time(version)
         .chars()
         .take("2026-01-31T12:00".len())

@@ -73,7 +73,7 @@ impl AnswersFile {
         written.with_context(|| self.name.clone())
     }
 
-    /// Writes what is still held.
+    /// Writes the answers that are still held.
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         self.file.flush().context(self.name)
     }

@@ -1,4 +1,4 @@
-//! The bounds on what is read of a file.
+//! The bounds on reading a file.
 //!
 //! Invariant: a row is bounded, and beyond its first bytes a packed file is held to so many unpacked
 //! ones for each packed one, and a file of columns to so many rows.

@@ -14,7 +14,7 @@ use super::bounds::{OF_COLUMNS, ROW_BYTES_MAX, check_rows};
 use super::recognised::ColumnarFormat;
 use super::row::{Cell, Row};
 
-/// Rows are handed over when they come to so many bytes.
+/// Rows are handed over when they reach so many bytes.
 const BATCH_BYTES: usize = 1 << 18;
 /// Batches that wait to be taken.
 const BATCHES_MAX: usize = 4;
@@ -44,7 +44,7 @@ pub(super) struct ColumnarFile {
 }
 
 impl Columnar {
-    /// Opens a file of a format by what runs on the reading thread.
+    /// Opens a file of a format by a function that runs on the reading thread.
     pub(super) fn open(
         format: ColumnarFormat,
         start: impl FnOnce() -> anyhow::Result<ColumnarFile> + Send + 'static,

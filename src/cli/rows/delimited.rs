@@ -154,7 +154,7 @@ impl RecordParser {
         }
     }
 
-    /// What follows a closing quote.
+    /// The text behind a closing quote.
     fn after_field<'a>(&self, after: &'a str) -> After<'a> {
         let trimmed = self.without_blanks(after);
         if is_end(trimmed) {
@@ -189,7 +189,7 @@ impl RecordParser {
     }
 }
 
-/// What follows a closing quote.
+/// The text behind a closing quote.
 enum After<'a> {
     /// The next field.
     Next(&'a str),

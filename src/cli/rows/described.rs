@@ -1,6 +1,6 @@
 //! `[rows]` of a model.toml against the columns of a file.
 //!
-//! Invariant: what it says of a column that is nowhere is refused, and not passed over.
+//! Invariant: a setting for a column that is nowhere is refused, and not passed over.
 
 use anyhow::bail;
 

@@ -1,13 +1,13 @@
-//! The form of a CSV, told from its first lines: separator, header, decimal mark.
+//! The form of a CSV, detected from its first lines: separator, header, decimal mark.
 //!
-//! Invariant: what is told depends on the first lines alone, so that two commands read a file alike.
+//! Invariant: the detected form depends on the first lines alone, so that two commands read a file alike.
 
 use super::delimited::{self, BLANKS};
 use super::number::{Decimals, finite, is_gap};
 
-/// Separators that are told from a file, the likelier first.
+/// Separators that are detected from a file, the likelier first.
 pub(super) const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
-/// Records by which a form is told.
+/// Records by which a form is detected.
 pub(super) const RECORDS_MAX: usize = 100;
 /// Values that make a column one of numbers.
 const VALUES_MIN: usize = 3;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_separator_is_told_from_the_first_lines() {
+    fn the_separator_is_detected_from_the_first_lines() {
         let check = |text: &str, expected: char| {
             assert_eq!(dialect(&lines(text), None).separator, expected, "{text}");
         };

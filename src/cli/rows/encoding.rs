@@ -1,6 +1,6 @@
 //! Encodings: bytes of a file to UTF-8.
 //!
-//! Invariant: what is handed on is UTF-8, or bytes of which each line is judged alone: UTF-8 where it
+//! Invariant: the bytes handed on are UTF-8, or bytes of which each line is judged alone: UTF-8 where it
 //! is valid, Windows-1252 otherwise.
 
 use std::io::{self, Read};
@@ -75,7 +75,7 @@ pub(super) fn decoding(head: &[u8], given: Option<EncodingOptions>) -> (Decoding
     }
 }
 
-/// What the bytes alone tell; none of text that each line is judged by.
+/// The encoding that the bytes alone show; none of text that each line is judged by.
 fn inferred(head: &[u8]) -> Option<Decoding> {
     let marked = Encoding::for_bom(head).map(|(encoding, _)| encoding);
     match marked {
@@ -92,7 +92,7 @@ fn is_wide(encoding: &'static Encoding) -> bool {
     [UTF_16LE, UTF_16BE].contains(&encoding)
 }
 
-/// True of two encodings that the mark of a file, or its zeros, tells apart.
+/// True of two encodings that the mark of a file, or its zeros, distinguishes.
 fn are_wide(one: &'static Encoding, other: &'static Encoding) -> bool {
     is_wide(one) && is_wide(other)
 }

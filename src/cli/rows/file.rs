@@ -167,7 +167,7 @@ impl FileRows {
         notes
     }
 
-    /// Sentences about what was read by now, for the end.
+    /// Notes about the rows that were read so far, for the end.
     pub(crate) fn closing_notes(&self) -> Vec<String> {
         let (lines, mut notes) = match &self.body {
             Body::Table(table) => (&table.lines, table.closing_notes()),

@@ -116,7 +116,7 @@ impl LabelledRows {
         notes
     }
 
-    /// Sentences about what was read, for the end.
+    /// Notes about the rows that were read, for the end.
     pub(crate) fn closing_notes(&self) -> Vec<String> {
         let mut notes = self.rows.closing_notes();
         notes.extend(self.layout.closing_notes());

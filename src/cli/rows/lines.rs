@@ -12,7 +12,7 @@ use super::bounds::ROW_BYTES_MAX;
 use super::encoding::{Decoding, EncodingOptions, Transcoder, decoding, windows_1252};
 use super::source::{ByteSource, FileContent, is_stdin, open};
 
-/// Lines of the start by which the form of a file is told.
+/// Lines of the start by which the form of a file is detected.
 const SAMPLE_LINES_MAX: usize = 300;
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
@@ -198,7 +198,7 @@ impl Lines {
     }
 
     /// A sentence about the encoding of the lines read so far, if it is not UTF-8 or not the one that
-    /// model.toml says.
+    /// model.toml has.
     pub(super) fn closing_note(&self) -> Option<String> {
         let described = self.given.filter(|given| given.is_described);
         let is_described = |encoding| described.is_some_and(|given| given.encoding == encoding);
@@ -279,7 +279,7 @@ pub(super) fn unescaped(line: &str) -> String {
 fn sample(head: &[u8], end: u8, is_whole: bool) -> Vec<String> {
     let mut lines: Vec<&[u8]> = head.split_inclusive(|byte| *byte == end).collect();
     let is_torn = lines.last().is_some_and(|line| line.last() != Some(&end));
-    // A torn line tells of its separator where there is no other.
+    // A torn line shows its separator where there is no other.
     if is_torn && !is_whole && lines.len() > 1 {
         lines.pop();
     }
@@ -300,7 +300,7 @@ mod tests {
     use crate::cli::rows::tests::{error, read, temporary};
 
     #[test]
-    fn a_named_encoding_is_read_by_and_a_contradiction_is_said() {
+    fn a_named_encoding_is_used_and_a_contradiction_is_noted() {
         let check = |bytes: &[u8], name: &str, is_described, expected: &str, note: &[&str]| {
             let file = temporary(bytes);
             let options = ReadOptions {

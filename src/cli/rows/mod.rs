@@ -6,7 +6,7 @@
 //! `delimited` and `table` (CSV), `json_lines`, `columnar` (`parquet_rows`,
 //! `arrow_rows`), `file` (rows of any of them); `number`,
 //! `units` and `row` (cells), `event_times`, `layout` (rows to features), `described`, `labelled` and
-//! `decisions` (rows with what they teach).
+//! `decisions` (rows with their rewards).
 
 #[cfg(feature = "arrow")]
 mod arrow_rows;

@@ -9,7 +9,7 @@ use super::row::quoted;
 /// Bytes of a name, as of an input in model.toml.
 const NAME_BYTES_MAX: usize = 200;
 
-/// The names for these headers, and what was changed about them.
+/// The names for these headers, and the changes to them.
 ///
 /// A header of nothing gets the place of its column as a name, if `has_values` says that the column
 /// holds something.

@@ -1,4 +1,4 @@
-//! How a file is read: what a command was told, what model.toml says, and what the file shows.
+//! How a file is read: the options of a command, the settings of model.toml, and the form of the file.
 //!
 //! Invariant: an option of the command is stronger than model.toml, and that than the file.
 
@@ -15,13 +15,13 @@ use super::units::without_unit;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub(crate) struct ReadArgs {
-    /// The separator of a CSV: a character, or tab or space; told from the file otherwise
+    /// The separator of a CSV: a character, or tab or space; detected from the file otherwise
     #[arg(long, value_name = "CHAR", value_parser = separator)]
     pub separator: Option<char>,
-    /// The encoding of the file, as utf-8, windows-1252 or utf-16; told from the file otherwise
+    /// The encoding of the file, as utf-8, windows-1252 or utf-16; detected from the file otherwise
     #[arg(long, value_name = "NAME", value_parser = encoding)]
     pub encoding: Option<&'static Encoding>,
-    /// The mark before the fraction of a number; told from the file otherwise
+    /// The mark before the fraction of a number; detected from the file otherwise
     #[arg(long, value_name = "MARK")]
     pub decimals: Option<Decimals>,
     /// The first row of a CSV is data: columns are column_1, column_2 and so on
@@ -65,7 +65,7 @@ pub(crate) struct ReadOptions {
     pub decimals_are_described: bool,
     /// True if 12% is 0.12 and not 12.
     pub percent_is_fraction: bool,
-    /// The reading of percentages that model.toml says: `points` or `fraction`.
+    /// The reading of percentages that model.toml has: `points` or `fraction`.
     pub percent: Option<String>,
     /// Texts that are gaps beside the usual ones.
     pub gaps: Vec<String>,
@@ -80,7 +80,7 @@ pub(crate) struct ReadOptions {
 }
 
 impl ReadOptions {
-    /// The options of a command for a model that says how files are read.
+    /// The options of a command for a model with settings for files.
     pub(crate) fn of(args: &ReadArgs, described: &RowFormat) -> ReadOptions {
         let separator = described
             .separator

@@ -1,7 +1,7 @@
 //! The rows of a Parquet file.
 //!
 //! Invariant: no page is unpacked before its header was checked, so that memory is bounded whatever
-//! the file says; a file that makes its decoder panic is damaged, and ends no command.
+//! the file claims; a file that makes its decoder panic is damaged, and ends no command.
 
 mod cells;
 mod columns;
@@ -165,8 +165,8 @@ mod tests {
             assert_eq!(read(&bytes).unwrap(), expected, "{codec}");
         }
         let refusal = error(read(&written(&["a"], packed(Compression::LZ4))));
-        let said = "pages packed by LZ4; write them with snappy, gzip, zstd or LZ4_RAW";
-        assert!(refusal.ends_with(said), "{refusal}");
+        let sentence = "pages packed by LZ4; write them with snappy, gzip, zstd or LZ4_RAW";
+        assert!(refusal.ends_with(sentence), "{refusal}");
     }
 
     #[test]

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_is_told_from_a_header() {
+    fn a_title_is_distinguished_from_a_header() {
         let check = |text: &str, expected: Option<(usize, char)>| {
             let lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
             assert_eq!(preamble(&lines, None), expected, "{text}");

@@ -1,6 +1,6 @@
 //! The formats that the first bytes of a file show.
 //!
-//! Invariant: a file that is no text has a sentence that names what it is and says what to do.
+//! Invariant: a file that is no text has a sentence with its format and the remedy.
 
 /// The format of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ const PACKED: [(&[u8], RecognisedFormat); 8] = [
     ),
 ];
 
-/// The first bytes of formats that are not read, with what to do instead.
+/// The first bytes of formats that are not read, with the remedy.
 const OTHERS: [(&[u8], &str); 19] = [
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\xfd7zXZ\0", "packed by xz: unpack it with `xz -d`"),

@@ -37,7 +37,7 @@ pub(super) struct ByteSource {
     pub is_whole: bool,
 }
 
-/// What a path leads to.
+/// The content of the file at a path.
 pub(super) enum FileContent {
     /// Bytes of text, it is hoped.
     Text(ByteSource),
@@ -53,7 +53,7 @@ pub(in crate::cli) fn is_stdin(path: &Path) -> bool {
 /// Opens a path, `-` for standard input.
 ///
 /// # Errors
-/// It cannot be read, or it is no file of rows: the sentence names what it is.
+/// It cannot be read, or it is no file of rows: the sentence names its format.
 pub(super) fn open(path: &Path) -> anyhow::Result<FileContent> {
     check_path(path)?;
     let is_live = is_stdin(path);

@@ -358,7 +358,7 @@ impl CsvTable {
         others.find(|other| is_one && parts(other))
     }
 
-    /// Sentences about what was passed over.
+    /// Notes about the lines that were passed over.
     pub(super) fn closing_notes(&self) -> Vec<String> {
         let passed = &self.passed;
         let mut notes = Vec::new();
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_are_told_and_blanks_around_fields_do_not_count() {
+    fn separators_are_detected_and_blanks_around_fields_do_not_count() {
         check("x;z\n1,5;2\n3,5;4\n", "x|z 2: 1,5|2 3: 3,5|4");
         check("\"x\";\"z\"\n1;\"a;b\"\n", "x|z 2: 1|a;b");
         check("x\tz\n1\t\"a\" b\n", "x|z 2: 1|\"a\" b");
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_are_told_and_said() {
+    fn other_encodings_are_detected_and_noted() {
         let note = |bytes: &[u8]| {
             let file = temporary(bytes);
             let mut rows = FileRows::open(file.path(), &ReadOptions::default()).unwrap();

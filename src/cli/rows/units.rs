@@ -1,6 +1,6 @@
 //! Numbers with a unit behind them, as 9.5 km.
 //!
-//! Invariant: a unit is taken off only where it is the one that is known of the column.
+//! Invariant: a unit is taken off only where it is the known one of the column.
 
 use super::number::{Decimals, finite, trimmed};
 

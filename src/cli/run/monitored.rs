@@ -1,4 +1,4 @@
-//! What the monitors of a model know beside the scores of a run.
+//! The figures of a model's monitors beside the scores of a run.
 //!
 //! Invariant: a figure has the same name in a run, in the status of a model and in its metrics.
 

@@ -26,7 +26,7 @@ pub(crate) struct RunReport {
     pub cpu_seconds: f64,
     /// The share of the retention set that is answered right in the end, of a classification.
     pub retention: Option<f64>,
-    /// What the monitors of the model know beside its scores.
+    /// The figures of the model's monitors beside its scores.
     pub monitored: MonitorFigures,
     /// Alarms of drift, by the stream that raised them.
     pub drift_alarms: Vec<(String, u64)>,
@@ -234,7 +234,7 @@ impl RunReport {
             .collect()
     }
 
-    /// The scores of the members, the best first, and what each retains.
+    /// The scores of the members, the best first, and the retention of each.
     fn member_fields(&self) -> (Map<String, Value>, Map<String, Value>) {
         let mut members: Vec<_> = self.members.iter().collect();
         members.sort_by(|a, b| {
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_told_with_what_was_found_of_each() {
+    fn classes_are_printed_with_the_scores_of_each() {
         let classes: Vec<String> = ["never", "rare", "often"].map(str::to_owned).to_vec();
         let task = Task::Classification {
             classes_max: 2,
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_classes_are_told_of_without_being_asked_for() {
+    fn rare_classes_are_noted_without_a_request() {
         let classes: Vec<String> = ["often", "rare", "never"].map(str::to_owned).to_vec();
         let task = Task::Classification {
             classes_max: 3,

@@ -41,7 +41,7 @@ impl UnusableRows {
     /// A row that can be used; none for one that was counted.
     ///
     /// # Errors
-    /// What ends the run: an error that is not of one row, or under `strict` any.
+    /// The error that ends the run: one that is not of one row, or under `strict` any.
     pub(crate) fn sort<T>(&mut self, row: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         let error = match row {
             Ok(row) => return Ok(Some(row)),

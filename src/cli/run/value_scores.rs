@@ -5,7 +5,7 @@
 //! answer. Its level follows the coverage so far (Gibbs and Candes 2021, adaptive conformal
 //! inference), so that it holds where errors change.
 //!
-//! Invariant: memory is fixed; an interval is judged by what was known when the row was answered.
+//! Invariant: memory is fixed; an interval is judged by the state that answered the row.
 
 use std::collections::VecDeque;
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_no_rows() {
+    fn no_rows_have_no_scores() {
         let none = ValueScores::default();
         assert_eq!((none.interval(), none.season()), (None, None));
     }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-// Its receiver drops what is still in the channel when it goes, as when its thread panics;
+// Its receiver drops the requests that are still in the channel when it goes, as when its thread panics;
 // crossbeam's leaves it there while a sender lives, and its callers waiting.
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};

@@ -99,7 +99,7 @@ pub enum WallClock {
     /// After an hour in which it stays there.
     #[default]
     Checked,
-    /// At once: an operator says that it is right.
+    /// At once: an operator has confirmed it.
     Believed,
 }
 

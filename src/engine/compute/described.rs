@@ -40,7 +40,7 @@ const TOML_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of a state that has learned nothing: memory holds it several times.
 const STATE_BYTES_MAX: u64 = 256 << 20;
 
-/// A description that was read, with what it names.
+/// A description that was read, with the files that it names.
 #[derive(Clone, Debug)]
 pub struct LoadedDescription {
     /// As it is journaled: the text has its files pinned.
@@ -49,7 +49,7 @@ pub struct LoadedDescription {
     unstated: String,
     /// The description, checked.
     pub spec: Arc<Spec>,
-    /// The weights that its network arrives with: the file as it came, and what it holds.
+    /// The weights that its network arrives with: its bytes, and their content.
     pub(crate) start: Option<(Vec<u8>, Foreign)>,
     /// By the place of the input whose rows they encode.
     pub(crate) embedders: Vec<Option<Embedder>>,
@@ -127,7 +127,7 @@ impl LoadedDescription {
         self.embedders.iter().any(Option::is_some)
     }
 
-    /// Puts what the encoders give where it is learned, here and now, as
+    /// Puts the outputs of the encoders where they are learned, here and now, as
     /// [`ServedModel::embed`](crate::engine::ServedModel::embed) does; texts whose encoder learns are left for
     /// [`LoadedDescription::embed_adapted`].
     ///
@@ -141,7 +141,7 @@ impl LoadedDescription {
         Ok(())
     }
 
-    /// Puts what the encoders that learn give as `model` has adapted them.
+    /// Puts the outputs of the encoders that learn, as `model` has adapted them.
     ///
     /// # Errors
     /// As [`LoadedDescription::embed`].
@@ -227,7 +227,7 @@ fn text(models: &Path, path: &Path) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|error| unreadable(path, &error))
 }
 
-/// The encoders that a description names, by the place of their input, and what pins them.
+/// The encoders that a description names, by the place of their input, and their pins.
 fn encoders(
     models: &Path,
     folder: &Path,
@@ -288,7 +288,7 @@ fn check_size(spec: &Spec) -> Result<(), Error> {
     )))
 }
 
-/// Reads a model.toml of a folder of models, and what it names.
+/// Reads a model.toml of a folder of models, and the files that it names.
 pub(crate) fn read(
     models: &Path,
     path: &Path,

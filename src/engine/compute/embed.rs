@@ -56,7 +56,7 @@ impl BatchRequest for EmbedRows {
     }
 }
 
-/// The encoders that were read, by what was read and for which device: models share them.
+/// The encoders that were read, by their content and their device: models share them.
 #[derive(Default)]
 pub(crate) struct Embedders(BTreeMap<([u8; 32], Device), Embedder>);
 

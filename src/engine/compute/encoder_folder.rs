@@ -30,7 +30,7 @@ pub(crate) struct EncoderFolder {
 }
 
 impl EncoderFolder {
-    /// Reads what a folder holds, and the network in it. No link may lead out of `root`.
+    /// Reads the files of a folder, and the network among them. No link may lead out of `root`.
     ///
     /// # Errors
     /// [`Error::Store`] and [`Error::Description`]: a file cannot be read.
@@ -142,7 +142,7 @@ fn check_one(encoders: &Path, folder: &Path) -> Option<String> {
     (!named).then(|| format!("{}: {what}", folder.display()))
 }
 
-/// The network of a folder: the name of its file, the file as it came, and what it holds.
+/// The network of a folder: the name of its file, its bytes, and their content.
 fn weights(root: &Path, folder: &Path) -> Result<(&'static str, Bytes, EncoderWeights), Error> {
     let (safetensors, onnx) = (folder.join(SAFETENSORS), folder.join(ONNX));
     if is_there(&onnx) && !is_there(&safetensors) {

@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub position: u64,
     /// The position of the state that answers: the champion's where that serves.
     pub state_position: u64,
-    /// True if it is what the policy serves; what another one answers takes no feedback.
+    /// True if it is the one that the policy serves; the answers of another one take no feedback.
     pub serves: bool,
     /// The version and the position of the side that does not serve; none under rules without a gate.
     pub unserved: Option<(u64, u64)>,

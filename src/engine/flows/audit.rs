@@ -24,7 +24,7 @@ use crate::store;
 /// Events about one prediction that come with their fates, each of which is derived again.
 const FATES_MAX: usize = 64;
 
-/// All that the journal says of one predicted row.
+/// The entries of the journal about one predicted row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Audit {
     /// The model that answered.
@@ -194,7 +194,7 @@ pub(crate) fn first(
     nothing
 }
 
-/// The names of the places of one row's answer, as far as the description and the answer tell
+/// The names of the places of one row's answer, as far as the description and the answer have
 /// them.
 fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, String>) -> Vec<String> {
     let Some(shares) = answer.probabilities() else {
@@ -208,7 +208,7 @@ fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, Strin
     (0..shares.len()).map(name).collect()
 }
 
-/// All that one reading of the journal tells of a prediction.
+/// The result of one reading of the journal for a prediction.
 struct Trail {
     /// Where the prediction stands, and its row there.
     entry: u64,

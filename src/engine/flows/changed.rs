@@ -1,7 +1,7 @@
 //! A model.toml that describes another model than the journal was learned by: the sentence about it.
 //!
-//! Invariant: the sentence names what has changed, the command that adopts it, and what happens then
-//! to what was learned.
+//! Invariant: the sentence names the change, the command that adopts it, and its effect on
+//! the learned state.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(crate) struct ModelPlace<'a> {
     pub data: &'a Path,
 }
 
-/// Why what was learned under `was` cannot go on under `next`, as a sentence; none where it can.
+/// Why the state learned under `was` cannot go on under `next`, as a sentence; none where it can.
 pub(super) fn misfit(was: &Spec, next: &Spec, place: ModelPlace) -> Option<String> {
     let error = was.check_change(next).err()?;
     Some(sentence(was, next, &error, place))

@@ -18,7 +18,7 @@ use crate::event::{Erasure, Event, Time};
 use crate::store::{self, Journal, erase};
 
 impl ModelRuntime {
-    /// Overwrites all that an order asks to be erased and no record says is; gives how many
+    /// Overwrites all that an order asks to be erased and no record has as erased; gives how many
     /// entries those were. The selection of the newest order may be known.
     pub(crate) fn finish_erasures(
         self: &Arc<ModelRuntime>,

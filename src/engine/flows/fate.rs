@@ -1,4 +1,4 @@
-//! FATE: find a feedback event by its id, and say what became of it.
+//! FATE: find a feedback event by its id, and give its fate.
 //!
 //! Invariant: nothing is changed; an erased event is not found, since its id is overwritten.
 

@@ -1,4 +1,4 @@
-//! PROMOTE and the other orders about evidence: what they name is looked up before they are journaled.
+//! PROMOTE and the other orders about evidence: the names in them are looked up before they are journaled.
 //!
 //! Invariant: a promotion names the contender and the digest of its weights, so that it is of these weights
 //! alone, whatever is derived again later.

@@ -26,7 +26,7 @@ pub struct Limits {
     /// When the oldest entry that is there was accepted: nothing older can be retracted.
     pub held_since: Time,
     /// Where less of it than before has to be kept: feedback accepted before this moment can no
-    /// longer be retracted, once its segment is let go.
+    /// longer be retracted, once its segment is removed.
     pub lost_before: Option<Time>,
     /// Where the order stands; 0 where nothing was changed.
     pub position: u64,

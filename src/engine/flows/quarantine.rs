@@ -1,6 +1,6 @@
 //! QUARANTINE: list the feedback that waits for a person. To release or discard it is an order.
 //!
-//! Invariant: nothing is changed; what is listed is what an order sees that comes next.
+//! Invariant: nothing is changed; the list is the one that the next order sees.
 
 use crate::engine::error::Error;
 use crate::engine::host::served_model::ServedModel;

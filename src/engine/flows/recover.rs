@@ -44,22 +44,22 @@ pub(crate) struct RecoveredData {
 /// Why a model cannot be recovered: it is unavailable until that is mended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoverError {
-    /// Mend what it names.
+    /// Mend the file that it names.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
-    /// Use another checkpoint, or put back what is missing.
+    /// Use another checkpoint, or put back the missing entries.
     #[error(transparent)]
     State(#[from] StateError),
-    /// As it says.
+    /// As its message asks.
     #[error(transparent)]
     History(#[from] history::Error),
     /// Mend the description.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// As it says of the description, or of a file that it names.
+    /// As its message asks for the description, or of a file that it names.
     #[error(transparent)]
     Description(Error),
-    /// Mend what it names: the model's name, its folder or its journal.
+    /// Mend its cause: the model's name, its folder or its journal.
     #[error("{0}")]
     Unfit(String),
     /// Report the bug.
@@ -95,7 +95,7 @@ pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>,
     Ok(names)
 }
 
-/// Recovers one model, or says why it cannot be served. A bug in one model's recovery does not
+/// Recovers one model, or gives the reason why it cannot be served. A bug in one model's recovery does not
 /// stop the others.
 pub(crate) fn open(
     directory: &Directory,

@@ -55,8 +55,8 @@ pub struct RetractionPlan {
     /// Versions that would be other ones without it, rising; they can no longer be restored.
     /// A plan names all that were made since, whether it changed them or not.
     pub tainted: Vec<u64>,
-    /// What it does to the champion and the incidents; the new champion has no version in a plan. A plan
-    /// tells where the policy is gated or manual.
+    /// The effect on the champion and the incidents; the new champion has no version in a plan. A plan
+    /// has it where the policy is gated or manual.
     pub champion: Option<ChampionChange>,
     /// Aliases of versions that are tainted; in a plan they name no version yet.
     pub aliases: Vec<MovedAlias>,
@@ -280,7 +280,7 @@ impl ModelRuntime {
     }
 
     /// The feedback that a selector chooses, up to the last entry on disk; the facts of the journal
-    /// that this tells are the learner's as well.
+    /// that this gives are the learner's as well.
     fn select(&self, selector: &Selector, disposal: Disposal) -> Result<FeedbackSelection, Error> {
         let last = self.progress.synced();
         let known = {

@@ -1,5 +1,5 @@
 //! RETRAIN: derive a learner that begins anew beside live traffic, hold its answers against those that
-//! were served, journal the order once it has caught up, and let it take the place of what is learned.
+//! were served, journal the order once it has caught up, and let it take the place of the learned state.
 //!
 //! Invariant: the order takes effect exactly where it stands in the journal, and a restart that finds it
 //! derives the same state again. The start of a derivation is journaled with its cause, so a server
@@ -33,7 +33,7 @@ const LEFT_MAX: u64 = 256;
 /// How often it begins again behind an order that overtook it, or behind a retraction.
 const BEGUN_MAX: usize = 8;
 
-/// The actor of what a description asks for.
+/// The actor of orders that a description asks for.
 const BY_DESCRIPTION: &str = "retrain";
 
 /// A request to have a learner begin anew, with its sender and the reason.
@@ -49,7 +49,7 @@ pub struct RetrainingRequest {
     pub note: String,
 }
 
-/// A learner that began anew and took the place of what was learned.
+/// A learner that began anew and took the place of the learned state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetrainReport {
     /// The version that was made of it.
@@ -60,7 +60,7 @@ pub struct RetrainReport {
     pub from: u64,
     /// Examples that it had learned by then.
     pub examples: u64,
-    /// The evidence that it answers no worse than what was served; none where none was asked for.
+    /// The evidence that it answers no worse than the served state; none where none was asked for.
     pub evidence: Option<Evidence>,
 }
 
@@ -78,8 +78,8 @@ enum DerivationEnd {
 }
 
 impl ServedModel {
-    /// Derives a learner that begins anew, and puts its state in place of what is learned: under
-    /// `publish.policy = "live"` only where the evidence says that it answers no worse than what was
+    /// Derives a learner that begins anew, and puts its state in place of the learned one: under
+    /// `publish.policy = "live"` only where the evidence shows that it answers no worse than the one that was
     /// served; under the others it is the candidate, and the gate decides.
     ///
     /// # Errors
@@ -374,7 +374,7 @@ impl ModelRuntime {
         }
     }
 
-    /// Hands out labels that were not retracted, as long as `go_on` says so: the position, and the
+    /// Hands out labels that were not retracted, as long as `go_on` is true: the position, and the
     /// prediction that each is about.
     fn each_label(
         &self,
@@ -445,7 +445,7 @@ impl ModelRuntime {
     }
 }
 
-/// Refuses a state that was not shown to answer no worse than what was served.
+/// Refuses a state that was not shown to answer no worse than the served one.
 fn check_evidence(evidence: Option<Evidence>) -> Result<(), Error> {
     let Some(evidence) = evidence else {
         return Ok(());

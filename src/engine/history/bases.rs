@@ -42,7 +42,7 @@ pub(super) fn check_waiting(learner: &Learner, base: u64, first: u64) -> Result<
     }
 }
 
-/// The first position of the journal, if what follows the state at `base` is still there.
+/// The first position of the journal, if the entries behind the state at `base` are still there.
 pub(super) fn reaches_back(versions: &Versions, base: u64) -> Result<u64, Error> {
     let first = first_position(versions)?;
     if base + 1 >= first {

@@ -103,7 +103,7 @@ pub(crate) fn remove(
     Ok(())
 }
 
-/// Rewrites a checkpoint to what a restore takes; false where it cannot be read.
+/// Reduces a checkpoint to the part that a restore takes; false where it cannot be read.
 fn reduce(
     versions: &Versions,
     origins: &Origins,

@@ -24,7 +24,7 @@ pub(crate) enum Error {
     /// Ask again once a server has run.
     #[error("the journal has no outcome of order {0} yet; it has one once a server has run")]
     Undecided(u64),
-    /// Ask again: it began before an order that moved what is learned.
+    /// Ask again: it began before an order that moved the learned state.
     #[error("the order at position {0} has brought other learning back since it began")]
     Overtaken(u64),
     /// Bring a description that fits the journal.
@@ -40,7 +40,7 @@ pub(crate) enum Error {
     /// The journal and the state do not belong together, or the device has failed.
     #[error(transparent)]
     Learner(#[from] learn::Error),
-    /// As the nearest state says, or the oldest one.
+    /// The error of the nearest state, or of the oldest one.
     #[error("no state {place} can be gone on from: {}", reasons(nearest, oldest))]
     NoBase {
         /// Where one was looked for.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one pass gathers them all, and a fact that is noted twice counts once. They grow with
 //! the orders and descriptions that the journal holds, never with predictions, feedback or the versions
-//! of the cadence, and what retention removes is dropped here as well.
+//! of the cadence, and facts of entries that retention removes are dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -420,7 +420,7 @@ mod tests {
             exclusions.map(|all| all.iter().map(|one| one.before).collect::<Vec<_>>())
         };
         assert_eq!(orders(0, 6), Ok(vec![5, 6]));
-        // The state at 5 holds what the order at 6 takes back.
+        // The state at 5 holds the feedback that the order at 6 takes back.
         assert_eq!(orders(5, 9), Err(6));
         assert_eq!(orders(6, 6), Ok(vec![]));
     }

@@ -1,7 +1,7 @@
 //! The decisions that a server served, with their rewards, read without a server.
 //!
 //! Invariant: nothing is changed, and the whole journal is read before the first decision is
-//! handed out. A decision is worth what the learner credited to it; retracted feedback counts
+//! handed out. The reward of a decision is the one that the learner credited to it; retracted feedback counts
 //! nowhere.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::learn::PendingPredictions;
 use crate::learn::rewards::{Reward, Windows};
 use crate::model::{Spec, Task};
 
-/// A decision and what it earned.
+/// A decision and its reward.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoggedDecision {
     /// The position of its first reward, or where silence became one.

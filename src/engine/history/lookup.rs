@@ -24,7 +24,7 @@ pub(crate) struct JournalLookup {
     pub facts: Facts,
     /// Feedback that the learner's history excludes.
     pub exclusions: Vec<Exclusion>,
-    /// Orders that the recorded history refused, as far as its journal says.
+    /// Orders that the recorded history refused, as far as they are recorded.
     pub refused: BTreeSet<u64>,
     /// States of versions as the learner's own history made them.
     pub kept: RetainedStates,

@@ -1,7 +1,7 @@
 //! The history of a journal: its facts, and the states and answers that follow from its entries.
 //!
 //! Invariant: the past is read from the journal and the checkpoints alone, and
-//! nothing is changed but what an erasure removes.
+//! nothing is changed but the entries that an erasure removes.
 
 mod bases;
 pub(crate) mod erased;

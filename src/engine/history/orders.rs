@@ -18,7 +18,7 @@ use crate::learn::Exclusion;
 pub(crate) struct RecordedFacts {
     /// Feedback that the history excludes which the rebuilt one is a part of.
     pub exclusions: Vec<Exclusion>,
-    /// Orders that were refused, of which the journal need not say so yet.
+    /// Orders that were refused, which need not be recorded yet.
     pub refused: BTreeSet<u64>,
     /// Up to where every order that was refused is known, from the journal or from `refused`.
     pub applied: u64,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every loop over entries goes through here and counts them, but for those of learners.
 //! A rebuild counts the entries that its learner applies; a follower's are counted nowhere, nor is
-//! the single entry that a learner looks up. So a test can tell how often a journal is read.
+//! the single entry that a learner looks up. So a test can count how often a journal is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

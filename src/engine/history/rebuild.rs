@@ -128,7 +128,7 @@ impl Rebuild {
         let mut facts = known.facts.spanning(versions, base + 1, last)?;
         let mut orders = RecordedOrders::between(&facts, base, last, known);
         if !orders.undecided.is_empty() {
-            // Records of what became of them may stand behind.
+            // Records of their outcome may stand behind.
             facts.read_on(versions, known.written)?;
             orders = RecordedOrders::between(&facts, base, last, known);
         }
@@ -180,13 +180,13 @@ impl Rebuild {
         self.order.as_ref()
     }
 
-    /// Has the learner answer the rows of the second half as well, beside what was served.
+    /// Has the learner answer the rows of the second half as well, beside the served answers.
     pub(crate) fn tried(mut self) -> Rebuild {
         self.trial = Some(RetrainTrial::new(self.base, self.surveyed));
         self
     }
 
-    /// The evidence that it answers no worse than what was served, where it was asked for.
+    /// The evidence that it answers no worse than the served ones, where it was asked for.
     pub(crate) fn evidence(&self) -> Option<Evidence> {
         let trial = self.trial.as_ref()?;
         Some(trial.evidence(&self.learner))
@@ -207,7 +207,7 @@ impl Rebuild {
         self.n_begun
     }
 
-    /// True if what it applied was written under another numeric profile than the one here.
+    /// True if the entries that it applied were written under another numeric profile than the one here.
     pub(crate) fn has_other_bits(&self) -> bool {
         self.learner.has_other_bits(&self.lookup)
     }

@@ -116,13 +116,13 @@ impl RetrainTrial {
         }
     }
 
-    /// The evidence that it answers no worse than what was served.
+    /// The evidence that it answers no worse than the served ones.
     pub(crate) fn evidence(&self, learner: &Learner) -> Evidence {
         self.trial.evidence(&learner.spec().publish)
     }
 }
 
-/// The label that each row was answered with, as far as names and labels tell it.
+/// The label that each row was answered with, as far as names and labels give it.
 fn answered_labels(
     outputs: &Outputs,
     n_rows: usize,

@@ -1,7 +1,7 @@
 //! The truths of a journal: which rows have a label or a value, and which of several counts.
 //!
 //! Invariant: retracted feedback counts nowhere, the last word counts as it does for a learner, and of a
-//! row's truths the first says when a state may have learned it.
+//! row's truths the first has the time from which a state may have learned it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

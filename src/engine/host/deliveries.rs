@@ -34,7 +34,7 @@ pub enum AttemptOutcome {
     GivenUp(String),
 }
 
-/// How deliveries went since the start, and what waits.
+/// The counts of deliveries since the start, and of those that wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryCounts {
     /// Events that were taken.
@@ -64,7 +64,7 @@ pub struct Deliveries {
     given_up: AtomicU64,
     dropped: AtomicU64,
     last_error: Mutex<String>,
-    /// When a line last said that there is no room.
+    /// The time of the last log line about a full queue.
     logged: Mutex<Option<Instant>>,
 }
 
@@ -158,7 +158,7 @@ impl Deliveries {
         self.arrived.notify_one();
     }
 
-    /// Counts events that found no room, and says so once a minute.
+    /// Counts events that found no room, and logs that once a minute.
     fn note_dropped(&self, n: u64) {
         let total = self.dropped.fetch_add(n, Relaxed) + n;
         let (mut logged, now) = (locked(&self.logged), Instant::now());

@@ -24,7 +24,7 @@ pub(crate) struct JournalMetrics {
 }
 
 impl JournalMetrics {
-    /// The size of the journal, with what is only appended.
+    /// The size of the journal, with the entries that are only appended.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! LEARN: apply what is on disk, in order; publish; save the versions that fall due.
+//! LEARN: apply the entries on disk, in order; publish; save the versions that fall due.
 //!
 //! Invariant: only synced entries are applied, so whatever is served stands on durable entries.
 
@@ -143,7 +143,7 @@ impl ModelRuntime {
         let awaited = self.progress.is_awaited(published, reached);
         let old = follower.is_published_before(PUBLISH_EVERY);
         if reached > published && (done || awaited || old) {
-            // First, so that whoever sees the position reached knows what is due after it.
+            // First, so that whoever sees the position reached knows the work that is due after it.
             let next_tick = follower.next_tick();
             self.progress.set_next_tick(next_tick);
             self.serving.publish(follower.snapshot());
@@ -156,7 +156,7 @@ impl ModelRuntime {
         done
     }
 
-    /// Does what a step says is due.
+    /// Does the work that is due after a step.
     fn act(&self, follower: &mut Follower, entry: &Entry, step: Step) {
         let order = match &entry.event {
             Event::Command(command) => Some(&command.order),
@@ -206,7 +206,7 @@ impl ModelRuntime {
             }
             (None, None) => Ok(Done::default()),
         };
-        // What they are of is saved by now.
+        // The versions of these events are saved by now.
         events
             .into_iter()
             .for_each(|event| self.events.publish(event));

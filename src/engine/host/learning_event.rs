@@ -1,4 +1,4 @@
-//! Learning events: what people want to know of a model as it happens, one value for the log, for those who
+//! Learning events: the events of a model that people watch for, one value for the log, for those who
 //! watch, and for the webhook.
 //!
 //! Invariant: an event is of a step that the learner made with an entry of the live journal, never of one
@@ -41,7 +41,7 @@ pub enum LearningEventKind {
     Restored,
     /// A learner that begins anew is derived.
     RetrainingBegun,
-    /// Its state was put in place of what was learned.
+    /// Its state was put in place of the learned one.
     Retrained,
     /// It was given up, or not taken.
     RetrainingEnded,
@@ -181,7 +181,7 @@ impl LearningEvent {
         object
     }
 
-    /// An event of a model at a position that nothing more is known of.
+    /// An event of a model at a position, without further fields.
     pub(crate) fn new(
         kind: LearningEventKind,
         (model, position, time): (&str, u64, Time),

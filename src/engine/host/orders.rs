@@ -21,7 +21,7 @@ pub(crate) struct Done {
     pub version: u64,
     /// The positions of the feedback that it took back, rising.
     pub excluded: Vec<u64>,
-    /// What it did to the champion, where it brought another history.
+    /// The effect on the champion, where the order brought another history.
     pub champion: Option<ChampionChange>,
     /// The aliases that it moved.
     pub aliases: Vec<MovedAlias>,

@@ -1,6 +1,6 @@
 //! How long the phases of predictions and of feedback took.
 //!
-//! Invariant: only what this process took is counted: what an earlier one left in the journal is not.
+//! Invariant: only requests to this process are counted, and no entries of an earlier one.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -18,13 +18,13 @@ pub enum Phase {
     Queue,
     /// Its texts and vectors pass their encoders.
     Encode,
-    /// The forward pass, and the answer from what it gives.
+    /// The forward pass, and the answer from its outputs.
     Compute,
     /// The answer is handed to the journal.
     Journal,
     /// Feedback, from when it is taken until it is on disk.
     Acknowledge,
-    /// Feedback, from when it is taken until what was learned of it answers.
+    /// Feedback, from when it is taken until a state that has learned it answers.
     Serve,
 }
 

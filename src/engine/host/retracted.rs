@@ -36,7 +36,7 @@ impl RetractedFeedback {
             return Ok(RetractedFeedback(Mutex::new(positions)));
         }
         let versions = &lookup.versions;
-        // Ids stay known when the segments of their events are let go.
+        // Ids stay known when the segments of their events are removed.
         let oldest = first_position(versions)?.max(oldest);
         let facts = lookup.facts.spanning(versions, oldest, last)?;
         let mut pass = Pass::from(versions, oldest, 0)?;

@@ -1,4 +1,4 @@
-//! Retractions of one model: their turns and threads, and what they have left behind.
+//! Retractions of one model: their turns and threads, and the work that they have left.
 //!
 //! Invariant: one at a time has its turn, and as long as it has, nothing is removed that it may
 //! start from; a bounded number wait. An engine that stops waits for the thread of the newest.
@@ -27,7 +27,7 @@ pub(crate) struct Retractions {
     thread: NewestThread,
     /// The rebuild beside the learner, on its way to it.
     prepared: PreparedHistory,
-    /// Versions that hold what was retracted.
+    /// Versions that hold retracted feedback.
     tainted: Mutex<TaintedVersions>,
     /// Feedback that was taken back, as far as its ids are remembered.
     retracted: RetractedFeedback,

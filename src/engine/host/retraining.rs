@@ -46,7 +46,7 @@ impl RetrainingThread {
         self.runs.load(Relaxed)
     }
 
-    /// The journal did not take an order of it at this moment: what a description asks for would begin
+    /// The journal did not take an order of it at this moment: an order that a description asks for would begin
     /// again at once, at every turn of the learner.
     pub(crate) fn fail(&self, now: Instant) {
         let mut failed_at = self
@@ -65,7 +65,7 @@ impl RetrainingThread {
         failed_at.is_some_and(|at| now.saturating_duration_since(at) < REST)
     }
 
-    /// Runs what derives it on a thread of its own.
+    /// Runs the derivation on a thread of its own.
     pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         self.thread.run(work)
     }

@@ -74,7 +74,7 @@ pub(crate) struct ModelRuntime {
     pub retry: ShortageRetry,
     /// Where a test holds orders.
     pub stages: Stages,
-    /// Behind [`ModelRuntime::lock_follower`], which says that an owner has panicked.
+    /// Behind [`ModelRuntime::lock_follower`], which reports a panic of its owner.
     follower: Mutex<Follower>,
     jobs: Sender<LearnerTask>,
     /// True while the model stands in the queue of the learner threads.
@@ -170,7 +170,7 @@ impl ModelRuntime {
         self.follower.try_lock()
     }
 
-    /// Runs what reads the disk or waits for the follower on a thread of its own: requests share
+    /// Runs work that reads the disk or waits for the follower on a thread of its own: requests share
     /// theirs with others.
     ///
     /// # Errors
@@ -240,7 +240,7 @@ impl ModelRuntime {
         self.queued.swap(false, AcqRel);
     }
 
-    /// Waits until what is served has reached `position`.
+    /// Waits until the served state has reached `position`.
     pub(crate) async fn wait_for_position(
         self: &Arc<ModelRuntime>,
         position: u64,

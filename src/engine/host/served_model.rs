@@ -38,7 +38,7 @@ impl ServedModel {
         }
     }
 
-    /// Entries that were read of its journal besides what the learner follows.
+    /// Entries that were read of its journal besides those of the learner.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -100,7 +100,8 @@ impl ServedModel {
     /// [`Error::Unavailable`] and [`Error::UnknownVersion`].
     pub fn snapshot(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
         let served = self.get()?.serving.served();
-        // What does not serve gives no answers: they would stand on weights that nothing confirmed.
+        // A model that does not serve gives no answers: they would stand on weights that nothing
+        // confirmed.
         let serves = match served.model.spec.publish.policy {
             PublishPolicy::Live => "candidate",
             PublishPolicy::Gated | PublishPolicy::Manual => "champion",
@@ -151,7 +152,7 @@ impl ServedModel {
         Ok(unserved)
     }
 
-    /// Waits until what is served has reached `position`, which need not be in the journal yet: how
+    /// Waits until the served state has reached `position`, which need not be in the journal yet: how
     /// long, and how many may wait, is the caller's bound.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::model::{Device, REVISION, Task, profile};
 use crate::store::segments;
 
 impl ServedModel {
-    /// One look at it; `digest` also hashes what has been learned, which takes time with size.
+    /// One look at it; `digest` also hashes the learned state, which takes time with size.
     pub fn status(&self, digest: bool) -> Status {
         let spec = self.spec();
         let device = spec.as_ref().map_or(Device::Cpu, |spec| spec.device);
@@ -37,7 +37,7 @@ impl ServedModel {
     }
 }
 
-/// Between two attempts to look at what is learned.
+/// Between two attempts to read the learned state.
 const ATTEMPT: Duration = Duration::from_micros(200);
 
 impl ModelRuntime {
@@ -189,7 +189,7 @@ impl Follower {
     }
 }
 
-/// What sources have spent, those that have spent the most first, in the order of their names.
+/// The spending of sources, those that have spent the most first, in the order of their names.
 fn budgets(learner: &Learner) -> Vec<SourceBudget> {
     const SHOWN_MAX: usize = 20;
     let Some(budget) = &learner.spec().budget else {

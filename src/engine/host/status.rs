@@ -1,6 +1,6 @@
 //! The status of a model: its numbers at one moment.
 //!
-//! Invariant: a status that is kept holds what the learner last showed.
+//! Invariant: a status that is kept holds the newest figures of the learner.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -41,7 +41,7 @@ pub struct Status {
     pub lag: u64,
     /// The size of the journal.
     pub journal_bytes: u64,
-    /// How much it has grown in a day, on average over what it holds.
+    /// How much it has grown in a day, on average over its entries.
     pub journal_bytes_a_day: f64,
     /// Days until predictions are no longer journaled, at that rate; none where it never comes.
     pub journal_days_left: Option<f64>,
@@ -80,8 +80,8 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Feedback events by fate.
     pub fates: BTreeMap<&'static str, u64>,
-    /// What sources have spent of their budgets, those that have spent the most first; none where there
-    /// are no budgets.
+    /// The spending of sources from their budgets, those that have spent the most first; none where
+    /// there are no budgets.
     pub budgets: Vec<SourceBudget>,
     /// Of the quarantined: events that contradict the label of another source.
     pub contradictions: u64,
@@ -101,7 +101,7 @@ pub struct Status {
     pub bounds: Vec<Bound>,
     /// Examples in memory.
     pub remembered: u64,
-    /// BLAKE3 of what has been learned, if asked for.
+    /// BLAKE3 of the learned state, if asked for.
     pub digest: Option<[u8; 32]>,
     /// The numeric profile.
     pub profile: String,
@@ -126,9 +126,9 @@ pub struct GateStatus {
     pub frozen_by: (String, String),
     /// The example at which the next contender is due; none while one is tested or nothing is learned.
     pub next_contender: Option<u64>,
-    /// Examples that have come to the gate, by which that counts.
+    /// Examples that the gate has had, by which that counts.
     pub n_labels: u64,
-    /// The newest contender against the champion that had forgotten what the champion knows.
+    /// The newest contender against the champion that was worse where the champion is right.
     pub forgot: Option<Veto>,
     /// Why there is no evidence, where there can be none.
     pub no_evidence: Option<&'static str>,
@@ -144,7 +144,7 @@ impl GateStatus {
     }
 }
 
-/// What a source has spent of its budget.
+/// The spending of one source from its budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceBudget {
     /// Its name; empty for all together that nobody vouches for.

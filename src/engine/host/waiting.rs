@@ -47,7 +47,7 @@ impl WaitingPlaces {
     ) -> Result<(), Error> {
         let spec = &served.model.spec;
         let evicted = served.evicted.contains(id, &self.0, spec.waiting_max);
-        // One that is too old expires, as the description says.
+        // One that is too old expires, by the description.
         if !evicted || is_too_old(id, spec, now) {
             return Ok(());
         }

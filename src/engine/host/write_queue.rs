@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-// A receiver of these drops what is still in the channel when it goes, with the replies that are
+// A receiver of these drops the work that is still in the channel when it goes, with the replies that are
 // waited for; crossbeam's leaves them there while a sender lives.
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -125,7 +125,7 @@ impl WriteQueue {
         })
     }
 
-    /// Waits until the feedback ids of what is synced are on disk; false where they are not.
+    /// Waits until the feedback ids of the synced entries are on disk; false where they are not.
     pub(crate) fn write_ids(&self) -> bool {
         let (done, written) = sync_channel(1);
         self.insist(Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)

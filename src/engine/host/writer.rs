@@ -110,7 +110,7 @@ pub(crate) fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWrite
         for journal in &mut journals {
             journal.settle(all);
         }
-        // Only now, so that what is in a group is counted here or as a part of the journal.
+        // Only now, so that the entries of a group are counted here or as a part of the journal.
         write_receiver.taken(n_bytes);
         if all {
             last_sync = Instant::now();
@@ -306,7 +306,7 @@ impl JournalWriter {
         Ok(Acknowledgement::Accepted { position })
     }
 
-    /// Refuses what [`ModelRuntime::check_room`] let in together with others.
+    /// Refuses entries that [`ModelRuntime::check_room`] let in together with others.
     fn check_feedback_bytes(&self, bytes: u64) -> Result<(), Error> {
         let bytes = self.journal.bytes() + bytes;
         self.runtime.check_bytes(EntryClass::Feedback, bytes)

@@ -1,6 +1,6 @@
-//! The difference of two versions: how far weights moved, what each answers, and what lies between them.
+//! The difference of two versions: the moves of weights, the answers, and the entries between them.
 //!
-//! Invariant: nothing is changed, and what is shown of the journal is bounded.
+//! Invariant: nothing is changed, and the part of the journal that is shown is bounded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -121,7 +121,7 @@ impl Replay {
     /// Applies up to `n_max` entries; false once all are applied.
     ///
     /// # Errors
-    /// [`Error::Damaged`]: the journal gives another state than a checkpoint or record says.
+    /// [`Error::Damaged`]: the journal gives another state than a checkpoint or record has.
     pub fn advance(&mut self, n_max: u64) -> Result<bool, Error> {
         let until = (self.rebuild.position() + n_max).min(self.last);
         while self.rebuild.position() < until {
@@ -143,7 +143,7 @@ impl Replay {
         if !self.saved.contains(&position) {
             return Ok(());
         }
-        // One that is not sound says nothing of the journal.
+        // One that is not sound proves nothing about the journal.
         let Ok(Manifest { digest: saved, .. }) = self.versions.manifest_at(position) else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! The two sides of a comparison: a version, and what stands beside it.
+//! The two sides of a comparison: a version, and the state beside it.
 //!
 //! Invariant: both answer the same questions, and neither learns.
 
@@ -47,7 +47,7 @@ pub(crate) struct SideSource<'a> {
     pub tainted: TaintedVersions,
 }
 
-/// A state that answers, and how it reads what is asked.
+/// A state that answers, and its reading of rows.
 pub(crate) struct AnsweringSide {
     pub name: String,
     pub state: AnsweringState,

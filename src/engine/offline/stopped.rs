@@ -181,7 +181,7 @@ impl Offline {
     /// Every decision that a reward came for, in the order of their first rewards, as a model of
     /// the description `asked` would take it.
     ///
-    /// The reward of a decision is what the learner credited to it: by the description in force,
+    /// The reward of a decision is the one that the learner credited to it: by the description in force,
     /// of the signals and rewards that came in time, of silence once its window had closed, and of
     /// a late reward that replaced the reward of silence. Labels do not count, nor retracted
     /// feedback, nor decisions that were made elsewhere and came with their feedback.
@@ -255,7 +255,7 @@ impl Offline {
     }
 
     /// Adopts the description that a replay has applied the whole journal under: the rebuilt state
-    /// becomes a version. Gives what that does to the champion as well.
+    /// becomes a version. Gives the effect on the champion as well.
     ///
     /// # Errors
     /// As [`Offline::order`].

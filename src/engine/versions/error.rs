@@ -9,7 +9,7 @@ use crate::store;
 /// Why a state cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Mend what it names.
+    /// Mend the cause that it names.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// Put back the checkpoints and the journal that belong together.

@@ -399,7 +399,7 @@ impl Versions {
     }
 
     /// Removes the oldest versions that the cadence made, and the oldest of the gate, beyond those to be kept;
-    /// champion and contender stay, and what an incident or an alias names.
+    /// champion and contender stay, and the version that an incident or an alias names.
     pub(crate) fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
         let sides = [learner.champion(), learner.contender()];
         let sides = sides.into_iter().flatten().map(|(version, _)| version);

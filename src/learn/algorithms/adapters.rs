@@ -1,9 +1,9 @@
-//! The adapters of a text encoder, trained from memory at a slower cadence than what learns on its
+//! The adapters of a text encoder, trained from memory at a slower cadence than the model that learns on its
 //! vectors.
 //!
 //! Each example teaches a ridge regression on the vector at once: the guide. Every
 //! [`EXAMPLES_PER_STEP`] examples the adapters take one step of Adam down the squared error that the
-//! guide makes on remembered texts, its weights held; it follows, since what it learned fades.
+//! guide makes on remembered texts, its weights held; it follows, since older examples fade.
 //!
 //! Invariant: a step whose gradient is not finite changes nothing, and a device that fails is no
 //! outcome of a step: the state ends there.
@@ -86,10 +86,10 @@ impl AdapterLearner {
         self.learning_rate = settings.learning_rate;
     }
 
-    /// Learns one example: a text, its vector as the adapters are now, and what was wanted.
+    /// Learns one example: a text, its vector as the adapters are now, and its target.
     ///
     /// # Errors
-    /// Of the device: what was learned is not to be used further.
+    /// Of the device: the learned state is not to be used further.
     pub(crate) fn observe(
         &mut self,
         encoder: &TextEncoder,
@@ -137,8 +137,8 @@ impl AdapterLearner {
         Ok(())
     }
 
-    /// Makes good what the guide learned of a text, whose vector is that of the adapters now, and
-    /// what is remembered of it.
+    /// Corrects the effect of a text on the guide, whose vector is that of the adapters now, and
+    /// the remembered example.
     pub(crate) fn amend(&mut self, vector: &[f32], amendment: &Amendment, scale: &Scale) {
         let phi = features(vector);
         let scores = self.guide.scores(&phi);
@@ -153,7 +153,7 @@ impl AdapterLearner {
             .amend(amendment.example, amendment.after, |_| {});
     }
 
-    /// Expresses what it learned in another scale of rewards.
+    /// Expresses the learned state in another scale of rewards.
     pub(crate) fn rescale(&mut self, change: Rescale) {
         let bias = self.guide.settings().n_features - 1;
         let shifts = vec![change.shift; self.guide.settings().n_outputs];
@@ -235,7 +235,7 @@ impl AdapterLearner {
         tensors
     }
 
-    /// Replaces everything learned by what was saved.
+    /// Replaces the learned state by a saved one.
     pub(crate) fn load(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
         Arc::make_mut(&mut self.adapters).load(weights)?;
         let numbers = state.take_u64("numbers", &[Some(2)])?;
@@ -270,7 +270,7 @@ fn features(vector: &[f32]) -> Vec<f32> {
     scaled.chain([1.0]).collect()
 }
 
-/// The targets of all outputs: the guide's own answer where the example tells nothing of one.
+/// The targets of all outputs: the guide's own answer where the example has no target for one.
 fn wanted(target: Target, scale: &Scale, scores: Vec<f32>) -> Vec<f32> {
     let mut wanted = scores;
     match target {

@@ -211,14 +211,14 @@ impl AnalyticLearner {
         if let (Some(inverse_temperature), Target::Class(class)) =
             (&mut self.inverse_temperature, amendment.after)
         {
-            // What it learned from the example depended on the estimates of then.
+            // The gradient of the example depended on the estimates of that time.
             let scores = self.recursions[0].scores(&phi);
             inverse_temperature.observe(&scores, class as usize, weight);
         }
         Outcome::Updated(0)
     }
 
-    /// Expresses what is learned in another scale of rewards.
+    /// Expresses the learned state in another scale of rewards.
     pub(crate) fn rescale(&mut self, change: Rescale) {
         for recursion in &mut self.recursions {
             let shifts = vec![change.shift; recursion.settings().n_outputs];
@@ -273,7 +273,7 @@ impl AnalyticLearner {
         numbers.map(name).zip(&self.recursions)
     }
 
-    /// Replaces everything learned by what was saved.
+    /// Replaces the learned state by a saved one.
     pub(crate) fn load(&mut self, weights: &mut Tensors, state: &mut Tensors) -> Result<(), Error> {
         for (index, recursion) in self.recursions.iter_mut().enumerate() {
             let mut weights = weights.unnest(&name(index));
@@ -308,7 +308,7 @@ fn n_features_max(n_recursions: usize, n_outputs: usize) -> usize {
     ((root - lines) / (2.0 * squares)).max(1.0) as usize
 }
 
-/// Appends what regression `index` learns of a target; false where that is nothing.
+/// Appends the value that regression `index` learns of a target; false where that is nothing.
 fn push_targets(
     target: Target,
     index: usize,

@@ -1,4 +1,4 @@
-//! `kind = "auto"`: a portfolio whose members all learn, mixed by what each would have earned.
+//! `kind = "auto"`: a portfolio whose members all learn, mixed by the score that each would have had.
 //!
 //! Members are scored before they learn, and each learns from every example.
 
@@ -49,7 +49,7 @@ const REWARD_LOSS_MAX: f32 = 4.0;
 /// shift of the level decide who is believed. 1 takes nine rows to follow a shift of 400 deviations,
 /// this one three, and 6 is worse where errors are rare and large (sftemps, first 4,000 rows).
 const LOSS_MAX: f64 = 4.0;
-/// Every action is expected to earn this part of the range at least, of what another did not.
+/// Every action is expected to earn this part of the range at least, of the reward that another did not earn.
 const LEAST_EXPECTED: f32 = 0.01;
 
 /// A portfolio that learns.
@@ -65,17 +65,17 @@ pub(crate) struct AutoLearner {
     length: [f64; 2],
     /// Of the members of a regression.
     error_scale: ErrorScale,
-    /// What the member learns of the logarithm of a value.
+    /// The state of the member that learns the logarithm of a value.
     log_ridge: Option<Box<LogLearner>>,
-    /// What the members learn that see the past of the target.
+    /// The state of the members that see the past of the target.
     past: Option<Box<PastLearner>>,
-    /// Beside what the trees answer.
+    /// Beside the answers of the trees.
     forest: Option<Box<ForestLearner>>,
     /// Of the learning rules.
     revision: u32,
     /// Rows of a bandit, for amending a reward; none under the first revision.
     likeness: Option<Likeness>,
-    /// How often a reward told of each action; `[actions]`, of a bandit.
+    /// The number of rewards of each action; `[actions]`, of a bandit.
     n_chosen: Vec<u64>,
     /// None under the first revision.
     answers: Option<Answers>,
@@ -191,7 +191,7 @@ impl AutoLearner {
 
     /// Learns one example; false where it was not finite, and then nothing has changed.
     ///
-    /// `scores` receives what each single member earned: 1 or 0 for a class, its absolute error for a
+    /// `scores` receives the score of each single member: 1 or 0 for a class, its absolute error for a
     /// value or reward, in the unit of the target.
     pub(crate) fn observe(
         &mut self,
@@ -234,7 +234,7 @@ impl AutoLearner {
         true
     }
 
-    /// Keeps an example in the members that store what came.
+    /// Keeps an example in the members that store examples.
     fn remember(&mut self, row: &Encoded, known: Known) {
         let portfolio = &mut self.portfolio;
         if !known.is_anchor && !portfolio.plan.windows().is_empty() {
@@ -518,7 +518,7 @@ impl AutoLearner {
         n_each.unwrap_or(0).max(1)
     }
 
-    /// Hands what the regressions have learned to those that answer.
+    /// Hands the learned weights of the regressions to those that answer.
     fn serve_ridges(&mut self) {
         let served = self.recursions.chunks_exact(self.n_recursions_each());
         for (ridge, recursions) in self.portfolio.ridges.iter_mut().zip(served) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::event::PredictionId;
 use crate::model::{Encoded, RawRow, RememberedRow, Spec, StoredRow, Target, Task};
 
-/// An example that comes to be learned: the truth of a row.
+/// An example on its way into the learner: the truth of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct NewExample {
     /// The truth.
@@ -78,7 +78,7 @@ pub(crate) struct Amendment {
     pub before: Target,
     /// The right target.
     pub after: Target,
-    /// Examples that have been learned since; within a kind, those that told of the same output.
+    /// Examples that have been learned since; within a kind, those of the same output.
     pub n_since: u64,
     /// Whether its row is an anchor of the retention set.
     pub is_anchor: bool,
@@ -93,13 +93,13 @@ pub(crate) enum Outcome {
     Updated(u64),
     /// An update of so many new examples was rejected.
     Rejected(u64),
-    /// The device that was to learn it failed, as this sentence says; the learning since the last
+    /// The device that was to learn it failed, as this sentence reports; the learning since the last
     /// checkpoint stands in the journal alone.
     Failed(String),
 }
 
 /// Features and targets of an example, by the root of its weight: a regression learns such a row as it
-/// learns the example itself as often as the weight says (weighted least squares).
+/// learns the example itself as often as its weight (weighted least squares).
 pub(crate) fn weighted(values: &[f32], weight: f32) -> Cow<'_, [f32]> {
     if weight == 1.0 {
         return Cow::Borrowed(values);

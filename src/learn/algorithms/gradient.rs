@@ -333,7 +333,7 @@ impl GradientLearner {
         Ok(Some(losses))
     }
 
-    /// Writes what is added to the outputs of new rows; nothing where they are of no class.
+    /// Writes the offsets of the outputs of new rows; nothing where they are of no class.
     fn offset_logits(&self, new: &[StoredExample], logit_offsets: &mut Vec<f32>) {
         logit_offsets.clear();
         let is_class = |stored: &StoredExample| matches!(stored.target, Target::Class(_));
@@ -429,7 +429,7 @@ impl GradientLearner {
         tensors
     }
 
-    /// Replaces everything learned by what was saved.
+    /// Replaces the learned state by a saved one.
     pub(crate) fn load(
         &mut self,
         spec: &Spec,

@@ -313,7 +313,7 @@ impl Learned {
         }
     }
 
-    /// Takes up what amending rewards needs, where learning began without it.
+    /// Takes up the state that amending rewards needs, where learning began without it.
     fn begin_amending(&mut self, spec: &Spec) {
         self.newest.get_or_insert(self.target);
         let begun = || OutputCounts::begun(spec.task.n_outputs(), self.n_examples);
@@ -327,14 +327,14 @@ impl Learned {
         }
     }
 
-    /// Notes what is known when the rows of a prediction are asked, for when they are learned.
+    /// Notes the state when the rows of a prediction are asked, for when they are learned.
     pub(crate) fn note_asked(&mut self, prediction: &Prediction) {
         if let Kind::Auto(learner) = &mut self.kind {
             learner.note_asked(prediction, &self.encoder, &self.target, self.n_examples);
         }
     }
 
-    /// Learns row `row` of `batch`; `scores` receives what each member earned before it learned.
+    /// Learns row `row` of `batch`; `scores` receives the score of each member before it learned.
     ///
     /// `encoders` are those whose adapters learn, by the place of their input: an example of a text
     /// is its vector by the encoder as it is now, whatever the vector was when the text came.
@@ -409,7 +409,7 @@ impl Learned {
                 let counts = self.counts.as_ref().map_or(&[][..], OutputCounts::counts);
                 learner.rescale(change, counts);
             }
-            // What it remembers is in no scale.
+            // Remembered rows are in no scale.
             Kind::Neighbours(_) => {}
         }
         let adapters = self.adapters.iter_mut().flatten();
@@ -473,11 +473,11 @@ impl Learned {
         outcome
     }
 
-    /// Counts an example, or forgets what was rejected.
+    /// Counts an example, or forgets a rejected one.
     fn count(&mut self, (target, weight): (Target, f32), outcome: &Outcome) {
         match *outcome {
             Outcome::Rejected(n_examples) => {
-                // What waited with it is not learned either.
+                // Rows that waited with it are not learned either.
                 let before = n_examples.saturating_sub(1);
                 self.counts.iter_mut().for_each(|all| all.forget(before));
                 let first_rows = self.first_rows.iter_mut();

@@ -60,7 +60,7 @@ impl NeighboursLearner {
         true
     }
 
-    /// Puts right what is remembered of one example.
+    /// Corrects the remembered row of one example.
     pub(crate) fn amend(&mut self, amendment: &Amendment) -> bool {
         let Amendment {
             example,
@@ -81,7 +81,7 @@ impl NeighboursLearner {
         save(&self.nearest.memory, &self.nearest.base_rates)
     }
 
-    /// Replaces everything learned by what was saved.
+    /// Replaces the learned state by a saved one.
     pub(crate) fn load(
         &mut self,
         task: &Task,
@@ -95,7 +95,7 @@ impl NeighboursLearner {
     }
 }
 
-/// A memory and what was true on the whole, as tensors.
+/// A memory and the distribution of all truths, as tensors.
 pub(crate) fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
     let examples: Vec<StoredExample> = memory
         .rows()
@@ -116,7 +116,7 @@ pub(crate) fn save(memory: &Neighbours, base_rates: &BaseRates) -> Tensors {
     tensors
 }
 
-/// Reads back what [`save`] wrote into an empty memory of the same shape.
+/// Reads the state that [`save`] wrote into an empty memory of the same shape.
 pub(crate) fn load(
     memory: &mut Neighbours,
     base_rates: &mut BaseRates,

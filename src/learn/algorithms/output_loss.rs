@@ -20,7 +20,7 @@ impl OutputLoss<'_> {
         }
     }
 
-    /// Moves outputs of a row by what its target has moved. Of classes, and of shares, whose scores
+    /// Moves outputs of a row by the move of its target. Of classes, and of shares, whose scores
     /// have no end, they stay.
     pub(crate) fn shift(self, [before, after]: [Target; 2], outputs: &mut [f32]) {
         if outputs.is_empty() || matches!(self, OutputLoss::Shares(_)) {
@@ -40,9 +40,9 @@ impl OutputLoss<'_> {
         }
     }
 
-    /// Writes the gradient that makes good what an example taught, which was `before` and is `after`:
+    /// Writes the gradient that corrects the effect of an example, which was `before` and is `after`:
     /// the part `left` of an update on it is taught anew. A step moves an output by `-reach` times
-    /// its gradient, and never past what the example is by now.
+    /// its gradient, and never past the example of now.
     pub(crate) fn amended(
         self,
         [before, after]: [Target; 2],
@@ -50,8 +50,8 @@ impl OutputLoss<'_> {
         outputs: &[f32],
         gradient: &mut [f32],
     ) {
-        // The gradient is what an output is more than the target: the difference of two is that of the
-        // targets, and those of the example as it is say how far it is to them.
+        // The gradient is the output less the target: the difference of two is that of the
+        // targets, and those of the example as it is are the distance to them.
         let mut then = vec![0.0; outputs.len()];
         self.gradient(before, outputs, &mut then);
         self.gradient(after, outputs, gradient);

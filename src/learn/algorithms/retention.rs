@@ -1,9 +1,9 @@
-//! Retention: how much a classifier still knows of what it learned once.
+//! Retention: how well a classifier still answers the rows that it learned long ago.
 //!
 //! Before every second example an anchor of the retention set is asked, and of a network 16 in one
 //! forward pass before every 64th: passes of single rows cost as much as its learning. The share of
-//! right answers, fading, stands beside progressive accuracy: it falls where what comes drives out
-//! what was learned, while progressive accuracy stays high.
+//! right answers, fading, stands beside progressive accuracy: it falls where new examples drive out
+//! older ones, while progressive accuracy stays high.
 
 use crate::learn::memory::ExampleBounds;
 use crate::learn::memory::anchors::Anchors;

@@ -13,7 +13,7 @@ const HIGHER: usize = 5;
 const LOWER: usize = 10;
 const WIDER: usize = 13;
 
-/// The odds of a kind are bet to be so many times what they were.
+/// The odds of a kind are bet to be this multiple of the earlier ones.
 const ODDS: [f64; 4] = [1.3, 2.0, 4.0, 16.0];
 
 /// The stakes of all bets on one stream: each a Shiryaev-Roberts sum, which grows by one a value on
@@ -157,7 +157,7 @@ mod tests {
             sums.iter().all(|sum| (sum / N as f64 - 1.0).abs() < 1e-6),
             "{sums:?}"
         );
-        // One bin gains what all together lose.
+        // The gain of one bin is the loss of all together.
         for share in [0.001, 0.2, 0.9] {
             for odds in ODDS {
                 let mean = (share * odds + (1.0 - share)) / (1.0 + share * (odds - 1.0));

@@ -76,7 +76,7 @@ impl Bins {
 
     /// Values are looked at once in so many, so that those looked at depend little on each other.
     pub(super) fn stride(&self, window: &[u64]) -> u64 {
-        /// Less is not told from independence in a window of this length.
+        /// Less is not distinguished from independence in a window of this length.
         const LEAST: f64 = 0.3;
         let places: Vec<usize> = window.iter().map(|bits| self.place(*bits)).collect();
         let correlation = match self {
@@ -104,7 +104,7 @@ fn serial_correlation(places: &[usize]) -> f64 {
 
 /// By how much more than by chance neighbours are the same, on the scale of a correlation.
 fn persistence(places: &[usize]) -> f64 {
-    /// Of a rarer mix the window says too little.
+    /// The window has too little information about a rarer mix.
     const COMMONEST_MAX: f64 = 0.95;
     let mut counts = [0u32; BINS];
     places.iter().for_each(|place| counts[*place] += 1);

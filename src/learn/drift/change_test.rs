@@ -1,6 +1,6 @@
 //! The test of one stream for a change of its distribution.
 //!
-//! Invariant: while the values that are looked at are exchangeable, what is staked grows by one a
+//! Invariant: while the values that are looked at are exchangeable, the stake grows by one a
 //! value on average, so an alarm at a threshold A comes once in A values at most, on average
 //! (an e-detector: Shin, Ramdas and Rinaldo 2023, theorem 2.4).
 
@@ -10,7 +10,7 @@ use crate::event::Change;
 use crate::learn::records::saved::{SavedReader, Writer};
 use crate::model::weights::Error;
 
-/// What kind of values a stream has, and which of their changes count.
+/// The kind of values in a stream, which decides the changes that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamKind {
     /// Numbers, whose distribution changes.

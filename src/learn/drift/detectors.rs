@@ -1,6 +1,6 @@
 //! All tests of a model, and the alarms that they raised.
 //!
-//! Invariant: what they take is of the journal alone, so they are the same wherever it is applied.
+//! Invariant: their values are of the journal alone, so they are the same wherever it is applied.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -30,7 +30,7 @@ const CONFIDENCE: f64 = 0.1;
 const PREDICTION: f64 = 0.1;
 const LABEL: f64 = 0.15;
 const INPUTS: f64 = 0.4;
-/// The share of the slices, where any are declared: the others then share what is left. The rows of a
+/// The share of the slices, where any are declared: the others then share the rest. The rows of a
 /// key are in one slice of it each, so all slices of a key together take as many values as there are
 /// rows, and share one part.
 const SLICES: f64 = 0.2;

@@ -1,4 +1,4 @@
-//! The tests of one input: what of its values is watched.
+//! The tests of one input: the watched parts of its values.
 //!
 //! Invariant: a part of an input is a number or a kind a row, by a rule that never changes: the value
 //! itself, whether it is a gap, a length, the share of new words, or a fixed random projection.
@@ -47,7 +47,7 @@ impl InputTests {
         self.tests.len()
     }
 
-    /// Takes the value of the input `place` in a row; `find` takes what was found.
+    /// Takes the value of the input `place` in a row; `find` takes the alarms.
     pub(super) fn observe(
         &mut self,
         batch: &Batch,

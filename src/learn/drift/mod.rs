@@ -1,4 +1,4 @@
-//! Drift: sequential tests for whether the world, or the errors of what is served, have changed.
+//! Drift: sequential tests for whether the world, or the errors of served answers, have changed.
 //!
 //! Watched are the errors of served answers, their calibration, confidence and distribution, the
 //! labels, and every input that is not a time: numbers by their ranks, categories by their kinds, texts
@@ -26,7 +26,7 @@
 //! neighbours at that distance are taken for independent. Cycles and trends longer than that are
 //! changes, and are found as such. The answers of a model that learns change as it learns: they are
 //! watched from the thousandth row on, and errors only for their rise. The errors of a model that
-//! still learns what is rare may rise for a while without any change in the world.
+//! still learns rare cases may rise for a while without any change in the world.
 
 mod adwin;
 mod alarms;

@@ -8,7 +8,7 @@ use super::incident::{SUSPECTS_MAX, Suspect};
 use crate::learn::records::saved::{put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 
-/// Sources whose labels are told apart; further ones count together.
+/// Sources whose labels are counted apart; further ones count together.
 const SOURCES_MAX: usize = 64;
 const OTHERS: &str = "(further sources)";
 /// Answers over which recent errors are a plain mean; older ones fade.

@@ -38,7 +38,7 @@ const SPACINGS_MAX: u64 = 2;
 /// Where the champion serves, the first examples are all scored: they teach the most.
 const FIRST_EXAMPLES: u64 = 2_000;
 /// At this wealth against the candidate every example is scored, and at this wealth for a contender whose
-/// promotion changes what serves.
+/// promotion changes the served state.
 const SUSPICIOUS: f64 = 3.0;
 /// So many examples are all scored once served answers err more, or the candidate looks broken.
 const WATCHED_EXAMPLES: u64 = 2_000;
@@ -72,7 +72,7 @@ pub(crate) struct Gate {
     /// contender.
     blame: Blame,
     contender_blame: Blame,
-    /// The errors of what was served.
+    /// The errors of served answers.
     errors: RecentErrors,
     constancy: Constancy,
     /// Up to this example every one is scored.
@@ -302,7 +302,7 @@ impl Gate {
         self.veto.as_ref()
     }
 
-    /// Gives up the contender, which has forgotten something if this says so.
+    /// Gives up the contender, which has forgotten something if this is true.
     pub(crate) fn reject(&mut self, veto: Option<Veto>) {
         self.veto = veto.or(self.veto.take());
         self.contender = None;
@@ -397,7 +397,7 @@ impl Gate {
         self.errors.add(source, error);
     }
 
-    /// The errors of what is served, or of a slice of it, rise: raises an incident unless one is open, and
+    /// The errors of served answers, or of a slice of them, rise: raises an incident unless one is open, and
     /// scores the examples that follow.
     pub(crate) fn note_alarm(&mut self, alarm: &Alarm, needed: f64, publish: &Publish) {
         let kind = match alarm.watched {
@@ -444,7 +444,7 @@ impl Gate {
                 let incident = self.incident(position, kind, publish);
                 self.incidents.raise(incident);
                 self.watched_until = self.watched_until.max(self.n_labels + WATCHED_EXAMPLES);
-                // A new test, so that what came before it is no help to the candidate.
+                // A new test, so that earlier evidence is no help to the candidate.
                 self.n_declines += 1;
                 self.decline = EProcess::default();
             }

@@ -17,7 +17,7 @@ pub struct ChampionScore {
     pub loss: Option<f64>,
 }
 
-/// A contender that was not promoted, since it forgot what the champion knows.
+/// A contender that was not promoted, since it was worse where the champion is right.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Veto {
     /// The version of the contender.
@@ -62,7 +62,7 @@ impl fmt::Display for Veto {
     }
 }
 
-/// What an order that brings another history does to the champion and to the incidents.
+/// The effect of an order that brings another history on the champion and the incidents.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChampionChange {
     /// The champion before.
@@ -77,7 +77,7 @@ pub struct ChampionChange {
     pub void: Vec<u64>,
 }
 
-/// The evidence of one test: the hypothesis is rejected where the wealth reaches what is needed.
+/// The evidence of one test: the hypothesis is rejected where the wealth reaches the needed one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evidence {
     /// Labels that were scored.

@@ -11,7 +11,7 @@ use crate::learn::versions::tallies::Tallies;
 use crate::model::Spec;
 use crate::model::weights::{Error, Tensors};
 
-/// What was learned up to a position, with the tallies that a restore brings back.
+/// The learned state up to a position, with the tallies that a restore brings back.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FrozenState {
     pub learned: Learned,

@@ -1,4 +1,4 @@
-//! Incidents: what the gate found and did, until a person has closed it.
+//! Incidents: the findings and acts of the gate, until a person has closed them.
 //!
 //! Invariant: bounded; an open incident leaves only where all are open, the oldest first.
 
@@ -114,7 +114,7 @@ pub struct Incident {
     pub about: String,
     /// The version of the champion; 0 of a champion without one.
     pub version: u64,
-    /// The position of the champion's state: what was learned from there on is suspected.
+    /// The position of the champion's state: examples learned from there on are suspected.
     pub since: u64,
     /// The evidence that the candidate is worse; of errors that they rose, with the difference between the
     /// newest and all.
@@ -197,7 +197,7 @@ impl Incidents {
         self.0.push(incident);
     }
 
-    /// Moves an incident on; the sentence says why it is not, if it is not.
+    /// Moves an incident on; the sentence is the reason where it is not.
     pub(crate) fn move_on(
         &mut self,
         position: u64,

@@ -98,7 +98,7 @@ impl PendingPredictions {
         Ok(joins)
     }
 
-    /// Holds of each what was learned of it then, and nothing of those that did not wait yet.
+    /// Holds of each the part that was learned then, and nothing of those that did not wait yet.
     pub(in crate::learn) fn hold(&mut self, then: HeldExamples) {
         for waiting in self.waiting.values_mut() {
             (waiting.held_reward, waiting.held_label) = (None, None);
@@ -124,7 +124,7 @@ impl HeldExamples {
         all.filter(|(_, reward, label)| reward.is_some() || label.is_some())
     }
 
-    /// The bytes that what is held of those that wait takes in a state.
+    /// The bytes of the held parts of those that wait in a state.
     pub(crate) fn n_bytes_of(joins: &PendingPredictions) -> usize {
         let n_held = |(_, reward, label): HeldPair| {
             usize::from(reward.is_some()) + usize::from(label.is_some())
@@ -132,7 +132,7 @@ impl HeldExamples {
         40 * HeldExamples::each(joins).map(n_held).sum::<usize>()
     }
 
-    /// Hashes what is held of those that wait, of which no copy is made.
+    /// Hashes the held parts of those that wait, of which no copy is made.
     pub(crate) fn hash(joins: &PendingPredictions, hash: &mut blake3::Hasher) {
         for (id, reward, label) in HeldExamples::each(joins) {
             for (kind, one) in [(REWARD, reward), (LABEL, label)] {
@@ -149,7 +149,7 @@ impl HeldExamples {
         }
     }
 
-    /// Of these predictions alone, with nothing but what of them was learned.
+    /// Of these predictions alone, with nothing but their learned parts.
     pub(crate) fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
         let stripped = |(id, reward, label): &HeldPair| {
             let waiting = joins.waiting.get(&id.0)?;

@@ -1,5 +1,5 @@
 //! The accounts of a history: its predictions, the fates of its feedback, its sources and their budgets,
-//! what waits in quarantine, its scores, its monitors and its tests for drift.
+//! its quarantined events, its scores, its monitors and its tests for drift.
 //!
 //! Invariant: they follow from the entries of one history. A retraction derives them again with what
 //! is learned; a restore brings back the tallies of its version, and the rest goes on.
@@ -23,9 +23,9 @@ pub(super) struct Accounts {
     pub pending: PendingPredictions,
     pub ledger: Ledger,
     pub sources: Sources,
-    /// What sources have spent, where they have budgets.
+    /// The spending of sources, where they have budgets.
     pub budgets: Budgets,
-    /// What waits for a person.
+    /// The feedback that waits for a person.
     pub quarantine: Quarantine,
     pub evaluation: Evaluation,
     /// None under rules without a gate.
@@ -37,7 +37,7 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// Those that a restore of the state as it is now brings back, all but what is learned of the
+    /// Those that a restore of the state as it is now brings back, all but the learned part of the
     /// predictions that wait.
     pub(super) fn tallies(&self) -> Tallies {
         Tallies {
@@ -47,7 +47,7 @@ impl Accounts {
         }
     }
 
-    /// BLAKE3 of the tallies; from the second revision of the rules on, with what is learned of the
+    /// BLAKE3 of the tallies; from the second revision of the rules on, with the learned part of the
     /// predictions that wait.
     pub(super) fn tallies_digest(&self, revision: u32) -> [u8; 32] {
         let mut tensors = Tensors::default();

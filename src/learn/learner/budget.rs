@@ -1,4 +1,4 @@
-//! The influence of a source: how much of its budget it has spent, and what is beyond it.
+//! The influence of a source: the spent part of its budget, and the examples beyond it.
 //!
 //! Invariant: it is decided when an example is to be learned, so that another history decides it again.
 //! Silence is of no source, and costs nothing.
@@ -32,14 +32,14 @@ impl Learner {
             .fold(0.0, |most, (_, spent)| f64::max(most, spent / weight))
     }
 
-    /// Forgets what counts no longer, as an entry comes.
+    /// Forgets spending that counts no longer, as an entry comes.
     pub(super) fn forget_spent(&mut self) {
         if let Some(budget) = &self.spec.budget {
             self.accounts.budgets.forget(budget, self.stream.time);
         }
     }
 
-    /// What was spent under a description with other sources or another length counts no more.
+    /// Spending under a description with other sources or another length counts no more.
     pub(super) fn budget_as(&mut self, earlier: &Spec) {
         let shape = |spec: &Spec| {
             let budget = spec.budget.as_ref();

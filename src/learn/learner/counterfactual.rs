@@ -19,7 +19,7 @@ pub struct Counterfactual {
     pub learner: Learner,
     /// The positions of the feedback that it excludes and the recorded history did not, rising.
     pub excluded: Vec<u64>,
-    /// The versions of the recorded history beside what it had come to in their places.
+    /// The versions of the recorded history beside the states of this one in their places.
     pub comparison: Comparison,
 }
 

@@ -1,4 +1,4 @@
-//! Drift: what the tests take of each entry, and the alarms that they raise.
+//! Drift: the values that the tests take from each entry, and the alarms that they raise.
 //!
 //! Invariant: rows and answers are taken where their prediction stands in the journal, errors and
 //! labels where their feedback does, each once. The tests belong to one history: a retraction derives
@@ -35,7 +35,7 @@ impl Learner {
         self.watch(|detectors, _, position| detectors.observe_label(signal, position));
     }
 
-    /// The judgement of row `row` of what was served.
+    /// The judgement of row `row` of a served answer.
     pub(super) fn watch_judged(&mut self, prediction: &Prediction, row: usize, score: f64) {
         let judged = Learner::judged(prediction, row, score);
         self.watch(|detectors, _, position| detectors.observe_judged(judged, position));
@@ -124,7 +124,7 @@ impl Learner {
         }
     }
 
-    /// Compares the record of an alarm with what was derived.
+    /// Compares the record of an alarm with the derived one.
     pub(super) fn check_alarm(&mut self, recorded: &Alarm) -> Result<Step, Error> {
         if self.history != History::Recorded {
             return Ok(Step::default());

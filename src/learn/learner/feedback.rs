@@ -13,7 +13,7 @@ use crate::learn::records::ledger::Fate;
 use crate::learn::records::quarantine::QuarantineCause;
 use crate::model::{Target, Task};
 
-/// The age of an event that tells of the present at most, in microseconds: what is older comes in a
+/// The age of an event that is of the present at most, in microseconds: what is older comes in a
 /// backfill.
 const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
 
@@ -96,7 +96,7 @@ impl Learner {
         Ok(step)
     }
 
-    /// What is learned of an event, and what it contradicts.
+    /// Takes an event as an example: its fate, and the id of the event that it contradicts.
     pub(super) fn take_subject(
         &mut self,
         feedback: &Feedback,
@@ -155,7 +155,7 @@ impl Learner {
         exclusions.any(|one| one.excludes(stream.position, stream.time, feedback))
     }
 
-    /// A signal about a prediction, and what it contradicts.
+    /// Takes a signal about a prediction: its fate, and the id of the event that it contradicts.
     fn take_signal(
         &mut self,
         id: PredictionId,
@@ -206,7 +206,7 @@ impl Learner {
         matches!(fate, Fate::Applied | Fate::Pending)
     }
 
-    /// Learns one example of a source, or of silence, and says what that means for the event that
+    /// Learns one example of a source, or of silence, and returns the fate for the event that
     /// brought it.
     pub(super) fn learn(&mut self, example: Example<'_>, target: Target) -> Fate {
         if !example.is_past {

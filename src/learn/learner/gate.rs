@@ -1,7 +1,7 @@
 //! The gate of a learner: champion and candidate are scored, and evidence decides which serves.
 //!
 //! Invariant: every side is scored before the candidate learns the example, and decisions stand at the
-//! end of an entry. A rewind is a restore of the champion: what is true of the world goes on.
+//! end of an entry. A rewind is a restore of the champion: the accounts of the stream go on.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Learner {
         Some(self.accounts.gate.as_ref()?.champion_score())
     }
 
-    /// What changes for the champion and the incidents where the learner becomes another one.
+    /// The change for the champion and the incidents where the learner becomes another one.
     pub fn champion_change(&self, other: &Learner) -> Option<ChampionChange> {
         let (before, after) = (self.champion_score()?, other.champion_score()?);
         let position = |one: &Incident| one.position;
@@ -65,13 +65,13 @@ impl Learner {
         })
     }
 
-    /// The digest of what the champion has learned.
+    /// The digest of the champion's state.
     pub fn champion_digest(&self) -> Option<[u8; 32]> {
         let champion = self.accounts.gate.as_ref()?.champion();
         Some(champion.learned.digest())
     }
 
-    /// The digest of what the contender has learned.
+    /// The digest of the contender's state.
     pub fn contender_digest(&self) -> Option<[u8; 32]> {
         let contender = self.accounts.gate.as_ref()?.contender()?;
         Some(contender.learned.digest())
@@ -112,7 +112,7 @@ impl Learner {
         gate.next_contender(&self.spec.publish)
     }
 
-    /// Examples that have come to the gate.
+    /// Examples that the gate has had.
     pub fn n_scored(&self) -> u64 {
         self.accounts.gate.as_ref().map_or(0, Gate::n_labels)
     }
@@ -136,7 +136,7 @@ impl Learner {
         }
     }
 
-    /// The function that serves: the champion's where the policy says so, else the candidate's.
+    /// The function that serves: the champion's under a policy that serves it, else the candidate's.
     pub fn served(&self) -> Model {
         match self.serving_champion() {
             Some(champion) => champion.learned.model_beside(&self.learned, &self.spec),
@@ -217,7 +217,7 @@ impl Learner {
         }
     }
 
-    /// True if what serves changes with every example.
+    /// True if the served state changes with every example.
     pub(super) fn serves_what_comes(&self) -> bool {
         self.serving_champion().is_none() || self.spec.sees_past()
     }
@@ -254,7 +254,7 @@ impl Learner {
     }
 
     /// Where the policy no longer lets the candidate serve, it becomes the champion as it is, and a version:
-    /// what served goes on serving. Where there is evidence against it, the champion serves.
+    /// the served state goes on serving. Where there is evidence against it, the champion serves.
     pub(super) fn keep_serving(&mut self, earlier: PublishPolicy) -> Option<Version> {
         let is_held = self.spec.publish.policy != PublishPolicy::Live;
         let gate = self.accounts.gate.as_ref()?;
@@ -369,7 +369,7 @@ impl Learner {
         }
     }
 
-    /// The errors of what is served, or of a slice of it, rise by this evidence.
+    /// The errors of served answers, or of a slice of them, rise by this evidence.
     pub(super) fn note_alarms(&mut self, alarms: &[(Alarm, f64)]) {
         let publish = self.spec.publish;
         if let Some(gate) = &mut self.accounts.gate {
@@ -435,7 +435,7 @@ impl Learner {
         step
     }
 
-    /// The same; the sentence says why it is not carried out, if it is not.
+    /// The same; the sentence is the reason where it is not carried out.
     fn obey(&mut self, order: &Order, by: (&str, &str), step: &mut Step) -> Option<String> {
         let is_recorded = self.history == History::Recorded;
         let Some(gate) = &mut self.accounts.gate else {
@@ -499,8 +499,8 @@ impl Learner {
         }
     }
 
-    /// Compares the record of a decision with what was derived. The evidence of other bits is not
-    /// compared, and nothing was derived where what was learned is not known.
+    /// Compares the record of a decision with the derived one. The evidence of other bits is not
+    /// compared, and nothing was derived where the learned state is not known.
     pub(super) fn check_verdict(
         &mut self,
         recorded: &Verdict,

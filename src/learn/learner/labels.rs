@@ -11,8 +11,8 @@ use crate::model::{Spec, Target, Task, answered_class};
 const BY_LABEL: u32 = 2;
 
 impl Learner {
-    /// Judges row `row` of what was served, by feedback or by silence; false where it cannot be judged, and of the first value:
-    /// there is none before it to repeat either.
+    /// Judges row `row` of a served answer, by feedback or by silence; false where it cannot be judged, and
+    /// of the first value: there is none before it to repeat either.
     pub(super) fn judge(
         &mut self,
         prediction: &Prediction,
@@ -41,7 +41,7 @@ impl Learner {
         matches!(target, Target::Value(_)) && self.spec.passes_first_value()
     }
 
-    /// Row `row` of what was served was judged by the truth `before`, and is by this one now.
+    /// Row `row` of a served answer was judged by the truth `before`, and is by this one now.
     pub(super) fn judge_again(
         &mut self,
         prediction: &Prediction,

@@ -1,4 +1,4 @@
-//! Monitors: what they take of each entry.
+//! Monitors: the answers and truths that they take from each entry.
 //!
 //! Invariant: an answer is taken where its prediction stands in the journal, and its judgement where its
 //! feedback does. Nothing that is learned depends on them.
@@ -13,7 +13,7 @@ use crate::learn::monitors::{
 };
 use crate::model::{Spec, Target, answered_class};
 
-/// A row of what was served.
+/// A row of a served answer.
 type ServedRow<'a> = (&'a Prediction, usize);
 
 impl Learner {

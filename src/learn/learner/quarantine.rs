@@ -1,6 +1,6 @@
-//! Feedback that waits for a person, and what becomes of it.
+//! Feedback that waits for a person, and its release or discard.
 //!
-//! Invariant: what is held back is scored by nobody and learned by nobody. A released event counts as if
+//! Invariant: quarantined feedback is neither scored nor learned. A released event counts as if
 //! it had come with the order, of a sender who may supersede every other one, and costs its source nothing.
 
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Learner {
         }
         let mut prediction = None;
         if let Subject::Prediction(id) = &feedback.subject {
-            // What is about nothing that waits has a fate of its own.
+            // An event about a prediction that does not wait has a fate of its own.
             let Ok(waiting) = self.waiting(*id) else {
                 return Ok(None);
             };
@@ -73,7 +73,7 @@ impl Learner {
             .for_each(|cause| accounts.ledger.discard(cause));
     }
 
-    /// Discards what has waited for as long as the journal may keep it.
+    /// Discards events that have waited for as long as the journal may keep it.
     pub(super) fn expire_quarantined(&mut self) {
         let age_max_us = self.spec.journal.age_max_s as i64 * 1_000_000;
         let since = Time(self.stream.time.0.saturating_sub(age_max_us));
@@ -88,7 +88,7 @@ impl Learner {
         self.released.unwrap_or(self.stream.position)
     }
 
-    /// Releases or discards what waits and is selected.
+    /// Releases or discards the selected events that wait.
     pub(super) fn review(
         &mut self,
         order: &Order,

@@ -222,7 +222,8 @@ impl Learner {
         })
     }
 
-    /// What it costs a source to teach `next`: nothing where what is held is its own, of the same weight.
+    /// The cost for a source of teaching `next`: nothing where the held truth is its own, of the same
+    /// weight.
     fn cost_in_place_of(&self, held: Option<Held>, last: &Feedback, next: &Feedback) -> f64 {
         let is_own = |held: Held| {
             last.source == next.source
@@ -269,7 +270,7 @@ impl Learner {
         Some(fate)
     }
 
-    /// The event that taught what was held has given way.
+    /// The event of the held truth has given way.
     fn replace(&mut self, held: Held, last: &Feedback) {
         let waits = held.number.get() > self.learned.n_examples();
         self.accounts

@@ -1,4 +1,4 @@
-//! Retraining: the state of a learner that began anew takes the place of what is learned.
+//! Retraining: the state of a learner that began anew takes the place of the learned one.
 //!
 //! Such a learner is derived beside this one from the entries of the journal from a position on, and
 //! has learned nothing before. What is true of the world stays: waiting predictions, scores, numbers of
@@ -25,7 +25,7 @@ pub struct Retraining {
     pub n_events: u64,
     /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
     pub newest: u64,
-    /// True until it took the place of what was learned, or was given up.
+    /// True until it took the place of the learned state, or was given up.
     pub is_open: bool,
 }
 
@@ -38,7 +38,7 @@ pub enum RetrainCause {
     Time(u64),
     /// The error of the answers has drifted, by the alarm at this position.
     Drift(u64),
-    /// The share of right answers is below what is described.
+    /// The share of right answers is below the described one.
     Accuracy(f64),
 }
 
@@ -87,7 +87,7 @@ impl Learner {
                 |watched| matches!(watched, WatchedStream::Error | WatchedStream::ErrorWindow);
             let newest = alarms.find(|alarm| of_error(alarm.watched));
             let position = newest.map(|alarm| alarm.position);
-            // A prediction and its label are two entries: it is to learn from what stands behind the
+            // A prediction and its label are two entries: it is to learn from the entries behind the
             // change.
             let behind = settings.newest.saturating_mul(2);
             let is_seen = |position: &u64| self.stream.position - position >= behind;
@@ -166,7 +166,7 @@ impl Learner {
         })
     }
 
-    /// Puts the state of a learner that began at `from` in place of what is learned.
+    /// Puts the state of a learner that began at `from` in place of the learned one.
     pub(super) fn retrain(
         &mut self,
         order: &Order,

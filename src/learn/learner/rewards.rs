@@ -3,7 +3,7 @@
 //! Invariant: a credit is learned once. The credit is the world's and goes on; the learned part of
 //! it goes back with a restore. A reward teaches the difference of the two: a whole example where
 //! nothing is held, so that sums, late rewards and closed windows come out as if the final reward
-//! had been there from the start. (The first revision does not tell them apart.)
+//! had been there from the start. (The first revision does not distinguish them.)
 
 use super::super::join::{Held, PendingPrediction};
 use super::super::lookup::Lookup;
@@ -189,7 +189,7 @@ impl Learner {
         }
     }
 
-    /// Learns what a prediction has earned, as far as it is not held; none where it is.
+    /// Learns the reward of a prediction, as far as it is not held; none where it is.
     fn teach(
         &mut self,
         id: PredictionId,

@@ -1,4 +1,4 @@
-//! The part of a learner that follows the stream of entries: where it stands, and what has come.
+//! The part of a learner that follows the stream of entries: its position, and the counts of entries.
 //!
 //! Invariant: a restore and a retraction leave it as it is, but for the version that they make.
 
@@ -18,7 +18,7 @@ use crate::model::weights::{self, Tensors};
 pub(super) struct Stream {
     pub position: u64,
     pub time: Time,
-    /// The newest version that what was learned descends from, and the newest ever made.
+    /// The newest version that the learned state descends from, and the newest ever made.
     pub version: u64,
     pub newest_version: u64,
     /// Feedback events that have come: each has one fate.

@@ -1,6 +1,6 @@
 //! Versions: made of the state as it is, brought back, and taken over from another history.
 //!
-//! Invariant: a restore replaces what is learned and brings back its tallies; an order that derives
+//! Invariant: a restore replaces the learned state and brings back its tallies; an order that derives
 //! another history moves its learning and its accounts here whole; the stream goes on.
 
 use super::super::join::HeldExamples;
@@ -161,7 +161,7 @@ impl Learner {
         self.note_renamed(before.names());
     }
 
-    /// Takes over what another history has led to. The stream goes on: position, time, the numbers of
+    /// Takes over the state of another history. The stream goes on: position, time, the numbers of
     /// versions, and which feedback ids have come.
     fn become_other(
         &mut self,
@@ -373,8 +373,8 @@ impl Learner {
         self.has_moved || !lookup.has_profile(&self.description, &self.spec)
     }
 
-    /// Compares a record with what was derived. Tallies are counted from where a program began to,
-    /// which a record does not say: they are not compared. Nor are digests of other bits.
+    /// Compares a record with the derived one. Tallies are counted from where a program began to,
+    /// which a record does not have: they are not compared. Nor are digests of other bits.
     pub(super) fn check(&mut self, recorded: &Version, lookup: &dyn Lookup) -> Result<Step, Error> {
         if self.history != History::Recorded {
             return Ok(Step::default());
@@ -408,7 +408,7 @@ impl Learner {
         Ok(Step::default())
     }
 
-    /// Compares the record of a refusal with what was derived.
+    /// Compares the record of a refusal with the derived one.
     pub(super) fn check_refusal(&mut self, recorded: OrderRefusal) -> Result<Step, Error> {
         if self.history != History::Recorded {
             return Ok(Step::default());
@@ -427,8 +427,8 @@ impl Learner {
         Ok(Step::default())
     }
 
-    /// Takes note that what an order asked to be erased is overwritten. It may be said again: the
-    /// second time nothing was left.
+    /// Notes that the payloads which an order erases are overwritten. Further notes change nothing: nothing
+    /// was left to be overwritten.
     pub(super) fn end_erasure(&mut self, recorded: Erasure) {
         let erasures = &mut self.stream.erasures;
         erasures.retain(|order| *order != recorded.position);

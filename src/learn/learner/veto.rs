@@ -1,8 +1,8 @@
 //! Retention at a promotion: a contender that forgot a class or a slice is not promoted, however well it
-//! answers what comes.
+//! answers new rows.
 //!
-//! Invariant: champion and contender answer the same anchors, as they are now. The set is finite: nothing is
-//! said of other rows. A champion that has learned nothing has nothing to be retained.
+//! Invariant: champion and contender answer the same anchors, as they are now. The set is finite, and proves
+//! nothing about other rows. A champion that has learned nothing has nothing to be retained.
 
 use std::collections::BTreeMap;
 

@@ -147,7 +147,7 @@ impl Learner {
         ))
     }
 
-    /// The prediction that an event speaks of, or what becomes of the event.
+    /// The prediction that an event speaks of, or the fate of the event.
     pub(super) fn waiting(&self, id: PredictionId) -> Result<PendingPrediction, Fate> {
         self.windows().find(&self.accounts.pending, id)
     }

@@ -2,7 +2,7 @@
 //!
 //! A row becomes an anchor by a seeded hash of its example's number: one of 20 of a class until 32
 //! of the class have, one of 100 after that, and none of the first 20. No memory stores it, so
-//! that its answer says what the weights retain.
+//! that its answer measures the retention of the weights.
 //!
 //! Invariant: bounded in rows and bytes, and balanced over the classes: where there is no room, a row
 //! of the class with the most anchors goes.
@@ -148,7 +148,7 @@ impl Anchors {
         tensors
     }
 
-    /// Reads back what [`Anchors::save`] wrote.
+    /// Reads the state that [`Anchors::save`] wrote.
     pub(crate) fn load(
         seed: u64,
         form: ExampleBounds,

@@ -1,11 +1,11 @@
-//! How much of what is replayed is recent: the evidence decides.
+//! The share of recent examples among the replayed ones: the evidence decides.
 //!
 //! Invariant: the share stays within [`LEAST`] and [`MOST`]. An alarm sets it to the most; a
 //! falling score on long-remembered examples takes it down; calm leads it back to [`CALM`].
 
 use crate::model::weights::{Error, Tensors};
 
-/// Share of the recent in what is replayed, at least, in calm, and at most.
+/// Share of recent examples among the replayed ones, at least, in calm, and at most.
 const LEAST: f64 = 0.02;
 const CALM: f64 = 0.1;
 const MOST: f64 = 0.5;
@@ -87,7 +87,7 @@ impl Balance {
         tensors
     }
 
-    /// Reads back what [`Balance::save`] wrote.
+    /// Reads the state that [`Balance::save`] wrote.
     pub(super) fn load(tensors: &mut Tensors) -> Result<Balance, Error> {
         let values = tensors.take_f64("values", &[Some(9)])?;
         let sound = values
@@ -128,7 +128,7 @@ impl Trend {
         self.count >= 2.0 * FAST && self.fast - self.slow > CERTAIN * error
     }
 
-    /// Takes what is of late for what is normal.
+    /// Takes the recent level for the normal one.
     fn settle(&mut self) {
         self.slow = self.fast;
         self.count = self.count.min(2.0 * FAST);

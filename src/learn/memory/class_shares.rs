@@ -75,7 +75,7 @@ impl ClassShares {
         tensors.put_f64("class_shares", &[numbers.len()], numbers);
     }
 
-    /// Reads back what [`ClassShares::save`] wrote.
+    /// Reads the state that [`ClassShares::save`] wrote.
     pub(crate) fn load(n_outputs: usize, tensors: &mut Tensors) -> Result<ClassShares, Error> {
         let mut counts = tensors.take_f64("class_shares", &[Some(n_outputs + 2)])?;
         let (unit, total) = (counts.pop().unwrap_or(1.0), counts.pop().unwrap_or(0.0));

@@ -1,6 +1,6 @@
 //! The first rows that were learned, as they were encoded then.
 //!
-//! Inputs are standardised by what is known of them by then, and that moves most over the first
+//! Inputs are standardised by the scales of their time, and that moves most over the first
 //! rows. An example among them that is amended later has to be the row that was learned; later rows
 //! are encoded nearly as they were.
 //!
@@ -49,7 +49,7 @@ impl FirstRows {
         save_examples(examples.collect::<Vec<_>>().iter())
     }
 
-    /// Reads back what [`FirstRows::save`] wrote.
+    /// Reads the state that [`FirstRows::save`] wrote.
     pub(crate) fn load(form: ExampleBounds, tensors: &mut Tensors) -> Result<FirstRows, Error> {
         let examples = load_examples(form, tensors)?;
         if examples.len() > ROWS {

@@ -1,5 +1,5 @@
-//! How alike the rows of a stream are: how far a step on one row moves what a linear model gives
-//! for the next, beside what it gives for the row itself.
+//! How alike the rows of a stream are: how far a step on one row moves the output of a linear model
+//! for the next, beside its output for the row itself.
 //!
 //! Invariant: bounded, and between [`LEAST`] and 1.
 
@@ -60,7 +60,7 @@ impl Likeness {
         tensors.nest("likeness.previous", save_examples(previous.iter()));
     }
 
-    /// Reads back what [`Likeness::save`] wrote.
+    /// Reads the state that [`Likeness::save`] wrote.
     pub(crate) fn load(form: ExampleBounds, tensors: &mut Tensors) -> Result<Likeness, Error> {
         let numbers = tensors.take_f64("likeness", &[Some(2)])?;
         let previous = load_examples(form, &mut tensors.unnest("likeness.previous"))?;

@@ -13,10 +13,10 @@ use crate::model::weights::{Error, Tensors};
 
 /// The newest examples of which each is known.
 const NEWEST: usize = 4096;
-/// Stands for an example that tells of every output.
+/// Stands for an example that determines every output.
 const EVERY: u32 = u32::MAX;
 
-/// Examples by the output that they tell of.
+/// Examples by the output that they determine.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OutputCounts {
     /// `[n_outputs]`.
@@ -69,12 +69,12 @@ impl OutputCounts {
         }
     }
 
-    /// Examples that told of each output, `[n_outputs]`.
+    /// Examples of each output, `[n_outputs]`.
     pub(crate) fn counts(&self) -> &[u64] {
         &self.counts
     }
 
-    /// Of the `n_since` newest examples, how many told of what this target tells of.
+    /// Of the `n_since` newest examples, how many were of this target's output.
     pub(crate) fn since(&self, target: Target, n_since: u64) -> u64 {
         let Target::Reward { action, .. } = target else {
             return n_since;
@@ -97,7 +97,7 @@ impl OutputCounts {
         tensors.put_u32("output_counts.newest", &[newest.len()], newest);
     }
 
-    /// Reads back what [`OutputCounts::save`] wrote.
+    /// Reads the state that [`OutputCounts::save`] wrote.
     pub(crate) fn load(n_outputs: usize, tensors: &mut Tensors) -> Result<OutputCounts, Error> {
         let counts = tensors.take_u64("output_counts", &[Some(n_outputs)])?;
         let newest = tensors.take_u32("output_counts.newest", &[None])?;
@@ -139,7 +139,7 @@ mod tests {
         check(1, 3, 2);
         check(0, 6, 3);
         check(2, 6, 1);
-        // Half of what is known told of it, so half of what is not.
+        // Half of the known examples were of it, so half of the others.
         check(0, 60, 30);
         assert_eq!(counts.since(Target::Class(1), 5), 5);
         counts.forget(2);

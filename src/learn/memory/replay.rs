@@ -92,8 +92,8 @@ impl Memory {
         }
     }
 
-    /// Puts the reward of an example right where it is remembered: learned again as it was first told,
-    /// it would undo what the correction taught.
+    /// Puts the reward of an example right where it is remembered: learned again with its first reward,
+    /// it would undo the effect of the correction.
     pub(crate) fn correct(&mut self, row: &Encoded, correction: Target, scales: &Scales) {
         let Target::Correction { action, reward, .. } = correction else {
             return;
@@ -151,7 +151,7 @@ impl Memory {
         tensors
     }
 
-    /// Reads back what [`Memory::save`] wrote.
+    /// Reads the state that [`Memory::save`] wrote.
     pub(crate) fn load(
         room: MemoryBounds,
         form: ExampleBounds,

@@ -2,7 +2,7 @@
 //!
 //! Chrysakis and Moens 2020 (algorithm 1): while there is room everything is kept; then a new
 //! stratum takes a place from the largest one, and within a full stratum Vitter's reservoir
-//! (1985) decides. A stratum is a class, or an action with what it earned: less than its running
+//! (1985) decides. A stratum is a class, or an action with its reward: less than its running
 //! mean, or more. Values have one. Departure: a stratum counts as full only while it is the
 //! largest; the paper marks it for ever.
 
@@ -54,7 +54,7 @@ impl Reservoir {
         self.examples.iter_mut()
     }
 
-    /// The share of what has come of a stratum that is still held, 0 to 1.
+    /// The share of a stratum's examples that is still held, 0 to 1.
     pub(super) fn share_of(&self, stratum: usize) -> f32 {
         let stratum = self.strata.get(stratum);
         stratum.map_or(0.0, |stratum| {
@@ -188,7 +188,7 @@ impl Reservoir {
         tensors
     }
 
-    /// Reads back what [`Reservoir::save`] wrote.
+    /// Reads the state that [`Reservoir::save`] wrote.
     pub(super) fn load(
         capacity: usize,
         form: ExampleBounds,

@@ -329,7 +329,7 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     let indexes = tensors.take_u32("target.indexes", &[Some(kinds.len())])?;
     let numbers = tensors.take_f64("target.numbers", &[Some(kinds.len())])?;
     let n_corrected = kinds.iter().filter(|kind| **kind == 4).count();
-    // An older program did not keep what a correction comes to; its gradient does without.
+    // An older program did not keep the size of a correction; its gradient does without.
     let corrected = if tensors.0.contains_key("target.corrected") {
         tensors.take_f64("target.corrected", &[Some(n_corrected)])?
     } else {
@@ -357,7 +357,7 @@ fn load_targets(kinds: &[u8], tensors: &mut Tensors) -> Result<Vec<Target>, Erro
     Ok(targets)
 }
 
-/// Reads back what [`save_examples`] wrote.
+/// Reads the state that [`save_examples`] wrote.
 pub(crate) fn load_examples(
     form: ExampleBounds,
     tensors: &mut Tensors,

@@ -8,7 +8,7 @@
 //! calibration is still that of the newest labels. A change that makes confident answers wrong is not
 //! seen before its labels come.
 //!
-//! Invariant: what was asked and what was judged fade alike.
+//! Invariant: the sums of given and of judged answers fade alike.
 
 use super::classes::share;
 use super::probabilities::{BINS, bin};
@@ -55,7 +55,7 @@ impl ConfidenceBins {
     }
 }
 
-/// What was asked and what was judged, by confidence.
+/// The answers that were given and those that were judged, by confidence.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct AccuracyEstimate {
     asked: ConfidenceBins,
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_confidence_without_labels_is_corrected_by_the_bias_of_all() {
         let mut estimate = AccuracyEstimate::default();
-        // All labels are of one confidence, and a tenth fewer are right than it says.
+        // All labels are of one confidence, and a tenth fewer are right than that.
         (0..2000).for_each(|row| estimate.note_judged(0.8, row % 10 < 7));
         (0..2000).for_each(|_| estimate.note_asked(0.5));
         let found = estimate.accuracy().expect("there are labels");

@@ -2,7 +2,7 @@
 //! share of rewards that are positive, and when the last of each kind came.
 //!
 //! Invariant: an answer is counted as asked once and as labelled once at most. Times are those of the
-//! journal; whoever has a clock tells how long ago they are.
+//! journal; whoever has a clock computes how long ago they are.
 
 use super::classes::share;
 use super::spans::Fading;

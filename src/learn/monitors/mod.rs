@@ -1,4 +1,4 @@
-//! Monitors: the scores of served answers, and what is known of the answers that have no label yet.
+//! Monitors: the scores of served answers, and the figures of answers that have no label yet.
 //!
 //! Every judged answer is scored over three spans: all of them, a window of the newest, and a fading
 //! mean in which the last thousand have the most weight. Declared slices (values of inputs and tags) are

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-/// Classes or actions that are told apart; further ones count together.
+/// Classes or actions that are counted apart; further ones count together.
 pub(super) const CLASSES_MAX: usize = 128;
 /// The name of all others.
 pub(super) const OTHERS: &str = "(others)";

@@ -18,7 +18,7 @@ pub(super) fn bin(confidence: f64) -> usize {
     ((confidence * BINS as f64) as usize).min(BINS - 1)
 }
 
-/// What one answer with probabilities adds to the sums.
+/// The terms that one answer with probabilities adds to the sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoredProbabilities {
     log_loss: f64,

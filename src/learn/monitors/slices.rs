@@ -97,7 +97,7 @@ impl Slice {
         self.amend(add);
     }
 
-    /// Changes what was added before, as if it had been the newest answer.
+    /// Changes the terms that were added before, as if it had been the newest answer.
     pub(super) fn amend(&mut self, amend: impl Fn(&mut Scores, f64)) {
         amend(&mut self.all, 1.0);
         amend(&mut self.recent, self.fading.weight());

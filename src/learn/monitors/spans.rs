@@ -93,7 +93,7 @@ impl Spans {
         self.amend_newest(|block| add(block, 1.0));
     }
 
-    /// Changes what was added before, as if it had been the newest answer.
+    /// Changes the terms that were added before, as if it had been the newest answer.
     pub(super) fn amend(&mut self, amend: impl Fn(&mut DetailedScores, f64)) {
         amend(&mut self.all, 1.0);
         amend(&mut self.recent, self.fading.weight());
@@ -162,7 +162,7 @@ mod tests {
         let window = spans.window();
         assert_eq!(window.scores.n_answers(), 800.0);
         assert_eq!(accuracy(&window), 300.0 / 800.0);
-        // A thousandth of what was right fades with each wrong one.
+        // A thousandth of the right ones fades with each wrong one.
         assert!((accuracy(&spans.recent) - 0.999f64.powi(500)).abs() < 1e-9);
     }
 

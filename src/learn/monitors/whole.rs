@@ -1,4 +1,4 @@
-//! All monitors of a model: what they take, and the figures that they give.
+//! All monitors of a model: the answers and truths that they take, and their figures.
 //!
 //! Invariant: an answer is judged once, as it was given when asked; a truth that supersedes another
 //! changes how it was judged, as of the moment when it comes.

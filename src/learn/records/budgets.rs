@@ -63,7 +63,7 @@ impl Budgets {
     }
 
     /// Forgets the examples that no longer count: the newest `per` are kept, as far as they are no older
-    /// than the description says.
+    /// than the description allows.
     pub(crate) fn forget(&mut self, budget: &Budget, now: Time) {
         let mut n_examples: u64 = self.blocks.iter().map(|block| block.n_examples).sum();
         while let Some(oldest) = self.blocks.front() {
@@ -93,7 +93,7 @@ impl Budgets {
         writer.save("budgets", tensors);
     }
 
-    /// Reads back what [`Budgets::save`] wrote.
+    /// Reads the state that [`Budgets::save`] wrote.
     pub(crate) fn load(budget: Option<&Budget>, tensors: &mut Tensors) -> Result<Budgets, Error> {
         let Some(mut reader) = SavedReader::load("budgets", tensors)? else {
             return Ok(Budgets::default());
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// Offers an example, and says whether it is learned.
+    /// Offers an example, and returns whether it is learned.
     fn offer(budgets: &mut Budgets, budget: &Budget, source: &str, weight: f64, now: i64) -> bool {
         budgets.forget(budget, Time(now));
         let allowed = budgets.allows(budget, source, weight);

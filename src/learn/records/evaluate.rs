@@ -1,7 +1,7 @@
 //! Progressive validation: every served answer is judged once, by the truth that came later.
 //!
 //! Invariant: an answer is judged before anyone learns from its example (Blum, Kalai and
-//! Langford 1999), and by what was served, not by what would be said now.
+//! Langford 1999), and by the served answers, not by those that the state would give now.
 
 use crate::model::Target;
 use crate::model::weights::{Error, Tensors};
@@ -118,7 +118,7 @@ impl Evaluation {
         self.last = last.map(|place| place as f64);
     }
 
-    /// Adds what each member earned.
+    /// Adds the score of each member.
     pub(crate) fn score_members(&mut self, names: impl FnOnce() -> Vec<String>, scores: &[f64]) {
         if self.members.is_empty() {
             let member = |name| MemberEvaluation {

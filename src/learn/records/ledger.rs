@@ -35,7 +35,7 @@ pub enum Fate {
     HeldOut,
     /// Scored and not learned, since its source had spent its budget.
     Throttled,
-    /// Never to be learned: it was quarantined, and a person, or the bound on what waits, has decided so.
+    /// Never to be learned: it was quarantined, and a person, or the bound on waiting events, has decided so.
     Discarded,
 }
 
@@ -83,7 +83,7 @@ pub struct Ledger {
     counts: [u64; Fate::ALL.len()],
     /// Of the superseded: those that were learned before. A restore may bring them back.
     n_replaced: u64,
-    /// Of the quarantined: contradictions. No restore changes what was said.
+    /// Of the quarantined: contradictions. No restore changes them.
     n_contradictions: u64,
     /// Of the quarantined: outliers and floods, as little changed.
     n_held_back: u64,

@@ -36,7 +36,7 @@ impl Places {
         self.newest = position;
     }
 
-    /// The order at `until` has changed what places mean, which was the same since that at `since`.
+    /// The order at `until` has changed the meaning of places, which was the same since that at `since`.
     pub(crate) fn end(&mut self, since: u64, until: u64, labels: &[String]) {
         if self.newest > 0 {
             let labels = labels.iter().map(|label| hash(label)).collect();
@@ -51,7 +51,7 @@ impl Places {
         }
     }
 
-    /// Forgets what stands before the oldest prediction that waits: it is judged no more.
+    /// Forgets the places before the oldest prediction that waits: they are judged no more.
     pub(crate) fn forget(&mut self, oldest_waiting: Option<u64>) {
         if oldest_waiting.is_none_or(|oldest| oldest > self.newest) {
             *self = Places::default();

@@ -1,8 +1,8 @@
-//! Quarantine: feedback that contradicts another source, lies far outside of what came lately, or is part
+//! Quarantine: feedback that contradicts another source, lies far outside of recent values, or is part
 //! of a flood of one label or value from one source, until a person releases or discards it.
 //!
-//! Invariant: bounded. What is looked at is what came, whoever sent it, so that a world that has moved is
-//! no outlier for long; what waits is positions in the journal, which hold it.
+//! Invariant: bounded. Recent values are those of all senders, so that a world that has moved is
+//! no outlier for long; waiting events are positions in the journal, which holds them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,7 +16,7 @@ use crate::model::weights::{Error, Tensors};
 const RECENT: usize = 4096;
 /// Number inputs that are looked at, the first ones.
 const INPUTS_MAX: usize = 32;
-/// A flood is none where so much of what other sources say is the same.
+/// A flood is none where this share of other sources' events is the same.
 const SHARED: f64 = 0.5;
 
 /// Why an event waits.
@@ -24,7 +24,7 @@ const SHARED: f64 = 0.5;
 pub enum QuarantineCause {
     /// It contradicts the label of another source.
     Contradiction,
-    /// A value or a number input of it lies far outside of what came lately.
+    /// A value or a number input of it lies far outside of recent ones.
     Outlier,
     /// Its source has sent the same label or value many times in a row, and others do not.
     Flood,
@@ -64,7 +64,7 @@ pub struct QuarantinedEvent {
 pub(crate) struct Quarantine {
     /// By position.
     waiting: BTreeMap<u64, (Time, QuarantineCause)>,
-    /// The newest events, from the oldest: hashes of the source and of what it said.
+    /// The newest events, from the oldest: hashes of the source and of its signal.
     recent: VecDeque<[u64; 2]>,
     /// Of values and rewards.
     targets: RobustRange,
@@ -130,26 +130,26 @@ impl Quarantine {
     }
 
     fn is_flood(&mut self, settings: &QuarantineSettings, feedback: &Feedback) -> bool {
-        let (Some(flood), Some(said)) = (settings.flood, said(&feedback.signal)) else {
+        let (Some(flood), Some(signal)) = (settings.flood, signal_hash(&feedback.signal)) else {
             return false;
         };
-        let own = [hash(feedback.source.as_bytes()), said];
+        let own = [hash(feedback.source.as_bytes()), signal];
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back(own);
         let [mut n_same, mut n_others, mut n_alike] = [0u64; 3];
         let mut is_run = true;
-        for [source, said] in self.recent.iter().rev() {
+        for [source, signal] in self.recent.iter().rev() {
             if *source == own[0] {
-                is_run &= *said == own[1];
+                is_run &= *signal == own[1];
                 n_same += u64::from(is_run);
             } else {
                 n_others += 1;
-                n_alike += u64::from(*said == own[1]);
+                n_alike += u64::from(*signal == own[1]);
             }
         }
-        // Alone it can be told from nobody.
+        // A single source has nobody to be compared with.
         n_same >= flood && n_others > 0 && (n_alike as f64) < SHARED * n_others as f64
     }
 
@@ -202,7 +202,7 @@ impl Quarantine {
         writer.save("quarantine", tensors);
     }
 
-    /// Reads back what [`Quarantine::save`] wrote.
+    /// Reads the state that [`Quarantine::save`] wrote.
     pub(crate) fn load(tensors: &mut Tensors) -> Result<Quarantine, Error> {
         let Some(mut reader) = SavedReader::load("quarantine", tensors)? else {
             return Ok(Quarantine::default());
@@ -232,8 +232,8 @@ impl Quarantine {
     }
 }
 
-/// A number for what an event says; none of one that says nothing by itself.
-fn said(signal: &Signal) -> Option<u64> {
+/// A hash of a signal; none of one that has no value by itself.
+fn signal_hash(signal: &Signal) -> Option<u64> {
     match signal {
         Signal::Label(label) => Some(hash(label.as_bytes())),
         Signal::Value(value) | Signal::Reward(value) => Some(value.to_bits()),
@@ -282,14 +282,14 @@ mod tests {
         let mut quarantine = Quarantine::default();
         let mut look =
             |source: &str, class: &str| quarantine.look(&SETTINGS, &label(source, class), None);
-        // Alone it can be told from nobody.
+        // A single source has nobody to be compared with.
         (0..9).for_each(|_| assert_eq!(look("a", "yes"), None));
         (0..9).for_each(|n| assert_eq!(look("b", ["no", "yes", "no"][n % 3]), None));
         assert_eq!(look("a", "yes"), Some(QuarantineCause::Flood));
         assert_eq!(look("a", "no"), None);
         (0..4).for_each(|_| assert_eq!(look("a", "yes"), None));
         assert_eq!(look("a", "yes"), Some(QuarantineCause::Flood));
-        // What most others say as well is no flood.
+        // A label that most others give as well is no flood.
         (0..20).for_each(|_| assert_ne!(look("b", "yes"), Some(QuarantineCause::Outlier)));
         assert_eq!(look("a", "yes"), None);
     }

@@ -1,6 +1,6 @@
 //! Many small states as two tensors: counts and numbers, one state after the other.
 //!
-//! Invariant: what is read was written in the same order, to the last value.
+//! Invariant: values are read in the order in which they were written, to the last value.
 
 use crate::model::weights::{Error, Tensors};
 

@@ -1,7 +1,7 @@
 //! How many examples of each source were learned.
 //!
-//! Invariant: the counts are of what the state has learned: a restore brings those of its version
-//! back, and a retraction those of the history without what it takes back.
+//! Invariant: the counts are of the examples that the state has learned: a restore brings those of its version
+//! back, and a retraction those of the history without the feedback that it takes back.
 
 use std::collections::BTreeMap;
 

@@ -38,7 +38,7 @@ pub(crate) struct Lengths {
     own: f32,
     /// A row moves a network no further than the worst answer to it moves a linear model (clipped
     /// as by Abadi et al. 2016, algorithm 1). Layers multiply gradients, most of all those of rows of
-    /// a new kind, and a few steps along them undo what was learned of the others. Where values
+    /// a new kind, and a few steps along them undo the learning of the others. Where values
     /// are off by more than a softmax can be, a linear model with that error counts.
     most: f32,
     /// The sum of squares of its gradient with respect to the outputs.
@@ -82,14 +82,14 @@ impl Lengths {
     }
 }
 
-/// The sum of squares of what a row brings into the first layer, with its bias's one.
+/// The sum of squares of a row's inputs to the first layer, with its bias's one.
 pub(crate) fn squared_inputs(row: &Encoded) -> f32 {
     let hashed = row.sparse.iter().map(|(_, value)| value * value);
     squares(&row.dense) + 1.0 + hashed.sum::<f32>()
 }
 
 impl TrainingPass {
-    /// Computes the outputs for `rows`, and keeps what [`TrainingPass::backward`] needs.
+    /// Computes the outputs for `rows`, and keeps the values that [`TrainingPass::backward`] needs.
     pub(crate) fn forward(&mut self, parameters: &Parameters, rows: &[&Encoded]) {
         let n_layers = parameters.layers.len();
         self.n_rows = rows.len();
@@ -132,7 +132,7 @@ impl TrainingPass {
         (outputs, self.gradients.last_mut().expect("a pass was made"))
     }
 
-    /// From the gradient with respect to the outputs to those with respect to what each layer gives;
+    /// From the gradient with respect to the outputs to those with respect to the outputs of each layer;
     /// every row's then counts by its share. False where they are not finite.
     pub(crate) fn backward(
         &mut self,
@@ -265,7 +265,7 @@ impl TrainingPass {
 }
 
 /// Gradient of the rows of hashed features that a batch touched, in the order of the buckets, from
-/// those in what the first layer gives, `[rows, width]`.
+/// those with respect to the first layer's outputs, `[rows, width]`.
 pub(crate) fn sparse_gradient(
     rows: &[&Encoded],
     first_gradient: &[f32],

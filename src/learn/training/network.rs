@@ -272,7 +272,7 @@ impl TrainingNetwork {
         Ok(())
     }
 
-    /// Takes over what another network has learned of the hashed features of these rows.
+    /// Takes over another network's weights of the hashed features of these rows.
     pub(crate) fn take_sparse(&mut self, other: &TrainingNetwork, rows: &[&Encoded]) {
         for (bucket, _) in rows.iter().flat_map(|row| &row.sparse) {
             if let Some(row) = other.parameters.sparse.row(*bucket) {

@@ -122,7 +122,7 @@ impl OptimizerState {
         tensors
     }
 
-    /// Replaces the state by what [`OptimizerState::save`] wrote.
+    /// Replaces the state by the one that [`OptimizerState::save`] wrote.
     pub(crate) fn load(
         &mut self,
         parameters: &Parameters,

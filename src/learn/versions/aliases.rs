@@ -1,6 +1,6 @@
 //! The aliases of an operator: names of versions, which orders set, move and remove.
 //!
-//! Invariant: bounded in number. An alias follows its version to the first one without what was retracted,
+//! Invariant: bounded in number. An alias follows its version to the first one without the retracted feedback,
 //! and goes on through restores.
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl Aliases {
         None
     }
 
-    /// Removes a name; the sentence says why it is not done, if it is not.
+    /// Removes a name; the sentence is the reason where it is not done.
     pub(crate) fn remove(&mut self, alias: &str) -> Option<String> {
         if !self.0.contains_key(alias) {
             return Some(format!("{alias:?} names no version"));

@@ -10,10 +10,10 @@ use std::ops::RangeInclusive;
 
 use crate::model::weights::{Error, Tensors};
 
-/// Runs that are told apart, under the second revision of the learning rules.
+/// Runs that are kept apart, under the second revision of the learning rules.
 pub(crate) const RUNS_MAX: usize = 8192;
 
-/// The versions that are not restored, each with the first version made without what it holds.
+/// The versions that are not restored, each with the first version made without its retracted feedback.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaintedVersions {
     /// By their first version. Two that meet have different successors.
@@ -29,14 +29,14 @@ struct TaintedRun {
 }
 
 impl TaintedVersions {
-    /// The first version without what this one holds, if it holds any feedback that was taken
+    /// The first version without the retracted feedback of this one, if it holds any feedback that was taken
     /// back.
     pub fn successor(&self, version: u64) -> Option<u64> {
         let (_, run) = self.runs.range(..=version).next_back()?;
         (version <= run.last).then_some(run.successor)
     }
 
-    /// True if it is no longer known what a version holds.
+    /// True if it is no longer known which feedback a version holds.
     pub fn has_left(&self, version: u64) -> bool {
         version > 1 && version <= self.left
     }
@@ -60,7 +60,7 @@ impl TaintedVersions {
         ))
     }
 
-    /// The versions of which this one is the first without what they hold, rising.
+    /// The versions of which this one is the first without their retracted feedback, rising.
     pub fn by(&self, successor: u64) -> Vec<u64> {
         let by = |(first, run): (&u64, &TaintedRun)| {
             (run.successor == successor).then_some(*first..=run.last)
@@ -159,7 +159,7 @@ impl TaintedVersions {
         Ok(tainted)
     }
 
-    /// Of pairs of a version and the first without what it holds, as earlier programs saved them.
+    /// From pairs of a version and the first without its retracted feedback, as earlier programs saved them.
     pub(crate) fn of_pairs(pairs: &[u64]) -> TaintedVersions {
         let mut tainted = TaintedVersions::default();
         for pair in pairs.chunks_exact(2).filter(|pair| pair[0] < u64::MAX) {

@@ -13,7 +13,7 @@ pub struct Tallies {
     pub(crate) ledger: Ledger,
     pub(crate) sources: Sources,
     /// The learned part of the predictions that waited; none where that is as the checkpoint of the
-    /// version says, and under the first revision of the learning rules.
+    /// version has, and under the first revision of the learning rules.
     pub(crate) held: Option<HeldExamples>,
 }
 

@@ -13,7 +13,7 @@ pub enum Error {
     /// Take another copy of the file: it is damaged, or does not fit the files beside it.
     #[error("{0}")]
     Unsound(String),
-    /// Take another network, or export this one otherwise: it asks for what is not computed here.
+    /// Take another network, or export this one otherwise: it has an operation that is not computed here.
     #[error("{0}")]
     Unsupported(String),
     /// Send other values: these cannot be encoded.

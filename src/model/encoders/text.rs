@@ -71,7 +71,7 @@ impl EncoderNetwork {
 }
 
 impl TextEncoder {
-    /// Checks and takes what a folder holds.
+    /// Checks and takes the content of a folder.
     ///
     /// # Errors
     /// [`Error::Unsound`] and [`Error::Unsupported`], which name the file; [`Error::NoRoom`] and
@@ -139,7 +139,7 @@ impl TextEncoder {
     pub fn embed(&self, texts: &[&str], adapters: Option<&Adapters>) -> Result<Vec<f32>, Error> {
         let tokens = texts.iter().map(|text| self.tokens(text));
         let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
-        // Texts of like length share a pass: what is padded is computed for nothing.
+        // Texts of like length share a pass: padding is computed for nothing.
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|index| tokens[*index].len());
         let mut vectors = vec![0.0; texts.len() * self.width];

@@ -67,7 +67,7 @@ impl VectorEncoder {
         self.dims.iter().product()
     }
 
-    /// The length of what it gives for a row.
+    /// The number of its outputs for a row.
     pub(crate) fn width(&self) -> usize {
         self.width
     }

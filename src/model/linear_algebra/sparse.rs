@@ -107,7 +107,7 @@ impl SparseTable {
         tensors
     }
 
-    /// Reads back what [`SparseTable::save`] wrote.
+    /// Reads the state that [`SparseTable::save`] wrote.
     ///
     /// # Errors
     /// When the tensors have another form or name a bucket outside the table.

@@ -1,7 +1,7 @@
 //! A forest of small trees that grow online, as it answers.
 //!
 //! A node asks whether a dense input is at most a value, or whether a hashed feature is there; a leaf
-//! answers by how often each class came to it. Linear members and neighbours miss what holds only
+//! answers by the counts of the classes in it. Linear members and neighbours miss rules that hold only
 //! where two inputs meet (an amount that is high for one shop and not for another); trees find it.
 //!
 //! Invariant: a walk from the root ends, since children stand behind their parent.
@@ -28,7 +28,7 @@ pub(crate) struct Forest {
 pub(crate) struct Tree {
     /// The split of each node; none of a leaf.
     pub splits: Vec<Option<Split>>,
-    /// How often each class came to each node while it was a leaf, and what its parent knew of it;
+    /// How often each class came to each node while it was a leaf, and the counts that its parent had for it;
     /// `[nodes, n_outputs]`.
     pub counts: Vec<f32>,
     /// The fading share of wrong answers.
@@ -68,7 +68,7 @@ impl Test {
 }
 
 impl Tree {
-    /// One leaf that nothing came to.
+    /// One empty leaf.
     pub(crate) fn new(n_outputs: usize) -> Tree {
         Tree {
             splits: vec![None],
@@ -78,7 +78,7 @@ impl Tree {
         }
     }
 
-    /// The leaf that a row comes to.
+    /// The leaf of a row.
     pub(crate) fn leaf(&self, row: &Encoded) -> usize {
         let mut node = 0;
         while let Some(split) = &self.splits[node] {
@@ -113,7 +113,7 @@ impl Tree {
         tensors
     }
 
-    /// Reads back what [`Tree::save`] wrote, of at most so many nodes.
+    /// Reads the state that [`Tree::save`] wrote, of at most so many nodes.
     pub(crate) fn load(
         (n_outputs, n_dense, nodes_max): (usize, usize, usize),
         tensors: &mut Tensors,
@@ -163,7 +163,7 @@ pub(crate) fn save_tests(tests: &[Option<Test>], tensors: &mut Tensors) {
     tensors.put_f32("values", &[n], parts.iter().map(|part| part.2).collect());
 }
 
-/// Reads back what [`save_tests`] wrote of rows with so many dense inputs.
+/// Reads the state that [`save_tests`] wrote of rows with so many dense inputs.
 pub(crate) fn load_tests(
     n_dense: usize,
     tensors: &mut Tensors,
@@ -199,7 +199,7 @@ impl Forest {
         }
     }
 
-    /// How many classes it tells.
+    /// The number of classes.
     pub(crate) fn n_outputs(&self) -> usize {
         self.n_outputs
     }

@@ -69,7 +69,7 @@ pub struct NeighbourWindow {
     pub seed: u64,
 }
 
-/// The newest rows with what was true of them.
+/// The newest rows with their truths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbours {
     window: NeighbourWindow,
@@ -235,7 +235,7 @@ impl Neighbours {
         }
     }
 
-    /// Reads back what [`Neighbours::save_reference`] wrote, where it stands in the scales of now.
+    /// Reads the state that [`Neighbours::save_reference`] wrote, where it stands in the scales of now.
     pub(crate) fn load_reference(&mut self, tensors: &mut Tensors) -> Result<(), Error> {
         if tensors.0.contains_key("reference") {
             self.reference = Arc::new(self.scales.load("reference", tensors)?);
@@ -244,7 +244,7 @@ impl Neighbours {
     }
 
     /// Puts a reward right where it is remembered: of the nearest rows, the first whose action had
-    /// earned what this one had. One that has left the window stands nowhere any more.
+    /// earned the reward that this one had. One that has left the window stands nowhere any more.
     pub fn correct(&mut self, row: &Encoded, correction: Target) {
         let Target::Correction { action, reward, .. } = correction else {
             return;

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn p9_a_device_that_is_not_there_is_told() {
+    fn p9_a_missing_device_is_named_in_the_error() {
         let network = Network::on(&Parameters::new(&[2, 3, 1], 0, 1), Device::Cuda(63));
         let row = Encoded {
             dense: vec![1.0, 2.0],

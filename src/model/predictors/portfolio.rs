@@ -2,9 +2,9 @@
 //!
 //! Members are linear models at several step sizes, ridge regressions on shared random features,
 //! the nearest examples of two windows, a small network where rows are wide, and one that repeats
-//! the newest truth. Each is sharpened or dulled to what it deserves; then they are pooled.
+//! the newest truth. Each is sharpened or dulled by its record; then they are pooled.
 //!
-//! Invariant: a member answers from the row and what it has learned, never from another member.
+//! Invariant: a member answers from the row and its own state, never from another member.
 
 mod kept;
 mod plan;
@@ -73,7 +73,7 @@ pub struct Portfolio {
     n_outputs: usize,
 }
 
-/// The member that repeats what was true last.
+/// The member that repeats the newest truth.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NoChange {
     /// The newest class index or value; none before the first.
@@ -194,7 +194,7 @@ impl Portfolio {
     }
 
     /// A row as linear members and ridge regressions see it: those of a regression see the newest
-    /// value too, so that they can tell how it moves.
+    /// value too, so that they can forecast its moves.
     pub fn with_newest<'a>(&self, row: &'a Encoded, scale: &Scale) -> Cow<'a, Encoded> {
         match &self.no_change {
             Some(last) if self.plan.sees_newest => {
@@ -346,7 +346,7 @@ impl Portfolio {
                     newest.target = self::newest(&newest, row);
                     self.extend(&mut scores, self.no_change_outputs(&newest, scale));
                 }
-                // Where nothing is known that they need, they say what a member says that needs less.
+                // A member without the past that it needs gives the answer of one that needs less.
                 Member::AnalyticLog => {
                     let value = self.log_ridge.as_ref().and_then(|ridge| ridge.value(phi));
                     let known = value.map(|value| scale.place(value));
@@ -379,7 +379,7 @@ impl Portfolio {
         }
     }
 
-    /// Probabilities become scores; values are what they are.
+    /// Probabilities become scores; values stay as they are.
     fn extend(&self, scores: &mut Vec<f32>, outputs: Vec<f32>) {
         if self.classes {
             scores.extend(outputs.into_iter().map(log));

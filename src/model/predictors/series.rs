@@ -34,12 +34,12 @@ const SHOWN: usize = 8;
 const BLOCKS: usize = 64;
 /// Features of the row's inputs at most.
 const INPUTS_MAX: usize = 96;
-/// What is seen of the past is clipped here, in changes.
+/// Features of the past are clipped here, in changes.
 const CLIP: f64 = 50.0;
 /// A ratio is held at this factor.
 const RATIO_MAX: f64 = 100.0;
-/// What the regressions see of the past: the newest value from the mean, the newest changes, and
-/// two differences for each period.
+/// The regressions' features of the past: the newest value from the mean, the newest changes, and two
+/// differences for each period.
 pub(crate) const N_PAST: usize = RECENT + 2 * PERIODS;
 /// Regressions, each with two targets: the value and its change.
 pub(crate) const REGRESSIONS: usize = 2;
@@ -224,7 +224,8 @@ impl Series {
         std::array::from_fn(|place| before[place] != self.periods[place])
     }
 
-    /// What each regression sees of a row that was asked with this past; none where none is known.
+    /// The features of each regression for a row that was asked with this past; none where none is
+    /// known.
     pub(crate) fn features(&self, row: &Encoded, past: &Past) -> Option<[Vec<f32>; REGRESSIONS]> {
         let newest = past.newest()?;
         let seen = |difference: f64| {
@@ -241,7 +242,7 @@ impl Series {
         }
         let of_periods = of_past[RECENT..].chunks_exact_mut(2);
         for (place, of_period) in of_periods.enumerate() {
-            // One that was another when the row was asked says nothing of this one.
+            // One that was another when the row was asked has no information about this one.
             if past.periods[place] > 0 && past.periods[place] == self.periods[place] {
                 let [then, before] = past.seasonal[place];
                 of_period.copy_from_slice(&[seen(then - newest), seen(then - before)]);
@@ -262,7 +263,7 @@ impl Series {
         Some([target(past.level), target(newest)])
     }
 
-    /// What is predicted of a row, in the scale of the target, in the order of the members: of each
+    /// The predictions for a row, in the scale of the target, in the order of the members: of each
     /// regression by value and by change, then the value of a period ago, its change and its ratio;
     /// none where no past is known.
     pub(crate) fn outputs(&self, row: &Encoded, scale: &Scale) -> Option<[f32; MEMBERS]> {

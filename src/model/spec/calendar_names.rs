@@ -2,7 +2,7 @@
 //! Spanish and Italian.
 //!
 //! Invariant: no name of a month is that of another month in another language, so that none has to be
-//! told which language a text is in.
+//! given the language of a text.
 
 /// The names of each month.
 const MONTHS: [&[&str]; 12] = [
@@ -146,7 +146,7 @@ pub(super) fn month(text: &str) -> Option<(i64, &str)> {
     longest(found)
 }
 
-/// What stands after the name of a weekday.
+/// The text behind the name of a weekday.
 pub(super) fn after_weekday(text: &str) -> Option<&str> {
     let found = WEEKDAYS
         .iter()

@@ -1,6 +1,6 @@
-//! A description: all that a model.toml says, checked.
+//! A description: the checked content of a model.toml.
 //!
-//! Invariant: what a state learned under one description goes on under another only where
+//! Invariant: the state learned under one description goes on under another only where
 //! [`Spec::check_change`] takes it.
 
 use super::budget::Budget;
@@ -52,7 +52,7 @@ pub struct Spec {
     pub weight_max: f64,
     /// How much each source may teach; none where nothing bounds it.
     pub budget: Option<Budget>,
-    /// What feedback waits for a person.
+    /// The feedback that waits for a person.
     pub quarantine: QuarantineSettings,
     /// Which weights serve.
     pub publish: Publish,
@@ -60,9 +60,9 @@ pub struct Spec {
     pub cadence: Cadence,
     /// When a learner is to begin anew.
     pub retrain: RetrainSettings,
-    /// What is watched for drift; none where nothing is.
+    /// The streams that are watched for drift; none where nothing is.
     pub drift: Option<DriftSettings>,
-    /// What is scored beside the whole.
+    /// The scores beside those of the whole model.
     pub monitor: MonitorSettings,
     /// The device of encoders and served networks.
     pub device: Device,
@@ -162,7 +162,7 @@ impl Spec {
         self.revision >= RETAINS
     }
 
-    /// Whether what is quarantined waits for a person: from the third revision of the rules on.
+    /// Whether quarantined feedback waits for a person: from the third revision of the rules on.
     pub fn has_quarantine(&self) -> bool {
         self.revision >= RETAINS
     }
@@ -174,7 +174,7 @@ impl Spec {
 
     /// Whether evidence decides which weights serve: from the third revision of the rules on. Not where
     /// silence earns a reward: an entry that is retracted later closes windows too, so that the ends of
-    /// entries, where decisions fall, would show in what is learned.
+    /// entries, where decisions fall, would show in the learned state.
     pub fn has_gate(&self) -> bool {
         self.revision >= RETAINS && self.rewards.default.is_none()
     }

@@ -7,17 +7,17 @@ use super::description::Spec;
 use super::input::InputKind;
 use super::task::Task;
 
-/// A difference, as a description says it and as it means for what was learned.
+/// A difference in the words of the description, and its effect on the learned state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SpecDifference {
     /// As in `input "x" is added`.
     pub what: String,
-    /// What adopting it means; none where the other differences have said it.
+    /// The consequence of adopting it; none where the other differences have named it.
     pub effect: Option<String>,
 }
 
 impl Spec {
-    /// What `next` describes otherwise: its task, inputs, classes and actions.
+    /// The differences of `next`: in task, inputs, classes and actions.
     pub(crate) fn differences(&self, next: &Spec) -> Vec<SpecDifference> {
         let (was, is) = (self.task.word(), next.task.word());
         if was != is {

@@ -1,4 +1,4 @@
-//! What is watched for drift, as described.
+//! The settings of `[drift]`: the streams that are watched for drift.
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 

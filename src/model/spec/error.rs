@@ -1,6 +1,6 @@
 //! The errors of a description.
 //!
-//! Invariant: one sentence, with the key, its value and what is allowed.
+//! Invariant: one sentence, with the key, its value and the allowed ones.
 
 /// Why a description was refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -37,7 +37,7 @@ pub enum InputKind {
     Embedded {
         /// The folder of the encoder.
         encoder: PinnedFile,
-        /// The length of what it gives, at least one.
+        /// The number of its outputs, at least one.
         length: usize,
         /// The adapters of its encoder, if they learn.
         adapters: Option<LowRank>,
@@ -48,7 +48,7 @@ pub enum InputKind {
         n_values: usize,
         /// The file of the network.
         encoder: PinnedFile,
-        /// The length of what it gives, at least one.
+        /// The number of its outputs, at least one.
         length: usize,
     },
     /// This many 32-bit floats a row.
@@ -76,8 +76,8 @@ pub struct Times {
     pub gaps: bool,
 }
 
-/// What is derived from a time beside the time elapsed: sine and cosine of three periods of the day,
-/// of three of the week and of two of the year.
+/// The features derived from a time beside the time elapsed: sine and cosine of three periods of the
+/// day, of three of the week and of two of the year.
 pub(crate) const N_CALENDAR: usize = 16;
 
 /// Low-rank adapters of the last layers of an encoder.
@@ -96,9 +96,9 @@ pub struct LowRank {
 pub struct PinnedFile {
     /// Where, from the folder of the model.
     pub path: String,
-    /// BLAKE3 of what was read.
+    /// BLAKE3 of its content.
     pub digest: [u8; 32],
-    /// The length of what an encoder gives; none of other files.
+    /// The number of outputs of an encoder; none of other files.
     pub length: Option<usize>,
 }
 
@@ -124,7 +124,7 @@ impl Input {
                 InputKind::EmbeddedVector { encoder, .. },
                 InputKind::EmbeddedVector { encoder: next, .. },
             ) => self.name == other.name && encoder.digest == next.digest,
-            // An empty text is one like any other to what was learned.
+            // An empty text was learned as one like any other.
             _ => self.name == other.name && self.kind == other.kind,
         }
     }
@@ -134,7 +134,7 @@ impl Input {
         self.may_be_empty || self.kind.has_gaps()
     }
 
-    /// What `missing` is for its kind; none where no row may be without it.
+    /// The word of `missing` for its kind; none where no row may be without it.
     pub(crate) fn missing_word(&self) -> Option<&'static str> {
         match self.kind {
             InputKind::Number { .. } | InputKind::Time(_) => Some("mean"),

@@ -116,6 +116,6 @@ pub enum Strategy {
     ErAce,
     /// Dark experience replay (Buzzega et al. 2020): also the outputs they had when remembered.
     DerPlusPlus,
-    /// Averages over the weights serve, and anchor what is replayed (Arani et al. 2022).
+    /// Averages over the weights serve, and anchor the replayed examples (Arani et al. 2022).
     ClsEr,
 }

@@ -24,7 +24,7 @@ pub struct JournalLimits {
     /// Predictions older than this take no feedback any more, and the segments that hold nothing
     /// younger go.
     pub age_max_s: u64,
-    /// How long the journal keeps what it takes to retract feedback.
+    /// How long the journal keeps the entries that retractions need.
     pub retract_within_s: u64,
     /// Entries that the learner may be behind before feedback is refused.
     pub lag_max: u64,

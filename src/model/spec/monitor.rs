@@ -1,4 +1,4 @@
-//! What is scored of a model's answers beside the whole, as described.
+//! The settings of `[monitor]`: the scores of a model's answers beside those of the whole.
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 

@@ -57,7 +57,7 @@ impl Spec {
     /// ```
     ///
     /// # Errors
-    /// One sentence that names key, value and what is allowed.
+    /// One sentence that names key, value and the allowed ones.
     pub fn parse(toml: &str) -> Result<Spec, Error> {
         parse(toml, REVISION)
     }
@@ -74,7 +74,7 @@ impl Spec {
     /// The files that the text of a model.toml names.
     ///
     /// # Errors
-    /// As [`Spec::parse`], of what has to be known to tell.
+    /// As [`Spec::parse`], of the parts that name files.
     pub fn named(toml: &str) -> Result<NamedFiles, Error> {
         named(toml)
     }
@@ -204,7 +204,7 @@ fn task(raw: &Raw) -> Result<Task, Error> {
     }
 }
 
-/// How files are read; what a key is, is checked by whoever reads them.
+/// How files are read; whoever reads them checks the name of a key.
 fn rows(rows: &RowFormat, task: &Task) -> Result<RowFormat, Error> {
     if let Some(separator) = rows.separator.as_deref()
         && separator.chars().count() != 1

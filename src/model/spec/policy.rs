@@ -1,8 +1,8 @@
 //! How a bandit chooses its actions, as described.
 //!
-//! Invariant: settings are data; what they lead to is in `src/model/policy.rs`.
+//! Invariant: settings are data; `src/model/policy.rs` acts on them.
 
-/// How a bandit chooses from what it expects of each action.
+/// How a bandit chooses from the expected reward of each action.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy {
     /// The best estimate, always.

@@ -1,6 +1,6 @@
 //! Which weights serve, and the evidence that decides it, as described.
 //!
-//! Invariant: settings are data; what they lead to is in `src/learn/gate`.
+//! Invariant: settings are data; `src/learn/gate` acts on them.
 
 /// Which weights serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl PublishPolicy {
     }
 }
 
-/// Which weights serve, and on what evidence.
+/// Which weights serve, and by which evidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Publish {
     /// Which weights serve.

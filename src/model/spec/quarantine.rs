@@ -1,4 +1,4 @@
-//! What feedback waits for a person before it is learned, as described.
+//! The settings of `[quarantine]`: the feedback that waits for a person before it is learned.
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 
@@ -8,7 +8,7 @@ pub struct QuarantineSettings {
     /// Deviations from the middle of the newest ones at which a value or a number is an outlier; none
     /// where nothing is.
     pub outliers: Option<f64>,
-    /// Events of one source in a row that say the same, from which on they are a flood; none where nothing
+    /// Equal events of one source in a row, from which on they are a flood; none where nothing
     /// is.
     pub flood: Option<u64>,
     /// Events that wait for a person at most.

@@ -1,6 +1,6 @@
-//! How the rows of files are read for a model: what `init` decided, for the commands that come after.
+//! How the rows of files are read for a model: the decisions of `init`, for the commands after it.
 //!
-//! Invariant: nothing here reaches what is learned; requests do not pass through it.
+//! Invariant: nothing here reaches the learned state; requests do not pass through it.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowFormat {
-    /// The separator of a CSV, one character; none: told from the file.
+    /// The separator of a CSV, one character; none: detected from the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// `point` or `comma`; none: told from the file.
+    /// `point` or `comma`; none: detected from the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimals: Option<String>,
-    /// The encoding; none: told from the file.
+    /// The encoding; none: detected from the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
     /// False if the first row is data; none: true.

@@ -66,7 +66,7 @@ enum FormatPart {
     Literal(char),
 }
 
-/// What was read of a time by now.
+/// The fields of a time that have been read so far.
 struct TimeFields {
     year: i64,
     month: i64,
@@ -429,7 +429,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// A time in a zone: what a model derives from it.
+/// The calendar fields of a time in a zone, from which a model derives features.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct CalendarTime {
     /// Of the day, with its fraction, in [0, 24).

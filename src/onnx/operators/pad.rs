@@ -11,7 +11,7 @@ const PAD_MAX: i64 = 1 << 24;
 /// The place, of so many, whose value stands for one outside of them.
 type PaddingIndex = fn(i64, i64) -> i64;
 
-/// Below 0, a pad takes away what is there.
+/// Below 0, a pad removes values.
 pub(super) fn pad(call: &Call) -> Result<Value, Fault> {
     let place: Option<PaddingIndex> = match call.text("mode", "constant")? {
         "constant" => None,

@@ -193,7 +193,7 @@ pub(super) fn concat(call: &Call) -> Result<Value, Fault> {
     }
 }
 
-/// Along an axis, parts of the lengths that are named, or equal ones: the last is what is left.
+/// Along an axis, parts of the lengths that are named, or equal ones: the last is the rest.
 pub(super) fn split(call: &Call) -> Result<Value, Fault> {
     let value = call.value(0)?;
     let own = value.shape();

@@ -1,4 +1,4 @@
-//! The transposed convolution: each value spreads over a window of what comes out.
+//! The transposed convolution: each value spreads over a window of the output.
 
 use candle_core::Tensor;
 

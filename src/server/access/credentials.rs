@@ -30,7 +30,7 @@ const SOURCE_BYTES_MAX: usize = 256;
 #[error("{0}")]
 pub struct CredentialsError(String);
 
-/// One that may call, and what for.
+/// A caller with its scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Credential {
     /// The actor in journals, logs and certificates of retraction.
@@ -130,7 +130,7 @@ impl Credentials {
         Ok(credentials)
     }
 
-    /// The credential of a token. It is found by its digest, which says nothing of the others, and
+    /// The credential of a token. It is found by its digest, which has no information about the others, and
     /// compared in constant time.
     pub(super) fn of_token(&self, token: &str) -> Option<&Arc<Credential>> {
         let digest = blake3::hash(token.as_bytes());
@@ -297,7 +297,7 @@ pub fn new_token(
 /// Checks the text of a file of credentials.
 ///
 /// # Errors
-/// [`CredentialsError`]: what is wrong with it.
+/// [`CredentialsError`]: the first error in it.
 pub fn check_credentials(text: &str) -> Result<(), CredentialsError> {
     Credentials::read(text).map(|_| ())
 }

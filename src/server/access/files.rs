@@ -1,10 +1,10 @@
-//! The files of access as they were read, and what may be wrong with them.
+//! The files of access as they were read, and their errors.
 
 use std::net::SocketAddr;
 
 use super::credentials::CredentialsError;
 
-/// The files that say who may call, as they were read; a part that is absent is not asked for.
+/// The files of the callers, as they were read; a part that is absent is not asked for.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AccessFiles {
     /// The credentials, as TOML.
@@ -17,7 +17,7 @@ pub struct AccessFiles {
     pub client_ca: Option<Vec<u8>>,
 }
 
-/// The reason why access cannot be as the files say.
+/// The reason why the files of access cannot be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The file of credentials is wrong.

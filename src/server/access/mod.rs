@@ -1,4 +1,4 @@
-//! Who may call what: credentials, the callers that have shown one, and the keys of TLS.
+//! Access: credentials, the callers that have shown one, and the keys of TLS.
 //!
 //! Invariant: with credentials everything but health is refused to a caller that shows none; without
 //! them only callers of this machine are served. What is in force is replaced whole or not at all.
@@ -34,7 +34,7 @@ use self::tls::{ServerKeys, server_keys};
 use super::conduct::Conduct;
 use super::wire::Refusal;
 
-/// Refused logins of one address in a second; further ones are told to come back later.
+/// Refused logins of one address in a second; further ones are refused with a retry delay.
 const REFUSED_PER_SECOND: u32 = 20;
 /// Addresses whose refused logins are counted apart.
 const ADDRESSES_MAX: usize = 1024;
@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Access {
     in_force: ArcSwap<InForce>,
-    /// Counts what was put in force.
+    /// Counts the files that were put in force.
     changes: watch::Sender<u64>,
     /// True after files that could not be taken over.
     is_stale: watch::Sender<bool>,
@@ -85,7 +85,7 @@ impl Default for Access {
 }
 
 impl Access {
-    /// Access as the files say.
+    /// Access by the files.
     ///
     /// # Errors
     /// [`AccessError`]: a file is wrong, or misses its fellow.
@@ -106,7 +106,7 @@ impl Access {
     /// connection keeps the keys that it began with.
     ///
     /// # Errors
-    /// [`AccessError`]: what was in force stays.
+    /// [`AccessError`]: the files in force stay.
     pub fn replace(&self, files: &AccessFiles) -> Result<(), AccessError> {
         let read = self.follows(files).and_then(|()| InForce::read(files));
         self.is_stale.send_replace(read.is_err());
@@ -115,7 +115,7 @@ impl Access {
         Ok(())
     }
 
-    /// Files that are gone would open what was closed.
+    /// Files that are gone would open a closed server.
     fn follows(&self, files: &AccessFiles) -> Result<(), AccessError> {
         let in_force = self.in_force.load();
         let lost = |what: &str| {
@@ -132,7 +132,7 @@ impl Access {
         Ok(())
     }
 
-    /// Says that the newest files could not be read, so that health tells it.
+    /// Notes that the newest files could not be read, so that health shows it.
     pub fn note_unread(&self) {
         self.is_stale.send_replace(true);
     }
@@ -142,7 +142,7 @@ impl Access {
         *self.is_stale.borrow()
     }
 
-    /// Refuses an address that strangers can reach, where nothing says who may call.
+    /// Refuses an address that strangers can reach, where no credentials are configured.
     ///
     /// # Errors
     /// [`AccessError::Open`].
@@ -236,7 +236,7 @@ impl Access {
         }
     }
 
-    /// Why a login is refused; one that is refused too often is told to come back later.
+    /// Why a login is refused; one that is refused too often gets a retry delay.
     fn refused_login(&self, peer: &Peer, why: &'static str) -> Refusal {
         let Some(address) = peer.address else {
             return Refusal::new(Code::Unauthenticated, "", why);
@@ -329,7 +329,7 @@ impl Peer {
     }
 }
 
-/// Who calls, and what for.
+/// A caller, and the scopes of its call.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     address: Option<SocketAddr>,
@@ -402,7 +402,7 @@ impl Caller {
         }
     }
 
-    /// True if its labels supersede those of every source: a credential says that it may review. Where
+    /// True if its labels supersede those of every source: a credential has the scope to review. Where
     /// none is asked for, nothing vouches for anybody.
     pub(super) fn may_correct(&self) -> bool {
         match &self.rights {

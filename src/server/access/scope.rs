@@ -8,11 +8,11 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Asks for predictions, and for what can be predicted.
+    /// Asks for predictions, and for the models that predict.
     Predict,
-    /// Sends feedback, and asks what became of it.
+    /// Sends feedback, and asks for its fate.
     Feedback,
-    /// Releases and discards what waits in quarantine; the sender's labels supersede those of others.
+    /// Releases and discards feedback that waits in quarantine; the sender's labels supersede those of others.
     Review,
     /// Gives orders: checkpoint, restore, retract, retrain, promote, freeze, limits, aliases, incidents.
     Operate,
@@ -49,7 +49,7 @@ impl Scope {
 /// The need of a method or a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Needs {
-    /// Nothing: it tells only that the server lives.
+    /// Nothing: it shows only that the server runs.
     Nothing,
     /// A credential, whatever its scopes.
     Credential,
@@ -60,7 +60,7 @@ pub(in crate::server) enum Needs {
 use Needs::{Credential, Nothing, OneOf};
 use Scope::{Feedback, Observe, Operate, Predict, Read, Review};
 
-/// The services, each with what its methods need.
+/// The services, each with the scopes that its methods need.
 const SERVICES: [(&str, &[(&str, Needs)]); 6] = [
     (
         "inference.GRPCInferenceService",

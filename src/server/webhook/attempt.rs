@@ -135,7 +135,7 @@ impl Webhook {
             .body(Full::new(Bytes::from(delivery.body.clone())));
         let request = request.expect("each header is of plain characters");
         let answer = sender.send_request(request);
-        // Both end here: what follows the head of the answer is of no interest.
+        // Both end here: the body of the answer is not read.
         let mut connection = std::pin::pin!(connection);
         let mut answer = std::pin::pin!(answer);
         let answer = tokio::select! {

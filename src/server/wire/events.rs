@@ -1,6 +1,6 @@
 //! Learning events as messages, and the state of the webhook.
 //!
-//! Invariant: field by field what the engine published; the webhook sends the same words.
+//! Invariant: field by field as the engine published them; the webhook sends the same words.
 
 use super::records::{alarm, incident, timestamp};
 use crate::engine::{self, DeliveryCounts};

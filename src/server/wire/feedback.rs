@@ -135,7 +135,7 @@ fn backfill(
 /// The acknowledgement of an event.
 #[derive(Debug)]
 pub(in crate::server) struct EventAcknowledgement {
-    /// What became of it at the journal.
+    /// The acknowledgement of the journal.
     pub accepted: Acknowledgement,
     /// True if it is known by now that it will match no prediction.
     pub is_unmatched: bool,

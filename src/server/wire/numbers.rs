@@ -131,7 +131,7 @@ fn each<const WIDTH: usize>(
     Ok(values.iter().map(|raw| convert(*raw)).collect())
 }
 
-/// The bytes as values of `WIDTH` bytes each, if they are exactly as many as the shape says.
+/// The bytes as values of `WIDTH` bytes each, if they are exactly as many as the shape has.
 fn sized<'a, const WIDTH: usize>(
     tensor: &RequestTensor,
     bytes: &'a [u8],

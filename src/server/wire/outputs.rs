@@ -109,7 +109,7 @@ impl OutputSelection {
     }
 }
 
-/// The response to a request whose classes or actions are `names`, less what only echoes it; values are
+/// The response to a request whose classes or actions are `names`, less the fields that only echo it; values are
 /// of the datatype `values`.
 pub(in crate::server) fn response(
     (names, values): (&[String], Datatype),

@@ -13,7 +13,7 @@ use crate::proto::inference::infer_parameter::ParameterChoice as Choice;
 const OURS: [&str; 3] = ["min_position", "explore", "log"];
 /// Names this long are also known with a slip of the finger; a shorter one is soon another word.
 const SLIP_LENGTH_MIN: usize = 6;
-/// The words of min_position with what else they are written as, and how many slips each may
+/// The words of min_position with their other spellings, and how many slips each may
 /// have: with more, min_positive is one.
 const MIN_POSITION: [&[(&str, usize)]; 2] = [
     &[("min", 1), ("minimum", 1), ("minimal", 1)],

@@ -1,6 +1,6 @@
 //! Versions and status of a model as messages, from the engine's values.
 //!
-//! Invariant: field by field what the engine says; nothing is computed here.
+//! Invariant: field by field as the engine gives them; nothing is computed here.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::proto::perennial::v1::{
     MemberStatus, ModelStatus, Retrained, Retraining, SourceBudget, Suspect, Version,
 };
 
-/// One version; `damage` says why it cannot be restored, `served` is the version that answers, and
+/// One version; `damage` is the reason why it cannot be restored, `served` is the version that answers, and
 /// `aliases` are those of the model.
 pub fn version(
     manifest: Manifest,

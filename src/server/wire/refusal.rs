@@ -1,7 +1,7 @@
 //! Why a request is not taken.
 //!
 //! Invariant: every refusal has a gRPC code, the field at fault and one sentence; those that a
-//! client may try again later say when. A sentence is of bounded length, in one line, and names no folder
+//! client may try again later give a delay. A sentence is of bounded length, in one line, and names no folder
 //! of the server.
 
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl From<engine::Error> for Refusal {
     }
 }
 
-/// A sentence with what it quotes of a request: a name may hold line feeds and the codes of terminals,
+/// A sentence with its quotes of a request: a name may hold line feeds and the codes of terminals,
 /// and be of any length.
 fn in_a_line(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
@@ -240,8 +240,8 @@ mod tests {
                 "{code}"
             );
             assert_eq!(status.message(), "so");
-            let told = status.get_details_retry_info();
-            let delay = told.and_then(|told| told.retry_delay);
+            let retry = status.get_details_retry_info();
+            let delay = retry.and_then(|retry| retry.retry_delay);
             assert_eq!(delay, hinted.then_some(RETRY), "{code}");
         };
         check(Code::ResourceExhausted, true);

@@ -36,7 +36,7 @@ pub(super) fn refuse(name: &str, what: impl std::fmt::Display) -> Refusal {
     Refusal::invalid("inputs", format!("input \"{name}\": {what}"))
 }
 
-/// Checks that `field` holds as many values as the shape says, and no other field any.
+/// Checks that `field` holds as many values as the shape has, and no other field any.
 pub(super) fn counted(
     tensor: &RequestTensor,
     contents: &InferTensorContents,

@@ -1,6 +1,6 @@
 //! Tensors of times: BYTES as they are written, or INT64 microseconds since 1970.
 //!
-//! Invariant: every text is a time of its input, or empty where a gap may be; what comes as a number is
+//! Invariant: every text is a time of its input, or empty where a gap may be; a number is
 //! the text of the same moment.
 
 use super::numbers;

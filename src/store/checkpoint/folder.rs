@@ -163,7 +163,7 @@ pub fn manifest(checkpoints: &Path, position: u64) -> Result<Manifest, Error> {
 /// a stranger had sent it.
 ///
 /// # Errors
-/// [`Error::Checkpoint`]: a file is not what was written. [`Error::Io`]: it cannot be read.
+/// [`Error::Checkpoint`]: a file differs from the written one. [`Error::Io`]: it cannot be read.
 pub fn load(checkpoints: &Path, position: u64) -> Result<Checkpoint, Error> {
     let folder = checkpoints.join(name(position));
     let manifest = read_manifest(checkpoints, position)?;

@@ -1,12 +1,12 @@
 //! A learner's state at a position, on disk.
 //!
-//! Invariant: a checkpoint under its final name is whole and durable, and what is loaded from it
-//! is what was saved; anything else is refused with the file's name.
+//! Invariant: a checkpoint under its final name is whole and durable, and a state loaded from it
+//! equals the saved one; anything else is refused with the file's name.
 //!
 //! A folder is named by its position in 20 digits, that of a frozen state by its version, and holds three
 //! files. While it is written,
 //! replaced or removed its name starts with `.partial-`, `.replaced-` or `.removed-`: a crash may
-//! leave such folders, and `sweep` ends what it interrupted.
+//! leave such folders, and `sweep` ends the interrupted removal.
 //!
 //! | file | bytes |
 //! | --- | --- |

@@ -51,7 +51,7 @@ pub fn load_start(path: &Path, digest: &[u8; 32]) -> Result<Foreign, Error> {
     read_foreign(&bytes).map_err(|malformed| Error::foreign(path, malformed.0))
 }
 
-/// Reads a safetensors file that something else wrote: its bytes, and what they hold. As for the
+/// Reads a safetensors file of another program: its bytes, and their content. As for the
 /// files below, no link may lead out of `root`.
 ///
 /// # Errors

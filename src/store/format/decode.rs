@@ -123,7 +123,7 @@ fn prediction(rest: &mut Rest, format: u8) -> Result<Prediction, Malformed> {
     })
 }
 
-/// What came with a format version stands in it alone.
+/// A field that came with a format version stands in it alone.
 fn check_format(outputs: &Outputs, format: u8) -> Result<(), Malformed> {
     let is_decided = matches!(outputs, Outputs::Decisions { .. });
     if is_decided != (format == 3) {

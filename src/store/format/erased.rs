@@ -1,13 +1,13 @@
 //! The bytes in place of an erased payload, and the list of an erasure under way.
 //!
-//! Invariant: neither can be taken for what was written, nor made by anyone who does not mean it.
+//! Invariant: neither can be taken for the written payload, nor made by anyone who does not mean it.
 
 use super::headers::{EntryHeader, array, journal_checksum};
 use crate::event::{ErasedKind, PredictionId, Tombstone};
 use crate::store::error::Malformed;
 
 /// How an erased payload starts. Its first four bytes are a length that no payload of these kinds
-/// can have, so it is told from a sound one by its start alone.
+/// can have, so its start alone distinguishes it from a sound one.
 pub(in crate::store) const ERASED_MAGIC: [u8; 8] = *b"\x93perera\n";
 
 const LIST_MAGIC: [u8; 8] = *b"\x93perlst\n";
@@ -16,7 +16,7 @@ const LIST_FORMAT: u32 = 2;
 const LIST_FORMAT_POSITIONS: u32 = 1;
 const LIST_HEADER_BYTES: usize = 16;
 
-/// An entry whose payload is overwritten, with what is kept of it.
+/// An entry whose payload is overwritten, with the kept part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct OverwrittenEntry {
     pub position: u64,
@@ -54,7 +54,7 @@ pub(in crate::store) fn erased(
     bytes
 }
 
-/// The tombstone of an erased entry, from the bytes in its place; none where they do not say that
+/// The tombstone of an erased entry, from the bytes in its place; none where they do not show that
 /// it was erased.
 pub(in crate::store) fn parse_erased(
     header: &EntryHeader,

@@ -40,7 +40,7 @@
 //!
 //! The chain runs over headers, so that a payload can be erased while the rest still verifies. In
 //! its place stand as many bytes: magic `93 70 65 72 65 72 61 0a`, then the 9th byte on of the
-//! extended BLAKE3 output of (journal id, position, digest of what was erased), derived with the
+//! extended BLAKE3 output of (journal id, position, digest of the erased payload), derived with the
 //! context `perennial 2026 erased payload v1`. Of feedback a tombstone is kept behind the magic,
 //! and is hashed behind the digest: the position of the order that took it back: `u64`; how many
 //! predictions it spoke of: `u8`; their ids: `u128`. While payloads are overwritten, a file

@@ -197,7 +197,7 @@ fn orders() -> Vec<Sample> {
     ]
 }
 
-/// Descriptions, duplicates, ticks, and records of what orders made.
+/// Descriptions, duplicates, ticks, and records of the effects of orders.
 fn records() -> Vec<Sample> {
     vec![
         (

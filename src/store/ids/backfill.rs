@@ -34,7 +34,7 @@ impl BackfillIds {
     /// Those in a file, of a journal that ends at `last_position`.
     ///
     /// # Errors
-    /// [`Error::Foreign`]: the file is not what was written, or not of this journal. [`Error::Io`].
+    /// [`Error::Foreign`]: the file differs from the written one, or is of another journal. [`Error::Io`].
     pub(super) fn open(
         disk: &Disk,
         path: &Path,
@@ -65,7 +65,7 @@ impl BackfillIds {
         Ok(ids)
     }
 
-    /// True if nothing says which ids there are but the journal itself.
+    /// True if the journal itself is the only record of the ids.
     pub fn is_unknown(&self) -> bool {
         self.file.is_none()
     }
@@ -116,7 +116,7 @@ impl BackfillIds {
         self.unwritten.retain(|one| one.position >= first_position);
     }
 
-    /// Writes what is not on disk of the events up to `synced`.
+    /// Writes the ids of events up to `synced` that are not on disk.
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused. Nothing is lost, and it can be tried again.
@@ -194,7 +194,7 @@ mod tests {
             ids.insert(&event(&feedback_id, Some("may")), position, Time(1));
         }
         ids.flush(3).expect("it is written");
-        // What is not synced is read from the journal again.
+        // Ids that are not synced are read from the journal again.
         let ids = open(folder.path(), 3);
         assert!(!ids.is_unknown());
         assert_eq!(ids.len(), 2);

@@ -1,6 +1,6 @@
 //! The files of the feedback ids: each is replaced whole.
 //!
-//! Invariant: under its name a file is what it was or what it becomes, never a part.
+//! Invariant: under its name a file is the old or the new one, never a part.
 
 use std::path::Path;
 

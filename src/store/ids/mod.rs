@@ -94,7 +94,7 @@ impl Ids {
     /// entries behind [`covers`](Ids::covers) say the rest.
     ///
     /// # Errors
-    /// [`Error::Foreign`]: a file is not what was written, or not of this journal. [`Error::Io`].
+    /// [`Error::Foreign`]: a file differs from the written one, or is of another journal. [`Error::Io`].
     pub fn open(
         disk: &Disk,
         folder: &Path,
@@ -135,7 +135,7 @@ impl Ids {
         let sorted = ids.runs.back().map_or(0, |run| run.covers);
         let path = ids.tail_path();
         ids.tail = Tail::open(disk, &path, &ids.journal_id, |covers, records| {
-            // A crash may leave what was sorted already.
+            // A crash may leave records that were sorted already.
             if covers > sorted {
                 newer.extend_from_slice(records);
             }
@@ -147,7 +147,7 @@ impl Ids {
         Ok(ids)
     }
 
-    /// Where the journal ends before what is known here, it has lost those events: so are their
+    /// Where the journal ends before the newest id here, it has lost those events: so are their
     /// ids.
     fn fall_back(&mut self, last_position: u64, ahead: &[SortedRun]) -> Result<(), Error> {
         if self.covers() > last_position || !ahead.is_empty() {
@@ -330,7 +330,7 @@ impl Ids {
         }
     }
 
-    /// Sorts what lies in memory into a file, or drops what is forgotten from the tail.
+    /// Sorts the records in memory into a file, or drops forgotten ones from the tail.
     fn seal(&mut self, synced: u64, bounds: &IdBounds) -> Result<(), Error> {
         let records = self.recent.values().copied();
         let mut records: Vec<Record> = records.filter(|one| one.position <= synced).collect();
@@ -386,10 +386,10 @@ impl Ids {
     }
 }
 
-/// Checks all that is known of the ids of a journal, and changes nothing; no folder holds none.
+/// Checks all records of the ids of a journal, and changes nothing; no folder holds none.
 ///
 /// # Errors
-/// [`Error::Foreign`]: a file is not what was written, or not of this journal. [`Error::Io`].
+/// [`Error::Foreign`]: a file differs from the written one, or is of another journal. [`Error::Io`].
 pub fn verify(folder: &Path, journal_id: &[u8; 16]) -> Result<(), Error> {
     if !is_there(folder) {
         return Ok(());

@@ -1,6 +1,6 @@
 //! The positions of retracted feedback, in one file.
 //!
-//! Invariant: the file under its name is whole. The journal says the same as long as it holds the
+//! Invariant: the file under its name is whole. The journal has the same as long as it holds the
 //! events: it is written before they go.
 
 use std::collections::BTreeSet;

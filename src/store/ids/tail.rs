@@ -53,7 +53,7 @@ impl Tail {
         })
     }
 
-    /// Opens the file where there is one, and gives the records of each batch with what it covers.
+    /// Opens the file where there is one, and gives the records of each batch with the position that it covers.
     pub(super) fn open(
         disk: &Disk,
         path: &Path,

@@ -126,7 +126,7 @@ impl Reader {
         }))
     }
 
-    /// Opens what [`next`](Reader::next) is going to read, up to position `limit`.
+    /// Opens the segments that [`next`](Reader::next) is going to read, up to position `limit`.
     ///
     /// # Errors
     /// As [`next`](Reader::next), which would fail in the same way.

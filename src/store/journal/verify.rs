@@ -1,6 +1,6 @@
 //! A check of everything that a journal holds.
 //!
-//! Invariant: it changes nothing, and what it accepts can be replayed by this program.
+//! Invariant: it changes nothing, and a journal that it accepts can be replayed by this program.
 
 use std::path::Path;
 

@@ -65,7 +65,7 @@ pub struct Journal {
     config: Config,
     journal_id: [u8; 16],
     last: LastSegment,
-    /// Of all segments, with what is written and not what is only appended.
+    /// Of all segments, with the written entries and without those only appended.
     n_bytes: u64,
     /// A group in the making: room for its header, then its entries.
     group: Vec<u8>,
@@ -83,7 +83,7 @@ impl Journal {
     /// Opens the journal in this folder, or creates an empty one.
     ///
     /// Everything from the segment of position `from` on is checked; give the position of the
-    /// newest checkpoint, or 0 to check all. A torn end is cut, and what is left is synced.
+    /// newest checkpoint, or 0 to check all. A torn end is cut, and the rest is synced.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Missing`], [`Error::CheckpointAhead`] and [`Error::Foreign`]:
@@ -298,7 +298,7 @@ impl Journal {
         self.journal_id
     }
 
-    /// How long all segments are together, with what is only appended.
+    /// How long all segments are together, with the entries that are only appended.
     pub fn bytes(&self) -> u64 {
         self.n_bytes + (self.group.len() - GROUP_HEADER_BYTES) as u64
     }
@@ -318,7 +318,7 @@ impl Journal {
         }
     }
 
-    /// The system may drop what it failed to write and call the next sync a success, so a failed
+    /// The system may drop bytes that it failed to write and call the next sync a success, so a failed
     /// one is never tried again.
     fn poison_on_error<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.poisoned |= result.is_err();
@@ -360,7 +360,7 @@ impl Journal {
     }
 
     /// Where the entry that starts at `start` of the group would make the segment too long, writes
-    /// and syncs what is before it, and starts a new segment with it.
+    /// and syncs the one before it, and starts a new segment with it.
     fn roll(&mut self, start: usize) -> Result<(), Error> {
         let n_bytes = self.last.n_bytes + self.group.len() as u64;
         let is_first = start == GROUP_HEADER_BYTES;

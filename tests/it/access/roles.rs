@@ -22,7 +22,7 @@ const SCOPES: [&str; 6] = [
 fn methods_of(scope: &str) -> &'static [&'static str] {
     match scope {
         "predict" => &["ModelReady", "ModelMetadata", "ModelInfer"],
-        // It retracts what is its own alone, and is told so.
+        // It retracts its own alone, and the refusal names the rule.
         "feedback" => &["ModelMetadata", "StreamFeedback", "SubmitFeedback", "Fate"],
         "review" => &["ListQuarantine", "Release", "Discard"],
         "operate" => &[
@@ -92,7 +92,7 @@ async fn code(channel: &Channel, path: &str, authorization: Option<&str>) -> Cod
     }
     let path: PathAndQuery = path.parse().expect("a path");
     let codec: ProstCodec<(), ()> = ProstCodec::default();
-    // Whoever may not call is told before the stream begins.
+    // A caller without the scope is refused before the stream begins.
     let answered = grpc.streaming(request, path, codec).await;
     answered.map_or_else(|status| status.code(), |_| Code::Ok)
 }
@@ -119,7 +119,7 @@ async fn p8_every_method_is_of_the_roles_that_may_call_it_and_of_no_others() {
             ("an old token", Some(bearer("old"))),
         ] {
             let got = code(&channel, path, authorization.as_deref()).await;
-            // Those that are refused too often are told so.
+            // Those that are refused too often get another code.
             let refused = matches!(got, Code::Unauthenticated | Code::ResourceExhausted);
             assert_eq!(refused, !is_health, "{path} of {name}: {got:?}");
         }

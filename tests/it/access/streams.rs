@@ -79,8 +79,8 @@ async fn p8_a_credential_that_ends_ends_its_open_streams() {
         );
         streams.push((events, replies));
     }
-    let ended = |told: Result<FeedbackReply, Status>| {
-        let status = told.expect_err("it ended");
+    let ended = |reply: Result<FeedbackReply, Status>| {
+        let status = reply.expect_err("it ended");
         assert_eq!(status.code(), Code::Unauthenticated);
         assert!(
             status
@@ -159,7 +159,7 @@ async fn p8_a_sender_has_its_own_source_and_model() {
     let expected = "source: \"bank\", expected \"shop\", the only one of this credential";
     assert_eq!(message, expected);
     // A model that is not its own is as one that is not there.
-    let mut told = vec![];
+    let mut messages = vec![];
     for model in ["n", "nowhere"] {
         let other = FeedbackRequest {
             model: model.to_owned(),
@@ -167,9 +167,9 @@ async fn p8_a_sender_has_its_own_source_and_model() {
         };
         let (status, code, message) = sent(other).await;
         assert_eq!((status, code), (Refused, Code::NotFound as i32));
-        told.push(message.replace(&format!("{model:?}"), "X"));
+        messages.push(message.replace(&format!("{model:?}"), "X"));
     }
-    assert_eq!(told[0], told[1]);
+    assert_eq!(messages[0], reply[1]);
     server.stop().await;
 }
 

@@ -76,13 +76,13 @@ async fn p8_a_client_certificate_has_the_role_of_its_names() {
         assert_eq!(live(unknown.clone(), Some("reader")).await, Ok(true));
         let refused = Err(Code::Unauthenticated);
         assert_eq!(live(unknown.clone(), None).await, refused);
-        let told = checkpoint(unknown).await.expect_err("it may not");
-        assert_eq!(told.code(), Code::Unauthenticated);
+        let refusal = checkpoint(unknown).await.expect_err("it may not");
+        assert_eq!(refusal.code(), Code::Unauthenticated);
         // A role that is taken away holds no longer, on the connection that is open.
         let without = identities.files(reader);
         server.access.replace(&without).expect("they are sound");
-        let told = checkpoint(known).await.expect_err("it may no longer");
-        assert_eq!(told.code(), Code::Unauthenticated);
+        let refusal = checkpoint(known).await.expect_err("it may no longer");
+        assert_eq!(refusal.code(), Code::Unauthenticated);
         server.stop().await;
     }
 }
@@ -114,13 +114,13 @@ async fn p8_keys_change_without_a_restart_and_broken_ones_change_nothing() {
     let before = server.secure(&old.ca, None).await.expect("it may");
     let mut mixed = new.files(reader.clone());
     mixed.key = old.files(String::new()).key;
-    let told = server
+    let refusal = server
         .access
         .replace(&mixed)
         .expect_err("they do not belong together");
     assert!(
-        told.to_string().starts_with("certificate and key: "),
-        "{told}"
+        refusal.to_string().starts_with("certificate and key: "),
+        "{refusal}"
     );
     let gone = perennial::server::AccessFiles {
         certificate: None,
@@ -128,8 +128,11 @@ async fn p8_keys_change_without_a_restart_and_broken_ones_change_nothing() {
         client_ca: None,
         ..old.files(reader.clone())
     };
-    let told = server.access.replace(&gone).expect_err("TLS would be gone");
-    assert_eq!(told.to_string(), "certificate: there before, and gone now");
+    let refusal = server.access.replace(&gone).expect_err("TLS would be gone");
+    assert_eq!(
+        refusal.to_string(),
+        "certificate: there before, and gone now"
+    );
     assert!(server.access.is_stale());
     server
         .secure(&old.ca, None)

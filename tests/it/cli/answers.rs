@@ -54,7 +54,7 @@ fn every_command_writes_a_line_for_each_answer() {
     let total: f64 = shares.values().filter_map(Value::as_f64).sum();
     assert!((total - 1.0).abs() < 1e-5, "{first}");
     assert_eq!(evaluated[60]["label"], Value::Null);
-    // What a server answers is the same, and has an id.
+    // The answer of a server is the same, and has an id.
     for row in &mut streamed {
         let id = row
             .as_object_mut()

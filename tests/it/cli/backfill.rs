@@ -69,8 +69,8 @@ fn p1_a_file_of_a_backfill_is_learned_once_over_runs_a_kill_and_a_restart() {
     let again: Value = serde_json::from_str(&stdout).expect("an object");
     let counts = ["known_rows", "retracted_rows"].map(|name| again[name].as_u64());
     assert_eq!(counts, [Some(40), Some(40)]);
-    let said = "40 rows had been sent by an earlier run and retracted since: NOT learned again";
-    assert!(stderr.contains(said), "{stderr}");
+    let sentence = "40 rows had been sent by an earlier run and retracted since: NOT learned again";
+    assert!(stderr.contains(sentence), "{stderr}");
     assert_eq!(examples(&server), 0, "what was taken back stays so");
     // Corrected rows come under another name of the backfill; that of the file is of no account.
     let copy = workspace.data().with_file_name("copy.csv");
@@ -164,8 +164,8 @@ fn p1_a_file_is_learned_once_over_runs_whatever_it_is_called() {
     let last = format!("{row},{}", if label == "a" { "b" } else { "a" });
     fs::write(&file, format!("{rest}\n{last}\n")).expect("rows");
     let (_, stderr) = run(&[&args[..], &["--server", &server.address]].concat(), 0);
-    for said in ["39 rows had been sent by an earlier run", "--again learns"] {
-        assert!(stderr.contains(said), "{said}: {stderr}");
+    for sentence in ["39 rows had been sent by an earlier run", "--again learns"] {
+        assert!(stderr.contains(sentence), "{sentence}: {stderr}");
     }
     assert_eq!(examples(&server), 81);
     let taken = server.json(&["retract", "m", "--source", "job"]);
@@ -216,11 +216,11 @@ fn events_of_a_backfill_are_sent_by_feedback() {
     assert!(!stderr.contains("event_time: event_time"), "{stderr}");
     assert!(stderr.contains("error: 10 events were refused"), "{stderr}");
     assert_eq!(stderr.matches("more than a day ago").count(), 1, "{stderr}");
-    for said in [
+    for sentence in [
         "9 other events were refused for the reason of line 1",
         "--backfill NAME takes events older than a day",
     ] {
-        assert!(stderr.contains(said), "{stderr}");
+        assert!(stderr.contains(sentence), "{stderr}");
     }
     let args = [&args[..], &["--backfill", "nightly"]].concat();
     assert_eq!(server.json(&args)["accepted"], 10);
@@ -267,8 +267,8 @@ async fn p9_replies_say_what_will_match_nothing_and_name_a_field_once() {
     let unjournaled = known.replace("\"a\"", "\"c\"").replace(id, "");
     let (tally, stderr) = send(&unjournaled, 1);
     assert_eq!(tally["refused"], 1);
-    let said = "prediction_id: \"\" is that of an answer that was not journaled; send the row itself as inputs";
-    assert!(stderr.contains(said), "{stderr}");
+    let sentence = "prediction_id: \"\" is that of an answer that was not journaled; send the row itself as inputs";
+    assert!(stderr.contains(sentence), "{stderr}");
     let nameless = known.replace("\"feedback_id\": \"a\", ", "");
     let (tally, stderr) = send(&nameless, 1);
     assert_eq!(tally["refused"], 1);

@@ -100,8 +100,8 @@ fn a_category_and_a_text_are_adopted_as_empty_and_may_be_left_out() {
     let reason = reason(&workspace);
     let command = named_command(&reason);
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let (_, said) = run(&command, 0);
-    assert!(!said.contains("copy "), "it is there already: {said}");
+    let (_, notes) = run(&command, 0);
+    assert!(!notes.contains("copy "), "it is there already: {notes}");
     let server = Server::of(&workspace);
     let status = server.json(&["status", "m"]);
     assert_eq!(
@@ -120,10 +120,10 @@ fn a_category_and_a_text_are_adopted_as_empty_and_may_be_left_out() {
     let accuracy = learned["progressive_accuracy"].as_f64().expect("a share");
     assert!(accuracy > 0.9, "{learned}");
     let address = ["--server", &server.address];
-    let (_, said) = run(&[&stream[..], &address].concat(), 0);
+    let (_, notes) = run(&[&stream[..], &address].concat(), 0);
     assert!(
-        said.contains("no columns \"shop\", \"note\": gaps in every row"),
-        "{said}"
+        notes.contains("no columns \"shop\", \"note\": gaps in every row"),
+        "{notes}"
     );
     server.refuses(
         &["predict", "m", "--set", "shop=north"],
@@ -183,7 +183,7 @@ fn decisions(workspace: &Workspace, name: &str, rows: &Path) -> (Value, String) 
 }
 
 #[test]
-fn decisions_without_a_context_and_with_one_action_are_told_and_not_fatal() {
+fn decisions_without_a_context_and_with_one_action_are_noted_and_not_fatal() {
     let workspace = Workspace::new(&[]);
     let free = |n: usize| {
         let action = ["left", "right"][n % 2];

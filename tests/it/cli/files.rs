@@ -1,5 +1,5 @@
 //! Files of rows and of feedback that cannot be used as they are, and models whose `[rows]` say how files
-//! are read: the sentence, the exit code, and what is learned all the same.
+//! are read: the sentence, the exit code, and the rows learned all the same.
 
 use std::fs;
 use std::io::Write;
@@ -280,7 +280,7 @@ fn check_draft(name: &str, lines: &str, screen: &[&str], toml: &[&str]) {
     for words in toml {
         assert!(written.contains(words), "{name}: {words}: {written}");
     }
-    // What it drafts is taken.
+    // The draft is taken.
     let folder = models.join("m");
     run(
         &["evaluate", text(&folder), text(&rows), "--target", "y"],
@@ -354,8 +354,13 @@ fn whole_numbers_of_more_digits_than_a_number_keeps_are_codes() {
 fn percentages_stray_dates_and_a_title_are_said() {
     let shares = rows(&|n| format!("{}%,{},{}\n", n % 9, n % 7, n % 2));
     let shares = format!("share,x,y\n{shares}");
-    let said = "12% is 12, and 0.12 under";
-    check_draft("shares.csv", &shares, &[said], &["percent = \"points\""]);
+    let sentence = "12% is 12, and 0.12 under";
+    check_draft(
+        "shares.csv",
+        &shares,
+        &[sentence],
+        &["percent = \"points\""],
+    );
     let dates = rows(&|n| match n {
         11 | 23 | 41 => format!("open,{},{}\n", n % 7, n % 2),
         n => format!(
@@ -366,13 +371,18 @@ fn percentages_stray_dates_and_a_title_are_said() {
             n % 2
         ),
     });
-    let said = "3 cells are no dates and are taken as gaps: \"open\" (3)";
+    let sentence = "3 cells are no dates and are taken as gaps: \"open\" (3)";
     let dates = format!("due,x,y\n{dates}");
-    check_draft("dates.csv", &dates, &[said], &["missing = \"mean\"", said]);
+    check_draft(
+        "dates.csv",
+        &dates,
+        &[sentence],
+        &["missing = \"mean\"", sentence],
+    );
     let table = rows(&|n| format!("{},{}\n", n % 7, n % 2));
-    let said = "the header is line 3: the lines before it are no rows";
+    let sentence = "the header is line 3: the lines before it are no rows";
     let titled = format!("Sales of May\n\nx,y\n{table}");
-    check_draft("title.csv", &titled, &[said], &["name = \"x\""]);
+    check_draft("title.csv", &titled, &[sentence], &["name = \"x\""]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn a_refused_order_is_announced_to_nobody_and_logged() {
     let args = ["restore", "m", "99", "--server", &server.address];
     let (stdout, stderr) = run(&args, 1);
     assert_eq!(stdout, "");
-    // Nothing else: nobody was told that the model goes back.
+    // Nothing else: no note announces that the model goes back.
     let expected = "error: model \"m\" has no version 99; it has 1\n";
     assert_eq!(stderr, expected);
     // Whoever asks over the wire is refused in the log as well.
@@ -91,7 +91,7 @@ fn a_refused_order_is_announced_to_nobody_and_logged() {
 }
 
 #[test]
-fn a_port_in_use_is_told_before_the_models_are_recovered() {
+fn a_port_in_use_is_reported_before_the_models_are_recovered() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let server = Server::of(&workspace);
     // The data directory is taken as well, which opening it would tell.

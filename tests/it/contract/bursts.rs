@@ -1,4 +1,4 @@
-//! Corrections that come in bursts: what a bandit expects of an action never leaves what was
+//! Corrections that come in bursts: a bandit's expectation of an action never leaves the range that was
 //! earned, and ends where the final rewards at once would have led.
 
 use std::collections::VecDeque;

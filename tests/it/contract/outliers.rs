@@ -10,7 +10,7 @@ use crate::support::{LearnerHarness, rows};
 
 const N_ROWS: usize = 3000;
 
-/// The median absolute error over the last rows, of which each hundredth before was told ten
+/// The median absolute error over the last rows, of which each hundredth before was given ten
 /// thousand times too large if `wild`.
 fn median_error(toml: &str, wild: bool) -> f64 {
     let mut room = LearnerHarness::new(toml);

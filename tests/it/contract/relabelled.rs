@@ -1,4 +1,4 @@
-//! A second label: which of two counts, and what becomes of the other.
+//! A second label: which of two counts, and the fate of the other.
 
 use perennial::event::{
     Command, Disposal, Event, Feedback, Order, Outputs, PredictionId, Retraction, Selector, Signal,
@@ -227,7 +227,7 @@ fn the_newer_label_counts_whichever_comes_first() {
 }
 
 #[test]
-fn only_a_reviewer_corrects_what_another_source_said() {
+fn only_a_reviewer_corrects_another_source() {
     let by = |source: &'static str, actor: &'static str| {
         move |feedback: &mut Feedback| {
             feedback.source = source.to_owned();
@@ -240,7 +240,7 @@ fn only_a_reviewer_corrects_what_another_source_said() {
     assert_eq!(step.fate, Some(Fate::Quarantined));
     assert_eq!(step.contradicts.as_deref(), Some("said-1"));
     assert_eq!(answered.fates(), [1, 0, 1, 0]);
-    // A restore does not change what was said.
+    // A restore does not change the given labels.
     answered.order(Order::Restore { version: 1 });
     assert_eq!(answered.fates(), [0, 0, 1, 1]);
     assert_eq!(
@@ -270,7 +270,7 @@ fn a_restore_between_two_labels_leaves_the_second_to_be_learned_whole() {
     assert_eq!(answered.fate(0, "a"), Fate::Applied);
     assert_eq!(answered.digest(), once.digest());
     assert_eq!(answered.fates(), [1, 0, 0, 1]);
-    // Brought back, the first is what the state holds; the second is undone, and can be said again.
+    // Brought back, the state holds the first; the second is undone, and can be sent again.
     answered.order(Order::Restore { version: first });
     assert_eq!(answered.digest(), learned);
     assert_eq!(answered.fates(), [1, 0, 0, 1]);
@@ -305,7 +305,7 @@ fn p6_the_older_label_comes_back_where_the_newer_one_is_taken_back() {
         assert_eq!(answered.digest(), never.digest(), "{}", case.name);
         let served = [&answered, &never].map(|answered| answered.learner().evaluation().served());
         assert_eq!(served[0], served[1]);
-        // Without the older one, the newer one is all that was said.
+        // Without the older one, the newer one is the only label.
         let before = answered.learner().ledger().count(Fate::Superseded);
         answered.retract("said-5");
         let after = answered.learner().ledger().count(Fate::Superseded);

@@ -1,4 +1,4 @@
-//! Rewards after a restore: they teach what the restored state lacks, not what was undone.
+//! Rewards after a restore: they teach the restored state, and not the undone one.
 
 use perennial::event::{
     Command, Disposal, Event, Feedback, Order, PredictionId, Retraction, Selector, Signal, Time,
@@ -76,7 +76,7 @@ fn background(toml: &str) -> (LearnerHarness, u64, PredictionId) {
     (room, version, id)
 }
 
-/// The rewards with a restore among them; what the prediction has earned in the end as far as the
+/// The rewards with a restore among them; the final reward of the prediction as far as the
 /// state holds it, and whether a version held some of it.
 fn rewarded(case: &Case, aggregate: &str, when: Restore) -> (LearnerHarness, Option<f64>, bool) {
     let (mut room, before, id) = background(&case.toml);

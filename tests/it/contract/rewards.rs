@@ -77,7 +77,7 @@ enum Comes {
     InParts,
 }
 
-/// Rows that are served with an action by turns, and what each has earned in the end.
+/// Rows that are served with an action by turns, and the final reward of each.
 fn rewarded(case: &Case, comes: Comes) -> LearnerHarness {
     let mut room = LearnerHarness::new(&case.toml);
     let mut waiting = std::collections::VecDeque::new();

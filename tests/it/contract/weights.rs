@@ -9,7 +9,7 @@ use crate::support::{LearnerHarness, label, rows};
 
 use super::mean;
 
-/// What two of three events say, and what the third says.
+/// The label of two of three events, and that of the third.
 fn signals(case: &Case) -> [Signal; 2] {
     match case.task {
         "classification" => ["b", "a"].map(|class| Signal::Label(class.to_owned())),
@@ -56,7 +56,7 @@ fn taught(case: &Case, weight: f64) -> LearnerHarness {
     room
 }
 
-/// How much the answers to fresh rows are what the third event says, on average.
+/// The mean probability of the third event's label for fresh rows.
 fn third(room: &LearnerHarness) -> f64 {
     let model = room.learner.model();
     let of_row = |(batch, _)| match model.predict(&batch, Choice::Best).expect("an answer") {
@@ -107,7 +107,7 @@ fn a_weighted_example_that_is_another_is_the_other_with_its_weight() {
         };
         let case = case(task, &format!("{learner}{last}"), SEED, 0);
         let [wrong, right] = signals(&case);
-        // One hears what is right at once, the other what is wrong first.
+        // One gets the right label at once, the other a wrong one first.
         let taught = |signals: &[(&Signal, f64)]| {
             let mut room = taught(&case, 1.0);
             let (batch, _) = rows(300, 0.3).last().expect("rows go on");

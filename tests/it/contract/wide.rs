@@ -166,7 +166,7 @@ fn log_losses(learner: &str, length: usize) -> [f64; 2] {
 }
 
 #[test]
-fn what_is_said_of_a_noisy_world_is_as_sure_as_it_should_be() {
+fn answers_in_a_noisy_world_are_as_sure_as_they_should_be() {
     for (what, learner, length, most) in [
         ("auto", "", 2, 0.03),
         ("auto, wide", "", LENGTH, 0.03),

@@ -133,7 +133,7 @@ impl Case {
         assert!(self.files() == before, "something was changed: {reason}");
     }
 
-    /// Who looks at the journal without a server is told the same.
+    /// A reader of the journal without a server gets the same sentence.
     pub(super) fn refuses_to_be_looked_at(&self, words: &[&str]) {
         let before = self.files();
         let error = Offline::open(&self.0.data(), "m").unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! A journal cut at a byte.
 //!
-//! Invariant: what has to be there is told from the bytes that are left, by their documented
+//! Invariant: the expected state is computed from the bytes that are left, by their documented
 //! layout: whole groups stay, a torn one goes and is reported, and where anything shows that more
 //! had been synced, nothing is changed.
 
@@ -184,7 +184,7 @@ impl Written {
         found.unread += 1;
     }
 
-    /// The sentence says where and what to do, and nothing was changed.
+    /// The sentence has the place and the remedy, and nothing was changed.
     fn check_refused(&self, error: &Error, first: u64, left: &[u8], found: &mut Found) {
         let check_sentence = error.to_string();
         let place = match error {

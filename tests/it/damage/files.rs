@@ -1,7 +1,7 @@
 //! Other faults of a data directory: stray files, the files that a crash leaves, two servers, a
 //! full disk, and a replay under another shape.
 //!
-//! Invariant: a sentence says what it is, and afterwards all is there.
+//! Invariant: a sentence names the fault, and afterwards all is there.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -108,7 +108,7 @@ async fn p9_two_servers_on_one_directory() {
     case.open();
 }
 
-/// A process that has been forked, and runs its program only once it is told to.
+/// A process that has been forked, and runs its program only once it is released.
 struct Forked {
     go: io::PipeWriter,
     started: JoinHandle<io::Result<ExitStatus>>,

@@ -146,7 +146,7 @@ impl Intact {
         }
     }
 
-    /// The sentence names the file and says what to do.
+    /// The sentence names the file and the remedy.
     fn refused(&self, error: &Error, path: &Path, found: &mut Found) -> bool {
         let check_sentence = error.to_string();
         let file = self.workspace.data().join(path);

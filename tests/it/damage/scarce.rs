@@ -1,6 +1,6 @@
 //! Shortages that pass: descriptors, and room for another file.
 //!
-//! Invariant: predictions go on, feedback is told to come again, nothing that was taken is lost, and
+//! Invariant: predictions go on, feedback is refused with a retry delay, nothing that was taken is lost, and
 //! once there is some again all is well without a restart.
 
 use std::io::Read;
@@ -386,7 +386,7 @@ async fn p8_silent_connections_leave_descriptors_to_files() {
     server.stop();
 }
 
-/// Whether a connection is still open once it has said what HTTP/2 begins with.
+/// Whether a connection is still open once it has sent the preface of HTTP/2.
 fn is_kept(mut connection: TcpStream) -> std::io::Result<()> {
     use std::io::Write;
     connection.set_read_timeout(Some(WAIT_MAX))?;

@@ -1,7 +1,7 @@
 //! Segments that do not belong: truncated, gone, renamed, copied, of another journal or of a newer
 //! program.
 //!
-//! Invariant: a sentence says which and what to do, and what it says mends it.
+//! Invariant: a sentence names the segment and the remedy, and the remedy mends it.
 
 use std::fs;
 

@@ -27,7 +27,7 @@ impl Case {
         verify(&self.0.data(), &self.0.models())
     }
 
-    /// The model is not served, and both who starts and who checks are told so in a sentence.
+    /// The model is not served, and both the start and the check give the reason in a sentence.
     fn is_refused(&self, place: &Path, words: &str) {
         let name = place.file_name().unwrap().to_str().unwrap();
         let found = self.verify();

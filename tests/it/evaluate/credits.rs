@@ -1,4 +1,4 @@
-//! Decisions of a journal are worth what the learner credited to them.
+//! The rewards of a journal's decisions are those that the learner credited.
 //!
 //! Invariant: the credits are those of a learner that applied the same entries, looked at after
 //! each of them; the reader of decisions never sees it.
@@ -21,7 +21,7 @@ use crate::support::{LearnerHarness, Workspace, label, syncing_nothing};
 
 const SECOND: i64 = 1_000_000;
 
-/// A bandit's journal, and what its decisions have earned.
+/// A bandit's journal, and the rewards of its decisions.
 struct JournaledBandit {
     room: LearnerHarness,
     revision: u32,
@@ -192,7 +192,7 @@ const DESCRIPTIONS: [&str; 5] = [
     "window_s = 25\naggregate = \"sum\"\nwaiting_max = 20\n",
 ];
 
-/// Of a first description under a revision of the learning rules: who says what, and the credits.
+/// Of a first description under a revision of the learning rules: the signals of each source, and the credits.
 fn check(revision: u32, feedback: &str, steps: impl Fn(&mut JournaledBandit), expected: &[f64]) {
     let mut bandit = JournaledBandit::new(feedback, revision, 0);
     steps(&mut bandit);

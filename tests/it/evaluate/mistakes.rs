@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn p9_usual_mistakes_are_told_in_a_sentence() {
+fn p9_usual_mistakes_are_refused_in_a_sentence() {
     let workspace = Workspace::new(&[("m", AUTO), ("bandit", BANDIT)]);
     let (rows, folder) = (csv(&workspace, 5), workspace.models().join("m"));
     let (rows, m) = (text(&rows), text(&folder));

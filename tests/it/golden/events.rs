@@ -270,7 +270,7 @@ pub(super) fn judged() -> Vec<Event> {
     all
 }
 
-/// Orders that say what becomes of them, and what is recorded of that.
+/// Orders about versions and evidence, and the records of their outcomes.
 pub(super) fn answered() -> Vec<Event> {
     let selector = || Selector::Source("web".to_owned());
     let retraction = Retraction {

@@ -33,7 +33,7 @@ pub(super) fn retrained() -> Vec<Event> {
     all
 }
 
-/// Feedback with a weight and a comment, and orders about what waits in quarantine.
+/// Feedback with a weight and a comment, and orders about quarantined feedback.
 pub(super) fn weighted() -> Vec<Event> {
     let source = Selector::Source("web".to_owned());
     let stretch = Selector::Accepted {

@@ -42,7 +42,7 @@ async fn p8_a_connection_that_only_takes_calls_back_is_closed() {
     let server = served.grpc;
     let closed = spawn_blocking(move || {
         let mut client = FramesClient::open(server, vec![]);
-        // What is not read yet fills the socket long before that.
+        // Unread bytes fill the socket long before that.
         let mut all = (0..1000).map(|_| client.take_back(900));
         all.find_map(Result::err)
     });

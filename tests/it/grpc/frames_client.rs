@@ -21,7 +21,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WINDOW: i64 = 65_535;
 /// The window that this side grants to the server.
 const OURS: u32 = i32::MAX as u32;
-/// Nothing takes longer; what does has stopped.
+/// Nothing takes longer; a slower call has stopped.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 const DATA: u8 = 0;
@@ -60,7 +60,7 @@ pub(super) struct FramesClient {
     calls: Vec<Call>,
     is_ponged: bool,
     /// True after a GOAWAY that finds no fault.
-    is_told_to_end: bool,
+    is_asked_to_end: bool,
 }
 
 /// Each message as one frame of at most `bytes_max`, or as many.
@@ -96,7 +96,7 @@ impl FramesClient {
             initial_window: WINDOW,
             calls: Vec::new(),
             is_ponged: false,
-            is_told_to_end: false,
+            is_asked_to_end: false,
         };
         client.socket.write_all(PREFACE).expect("it reads");
         let initial_window = [&[0, 4], &OURS.to_be_bytes()[..]].concat();
@@ -194,7 +194,7 @@ impl FramesClient {
 
     /// Reads until the server asks for the end of the connection.
     pub(super) fn wait_for_goaway(&mut self) {
-        while !self.is_told_to_end {
+        while !self.is_asked_to_end {
             self.read();
         }
     }
@@ -257,7 +257,7 @@ impl FramesClient {
             PING if flags & ACK == 0 => self.send(PING, ACK, 0, &payload),
             PING => self.is_ponged = true,
             RST_STREAM => panic!("the server ends call {call:?} with {payload:?}"),
-            GOAWAY if payload[4..8] == [0; 4] => self.is_told_to_end = true,
+            GOAWAY if payload[4..8] == [0; 4] => self.is_asked_to_end = true,
             GOAWAY => panic!("GOAWAY: {}", String::from_utf8_lossy(&payload[8..])),
             DATA => {
                 let call = &mut self.calls[call.expect("data is of a call")];

@@ -152,7 +152,7 @@ async fn champion_and_candidate_answer_by_name_and_the_champion_is_not_waited_fo
         } else {
             [candidate, champion]
         };
-        // What does not serve takes no feedback.
+        // A model that does not serve takes no feedback.
         assert_eq!(sides.map(|side| side.ids[0].is_empty()), [false, true]);
         assert_eq!(
             (serves.position == 1, serves.ids[0].is_empty()),

@@ -32,7 +32,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::support::{Workspace, rows};
 pub(crate) use crate::support::{numbers, question};
 
-/// Nothing here takes longer; what does has stopped.
+/// Nothing here takes longer; a slower call has stopped.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
@@ -40,7 +40,7 @@ pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
     done.expect("it ends within a minute")
 }
 
-/// A disk that syncs nothing from the moment that it is told to until the sender is dropped.
+/// A disk that syncs nothing from the moment of the request until the sender is dropped.
 pub(super) fn stalling() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
     let (release, gate) = mpsc::channel();
     let (stalls, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
@@ -63,7 +63,7 @@ pub(super) struct Client {
     pub channel: Channel,
 }
 
-/// A running server and what it stands on.
+/// A running server and its folders.
 pub(super) struct Served {
     pub client: Client,
     pub grpc: SocketAddr,

@@ -1,4 +1,4 @@
-//! Predictions beyond `feedback.waiting_max`: whoever still has feedback for one is told at once.
+//! Predictions beyond `feedback.waiting_max`: feedback for one is refused at once.
 
 use perennial::engine::Clock;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;

@@ -1,4 +1,4 @@
-//! That what was learned before is kept: classes that come in two parts, and what replay is made
+//! Retention of earlier examples: classes that come in two parts, and what replay is made
 //! of.
 //!
 //! Invariant: each strategy is compared with the same network without it, on the same rows.

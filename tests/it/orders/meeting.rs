@@ -1,7 +1,7 @@
-//! Two orders that meet, and what has to come of it.
+//! Two orders that meet, and their outcome.
 //!
 //! Invariant: the right outcome is that of a learner that was fed live without what was taken
-//! back, and was never asked for what was refused.
+//! back, and never had the refused orders.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -99,7 +99,7 @@ pub(super) struct Meeting {
 
 type Asked = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-/// The version that restores bring back: of half of what was learned.
+/// The version that restores bring back: of half of the examples.
 const MIDDLE: u64 = 3;
 
 /// The first description, and the adopted one: no version of one is one of the other.
@@ -110,7 +110,7 @@ fn described() -> [String; 2] {
 }
 
 impl Meeting {
-    /// Lets them meet, and checks what comes of it; false where the first one has no such point.
+    /// Lets them meet, and checks the outcome; false where the first one has no such point.
     pub(super) async fn check(self) -> bool {
         println!("{self:?}");
         let workspace = Workspace::new(&[("m", &described()[0])]);
@@ -152,7 +152,7 @@ impl Meeting {
         if self.client == People::Stay {
             self.plausible(first.await.expect("it does not panic"));
         }
-        // The next, unrelated one: what went before is a part of what it derives.
+        // The next, unrelated one: the entries before it are a part of its derivation.
         let third = ask(&model, Asks::Retract, "third").await;
         third.unwrap_or_else(|error| panic!("{self:?}: {error}"));
         settled(&held.engine);
@@ -364,7 +364,7 @@ impl Known {
         twin(&journal).learner.learned().digest()
     }
 
-    /// Of every order it is recorded what became of it.
+    /// The outcome of every order is recorded.
     fn check_answered(&self, place: &str) {
         let journal: Vec<Entry> = self.0.values().cloned().collect();
         let refused = refused(&journal);
@@ -444,7 +444,7 @@ fn restarted(workspace: &Workspace, before: &Known, place: &str) {
     }
 }
 
-/// An alias names a version that can be restored: none that holds what was retracted.
+/// An alias names a version that can be restored: none that holds the retracted feedback.
 fn check_names(model: &ServedModel, place: &str) {
     let versions = model.versions().expect("they are listed");
     for (alias, version) in model.status(false).aliases {

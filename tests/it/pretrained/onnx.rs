@@ -360,7 +360,7 @@ async fn p9_a_row_that_cannot_be_encoded_is_refused_alone() {
     let (good, outside, large) =
         tokio::join!(embed([2.0, 1.0]), embed([9.0, 1.0]), embed([0.0, 1e30]));
     assert_eq!(vectors(&good.unwrap()), [[4.0, 1.0, 3.0]]);
-    // The same row would never be encoded, so that nobody is told to send it again.
+    // The same row would never be encoded, so that no refusal asks for it again.
     let outside = outside.unwrap_err();
     let is_refused = matches!(
         outside,

@@ -120,7 +120,7 @@ fn p9_links_of_models_are_followed_among_the_models() {
         "inner",
         &["inner/model.toml", "a link leads to "],
     );
-    // One that leads nowhere is told of, too.
+    // One that leads nowhere is reported, too.
     fs::remove_dir_all(&root).unwrap();
     refused(&workspace, "inner", &["inner/model.toml", "No such file"]);
 }

@@ -144,7 +144,7 @@ async fn p8_ids_of_backfills_are_bounded_in_bytes() {
         refused.to_string().contains("journal.backfill_bytes_max"),
         "{refused}"
     );
-    // What is no backfill, and what is known, is taken all the same.
+    // Other feedback, and known backfills, are taken all the same.
     assert!(send(model, event(2, None)).await.is_ok());
     let known = send(model, event(1, Some("may"))).await;
     assert!(matches!(known, Ok(Acknowledgement::Duplicate { .. })));

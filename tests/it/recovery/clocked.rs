@@ -1,4 +1,4 @@
-//! A model whose clock is told the time, so that months pass in a test.
+//! A model whose clock the test sets, so that months pass in a test.
 
 #![allow(dead_code)]
 

@@ -1,7 +1,7 @@
 //! A journal that is full: time alone opens it again, an order does at once, and predictions never
 //! take what feedback needs.
 //!
-//! Invariant: time is told; nothing is journaled while it passes.
+//! Invariant: the test sets the clock; nothing is journaled while it passes.
 
 use std::sync::Arc;
 
@@ -253,7 +253,7 @@ async fn p12_a_shorter_horizon_by_order_lets_segments_go() {
     );
 }
 
-/// A minute of a journal that holds eight seconds of its traffic, its clock told.
+/// A minute of a journal that holds eight seconds of its traffic, with a set clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_journal_too_small_for_its_traffic_takes_all_feedback() {
     let clocked = Clocked::new(BRIEF);

@@ -1,6 +1,6 @@
 //! The power is cut after every single change of the disk.
 //!
-//! Invariant: what was acknowledged before the cut is there after it, once, and what was learned
+//! Invariant: events acknowledged before the cut are there after it, once, and the learned state
 //! is what the journal alone gives.
 
 use super::scenario::{Scenario, run, shown};

@@ -1,7 +1,7 @@
 //! The disk refuses: each change in turn, once and from then on.
 //!
 //! Invariant: after the journal's failure nothing is acknowledged, every prediction is answered as
-//! what was learned says, and a restart finds everything that was acknowledged.
+//! the learned state says, and a restart finds everything that was acknowledged.
 
 use super::scenario::{run, shown};
 use crate::support::disk::Fault;

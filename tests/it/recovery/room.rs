@@ -1,6 +1,6 @@
 //! Room: what a journal holds is bounded in bytes and age, and what is needed stays.
 //!
-//! Invariant: time is told, so that months pass in a test.
+//! Invariant: the test sets the clock, so that months pass in a test.
 
 use std::fs;
 use std::sync::Arc;
@@ -291,7 +291,7 @@ async fn p12_a_flood_of_one_source_is_refused_alone() {
         refused.contains("journal.ids_bytes_max (1048576 bytes)"),
         "{refused}"
     );
-    // Others go on, and what was sent is known.
+    // Others go on, and resent events are known.
     let id = predict(model, 10).unwrap();
     let (position, again) = send(model, id, "honest").await.unwrap();
     assert!(!again);

@@ -1,7 +1,7 @@
 //! The scenario of a model whose disk is watched, so that every kind of change is among it:
 //! predictions, feedback, versions, a restore, a retraction, segments that go, and an erasure.
 //!
-//! Invariant: what has to be there afterwards is told from what was acknowledged and from every
+//! Invariant: the expected state afterwards is computed from the acknowledged events and from every
 //! byte that was ever appended, by a learner that has never seen the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,7 +138,7 @@ impl Scenario {
         engine.close();
     }
 
-    /// The first segments go, and what one source said is overwritten.
+    /// The first segments go, and the payloads of one source are overwritten.
     async fn second(&mut self) {
         let Some(engine) = self.open() else { return };
         let model = engine.model("m").unwrap();

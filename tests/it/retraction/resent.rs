@@ -1,4 +1,4 @@
-//! Feedback that comes again once it was taken back: it stays away, and its sender is told.
+//! Feedback that comes again once it was taken back: it stays away, and the reply names the retraction.
 
 use super::*;
 use perennial::event::{Duplicate, ErasedKind};
@@ -52,7 +52,7 @@ async fn check(model: &ServedModel, ids: &[PredictionId], when: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_what_was_retracted_and_comes_again_is_told_so_and_not_learned() {
+async fn p6_retracted_feedback_that_comes_again_is_refused_and_not_learned() {
     let (workspace, engine) = workspace(&gradient("sgd", "", "none"));
     let model = engine.model("m").unwrap();
     let ids = serve_rows(model, 0, 10, None).await;

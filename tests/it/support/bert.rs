@@ -84,7 +84,7 @@ impl Bert {
         let text = json!({"Sequence": {"id": "A", "type_id": 0}});
         let tokenizer = json!({
             "version": "1.0",
-            // Both are what an encoder must not take from here.
+            // An encoder must not take either from here.
             "truncation": {"max_length": 4, "strategy": "LongestFirst", "stride": 0,
                 "direction": "Right"},
             "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,

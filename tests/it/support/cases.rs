@@ -13,7 +13,7 @@ pub(crate) const POLICIES: [&str; 6] = [
     "greedy", "epsilon", "softmax", "squarecb", "thompson", "linucb",
 ];
 
-/// A description, and what to call it when it fails.
+/// A description, and its name in failures.
 #[derive(Clone)]
 pub(crate) struct Case {
     pub name: String,

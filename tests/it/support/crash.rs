@@ -1,4 +1,4 @@
-//! Kills of the real server under load, and what must be true after each of them.
+//! Kills of the real server under load, and the conditions after each of them.
 //!
 //! Invariant: a witness of each model reads nothing but the journal, from its first entry, each
 //! entry once; what the server recovered is compared with what the witness learned.
@@ -45,7 +45,7 @@ pub(crate) struct Counts {
     /// Kills under load, and kills of a server that was just starting.
     pub kills: u64,
     pub early_kills: u64,
-    /// Feedback that was acknowledged, every one of it found where its acknowledgement said.
+    /// Feedback that was acknowledged, every one of it found at the acknowledged position.
     pub acknowledged: u64,
     /// Feedback whose acknowledgement a kill swallowed, sent again, that was journaled already.
     pub repeated: u64,
@@ -74,7 +74,7 @@ impl AddAssign for Counts {
     }
 }
 
-/// One data directory, and what is known of it from outside.
+/// One data directory, and the facts known of it from outside.
 pub(crate) struct Scenario {
     workspace: Workspace,
     rng: ChaCha8Rng,
@@ -377,7 +377,7 @@ impl Witness {
     }
 }
 
-/// Opens a stream of feedback on a connection of its own; what is sent into it goes there.
+/// Opens a stream of feedback on a connection of its own; events sent into it go there.
 async fn teach(
     index: usize,
     address: &str,

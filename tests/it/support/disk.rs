@@ -1,4 +1,4 @@
-//! A disk that fails when told to, and that shows what a power cut would have left.
+//! A disk that fails on demand, and that shows the image after a power cut.
 //!
 //! Invariant: in an image, bytes and names that were synced stand as they were; what was not
 //! synced stands whole, in part, out of order or not at all, as the seed says.
@@ -175,7 +175,7 @@ enum Piece {
     Truncate(u64),
 }
 
-/// Both kinds of thing: what is durable, and what is asked for since.
+/// The durable content, and the changes since.
 #[derive(Default)]
 struct Folder {
     durable: BTreeMap<String, Node>,
@@ -308,7 +308,7 @@ impl State {
     }
 }
 
-/// Nothing, all, the first few, or any of what was not synced.
+/// Nothing, all, the first few, or any of the unsynced changes.
 fn kept<T: Clone>(pending: &[T], rng: &mut SmallRng) -> Vec<T> {
     let n = match rng.random_range(0..4) {
         0 => 0,

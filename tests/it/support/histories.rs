@@ -82,16 +82,16 @@ fn gate(policy: &str) -> String {
 pub(crate) struct History {
     pub room: LearnerHarness,
     rng: ChaCha8Rng,
-    /// Predictions that were served, and how many events were said.
+    /// Predictions that were served, and the number of feedback events.
     served: Vec<Prediction>,
     n_submitted: usize,
-    /// Whether versions are asked for that hold what was retracted, which is refused.
+    /// Whether versions are asked for that hold the retracted feedback, which is refused.
     asks_tainted: bool,
     /// Whether people give orders about evidence.
     is_judged: bool,
     /// Whether events have weights.
     is_weighted: bool,
-    /// Whether people decide on what waits in quarantine, and some feedback is wild.
+    /// Whether people decide on quarantined feedback, and some feedback is wild.
     is_reviewed: bool,
     /// Draws of its own, so that all else is as without names.
     names: ChaCha8Rng,
@@ -141,7 +141,7 @@ impl History {
         }
     }
 
-    /// A version is named, or a name let go; some versions are not there, or hold what was retracted.
+    /// A version is named, or a name removed; some versions are not there, or hold the retracted feedback.
     fn name(&mut self) {
         let newest = self.room.learner.newest_version();
         let alias = ["prod", "next", "old"][self.names.random_range(0..3)].to_owned();
@@ -172,7 +172,7 @@ impl History {
         self.room.append(command(order));
     }
 
-    /// An order about what waits in quarantine.
+    /// An order about quarantined feedback.
     fn review(&mut self) {
         let waiting: Vec<u64> = self
             .room
@@ -309,7 +309,7 @@ impl History {
         }
     }
 
-    /// A learner that begins anew, mostly behind the last order that moved what is learned.
+    /// A learner that begins anew, mostly behind the last order that moved the learned state.
     fn retrain(&mut self) {
         let learner = &self.room.learner;
         let moved = learner.newest().of(Reason::Restore).unwrap_or(0);
@@ -398,7 +398,7 @@ fn is_repeated(order: &Order, position: &u64, refused: &BTreeSet<u64>) -> bool {
     order.is_of_gate() || (order.is_of_quarantine() && !refused.contains(position))
 }
 
-/// A second learner, fed live from the start with what was retracted left out before it was
+/// A second learner, fed live from the start with the retracted feedback left out before it was
 /// journaled. Where the first one retracts, it makes a version, to be restored in its place; where
 /// it was refused a restore, it makes one as well, and restores nothing.
 pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
@@ -513,7 +513,7 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     history.room
 }
 
-/// True of a version that an order made: where others stand depends on what was learned.
+/// True of a version that an order made: where others stand depends on the learned state.
 fn is_ordered(reason: Reason) -> bool {
     !matches!(reason, Reason::Cadence | Reason::Contender | Reason::Rewind)
 }

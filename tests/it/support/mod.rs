@@ -297,7 +297,7 @@ impl LearnerHarness {
         room
     }
 
-    /// Nothing was told yet, not even the description, which is as a journal holds it.
+    /// Nothing has come yet, not even the description, which is as a journal holds it.
     pub(crate) fn empty(toml: &str) -> LearnerHarness {
         let spec = Spec::journaled(toml).expect("a description");
         LearnerHarness {

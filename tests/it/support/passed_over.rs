@@ -1,4 +1,4 @@
-//! Tests that are passed over, since what they need is not there: data, an encoder, a device.
+//! Tests that are passed over for want of something: data, an encoder, a device.
 //!
 //! Invariant: none is passed over in silence. Each is named on stderr at once, whether or not the
 //! output of tests is captured, and counted by `tests/zz_passed_over.rs`, which runs last.
@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Says that the test on this thread is passed over, and what it lacks.
+/// Prints that the test on this thread is passed over, and the reason.
 #[allow(dead_code)]
 pub(crate) fn pass_over(lacks: &str) {
     let thread = std::thread::current();

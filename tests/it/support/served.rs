@@ -1,7 +1,7 @@
 //! A history that a server recovers from its journal and lives on with.
 //!
 //! Invariant: what the engine derives is compared with learners that have never seen it: one that
-//! applies the same entries in memory, and one that was never told what was taken back.
+//! applies the same entries in memory, and one that never had the retracted feedback.
 
 use std::fs;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
 }
 
 /// The learner that applies these entries; it equals a second one that was
-/// fed live without what was taken back.
+/// fed live without the retracted feedback.
 fn expected(journal: &[Entry], place: &str) -> Learner {
     let mut room = LearnerHarness::before(journal);
     let entries = journal.iter().cloned();
@@ -151,7 +151,7 @@ impl Served<'_> {
         self.teach(model);
         if self.rng.random_bool(0.5) {
             let restored = self.order(model, Order::Restore { version: made });
-            // It may hold what was taken back.
+            // It may hold the retracted feedback.
             assert!(restored.is_ok() || done.is_ok());
             self.teach(model);
         }

@@ -23,7 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::support::{Workspace, question, rows};
 
-/// Nothing here takes longer; what does has stopped.
+/// Nothing here takes longer; a slower call has stopped.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(120);
 
 pub(crate) fn kill(process: u32, signal: libc::c_int) {

@@ -48,17 +48,17 @@ async fn retract_batch(model: &ServedModel) -> Certificate {
     model.retract(request).await.unwrap()
 }
 
-/// The webhook was told what a stream shows up to a restore, each once and in the same order.
-async fn is_told_the_same(receiver: &Receiver, mut events: Streaming<LearningEvent>) {
+/// The webhook had the events of a stream up to a restore, each once and in the same order.
+async fn has_the_same_events(receiver: &Receiver, mut events: Streaming<LearningEvent>) {
     let mut event = next(&mut events).await;
     let mut posted = receiver.next();
     while posted.id() != event.id {
         posted = receiver.next();
     }
     loop {
-        let told = posted.event();
-        assert_eq!(told["id"], event.id);
-        assert_eq!(told["message"], event.message);
+        let posted_event = posted.event();
+        assert_eq!(posted_event["id"], event.id);
+        assert_eq!(posted_event["message"], event.message);
         if event.kind == "restored" {
             return;
         }
@@ -67,7 +67,7 @@ async fn is_told_the_same(receiver: &Receiver, mut events: Streaming<LearningEve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rewind_its_incident_and_a_revised_history_are_told_once_each() {
+async fn a_rewind_its_incident_and_a_revised_history_are_published_once_each() {
     let workspace = about_to_fail().await;
     let receiver = Receiver::start(vec![Answer::Status("204 No Content")]);
     let webhook = Webhook::new(&WebhookConfig {
@@ -91,7 +91,7 @@ async fn a_rewind_its_incident_and_a_revised_history_are_told_once_each() {
     };
     assert_eq!(incident.version, rewound.version);
     assert_eq!(incident.id, format!("m/{}/incident/0", incident.position));
-    let raised = incident.incident.expect("it is told");
+    let raised = incident.incident.expect("it is published");
     assert_eq!(
         (raised.incident, &raised.kind[..]),
         (incident.position, "rewound")
@@ -104,7 +104,7 @@ async fn a_rewind_its_incident_and_a_revised_history_are_told_once_each() {
         ("127.0.0.1", "looking")
     );
 
-    // Without what was learned since the champion there is no rewind: the incident is withdrawn.
+    // Without examples learned since the champion there is no rewind: the incident is withdrawn.
     let certificate = retract_batch(&model).await;
     let revised = next_of(&mut events, "history_revised").await;
     assert_eq!(
@@ -124,12 +124,12 @@ async fn a_rewind_its_incident_and_a_revised_history_are_told_once_each() {
     );
 
     let again = watch(&mut client, "m", rewound.position).await;
-    is_told_the_same(&receiver, again).await;
+    has_the_same_events(&receiver, again).await;
     served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_is_told_with_who_asked_for_it_and_stands_in_status_and_metrics() {
+async fn a_promotion_is_published_with_its_actor_and_stands_in_status_and_metrics() {
     let workspace = Workspace::new(&[("m", &described("manual", GOOD))]);
     let engine = workspace.open();
     teach_until(engine.model("m").unwrap(), (0, 400), "people", || false).await;

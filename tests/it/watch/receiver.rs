@@ -1,4 +1,4 @@
-//! The receiver of a webhook: a listener that keeps what came, and answers as it is told.
+//! The receiver of a webhook: a listener that keeps the requests, and gives the set answers.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

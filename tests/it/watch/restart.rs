@@ -34,7 +34,7 @@ fn p1_what_was_queued_before_a_kill_is_sent_after_it_and_nothing_twice() {
     assert_eq!(receiver.next().event()["kind"], "resumed");
     again.stop();
 
-    // The whole journal is applied again, and nothing of it is told again.
+    // The whole journal is applied again, and nothing of it is published again.
     fs::remove_dir_all(workspace.data().join("m/checkpoints")).unwrap();
     let replayed = server(&workspace, &receiver.url());
     replayed.ask(&["freeze", "m", "--note", "later"]);

@@ -131,7 +131,7 @@ async fn p3_p8_a_webhook_that_hangs_is_in_nobodys_way_and_its_queue_has_a_bound(
     );
     served.stop().await;
 
-    // What was queued is sent by the next server, the newest having been dropped; a hang has an end.
+    // The next server sends the queued events, the newest having been dropped; a hang has an end.
     let receiver = Receiver::start(vec![Answer::Hang, OK]);
     let config = WebhookConfig {
         timeout: Duration::from_millis(300),
@@ -150,7 +150,7 @@ async fn p3_p8_a_webhook_that_hangs_is_in_nobodys_way_and_its_queue_has_a_bound(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hang_and_a_closed_port_are_said_in_a_sentence_each() {
+async fn a_hang_and_a_closed_port_have_a_sentence_each() {
     let workspace = workspace();
     let receiver = Receiver::start(vec![Answer::Hang]);
     let closed = untouched().local_addr().unwrap();

@@ -252,7 +252,7 @@ fn dates_make_a_forecast() {
         DraftKind::Time("%d/%m/%Y %H:%M".to_owned())
     );
     let got = fields["mean_absolute_error"].as_f64().expect("an error");
-    // The mean of what is added at random is 0.5.
+    // The mean of the random addend is 0.5.
     assert!(got < 0.8, "{got}");
     let without = error(text(false).as_bytes());
     assert!(without > 1.4 * got, "{without} {got}");

@@ -143,7 +143,7 @@ impl<'a> PrequentialEvaluation<'a> {
     }
 }
 
-/// How many examples were held out and undone; warnings say why, and who answered.
+/// How many examples were held out and undone; warnings give the reason, and the version that answered.
 fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
     warnings.extend(champion(model));
     let counts = [Fate::HeldOut, Fate::Undone].map(|fate| model.learner.ledger().count(fate));

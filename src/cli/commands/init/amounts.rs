@@ -1,13 +1,13 @@
 //! Whether the few whole numbers of a target are amounts or the names of classes.
 //!
-//! Invariant: two values are names; so is what the header calls names.
+//! Invariant: two values are names; so is a column that the header calls names.
 
-/// Words within a header that say that whole numbers are names.
+/// Words within a header that mark whole numbers as names.
 const NAMING: [&str; 16] = [
     "label", "class", "categ", "type", "species", "digit", "cluster", "group", "kind", "code",
     "genre", "topic", "segment", "survived", "churn", "default",
 ];
-/// Whole words of a header that say that they are amounts.
+/// Whole words of a header that mark them as amounts.
 const MEASURING: [&str; 50] = [
     "count",
     "counts",
@@ -60,7 +60,7 @@ const MEASURING: [&str; 50] = [
     "grade",
     "quality",
 ];
-/// Values by whose counts amounts can be told.
+/// Values by whose counts amounts can be detected.
 const VALUES_MIN: usize = 5;
 /// Rows a value.
 const ROWS_MIN: f64 = 5.0;
@@ -76,7 +76,7 @@ const PLACES_MAX: usize = 200;
 /// The kind of the few whole numbers of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Names, as their number or the header says.
+    /// Names, by their number or the header.
     Names,
     /// Names for all that is known.
     PerhapsNames,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_told_from_codes_by_how_often_each_comes() {
+    fn counts_are_distinguished_from_codes_by_their_frequency() {
         use Meaning::{Names, PerhapsAmounts, PerhapsNames};
         let poisson = [
             (0, 50),

@@ -158,7 +158,7 @@ fn has_long(column: &ColumnStats) -> bool {
     column.n_inexact > 0 && column.n_inexact * 100 >= n_values
 }
 
-/// True if a header says that its values are names: `id`, `userId`, `PULocationID`, `zip code`.
+/// True if a header marks its values as names: `id`, `userId`, `PULocationID`, `zip code`.
 fn is_id(name: &str) -> bool {
     let lower = name.to_lowercase();
     let words: Vec<&str> = lower
@@ -363,7 +363,7 @@ pub(super) fn remarks(column: &ColumnStats, kind: &DraftKind) -> Vec<String> {
     remarks
 }
 
-/// Sentences about what the column alone tells of the target.
+/// Notes about how far the column alone predicts the target.
 fn give_aways(column: &ColumnStats) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(share) = column.give_away.of_classes() {

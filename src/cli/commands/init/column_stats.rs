@@ -58,7 +58,7 @@ pub(super) struct ColumnStats {
     pub is_digits: bool,
     /// Whole numbers that lose digits as a number.
     pub n_inexact: u64,
-    /// The decimal mark, as far as the numbers tell it.
+    /// The decimal mark, as far as the numbers decide it.
     pub marks: Marks,
     /// The texts that are no numbers, while there are few.
     pub tokens: Vec<(String, u64)>,
@@ -70,7 +70,7 @@ pub(super) struct ColumnStats {
     pub times: TimeCandidates,
     /// The first distinct values.
     pub examples: Vec<String>,
-    /// How well the column alone tells the target.
+    /// How well the column alone predicts the target.
     pub give_away: GiveAway,
     /// Words in all rows but the gaps.
     pub n_words: u64,
@@ -259,7 +259,7 @@ impl ColumnStats {
         }
     }
 
-    /// Adds what every value tells that is no gap.
+    /// Counts a value that is no gap.
     fn add_value(&mut self, text: &str) {
         let trimmed = trimmed(text);
         let is_digits = trimmed.bytes().all(|byte| byte.is_ascii_digit());

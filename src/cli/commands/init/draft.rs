@@ -53,7 +53,7 @@ pub(crate) struct DraftInput {
     pub n_gaps: u64,
     /// Its first distinct values.
     pub examples: Vec<String>,
-    /// Sentences about it: what was read in it, and what to look at.
+    /// Notes about it: its readings, and the choices to be checked.
     pub remarks: Vec<String>,
     /// Values that stand for none.
     pub sentinels: Vec<String>,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: how often a number of an end comes is exact, since one that left an end never returns.
 
-/// Distinct numbers that are known of each end.
+/// Distinct numbers that are kept at each end.
 const KNOWN: usize = 6;
 
 /// The ends of a column of numbers.

@@ -12,14 +12,14 @@ const VALUES_MAX: usize = 200;
 const SAMPLE_MAX: usize = 3000;
 /// Fewer rows are no evidence that a column gives the target away.
 const ROWS_MIN: usize = 100;
-/// The share of rows that a column alone tells.
+/// The share of rows that a column alone predicts.
 const SHARE: f64 = 0.995;
 /// The least correlation that is nearly perfect.
 const CORRELATION: f64 = 0.9995;
-/// Where one class has this share, nothing is said.
+/// Where one class has this share, no note is made.
 const COMMONEST_MAX: f64 = 0.97;
 
-/// How well a column alone tells the class, or the value.
+/// How well a column alone predicts the class, or the value.
 #[derive(Default)]
 pub(super) struct GiveAway {
     /// Rows of each class by value; none once there were too many values.
@@ -80,7 +80,7 @@ impl GiveAway {
         }
     }
 
-    /// The share of rows whose class the column alone tells, if it is nearly all.
+    /// The share of rows whose class the column alone predicts, if it is nearly all.
     pub(super) fn of_classes(&self) -> Option<f64> {
         let n: u32 = self.n_classes.iter().sum();
         let most = self.n_classes.iter().max().copied().unwrap_or(0);
@@ -100,7 +100,7 @@ impl GiveAway {
         (share >= SHARE).then_some(share)
     }
 
-    /// The share of the sample that the best threshold tells.
+    /// The share of the sample that the best threshold predicts.
     fn by_threshold(&self) -> f64 {
         if self.sample.len() < ROWS_MIN {
             return 0.0;
@@ -111,7 +111,7 @@ impl GiveAway {
         sample
             .iter()
             .for_each(|(_, class)| *above.entry(*class).or_default() += 1);
-        // With many classes a threshold tells two at most.
+        // With many classes a threshold separates two at most.
         if above.len() != 2 {
             return 0.0;
         }

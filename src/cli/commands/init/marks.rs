@@ -1,13 +1,13 @@
-//! Decimal marks: whether the numbers of a column tell a fraction from a thousands separator.
+//! Decimal marks: whether the numbers of a column have a fraction or a thousands separator.
 //!
-//! Invariant: what is counted as open is one number by a decimal point and another by a comma.
+//! Invariant: an open value is one number by a decimal point and another by a comma.
 
 use crate::cli::rows::number::{Decimals, finite, is_ambiguous};
 
 /// Whole numbers of three digits without a mark that show that a mark parts thousands.
 const HUNDREDS_MIN: u64 = 3;
 
-/// The decimal mark of a column, as far as its numbers tell it.
+/// The decimal mark of a column, as far as its numbers decide it.
 #[derive(Default)]
 pub(super) struct Marks {
     /// The first open number with a point, and with a comma.
@@ -37,7 +37,7 @@ impl Marks {
         if self.first[place].is_none() && is_ambiguous(text) {
             self.first[place] = Some(text.trim().to_owned());
         } else if self.n_only_here == 0 && !is_ambiguous(text) {
-            // One number that tells is enough.
+            // One number that decides is enough.
             let is_only = finite(text, decimals.other()).is_none();
             self.n_only_here += u64::from(is_only);
         }
@@ -52,7 +52,7 @@ impl Marks {
         self.n_only_there > 0 && (self.first == [None, None] || are_few)
     }
 
-    /// True where the numbers that tell have the other decimal mark than the file.
+    /// True where the numbers that decide have the other decimal mark than the file.
     pub(super) fn is_contradicted(&self) -> bool {
         self.n_only_there > 0 && self.n_only_here == 0
     }
@@ -69,7 +69,7 @@ impl Marks {
         }
     }
 
-    /// The first open number, unless the others of the column tell what it is. Where a comma parts
+    /// The first open number, unless the others of the column decide it. Where a comma parts
     /// the fields, and where a format has numbers of its own, only a comma within a number is open.
     pub(super) fn open(&self, is_of_commas: bool, decimals: Decimals) -> Option<&str> {
         // As in 812, 999 and 1,204: fractions of three digits would stand at all of them.
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_open_number_of_a_column_that_tells_another_mark_is_named() {
-        // Of 101 numbers one tells, and says a comma where the rest of the file says a point.
+        // Of 101 numbers one decides for a comma where the rest of the file has a point.
         let row = |n: usize| {
             let x = if n == 50 {
                 "12,5".to_owned()

@@ -24,7 +24,7 @@ pub(super) struct ColumnSelection {
     pub excluded: Vec<ExcludedColumn>,
 }
 
-/// What is known beside the statistics of the columns.
+/// The facts of a file beside the statistics of its columns.
 pub(super) struct SelectionContext<'a> {
     pub task: DraftTask,
     pub n_rows: u64,
@@ -36,7 +36,7 @@ pub(super) struct SelectionContext<'a> {
 /// Selects the inputs; columns of no use for the task are excluded.
 ///
 /// # Errors
-/// A column whose dates no value tells apart, or that cannot be what was chosen.
+/// A column whose dates no value decides, or that cannot be of the chosen kind.
 pub(super) fn select(
     stats: &[ColumnStats],
     known: &SelectionContext,
@@ -122,7 +122,7 @@ fn take_index(selection: &mut ColumnSelection, stats: &[ColumnStats], n_rows: u6
     });
 }
 
-/// Refuses a column of dates whose parts no value tells apart.
+/// Refuses a column of dates whose parts no value decides.
 fn ensure_unambiguous(column: &ColumnStats) -> anyhow::Result<()> {
     if let TimesFound::Ambiguous(formats) = column.times.found() {
         let name = &column.name;

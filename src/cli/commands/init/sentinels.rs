@@ -32,7 +32,7 @@ const LIMITS: [f64; 10] = [
 const FAR: f64 = 5.0;
 /// Rows that make such a number repeat; they are one in a hundred as well.
 const FAR_REPEATS_MIN: u64 = 5;
-/// Other numbers without which their range says little.
+/// Other numbers without which their range proves little.
 const OTHERS_MIN: usize = 6;
 
 /// The sentinels of columns, by the keys of these, with how often each comes.

@@ -27,7 +27,7 @@ use crate::cli::run::usable::UnusableRows;
 const LOOKS_LIKE_DATA: &str = "the first row looks like data, and was read as the header: with \
     --no-header it is a row, and the columns are column_1, column_2 and so on";
 
-/// What one pass over a file tells.
+/// The result of one pass over a file.
 pub(super) struct Survey {
     pub stats: Vec<ColumnStats>,
     pub target: TargetStats,
@@ -229,7 +229,7 @@ impl Survey {
     }
 
     /// Refuses numbers that are one thing by a point and another by a comma, where no other number of
-    /// the file tells which.
+    /// the file decides it.
     pub(super) fn ensure_read(
         &self,
         choices: &[ColumnChoice],
@@ -246,7 +246,7 @@ impl Survey {
         if given.is_some() {
             return Ok(());
         }
-        let is_told = self.marks().any(|marks| marks.n_only_here > 0);
+        let is_decided = self.marks().any(|marks| marks.n_only_here > 0);
         let is_of_commas = self.form.separator.is_none_or(|separator| separator == ',');
         let is_chosen_otherwise = |name: &str| {
             let mut choices = choices.iter();
@@ -260,11 +260,11 @@ impl Survey {
         let columns = columns.map(|column| (column.name.as_str(), &column.marks));
         let target = self.target.is_of_numbers().then_some(&self.target);
         let target = target.map(|target| (target.header(), &target.marks));
-        let is_open = |marks: &Marks| !is_told || marks.is_contradicted();
+        let is_open = |marks: &Marks| !is_decided || marks.is_contradicted();
         for (name, marks) in columns.chain(target).filter(|(_, marks)| is_open(marks)) {
             let is_of_commas = is_of_commas && !marks.is_contradicted();
             if let Some(open) = marks.open(is_of_commas, self.form.decimals) {
-                let why = if is_told {
+                let why = if is_decided {
                     "other numbers of the column have another decimal mark than the file"
                 } else {
                     "no number of the file tells"

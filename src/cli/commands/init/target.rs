@@ -53,13 +53,13 @@ pub(super) struct TargetStats {
     labels: Vec<Vec<(String, u64)>>,
     /// The place of a class, and of the spelling.
     class_of: HashMap<String, (usize, usize)>,
-    /// The place of a class by what its spellings have in common.
+    /// The place of a class by the common form of its spellings.
     folded: HashMap<String, usize>,
     /// The row that had the newest class.
     newest: u64,
     /// The ends of the numbers.
     pub extremes: Extremes,
-    /// The decimal mark, as far as the numbers tell it.
+    /// The decimal mark, as far as the numbers decide it.
     pub marks: Marks,
     /// The unit behind the numbers.
     pub unit: UnitCount,
@@ -410,7 +410,7 @@ impl TargetStats {
             }
             labels.push(label);
         }
-        // In an order that says nothing of the rows.
+        // In an order that is independent of the rows.
         let number = |label: &String| finite(label, decimals);
         labels.sort_by(|one, other| match (number(one), number(other)) {
             (Some(first), Some(second)) => first.total_cmp(&second),

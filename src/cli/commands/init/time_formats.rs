@@ -108,9 +108,9 @@ const LOGGED: [&str; 4] = [
 ];
 /// RFC 3339, and formats of a time of day.
 const ALONE: [&str; 5] = ["", "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M %p"];
-/// Formats that may as well be fractions or scores, for columns whose header says dates.
+/// Formats that may as well be fractions or scores, for columns whose header marks dates.
 const NAMED: [&str; 5] = ["%m/%y", "%m-%y", "%y/%m", "%y-%m", "%b %y"];
-/// Formats of plain digits, for columns whose header says dates.
+/// Formats of plain digits, for columns whose header marks dates.
 const DIGITS: [&str; 12] = [
     "%Y%m%d",
     "%Y%m%d%H",

@@ -16,7 +16,7 @@ const FORMATS_MAX: usize = 16;
 const STRAYS_MAX: usize = 5;
 /// Values among which a new format may turn up.
 const SEEDING: usize = 50;
-/// Values of plain digits that prove that they are dates, where the header does not say so.
+/// Values of plain digits that prove that they are dates, where the header does not mark them.
 const PROOF: u64 = 20;
 /// Texts that stand for no date under any format.
 const ZERO_DATES: [&str; 4] = ["0000-00-00", "00/00/0000", "00.00.0000", "0000/00/00"];
@@ -101,7 +101,7 @@ struct Candidate {
     sentinels: Vec<(i64, String, u64)>,
 }
 
-/// What the values of a column say.
+/// The reading of the values of a column.
 #[derive(Debug, PartialEq)]
 pub(super) enum TimesFound {
     None,
@@ -247,7 +247,7 @@ impl TimeCandidates {
         })
     }
 
-    /// True where the header says dates, or the values look like them, and no format reads them.
+    /// True where the header marks dates, or the values look like them, and no format reads them.
     pub(super) fn are_unread(&self) -> bool {
         let has_digit = |text: &String| text.contains(|c: char| c.is_ascii_digit());
         let looks = |text: &String| looks_like_date(text);

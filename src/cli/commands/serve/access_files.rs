@@ -1,6 +1,6 @@
-//! The files that say who may call, read at the start and again when they change.
+//! The files of the callers, read at the start and again when they change.
 //!
-//! Invariant: files that are broken or gone change nothing that is in force; the log says so once.
+//! Invariant: files that are broken or gone change nothing that is in force; the log reports them once.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +27,7 @@ pub(super) struct AccessPaths {
 }
 
 impl AccessPaths {
-    /// Access as the files say, and the files.
+    /// Access by the files, and the files.
     pub(super) fn open(&self) -> anyhow::Result<(Arc<Access>, AccessFiles)> {
         let files = self.read()?;
         let access = Access::new(&files)?;

@@ -67,7 +67,7 @@ pub(super) const KEYS: [Key; 7] = [
         values: AllowedValues::Count(QUEUE_MAX.0, QUEUE_MAX.1),
         default: "1000",
         unit: "events",
-        meaning: "Events that may wait, on disk; what comes while so many wait is dropped and counted.",
+        meaning: "Events that may wait, on disk; an event that comes while so many wait is dropped and counted.",
     },
 ];
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::output::print;
 
-/// Lines by what they are of, and the figures that they show.
+/// Lines by their subject, and the figures that they show.
 const LINES: [(&str, &[&str]); 3] = [
     (
         "recently",
@@ -69,7 +69,7 @@ pub(super) fn lines(figures: &[Figure]) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// The figures by name, or by what they are of and name; those of slices apart.
+/// The figures by name, or by subject and name; those of slices apart.
 pub(super) fn object(figures: &[Figure]) -> Value {
     let (mut monitors, mut slices) = (Map::new(), Map::new());
     for figure in figures {

@@ -74,7 +74,7 @@ impl RunIdentity {
     /// The identity of a run. Each answer of a bandit is a decision of its own, and so is its reward.
     ///
     /// # Errors
-    /// A backfill for a bandit: what a row is worth follows from the action that is answered.
+    /// A backfill for a bandit: the reward of a row follows from the action that is answered.
     pub(super) fn new(args: IdentityArgs) -> anyhow::Result<RunIdentity> {
         let is_bandit = matches!(args.task, Task::Bandit { .. });
         ensure!(
@@ -112,7 +112,7 @@ impl RunIdentity {
     pub(super) fn remedies(&self) -> (&'static str, &'static str) {
         match self.backfill {
             Some(_) => (
-                "`perennial fate` says what became of each",
+                "`perennial fate` shows the fate of each",
                 "send corrected rows under another name of the backfill",
             ),
             None => (
@@ -209,7 +209,7 @@ fn shortened(prefix: String) -> String {
     }
 }
 
-/// A hash of what a row teaches: its inputs, its target and its time.
+/// A hash of a row as an example: its inputs, its target and its time.
 fn content(row: &LabelledRow) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
@@ -353,7 +353,7 @@ mod tests {
             "other".clone_into(&mut other[at]);
             other
         };
-        // A row that says something else is another event, and so are all behind one by which the
+        // A row with other content is another event, and so are all behind one by which the
         // file is known.
         assert_eq!(shared(&changed(40)), 59);
         assert_eq!(shared(&changed(0)), 0);

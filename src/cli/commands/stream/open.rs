@@ -129,7 +129,7 @@ struct FeedbackReplies {
     acknowledged: u64,
     /// Events that the server took, known ones included.
     n_taken: u64,
-    /// True while the newest reply says that an earlier run had sent the row.
+    /// True while by the newest reply an earlier run had sent the row.
     known_so_far: Arc<AtomicBool>,
     /// Events that an earlier run had sent.
     n_known: u64,

@@ -40,7 +40,7 @@ pub(super) struct StreamRun {
     pub run: PrequentialRun<RowIdentity>,
     /// True if the champion serves, which learns nothing.
     pub serves_champion: bool,
-    /// True while the newest reply says that an earlier run had sent the row.
+    /// True while by the newest reply an earlier run had sent the row.
     pub known_so_far: Arc<AtomicBool>,
     /// Events that an earlier run had sent, and those of them that were retracted since.
     pub n_known: u64,

@@ -27,7 +27,7 @@ const NOT_PACKED: i64 = -1;
 /// The messages, one after the other.
 pub(super) struct ArrowMessages<R> {
     bytes: R,
-    /// Where those of a file begin, as its footer says; those of a stream follow each other.
+    /// Where those of a file begin, by its footer; those of a stream follow each other.
     places: Option<std::vec::IntoIter<u64>>,
     /// Bytes of the file, and those of them that are left.
     n_bytes: u64,
@@ -157,7 +157,7 @@ impl<R: Read + Seek> ArrowMessages<R> {
         Ok(bytes)
     }
 
-    /// Checks what a message unpacks to.
+    /// Checks the unpacked size of a message.
     fn check(&mut self, message: Message<'_>, body: &[u8]) -> anyhow::Result<()> {
         let dictionary = message.header_as_dictionary_batch();
         let batch = match message.header_type() {

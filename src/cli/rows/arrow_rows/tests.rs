@@ -1,4 +1,4 @@
-//! Arrow files and streams: every kind of value, what unpacks without end, damage.
+//! Arrow files and streams: every kind of value, endless unpacking, damage.
 
 use arrow_array::builder::{ListBuilder, StringDictionaryBuilder};
 use arrow_array::types::Int8Type;

@@ -82,36 +82,36 @@ fn with_gaps(text: &str, kind: ModelInputKind) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn stray_cells_are_gaps_and_are_said() {
+fn stray_cells_are_gaps_and_are_noted() {
     let format = TimeFormat::parse("%d/%m/%Y").unwrap();
     let (cells, notes) = with_gaps(
         "a,b\n31/01/2026,1\nlater,1\n,1\n32/01/2026,1\n",
         ModelInputKind::Time(format, 0),
     );
     assert_eq!(cells, ["31/01/2026", "", "", ""]);
-    let said = "column \"a\": 2 cells are no dates and were taken as gaps, the first in line 3: \
+    let sentence = "column \"a\": 2 cells are no dates and were taken as gaps, the first in line 3: \
                 \"later\"";
-    assert_eq!(notes, [said]);
+    assert_eq!(notes, [sentence]);
     let (cells, notes) = with_gaps("a\n1\nx\n9007199254740993\n", ModelInputKind::Number);
     assert_eq!(cells, ["1", "NaN", "9007199254740992"]);
-    let said = [
+    let sentence = [
         "column \"a\": 1 cell is no number and was taken as a gap in line 3: \"x\"",
         "column \"a\": 1 cell has more digits than a number keeps in line 4: \"9007199254740993\"",
     ];
-    assert_eq!(notes, said);
+    assert_eq!(notes, sentence);
     let (cells, notes) = with_gaps("a,b\n1.5,1\n\"2,25\",1\n", ModelInputKind::Number);
     assert_eq!(cells, ["1.5", "2.25"]);
-    let said = "column \"a\": 1 cell has another decimal mark than the file and was read by it in line \
+    let sentence = "column \"a\": 1 cell has another decimal mark than the file and was read by it in line \
                 3: \"2,25\"";
-    assert_eq!(notes, [said]);
+    assert_eq!(notes, [sentence]);
     let (cells, notes) = with_gaps("b\n1\n", ModelInputKind::Number);
     assert_eq!(cells, ["NaN"]);
     assert_eq!(notes, ["no column \"a\": it is a gap in every row"]);
 }
 
 #[test]
-fn percentages_that_are_none_are_said() {
-    let check = |text: &str, percent: Option<&str>, is_said: bool| {
+fn percentages_that_are_none_are_noted() {
+    let check = |text: &str, percent: Option<&str>, is_noted: bool| {
         let file = temporary(text.as_bytes());
         let options = ReadOptions {
             percent: percent.map(str::to_owned),
@@ -122,7 +122,7 @@ fn percentages_that_are_none_are_said() {
         rows.for_each(|row| _ = layout.batch(&row.unwrap()).unwrap());
         let notes = layout.closing_notes();
         let says = |note: &String| note.starts_with("no number has a percent sign");
-        assert_eq!(notes.iter().any(says), is_said, "{notes:?}");
+        assert_eq!(notes.iter().any(says), is_noted, "{notes:?}");
     };
     check("a\n50.3%\n12%\n", Some("points"), false);
     check("a\n0.503\n0.12\n", Some("points"), true);

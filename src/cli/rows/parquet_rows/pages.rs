@@ -1,6 +1,6 @@
 //! The headers of the pages of a Parquet file, checked before any page is unpacked.
 //!
-//! Invariant: a page that passes unpacks to the bytes that its header says, and those are bounded.
+//! Invariant: a page that passes unpacks to the bytes that its header gives, and those are bounded.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -28,7 +28,7 @@ const DICTIONARY: i64 = 2;
 ///
 /// # Errors
 /// There are more rows than a file of its length has, or a page is larger than is read, or unpacks to
-/// more than its header says.
+/// more than its header gives.
 pub(super) fn check(path: &Path, metadata: &ParquetMetaData) -> anyhow::Result<()> {
     let mut file = BufReader::new(File::open(path)?);
     let length = file.get_ref().metadata()?.len();
@@ -117,7 +117,7 @@ fn check_unpacked(
         return Ok(());
     }
     let mut bytes = bytes;
-    // The levels of a page of the second version stand before what is packed.
+    // The levels of a page of the second version stand before the packed bytes.
     io::copy(&mut (&mut bytes).take(levels), &mut io::sink())?;
     levels = levels.min(unpacked);
     let limit = unpacked - levels + 1;
@@ -135,7 +135,7 @@ fn check_unpacked(
     Ok(())
 }
 
-/// What a page says of itself.
+/// The header of a page.
 #[derive(Debug)]
 struct PageHeader {
     unpacked: i64,

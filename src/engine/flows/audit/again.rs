@@ -18,7 +18,7 @@ use crate::model::{Choice, profile};
 /// A state derived again from the journal.
 pub(super) struct DerivedState {
     pub learner: Learner,
-    /// The descriptions that were in force while it came to be, from the saved state on that it
+    /// The descriptions that were in force while it was derived, from the saved state on that it
     /// was derived from.
     under: Vec<Description>,
 }

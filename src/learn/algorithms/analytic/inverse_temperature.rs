@@ -71,7 +71,7 @@ impl InverseTemperature {
         tensors.put_f64("sharpness", &[2], vec![self.logarithm, self.curvature]);
     }
 
-    /// Reads back what [`InverseTemperature::save`] wrote.
+    /// Reads the state that [`InverseTemperature::save`] wrote.
     ///
     /// # Errors
     /// When it is out of bounds.

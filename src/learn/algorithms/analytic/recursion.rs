@@ -412,7 +412,7 @@ impl Recursion {
         inverse.add_diagonal(ridge);
         inverse.invert(ridge);
         self.weight = inverse.times_rows(&self.moments);
-        // One step of refinement takes most of what rounding left.
+        // One step of refinement takes most of the rounding error.
         let seen = matrices.gram.times_rows(&self.weight);
         let with_ridge = seen.iter().zip(&self.weight).map(|(s, w)| s + ridge * w);
         let left = self.moments.iter().zip(with_ridge).map(|(c, s)| c - s);

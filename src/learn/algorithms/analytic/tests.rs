@@ -67,7 +67,7 @@ fn the_order_of_classes_does_not_matter() {
 fn interactions_of_categories_are_learned() {
     let spec = spec(CATEGORIES);
     let mut learner = learner(&spec, 0);
-    // Neither of two categories tells anything alone.
+    // Neither of two categories predicts anything alone.
     let row = |index: u32| {
         let (x, y) = (index % 3, index / 3 % 3);
         let sparse = vec![(100 + x, 1.0), (200 + y, 1.0)];

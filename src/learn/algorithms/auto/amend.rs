@@ -19,8 +19,8 @@ const SHARES: [f32; 2] = [0.02, 0.98];
 impl AutoLearner {
     /// Makes it good; false where something is not finite, and then nothing has changed.
     ///
-    /// Ridge regressions of classes and rewards, and neighbours, are as if it had been from the
-    /// start what it is; linear members and the network as far as that can be told. A regression's
+    /// Ridge regressions of classes and rewards, and neighbours, are as if the example had been this one from
+    /// the start; linear members and the network as far as that can be computed. A regression's
     /// rows hold the value before them, and its errors are held: it learns the example once more.
     pub(crate) fn amend(&mut self, row: &Encoded, amendment: &Amendment, scale: &Scale) -> bool {
         let Amendment {
@@ -65,9 +65,9 @@ impl AutoLearner {
         true
     }
 
-    /// Judges what the members answered then by what the example is. The later it is known, the less:
-    /// they learned from what they were told meanwhile, and how well each foretold that is then what
-    /// there is to know of how well it would have foretold what is right.
+    /// Judges the answers of the members then by the example of now. The later it is known, the less: they
+    /// learned from other labels meanwhile, and how well each forecast these is then the best estimate of
+    /// how well it would have forecast the right one.
     fn amend_shares(&mut self, amendment: &Amendment, scale: &Scale) {
         let kept = self.answers.as_ref();
         let Some(answers) = kept.and_then(|kept| kept.to(amendment.example)) else {
@@ -126,7 +126,7 @@ impl AutoLearner {
                 let wanted = self.portfolio.wanted(value, scale);
                 gradient[0] = self.error_scale.held(place, answered[0] - wanted);
             } else if is_class {
-                // What an example of a class once taught depends on all that came since.
+                // The effect of an example of a class depends on all that came since.
                 output_loss.gradient(amendment.after, answered, gradient);
             } else {
                 let left = (1.0 - alike * pull).powf(amendment.n_since as f32);
@@ -243,7 +243,7 @@ impl AutoLearner {
         let scores =
             &mut member_outputs.scores[logistic.start * n_outputs..logistic.end * n_outputs];
         for (score, derivative) in scores.iter_mut().zip(&mut gradient[among_linear..]) {
-            // One that was never told of stays in the middle.
+            // One without a reward stays in the middle.
             if *score != 0.0 {
                 let share = change.apply(logistic_share(*score));
                 let carried = share.clamp(SHARES[0], SHARES[1]);
@@ -262,7 +262,7 @@ impl AutoLearner {
         let Rescale { factor, shift } = change;
         let n_outputs = self.n_chosen.len();
         let total = self.n_chosen.iter().sum::<u64>().max(1) as f64;
-        // What the chosen action does not earn, the others share.
+        // The others share the reward that the chosen action does not earn.
         let rest = (1.0 - factor - shift) / (n_outputs - 1).max(1) as f64;
         let shifts = self.n_chosen.iter().map(|count| {
             let chosen = *count as f64 / total;

@@ -81,7 +81,7 @@ impl Answers {
         tensors.put_f32("answers", &[n, n_members], answers);
     }
 
-    /// Reads back what [`Answers::save`] wrote of so many members.
+    /// Reads the state that [`Answers::save`] wrote of so many members.
     pub(super) fn load(n_members: usize, tensors: &mut Tensors) -> Result<Answers, Error> {
         let are_indexes = tensors.take_u8("answers.are_indexes", &[None])?;
         let n = are_indexes.len();

@@ -20,7 +20,7 @@ const BOUNDS: [f32; 2] = [1e-6, 100.0];
 /// Errors count up to so many medians: about two deviations of a normal error.
 const HELD: f32 = 3.0;
 /// The stack learns from errors up to so many medians of the mixture: one row after a shift of the level
-/// may not decide what it is.
+/// may not decide it.
 const REACH: f32 = 10.0;
 /// A loss is one at so many medians of the mixture.
 const FULL: f32 = 4.0;
@@ -77,7 +77,7 @@ impl ErrorScale {
         tensors.put_f32("spread.count", &[1], vec![self.count]);
     }
 
-    /// Reads back what was saved of as many members.
+    /// Reads the saved state of as many members.
     pub(super) fn load(&mut self, tensors: &mut Tensors) -> Result<(), Error> {
         let medians = tensors.take_f32("spread", &[Some(self.medians.len())])?;
         let count = tensors.take_f32("spread.count", &[Some(1)])?[0];

@@ -199,7 +199,7 @@ impl ForestLearner {
         state
     }
 
-    /// Reads back what [`ForestLearner::save`] wrote, of rows in scales like those that it stands in.
+    /// Reads the state that [`ForestLearner::save`] wrote, of rows in scales like those that it stands in.
     pub(super) fn load(
         &mut self,
         forest: &mut Forest,
@@ -315,7 +315,7 @@ impl Growth {
         }
     }
 
-    /// U64 `numbers` `[2]`, U8 `observes` `[nodes]`, and what the observers count, one after the other.
+    /// U64 `numbers` `[2]`, U8 `observes` `[nodes]`, and the counts of the observers, one after the other.
     fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.put_u64("numbers", &[2], vec![self.seed, self.n_drawn]);
@@ -408,7 +408,7 @@ impl Observer {
         None
     }
 
-    /// The test that tells most of the classes, and the information that is gained by it.
+    /// The test with the most information about the classes, and the information that is gained by it.
     fn best(&self) -> (usize, f32) {
         let n: f32 = self.rows.iter().sum();
         let before: f32 = entropy(&self.rows, n);

@@ -3,8 +3,8 @@
 //! The powers descend the log loss of the kept answer, by a step that is normalised by the mean square
 //! of its gradient; of a new example by a part of the step, since there are more of them than of
 //! anchors. The weights of the three answers follow the fixed-share update (Herbster and Warmuth
-//! 1998) on their 0/1 losses, where an anchor counts less than a new example: what is current is given
-//! up only for five times as much of what is kept. Figures beside the constants are of streams in
+//! 1998) on their 0/1 losses, where an anchor counts less than a new example: the current answer is given
+//! up only for five times as much of the kept one. Figures beside the constants are of streams in
 //! blocks and of elec2, in `benches/forgetting`.
 
 use crate::learn::algorithms::retention::ASKED_EVERY;
@@ -16,7 +16,7 @@ const STEP: f32 = 0.06;
 /// The part of a step that a new example takes.
 const STEP_NEW: f32 = 0.2;
 const POWER_MAX: f32 = 4.0;
-/// How fast the weights follow, and what is dealt out evenly after each loss.
+/// How fast the weights follow, and the part that is dealt out evenly after each loss.
 const ETA: f64 = 0.1;
 const ALPHA: f64 = 1e-4;
 /// How much the loss of an anchor counts, of one for each example.
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::model::Keep;
 
-    /// Two members of two classes: the first knows both, the second repeats what is current.
+    /// Two members of two classes: the first knows both, the second repeats the current one.
     fn answers(kept: &RetainedAnswer, class: usize, current: usize) -> KeptAnswers {
         let p = |right: usize, sure: f32| {
             let mut p = vec![1.0 - sure; 2];

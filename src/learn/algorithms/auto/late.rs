@@ -2,7 +2,7 @@
 //!
 //! A label that comes late finds members that have learned from all that came in between: weighed by
 //! what they answer then, those that follow the newest examples look as good as if no label were
-//! late. Members are weighed by what they answered when the row was asked, which the learner computes
+//! late. Members are weighed by their answers when the row was asked, which the learner computes
 //! from its own state at the entry of the prediction, once labels are late; and the later labels are,
 //! the more slowly weights follow (Joulani, Gyorgy and Szepesvari 2013 give the regret of experts
 //! whose losses come late: it grows with the root of the delay).
@@ -23,7 +23,7 @@ const HORIZON: f64 = 64.0;
 /// A label is late when so many examples were learned since its row was asked.
 const LATE: u64 = 4;
 /// The delay at which weights follow half as fast, and so many labels come before a delay counts by
-/// one: what was answered by members that knew little is weighed at once (20,000 rows of elec2, labels 500
+/// one: an answer of members that knew little is weighed at once (20,000 rows of elec2, labels 500
 /// and 2,000 rows late, and of weather, 2,000 late: 0.786, 0.736 and 0.763; as fast as ever: 0.776,
 /// 0.724 and 0.775; weighed by the outputs of now: 0.758, 0.690 and 0.785).
 const HALF: f64 = 32.0;
@@ -160,7 +160,7 @@ impl LateLabels {
         tensors.put_f32("late.asked.outputs", &[n_kept, n_each], values);
     }
 
-    /// Reads back what [`LateLabels::save`] wrote of so many outputs a member, and so many members.
+    /// Reads the state that [`LateLabels::save`] wrote of so many outputs a member, and so many members.
     pub(super) fn load(
         [n_outputs, n_members]: [usize; 2],
         tensors: &mut Tensors,

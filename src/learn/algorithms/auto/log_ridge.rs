@@ -8,7 +8,7 @@ use super::error_scale::ErrorScale;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{LogRidge, Scale};
 
-/// What is learned of the logarithm.
+/// The learned state of the logarithm.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LogLearner {
     recursion: Recursion,
@@ -66,7 +66,7 @@ impl LogLearner {
         tensors
     }
 
-    /// Reads back what [`LogLearner::weights`] and [`LogLearner::state`] gave.
+    /// Reads the state that [`LogLearner::weights`] and [`LogLearner::state`] gave.
     pub(super) fn load(
         &mut self,
         served: &mut LogRidge,

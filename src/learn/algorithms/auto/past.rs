@@ -1,7 +1,7 @@
-//! The members that see the past of the target: what they learn, and the pasts of rows.
+//! The members that see the past of the target: their state, and the pasts of rows.
 //!
 //! A row is learned with the past that it was asked with, known at the entry of its prediction, so
-//! that a late label teaches what can be foretold from so long ago, and not from the values that came
+//! that a late label teaches the forecast from so long ago, and not from the values that came
 //! since. A row whose past is not kept any more teaches the series alone.
 //!
 //! Invariant: bounded; of rows that are asked and not learned, the newest by their ids are kept.
@@ -26,7 +26,7 @@ const FORGETTING: [f64; REGRESSIONS] = [0.99, 0.998];
 /// The penalty on squared weights.
 const RIDGE: f64 = 1.0;
 
-/// What is learned of the past.
+/// The learned state of the past.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PastLearner {
     recursions: Vec<Recursion>,
@@ -190,7 +190,7 @@ impl PastLearner {
         tensors
     }
 
-    /// Reads back what [`PastLearner::weights`] and [`PastLearner::state`] gave.
+    /// Reads the state that [`PastLearner::weights`] and [`PastLearner::state`] gave.
     pub(super) fn load(
         &mut self,
         series: &mut Series,

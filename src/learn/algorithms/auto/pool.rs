@@ -1,4 +1,4 @@
-//! How the weights of members follow what they earn.
+//! The weights of members, which follow their scores.
 //!
 //! Weights `w` `[members]` follow the fixed-share update (Herbster and Warmuth 1998): with losses
 //! `l`, `v_i = w_i exp(-eta l_i)`, then `w_i = (1 - alpha) v_i / sum(v) + alpha / n`. Departures:
@@ -41,7 +41,7 @@ pub(super) struct Wanted {
     pub reach: f32,
 }
 
-/// Learns from what was said of a row and what was true, at `slowness` of the rates.
+/// Learns from the answers to a row and its truth, at `slowness` of the rates.
 pub(super) fn observe(
     portfolio: &mut Portfolio,
     (member_outputs, losses): (&MemberOutputs, &[f64]),

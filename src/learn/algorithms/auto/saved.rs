@@ -92,7 +92,7 @@ impl AutoLearner {
         tensors
     }
 
-    /// Replaces everything learned by what was saved.
+    /// Replaces the learned state by a saved one.
     pub(crate) fn load(
         &mut self,
         spec: &Spec,

@@ -1,6 +1,6 @@
 //! How the members are weighed: by their outputs for an example, before any of them learns it.
 //!
-//! Invariant: what a member is weighed by, it answered before it knew the label.
+//! Invariant: a member is weighed by an answer that it gave before it knew the label.
 
 use super::super::example::Known;
 use super::answers::answer;
@@ -56,7 +56,7 @@ impl AutoLearner {
         pool::observe(portfolio, (outputs, &losses), target, wanted, slowness);
     }
 
-    /// Keeps what is known when the rows of a prediction are asked, until they are learned; so many
+    /// Keeps the outputs when the rows of a prediction are asked, until they are learned; so many
     /// examples are learned by then.
     pub(crate) fn note_asked(
         &mut self,

@@ -35,7 +35,7 @@ impl GradientLearner {
             stored.target = target;
             return Outcome::Waits;
         }
-        // Had the example been what it is, the outputs that it is held to would be nearer to it.
+        // Had the example come as it is now, the outputs that it is held to would be nearer to it.
         let both = [amendment.before, target];
         let hold = |outputs: &mut [f32]| output_loss.shift(both, outputs);
         self.memory.amend(amendment.example, target, hold);
@@ -79,7 +79,7 @@ impl GradientLearner {
         let shares = [n_new, drawn.len()].map(|n_rows| 1.0 / n_rows.max(1) as f32);
         let examples = new.iter().chain(drawn.iter().map(|drawn| &*drawn.stored));
         let rows = examples.zip(self.network.reaches()).enumerate();
-        // What is taken back is no pull towards a target.
+        // An example that is taken back is no pull towards a target.
         let rows = rows.skip(if amended.is_some() { n_new } else { 0 });
         let pulled = rows.map(|(index, (stored, reach))| UpdateRow {
             example: stored.example,

@@ -46,7 +46,7 @@ impl Amended {
         self.gradient_of(|left| left.mass, replay_loss, row);
     }
 
-    /// The same in what an average over so many updates gives.
+    /// The same in the output of an average over so many updates.
     pub(super) fn averaged_gradient(
         &self,
         replay_loss: &ReplayLoss<'_>,

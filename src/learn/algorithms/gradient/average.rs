@@ -128,7 +128,7 @@ impl Averages {
         }
     }
 
-    /// Makes good in both what an example taught, which is the first of the rows that they answered.
+    /// Corrects the effect of an example on both, which is the first of the rows that they answered.
     ///
     /// # Errors
     /// As [`Averages::answer`].
@@ -206,7 +206,7 @@ impl Averages {
         tensors
     }
 
-    /// Replaces both by what [`Averages::save`] wrote and the served weights.
+    /// Replaces both by the state that [`Averages::save`] wrote and the served weights.
     pub(super) fn load(&mut self, served: Parameters, tensors: &mut Tensors) -> Result<(), Error> {
         let losses = tensors.take_f64("losses", &[Some(2)])?;
         if !losses.iter().all(|loss| loss.is_finite()) {

@@ -35,7 +35,7 @@ pub(super) struct Influence {
     order: VecDeque<u64>,
 }
 
-/// The influence of one example on the output that it tells of.
+/// The influence of one example on its output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Mass {
     /// After the newest update that learned it.
@@ -117,7 +117,7 @@ impl Influence {
         (-self.sums[output]).exp()
     }
 
-    /// The outputs that a target tells of.
+    /// The outputs that a target determines.
     fn outputs(&self, target: Target) -> std::ops::Range<usize> {
         match target {
             Target::Reward { action, .. } => action as usize..action as usize + 1,
@@ -125,7 +125,7 @@ impl Influence {
         }
     }
 
-    /// The mean sum of the outputs that a target tells of.
+    /// The mean sum of the outputs that a target determines.
     fn sum(&self, target: Target) -> f64 {
         let sums = &self.sums[self.outputs(target)];
         sums.iter().sum::<f64>() / sums.len().max(1) as f64
@@ -217,7 +217,7 @@ impl Influence {
         tensors
     }
 
-    /// Reads back what [`Influence::save`] wrote.
+    /// Reads the state that [`Influence::save`] wrote.
     pub(super) fn load(form: ExampleBounds, tensors: &mut Tensors) -> Result<Influence, Error> {
         let n_outputs = form.n_outputs;
         let sums = tensors.take_f64("sums", &[Some(n_outputs)])?;

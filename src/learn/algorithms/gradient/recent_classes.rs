@@ -30,9 +30,9 @@ impl RecentClasses {
         self.last[class] = self.n_seen;
     }
 
-    /// Writes what is added to the outputs of a new row for each of `n_classes`: nothing for
+    /// Writes the offsets of the outputs of a new row for each of `n_classes`: nothing for
     /// those seen of late, for the others the logarithm of the share of their examples that is
-    /// still remembered, as `remembered` tells.
+    /// still remembered, by `remembered`.
     pub(super) fn logit_offsets(
         &self,
         n_classes: usize,
@@ -56,7 +56,7 @@ impl RecentClasses {
         tensors.put_u64("rivals", &[values.len()], values);
     }
 
-    /// Reads back what [`RecentClasses::save`] wrote for at most `n_classes`.
+    /// Reads the state that [`RecentClasses::save`] wrote for at most `n_classes`.
     pub(super) fn load(n_classes: usize, tensors: &mut Tensors) -> Result<RecentClasses, Error> {
         let values = tensors.take_u64("rivals", &[None])?;
         let sound = |n_seen: &u64| values[1..].iter().all(|last| last <= n_seen);

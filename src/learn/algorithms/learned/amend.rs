@@ -13,7 +13,7 @@ use crate::learn::memory::output_counts::OutputCounts;
 use crate::model::TextEncoder;
 
 impl Learned {
-    /// Makes good what was learned of an example that is another by now; no example is counted.
+    /// Corrects the effect of an example that is another one by now; no example is counted.
     pub(crate) fn amend(
         &mut self,
         batch: &Batch,

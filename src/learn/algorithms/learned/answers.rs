@@ -41,7 +41,7 @@ pub(crate) struct RowOutputs {
 
 impl Learned {
     /// The function of a frozen state beside a candidate that learns on: the past of the target that it
-    /// sees is that of the candidate, since what has been is no opinion.
+    /// sees is that of the candidate, since the past is no opinion.
     pub(crate) fn model_beside(&self, candidate: &Learned, spec: &Arc<Spec>) -> Model {
         let mut model = self.model(spec);
         if let (Function::Portfolio { portfolio, .. }, Kind::Auto(candidate)) =

@@ -103,8 +103,8 @@ impl Learned {
         tensors
     }
 
-    /// BLAKE3 over what is learned. What is kept of rows that wait for their labels is not in it: it
-    /// stands by the ids of predictions, and a digest knows no names.
+    /// BLAKE3 over the learned state. Outputs kept for rows that wait for their labels are not in it: their
+    /// order is that of the ids of predictions, and a digest knows no names.
     pub fn digest(&self) -> [u8; 32] {
         let mut all = Tensors::default();
         all.nest("weights", self.weights());
@@ -114,7 +114,7 @@ impl Learned {
         all.digest()
     }
 
-    /// Reads back what [`Learned::weights`] and [`Learned::state`] gave.
+    /// Reads the state that [`Learned::weights`] and [`Learned::state`] gave.
     ///
     /// # Errors
     /// When the tensors are not of this description.

@@ -41,7 +41,7 @@ fn wrong(stream: impl Fn(&mut Random) -> Vec<f64>) -> f64 {
 }
 
 #[test]
-fn equal_sides_are_rarely_told_apart() {
+fn equal_sides_are_rarely_decided() {
     let check = |name: &str, stream: &dyn Fn(&mut Random) -> Vec<f64>| {
         let wrong = wrong(stream);
         assert!(wrong <= ALPHA, "{name}: {wrong}");

@@ -1,4 +1,4 @@
-//! A learner whose candidate is good, and then bad: what is promoted, rewound and frozen.
+//! A learner whose candidate is good, and then bad: its promotions, rewinds and freezes.
 //!
 //! Invariant: a bad candidate is a description with a rate of learning that undoes itself.
 
@@ -60,7 +60,7 @@ impl CounterfactualLookup for Kept {
     }
 }
 
-/// A learner, the journal that it applied, and what it did.
+/// A learner, the journal that it applied, and its steps.
 #[derive(Clone)]
 struct Story {
     learner: Learner,
@@ -161,7 +161,7 @@ impl Story {
         verdicts.iter().filter(|(one, _)| *one == judgement).count()
     }
 
-    /// The share of a line of rows that what serves answers right.
+    /// The share of right answers of the served state on a line of rows.
     fn right(&self) -> f64 {
         let model = self.learner.served();
         let right = |place: &i32| {
@@ -253,7 +253,7 @@ fn p7_a_candidate_that_turned_bad_is_not_promoted() {
     assert!(position <= good, "version {version} at {position}");
     assert_eq!(story.champion_digest(), story.digest_of(version));
     assert!(story.right() > 0.9, "{}", story.right());
-    // The candidate itself is bad, and people are told once.
+    // The candidate itself is bad, and people are notified once.
     let incidents = story.learner.incidents();
     assert_eq!(incidents.len(), 1);
     assert_eq!(incidents[0].kind, IncidentKind::Worse);

@@ -1,5 +1,5 @@
 //! Every part of a learner, and the orders that move it: each field is filled, and each is named
-//! here, so that a new one has to say which part it belongs to.
+//! here, so that a new one has to name its part.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

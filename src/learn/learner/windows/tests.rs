@@ -161,7 +161,7 @@ impl Fixture {
         n_ticks
     }
 
-    /// How many answers were judged, and what they earned.
+    /// The number of judged answers, and their rewards.
     fn served(&self) -> (f64, f64) {
         let served = self.learner.evaluation().served();
         (served.count, (served.sum * 1e9).round() / 1e9)

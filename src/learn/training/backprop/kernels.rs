@@ -270,7 +270,7 @@ impl WithSimd for Combine<'_> {
     }
 }
 
-/// Some sources, and what is to be added of them.
+/// Some sources, and the factors by which they are added.
 struct Sweep<'a> {
     targets: &'a mut [f32],
     sources: &'a [f32],

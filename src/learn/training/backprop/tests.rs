@@ -1,4 +1,4 @@
-//! Passes against the same computed by definition: values, gradients and what they cost.
+//! Passes against the same computed by definition: values, gradients and their cost.
 
 use super::*;
 use crate::model::Network;
@@ -124,7 +124,7 @@ fn a_descent_moves_against_the_gradient() {
 }
 
 #[test]
-fn a_long_row_is_shortened_and_an_endless_one_is_told() {
+fn a_long_row_is_shortened_and_an_endless_one_is_reported() {
     let parameters = Parameters::new(&[1, 1], 0, 1);
     let wild = row(vec![1e6], &[]);
     let mut pass = TrainingPass::default();

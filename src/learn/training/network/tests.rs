@@ -220,12 +220,12 @@ fn every_strategy_learns_on_a_device() {
             })
             .collect();
         let probe: Vec<&Encoded> = probe.iter().collect();
-        let said = |learner: &GradientLearner| learner.network().forward(&probe).unwrap();
-        for (here, there) in said(&here).iter().zip(said(&there)) {
+        let outputs = |learner: &GradientLearner| learner.network().forward(&probe).unwrap();
+        for (here, there) in outputs(&here).iter().zip(outputs(&there)) {
             assert!((here - there).abs() < 0.02, "{strategy}: {here} {there}");
         }
 
-        // From what was saved it goes on bit for bit.
+        // The saved state goes on bit for bit.
         let (spec, mut loaded) = learner(strategy, device);
         let (mut weights, mut state) = (there.weights(), there.state());
         loaded.load(&spec, &mut weights, &mut state).unwrap();
@@ -236,7 +236,7 @@ fn every_strategy_learns_on_a_device() {
 }
 
 #[test]
-fn p9_a_device_that_is_not_there_is_told() {
+fn p9_a_missing_device_is_named_in_the_error() {
     let (_, mut learner) = learner("er", Device::Cuda(63));
     let mut row = row(4, 1);
     row.sparse.clear();

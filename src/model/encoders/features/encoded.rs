@@ -21,7 +21,7 @@ pub struct Encoded {
 const SAME: f32 = 0.01;
 
 impl Encoded {
-    /// The sum of the products of what both have in common.
+    /// The inner product of both rows.
     pub fn product(&self, other: &Encoded) -> f32 {
         let dense = self.dense.iter().zip(&other.dense).map(|(a, b)| a * b);
         let hashed = self.sparse.iter().map(|(bucket, value)| {

@@ -24,7 +24,7 @@ const SIDE: usize = 6;
 const POOL: usize = 4;
 /// Places on a side of an image at most: beyond, filters move by more than one pixel.
 const PLACES: usize = 32;
-/// Of a standardised image what filters of length one give has a mean square of one half.
+/// The outputs of filters of length one on a standardised image have a mean square of one half.
 const GAIN: f32 = std::f32::consts::SQRT_2;
 
 /// The filters of the images among the dense inputs of a row.
@@ -177,7 +177,7 @@ impl Image {
         );
     }
 
-    /// What each filter gives at one place.
+    /// The response of each filter at one place.
     #[inline(always)]
     fn at(&self, pixels: &[f32], top: usize, left: usize) -> [f32; FILTERS] {
         let [_, width, n_channels] = self.shape;

@@ -50,7 +50,7 @@ impl FirstValues {
         tensors.put_f64(name, &[self.0.len(), 2], rows);
     }
 
-    /// Reads back what [`FirstValues::save`] wrote; none where it wrote nothing.
+    /// Reads the state that [`FirstValues::save`] wrote; none where it wrote nothing.
     pub(super) fn load(name: &str, tensors: &mut Tensors) -> Result<Option<FirstValues>, Error> {
         if !tensors.0.contains_key(name) {
             return Ok(None);

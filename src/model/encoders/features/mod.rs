@@ -133,7 +133,7 @@ impl Encoder {
         self.n_buckets
     }
 
-    /// Encodes row `row` of `batch` with what is known now.
+    /// Encodes row `row` of `batch` by the scales of now.
     pub fn encode(&self, batch: &Batch, row: usize) -> Encoded {
         let mut encoded = Encoded {
             dense: Vec::with_capacity(self.n_dense),
@@ -310,7 +310,7 @@ impl Encoder {
         tensors
     }
 
-    /// Reads back what [`Encoder::save`] wrote.
+    /// Reads the state that [`Encoder::save`] wrote.
     ///
     /// # Errors
     /// When the tensors are not of this description.
@@ -335,7 +335,7 @@ impl Encoder {
 }
 
 impl Spec {
-    /// The scale of what was not seen yet: a network that arrives trained takes numbers as they
+    /// The scale of a column that was not seen yet: a network that arrives trained takes numbers as they
     /// were where it was trained.
     pub fn scale(&self) -> Scale {
         match self.weights() {
@@ -363,7 +363,7 @@ pub(crate) fn floats(bytes: &[u8], row: usize, length: usize) -> impl Iterator<I
         .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
 }
 
-/// Sorts by bucket and adds up what fell into the same one.
+/// Sorts by bucket and adds up the values of the same one.
 fn merge(sparse: &mut Vec<(u32, f32)>) {
     sparse.sort_by_key(|(bucket, _)| *bucket);
     sparse.dedup_by(|next, kept| {

@@ -4,7 +4,7 @@
 //! the moments as if it stood there, so that one outlier does not flatten everything after it. The count
 //! saturates at `HORIZON`, so that the moments follow a world that moves. Where all
 //! values of a block are next to one another in a scale that wild values have stretched, nothing
-//! can be told of them any more: the moments start again from the block.
+//! can be computed of them any more: the moments start again from the block.
 
 use std::ops::RangeInclusive;
 
@@ -18,7 +18,7 @@ const TRUSTED: f64 = 30.0;
 const HORIZON: f64 = 100_000.0;
 /// Rows of a block.
 const BLOCK: f64 = 100.0;
-/// A scale this many times wider than a block has nothing to say of the block's values.
+/// A scale this many times wider than a block has no information about the block's values.
 const BLIND: f64 = 1e5;
 /// Standardised values are clipped here.
 const CLIP: f64 = 5.0;
@@ -26,7 +26,7 @@ const CLIP: f64 = 5.0;
 const FAR: f64 = 100.0;
 /// Values without a scale are clipped here: anything computed from them stays finite.
 const PLAIN_CLIP: f64 = 1e6;
-/// A value this many deviations away is of another world: the scale says nothing of it.
+/// A value this many deviations away is of another world: the scale does not apply to it.
 const FOREIGN: f64 = 1e4;
 /// Larger magnitudes are taken for this one: their squares must stay finite.
 const HUGE: f64 = 1e100;
@@ -36,7 +36,7 @@ const HUGE: f64 = 1e100;
 const FAR_MEAN: f64 = 0.25;
 const NEAR_DEVIATION: RangeInclusive<f64> = 0.8..=1.25;
 
-/// How what stands in one scale is expressed in another: `factor * z + shift`.
+/// The map from one scale into another: `factor * z + shift`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rescale {
     /// The deviation of the one in deviations of the other.
@@ -51,7 +51,7 @@ impl Rescale {
         shift: 0.0,
     };
 
-    /// Of a scale that says nothing of the other: all stands at the mean.
+    /// Of a scale without information about the other: all stands at the mean.
     const FOREIGN: Rescale = Rescale {
         factor: 0.0,
         shift: 0.0,
@@ -80,7 +80,7 @@ struct ScaleMoments {
 }
 
 impl Scale {
-    /// The scale of what is taken as it is, for good: a mean of zero and a deviation of one.
+    /// The scale of values that are taken as they are, for good: a mean of zero and a deviation of one.
     pub fn plain() -> Scale {
         Scale {
             all: ScaleMoments {
@@ -109,7 +109,7 @@ impl Scale {
         tensors.put_f64(name, &[numbers.len()], numbers);
     }
 
-    /// Reads back what [`Scale::save`] wrote.
+    /// Reads the state that [`Scale::save`] wrote.
     ///
     /// # Errors
     /// When there is nothing of this name and shape.

@@ -288,7 +288,7 @@ impl Scales {
         tensors.put_f64(name, &[self.columns.len(), 3], numbers);
     }
 
-    /// Reads back what [`Scales::save`] wrote of scales like these.
+    /// Reads the state that [`Scales::save`] wrote of scales like these.
     pub(crate) fn load(&self, name: &str, tensors: &mut Tensors) -> Result<Scales, Error> {
         let n = self.columns.len();
         let numbers = tensors.take_f64(name, &[Some(n), Some(3)])?;

@@ -1,5 +1,5 @@
-//! What is derived from a time: where it stands in the day, in the week and in the year, and how long
-//! after the origin it is.
+//! The features of a time: its place in the day, in the week and in the year, and the time elapsed
+//! since the origin.
 //!
 //! Day, week and year are circles: each is given as sine and cosine of its first periods, so that the
 //! last hour of a day is near the first one of the next.

@@ -55,7 +55,7 @@ impl Adapters {
         tensors.put_f32("values", &shape, self.values.clone());
     }
 
-    /// Reads back what [`Adapters::save`] wrote of adapters of the same shape.
+    /// Reads the state that [`Adapters::save`] wrote of adapters of the same shape.
     pub fn load(&mut self, tensors: &mut Tensors) -> std::result::Result<(), Error> {
         let LowRank { rank, layers, .. } = self.shape;
         let shape = [layers, 2, 2, rank * self.width].map(Some);
@@ -68,7 +68,7 @@ impl Adapters {
         self.map(|values, shape| Tensor::from_slice(values, shape, device))
     }
 
-    /// The same with gradients to be asked for, and what to ask with, in the order of the values.
+    /// The same with gradients, and the variables of these, in the order of the values.
     pub(super) fn variables(&self, device: &Device) -> Result<(Vec<LayerAdapters>, Vec<Var>)> {
         let mut variables = Vec::new();
         let layers = self.map(|values, shape| {

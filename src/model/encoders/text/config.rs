@@ -128,7 +128,7 @@ impl Sizes {
         Ok(sizes)
     }
 
-    /// The tokens of a text that are read, by what sentence-transformers wrote down.
+    /// The tokens of a text that are read, by the configuration of sentence-transformers.
     pub(super) fn n_tokens(&self, sentence: &[u8]) -> Result<usize, Error> {
         let sentence: Sentence = read(sentence)?;
         let max = self.max_position_embeddings;

@@ -1,6 +1,6 @@
 //! The tokenizer of an encoder's folder: from a text to the numbers of its tokens.
 //!
-//! Invariant: a text grows by a bounded factor on its way, whatever the file says, and a fault in the
+//! Invariant: a text grows by a bounded factor on its way, whatever the file has, and a fault in the
 //! library that reads the file is an error and not the end of a thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +39,7 @@ struct Parts {
 }
 
 impl TokenReader {
-    /// Reads a tokenizer.json. Texts are cut at `n_tokens` and padded by nothing, whatever it says.
+    /// Reads a tokenizer.json. Texts are cut at `n_tokens` and padded by nothing, whatever its settings.
     ///
     /// # Errors
     /// [`Error::Unsound`] and [`Error::Unsupported`]: the file cannot be used.

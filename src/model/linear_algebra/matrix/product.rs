@@ -51,25 +51,25 @@ pub struct Shape {
 /// How a product is written: `into = keep * into + factor * left * right`.
 #[derive(Clone, Copy, Debug)]
 pub struct Blend {
-    /// Weight of what was there.
+    /// Weight of the value that was there.
     pub keep: f64,
     /// Weight of the product.
     pub factor: f64,
 }
 
-/// Replaces what was there.
+/// Replaces the value that was there.
 pub(super) const REPLACE: Blend = Blend {
     keep: 0.0,
     factor: 1.0,
 };
 
-/// Adds to what was there.
+/// Adds to the value that was there.
 pub const ADD: Blend = Blend {
     keep: 1.0,
     factor: 1.0,
 };
 
-/// Takes away from what was there.
+/// Subtracts from the value that was there.
 pub const SUBTRACT: Blend = Blend {
     keep: 1.0,
     factor: -1.0,

@@ -148,7 +148,7 @@ impl Symmetric {
         tensors.put_f64(name, &[lower.len()], lower);
     }
 
-    /// Reads back what [`Symmetric::save`] wrote.
+    /// Reads the state that [`Symmetric::save`] wrote.
     ///
     /// # Errors
     /// When it is not of this size, or not finite with a positive diagonal.

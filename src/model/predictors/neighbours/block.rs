@@ -81,9 +81,10 @@ impl PartialEq for RowBlock {
 pub(super) struct Query<'a> {
     /// As it is encoded now.
     pub row: &'a Encoded,
-    /// What is compared with the searched features of rows that are stored as they were encoded.
+    /// The features that are compared with the searched ones of rows that are stored as they were
+    /// encoded.
     pub dense: &'a [f32],
-    /// What is compared with those of raw rows.
+    /// The features that are compared with those of raw rows.
     pub raw_dense: &'a [f32],
     /// How the searched features of raw rows are converted before; empty where they are projections.
     pub conversions: &'a [Conversion],
@@ -198,7 +199,7 @@ impl RowBlock {
         }
     }
 
-    /// Searches raw rows by what `searched` gives of each from now on.
+    /// Searches raw rows by the features that `searched` gives for each from now on.
     pub(super) fn search_again(&mut self, searched: impl Fn(&RawRow) -> Vec<f32>) {
         self.farthest = 0.0;
         let n_rows = self.len();

@@ -1,4 +1,4 @@
-//! The search finds what a plain loop finds, and a correction is believed.
+//! The search finds the rows of a plain loop, and a correction counts.
 
 use super::*;
 use crate::event::{Batch, Column};

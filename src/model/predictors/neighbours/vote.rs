@@ -1,7 +1,7 @@
 //! The vote of the nearest rows.
 //!
 //! Votes weigh by inverse squared distance (Dudani 1976, in the form of Shepard 1968), smoothed
-//! towards what was true on the whole, so that few votes claim little.
+//! towards the distribution of all truths, so that few votes claim little.
 
 use crate::model::encoders::features::Scale;
 use crate::model::loss::Target;
@@ -9,9 +9,9 @@ use crate::model::loss::Target;
 /// A vote weighs as if it stood at least at this part of the farthest neighbour's squared
 /// distance.
 const NEAR: f32 = 0.01;
-/// Votes that what was true on the whole counts for.
+/// The weight of the distribution of all truths, in votes.
 const PRIOR: f32 = 0.25;
-/// Examples over which what was true on the whole is a plain average; older ones fade.
+/// Examples over which the distribution of all truths is a plain average; older ones fade.
 const HORIZON: f64 = 5000.0;
 /// A neighbour's value counts at most so many deviations from the median of all of them.
 const WILD: f32 = 2.0;

@@ -41,7 +41,7 @@ pub(super) struct LayerPlace {
     pub n_out: usize,
     /// Of the matrix.
     pub rows: usize,
-    /// Of the matrix: the inputs, the one, and what they are filled up with.
+    /// Of the matrix: the inputs, the one, and the padding.
     pub columns: usize,
     /// Where the matrix starts.
     pub start: usize,

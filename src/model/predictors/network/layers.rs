@@ -32,7 +32,7 @@ pub struct Layer {
 pub struct Parameters {
     /// At least one; each as wide as the next one takes.
     pub layers: Vec<Layer>,
-    /// A hashed feature's embedding is its row here: it is added to what the first layer gives.
+    /// A hashed feature's embedding is its row here: it is added to the outputs of the first layer.
     pub sparse: SparseTable,
 }
 
@@ -94,7 +94,7 @@ impl Parameters {
         tensors
     }
 
-    /// Reads back what [`Parameters::save`] wrote.
+    /// Reads the state that [`Parameters::save`] wrote.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.

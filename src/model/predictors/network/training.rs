@@ -28,7 +28,7 @@ pub struct Training {
 /// The constants of every step.
 #[derive(Clone, Debug)]
 struct Constants {
-    /// One where a weight stands, zero where a bias or what a matrix is filled up with does.
+    /// One where a weight stands, zero where a bias or padding does.
     is_weight: Tensor,
     /// The least and the largest that a value may be.
     bounds: [Tensor; 2],
@@ -171,7 +171,7 @@ impl Training {
     }
 
     /// Moves the layers against the gradient of the last backward pass, each row's times its factor.
-    /// Returns, where they are wanted, those in what the first layer gives, `[rows, its outputs]`.
+    /// Returns, where they are wanted, those with respect to the first layer's outputs, `[rows, its outputs]`.
     ///
     /// # Errors
     /// As [`Training::forward`]; then nothing has moved.

@@ -1,4 +1,4 @@
-//! The answer of a portfolio that remembers: how what is kept joins what is current.
+//! The answer of a portfolio that remembers: the pooled answer of its kept and its current members.
 //!
 //! A pool that is paid by the newest examples alone goes over to the members that live in the
 //! present: where classes come in blocks it forgets all but the current ones, and no figure of the
@@ -29,7 +29,7 @@ const CURRENT: f32 = 0.05;
 /// The kept answer of a portfolio of classes, and the weights of the three answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RetainedAnswer {
-    /// The balance between what comes and what is kept.
+    /// The balance between new and kept examples.
     pub keep: Keep,
     /// The powers of the members' probabilities, and of the recent distribution; `[members + 1]`.
     pub powers: Vec<f32>,

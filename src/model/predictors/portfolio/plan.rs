@@ -53,7 +53,7 @@ const FOREST_CLASSES_MAX: usize = 64;
 const RATE: f32 = 0.05;
 const RATE_KEPT: f32 = 0.02;
 const RATE_TEXT: f32 = 2.0;
-/// The hidden layer of the network that wide inputs get; rewards tell less than labels.
+/// The hidden layer of the network that wide inputs get; rewards have less information than labels.
 const HIDDEN: usize = 128;
 const HIDDEN_REWARD: usize = 256;
 /// The squared length of the rows that a network of rewards sees: a step moves what it gives as
@@ -107,7 +107,7 @@ pub enum PastMember {
     SeasonalRatio,
 }
 
-/// In the order of what [`crate::model::Series::outputs`] gives.
+/// In the order of the outputs of [`crate::model::Series::outputs`].
 const PAST_MEMBERS: [PastMember; MEMBERS] = [
     PastMember::Lags,
     PastMember::LagsChange,

@@ -66,7 +66,7 @@ impl Range {
         let mut of_action = |action: usize, reward: f64| {
             let (share, wanted) = (logistic_share(scores[action]), self.share(reward));
             gradient[action] = share - wanted;
-            // Of a score far out, what is left of the loss is its distance from zero.
+            // The loss of a score far out is its distance from zero.
             let score = scores[action];
             score.max(0.0) - wanted * score + (-score.abs()).exp().ln_1p()
         };

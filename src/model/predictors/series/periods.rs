@@ -14,7 +14,7 @@ use crate::model::linear_algebra::matrix::dot;
 const SHORTEST: usize = 3;
 /// Changes are held at so many mean absolute ones.
 const HELD: f64 = 5.0;
-/// Fewer pairs than these say nothing.
+/// Fewer pairs than these prove nothing.
 const PAIRS_MIN: f64 = 6.0;
 /// Correlations below this are of no use.
 const CORRELATION_MIN: f64 = 0.25;
@@ -24,9 +24,9 @@ const DEVIATIONS_HIGH: f64 = 2.0;
 /// Correlations so near are alike: the shorter period is taken, and the one so far stays.
 const ALIKE: f64 = 0.05;
 const STAYS: f64 = 0.1;
-/// Multiples of a lag that tell it from its neighbours.
+/// Multiples of a lag that distinguish it from its neighbours.
 const MULTIPLES: usize = 4;
-/// So near to a multiple of a period, in parts of it, nothing else is told.
+/// So near to a multiple of a period, in parts of it, no other period is distinguished.
 const NEAR: usize = 8;
 /// A period so far stays with no less.
 const STAYS_MIN: f64 = 0.2;
@@ -143,7 +143,7 @@ pub(super) fn find<'a>(
     };
     let first = kept((most - STAYS).max(STAYS_MIN)).next();
     let first = found.refined(first.unwrap_or(shortest), reach);
-    // Multiples of it, and lags near to them, say the same again.
+    // Multiples of it, and lags near to them, repeat the same evidence.
     let near = (first / NEAR).max(1);
     let is_other = |lag: &usize| lag % first > near && lag % first < first - near;
     let others: Vec<usize> = candidates.into_iter().filter(is_other).collect();

@@ -1,4 +1,4 @@
-//! The keys of `[drift]`: what is watched for drift, and what an alarm does.
+//! The keys of `[drift]`: the watched streams, and the effect of an alarm.
 //!
 //! Invariant: in the order of the table.
 
@@ -11,7 +11,7 @@ pub(super) const KEYS: &[Key] = &[
         values: AllowedValues::Words(&["report", "off"]),
         default: "report",
         unit: "",
-        meaning: "What an alarm of drift does: \"report\" journals and shows it. With \"off\", and under \
+        meaning: "The effect of an alarm of drift: \"report\" journals and shows it. With \"off\", and under \
                   rules.revision = 1 and 2, nothing is watched.",
     },
     Key {

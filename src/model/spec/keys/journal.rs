@@ -1,6 +1,6 @@
 //! The keys of `[journal]`.
 //!
-//! Invariant: a bound is far from use by default, and says what gives way at it.
+//! Invariant: a bound is far from use by default, and its text names the data that gives way at it.
 
 use super::key::{AllowedValues, Key};
 

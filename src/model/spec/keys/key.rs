@@ -52,11 +52,11 @@ impl Key {
 /// The values that a key accepts.
 #[derive(Clone, Copy, Debug)]
 pub enum AllowedValues {
-    /// A text; the words say which.
+    /// A text, with the words for the allowed ones.
     Text(&'static str),
-    /// A list; the words say of what.
+    /// A list, with the words for its elements.
     List(&'static str),
-    /// A table; the words say of what.
+    /// A table, with the words for its elements.
     Table(&'static str),
     /// `true` or `false`.
     Bool,
@@ -68,7 +68,7 @@ pub enum AllowedValues {
     Between(f64, f64),
     /// A number above the first, and at most the second.
     Above(f64, f64),
-    /// A finite number; the words say more.
+    /// A finite number; with words for its range.
     Finite(&'static str),
     /// A size of at least so many MiB, with its unit.
     Size(u64),

@@ -1,4 +1,4 @@
-//! The keys of `[monitor]`: what is scored beside the whole.
+//! The keys of `[monitor]`: the scores beside those of the whole.
 //!
 //! Invariant: in the order of the table.
 

@@ -1,4 +1,4 @@
-//! The keys of `[publish]`: which weights serve, and on what evidence.
+//! The keys of `[publish]`: which weights serve, and by which evidence.
 //!
 //! Invariant: as that of the table which they are a part of.
 

@@ -1,4 +1,4 @@
-//! The keys of `[quarantine]`: what feedback waits for a person before it is learned.
+//! The keys of `[quarantine]`: the feedback that waits for a person before it is learned.
 //!
 //! Invariant: in the order of the table.
 
@@ -21,7 +21,7 @@ pub(super) const KEYS: &[Key] = &[
         default: "not set: nothing is a flood",
         unit: "events",
         meaning: "Feedback waits for a person of a source that has sent the same label, value or reward so \
-                  many times in a row, unless half of what other sources sent among the newest 4096 events is \
+                  many times in a row, unless half of the feedback of other sources among the newest 4096 events is \
                   the same, under rules.revision = 3.",
     },
     Key {

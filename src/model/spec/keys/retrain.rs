@@ -1,4 +1,4 @@
-//! The keys of `[retrain]`: when a learner is to begin anew, and what from.
+//! The keys of `[retrain]`: when a learner is to begin anew, and from which entry.
 //!
 //! Invariant: in the order of the table.
 
@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
         values: AllowedValues::Time,
         default: "never by time",
         unit: "",
-        meaning: "A learner begins anew each time that so much time has passed. What falls due while \
+        meaning: "A learner begins anew each time that so much time has passed. A retraining that falls due while \
                   no server runs is made up for once, at its start.",
     },
     Key {
@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
         values: AllowedValues::Bool,
         default: "false",
         unit: "",
-        meaning: "A learner begins anew behind an alarm that says that the error of the answers has \
+        meaning: "A learner begins anew behind an alarm for an error of the answers that has \
                   drifted, once twice as many entries as `newest` have come since.",
     },
     Key {

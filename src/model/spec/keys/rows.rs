@@ -1,6 +1,6 @@
 //! The keys of `[rows]`, by which the commands read files of rows for a model.
 //!
-//! Invariant: nothing of it reaches a request, or what is learned.
+//! Invariant: nothing of it reaches a request or the learned state.
 
 use super::key::{AllowedValues, Key};
 
@@ -9,7 +9,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "rows.separator",
         values: AllowedValues::Text("one character"),
-        default: "told from the file",
+        default: "detected from the file",
         unit: "",
         meaning: "For files of rows: the separator of a CSV. The keys of [rows] are for the commands \
                   that read files; requests do not pass through them.",
@@ -17,14 +17,14 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "rows.decimals",
         values: AllowedValues::Words(&["point", "comma"]),
-        default: "told from the file",
+        default: "detected from the file",
         unit: "",
         meaning: "For files of rows: the mark before the fraction of a number.",
     },
     Key {
         name: "rows.encoding",
         values: AllowedValues::Text("the name of an encoding, as in windows-1252"),
-        default: "told from the file",
+        default: "detected from the file",
         unit: "",
         meaning: "For files of rows: the encoding.",
     },

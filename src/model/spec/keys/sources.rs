@@ -12,7 +12,7 @@ pub(super) const KEYS: &[Key] = &[
         default: "not set: nothing bounds a source",
         unit: "",
         meaning: "The sum of the weights of the examples that each source may teach, of `per` learned \
-                  ones, under rules.revision = 3. What is beyond it is scored and not learned. Sources \
+                  ones, under rules.revision = 3. An example beyond it is scored and not learned. Sources \
                   that `vouched` does not name have one budget together.",
     },
     Key {
@@ -27,7 +27,7 @@ pub(super) const KEYS: &[Key] = &[
         values: AllowedValues::Time,
         default: "1d",
         unit: "",
-        meaning: "What was learned longer ago no longer counts towards a budget, so that learning goes \
+        meaning: "An example learned longer ago no longer counts towards a budget, so that learning goes \
                   on where few sources send feedback.",
     },
     Key {

@@ -6,7 +6,7 @@
 //! The parser takes a default from here by the name of its key. A default that depends on other
 //! keys, or on the revision of the rules, stands here in words and is computed where its table is
 //! read, in `src/model/spec/parse.rs` and `src/model/spec/parse/`. A description in a journal leaves
-//! a default out, so a changed one would change what old entries lead to: where learning reads it,
+//! a default out, so a changed one would change the state of old entries: where learning reads it,
 //! it stays as it was under every older revision, as that of `journal.ids_max` does.
 
 use super::drift;
@@ -422,7 +422,7 @@ const MODEL: &[Key] = &[
         default: "0",
         unit: "",
         meaning: "For a bandit: the least probability of every action, whatever the policy; at most 1 \
-                  over the number of actions. What is left is shared as by the policy alone.",
+                  over the number of actions. The rest is divided as by the policy alone.",
     },
     Key {
         name: "backend.device",

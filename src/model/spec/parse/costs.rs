@@ -1,4 +1,4 @@
-//! What a wrong answer costs: `learner.balanced` and `learner.costs`.
+//! The cost of a wrong answer: `learner.balanced` and `learner.costs`.
 
 use super::raw::Raw;
 use super::values::{flag, value};

@@ -73,7 +73,7 @@ pub(super) fn inputs(written: &[RawInput], pins: &Pins) -> Result<Vec<Input>, Er
     Ok(inputs)
 }
 
-/// Refuses a word for what is missing that the kind does not have.
+/// Refuses a value of `missing` that the kind does not have.
 fn check_missing(written: Option<&str>, input: &Input) -> Result<(), Error> {
     let Some(written) = written else {
         return Ok(());

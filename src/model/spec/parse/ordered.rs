@@ -23,7 +23,7 @@ pub(super) fn order(toml: &str, limits: &OrderedLimits) -> Result<String, Error>
     ))
 }
 
-/// The text with what `journaled` has ordered, unless its author has changed the same keys since.
+/// The text with the keys that `journaled` has ordered, unless its author has changed the same keys since.
 pub(super) fn carry(journaled: &str, toml: &str) -> String {
     let stated = |raw: &Raw| raw.journal.orderable();
     match (raw(journaled), raw(toml)) {

@@ -1,8 +1,8 @@
-//! Files that a description names, pinned to what was read: a table `[pinned."path"]` each, behind
+//! Files that a description names, pinned to their content: a table `[pinned."path"]` each, behind
 //! the text as its author wrote it.
 //!
 //! Invariant: a description that names a file is possible only with its digest, so that nothing
-//! that learns or is replayed depends on what stands in the file by then.
+//! that learns or is replayed depends on the file's content by then.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ pub(super) fn vector_encoder(
     })
 }
 
-/// An encoder with the length of what it gives.
+/// An encoder with the number of its outputs.
 fn sized(pins: &Pins, name: &str, path: &str) -> Result<(PinnedFile, usize), Error> {
     let encoder = pinned(pins, &format!("input {name:?}: encoder"), path)?;
     let key = format!("pinned.{path:?}.length");

@@ -10,7 +10,7 @@ use crate::model::spec::policy::Policy;
 use crate::model::spec::rewards::{Aggregate, ImplicitSignal, Rewards};
 use crate::model::spec::task::Task;
 
-/// Signals that a prediction can tell apart.
+/// The most signals of a model.
 const SIGNALS_MAX: usize = 62;
 /// Bytes of a signal's name.
 const NAME_BYTES_MAX: usize = 128;
@@ -112,7 +112,7 @@ pub(super) fn exposure_floor(task: &Task, policy: Option<&RawPolicy>) -> Result<
     Ok(floor)
 }
 
-/// The widest range that can be described: squares of what lies in it are finite as 32-bit floats.
+/// The widest range that can be described: squares of its values are finite as 32-bit floats.
 const RANGE_MAX: f64 = 1e15;
 
 /// The default range of rewards, and of the values of signals in their scale.
@@ -145,7 +145,7 @@ fn range(
     }
 }
 
-/// How long a prediction waits, and what its rewards and signals are.
+/// How long a prediction waits, and the settings of its rewards and signals.
 pub(super) fn rewards(task: &str, feedback: &RawFeedback, revision: u32) -> Result<Rewards, Error> {
     if task != "bandit" {
         let of = "a bandit";

@@ -12,7 +12,7 @@ use crate::model::spec::revision::RETAINS;
 /// Names at most, and the bytes of one.
 const NAMES_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 256;
-/// The largest weight of an event, where nothing is said of it.
+/// The largest weight of an event, where the description gives none.
 const WEIGHT_MAX: f64 = 10.0;
 
 #[derive(Default, Deserialize)]

@@ -1,7 +1,8 @@
 //! The sentence for a model.toml that does not read: a key that is unknown, or that stands in the
 //! wrong table, and a value of the wrong type.
 //!
-//! Invariant: a sentence names the key, the value as it was written, and what the table of keys allows.
+//! Invariant: a sentence names the key, the value as it was written, and the values that the
+//! table of keys allows.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Sample;
 use crate::event::*;
 
-/// Without what is optional.
+/// Without optional fields.
 fn bare(feedback_id: &str, subject: Subject, signal: Signal) -> Feedback {
     Feedback {
         feedback_id: feedback_id.into(),
@@ -21,7 +21,7 @@ fn bare(feedback_id: &str, subject: Subject, signal: Signal) -> Feedback {
     }
 }
 
-/// Of a prediction, with all fields; of inputs, without what is optional.
+/// Of a prediction, with all fields; of inputs, without optional fields.
 pub(super) fn feedback_by_subject() -> Vec<Sample> {
     let prediction = |id| Subject::Prediction(PredictionId(id));
     let all = Feedback {

@@ -115,7 +115,7 @@ fn groups_fill_segments_up_to_their_size() {
         append(&mut journal, n..=n);
         assert_eq!(journal.write().unwrap(), n);
     }
-    // 80 bytes of header and three groups of 32 + 96 + 21; every roll syncs what is before.
+    // 80 bytes of header and three groups of 32 + 96 + 21; every roll syncs the segment before it.
     assert_eq!(
         segment::list(dir.path()).unwrap(),
         [1, 4, 7, 10, 13, 16, 19]
@@ -251,7 +251,7 @@ fn step(change: &DiskChange) -> Option<usize> {
     }
 }
 
-/// A journal of three entries a segment, which is full, and a switch for what fails.
+/// A journal of three entries a segment, which is full, and a switch for failures.
 fn full(fails: usize, code: i32) -> (TempDir, Journal, Arc<AtomicBool>) {
     let failing = Arc::new(AtomicBool::new(false));
     let fail = failing.clone();

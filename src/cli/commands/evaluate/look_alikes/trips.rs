@@ -204,6 +204,6 @@ fn old_files_without_a_header() {
         ..ALL
     };
     check_with(&at_blanks, mpg.as_bytes(), &of_mpg);
-    // Also where nobody says so: a tab alone parts no more than the name.
+    // Also without an option: a tab alone parts no more than the name.
     check_with(&no_header(), mpg.as_bytes(), &of_mpg);
 }

@@ -131,7 +131,7 @@ fn day_and_month_that_no_value_tells_apart_are_left_to_the_author() {
     // Also where the first and the last moment are the same under both.
     let swapped = found("date", &["01/02/2004", "02/01/2004"]);
     assert!(matches!(swapped, TimesFound::Ambiguous(..)), "{swapped:?}");
-    // The same day under both tells nothing, and harms nothing.
+    // The same day under both decides nothing, and harms nothing.
     assert!(matches!(
         found("date", &["01/01/2004", "02/02/2004"]),
         TimesFound::Format(..)
@@ -173,7 +173,7 @@ fn the_place_of_a_short_year_is_proved_by_the_order_of_the_days_alone() {
         check(&mixed, &dmy, None);
         // Days of one month: no fewer years than days, so that the order proves nothing.
         check(&rising[..12], &ymd, None);
-        // Day and month are told apart by a value above 12 alone.
+        // Day and month are distinguished by a value above 12 alone.
         let early: Vec<[u32; 3]> = rising.iter().copied().filter(|[.., d]| *d <= 12).collect();
         check(&early, &dmy, None);
     }

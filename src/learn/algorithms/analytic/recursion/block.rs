@@ -53,7 +53,7 @@ impl Recursion {
         spread
     }
 
-    /// Gains and weights from what a block spreads to and was wrong by.
+    /// Gains and weights from the spread and the errors of a block.
     fn whiten(
         &mut self,
         phi: &[f64],

@@ -37,10 +37,10 @@ impl Recursion {
         tensors
     }
 
-    /// Reads back what [`Recursion::weights`] and [`Recursion::state`] gave.
+    /// Reads the state that [`Recursion::weights`] and [`Recursion::state`] gave.
     ///
     /// # Errors
-    /// When the tensors are not of these settings, or hold what cannot have been learned.
+    /// When the tensors are not of these settings, or hold values that cannot have been learned.
     pub(crate) fn load(
         settings: Settings,
         weights: &mut Tensors,

@@ -214,7 +214,7 @@ fn an_estimate_without_a_row_is_that_of_a_regression_that_never_saw_it() {
                 let (phi, targets) = numbers.example(20);
                 with.observe(&phi, &targets);
                 if index == 59 {
-                    // In its place a row that says nothing, so that ages are alike.
+                    // In its place a row without information, so that ages are alike.
                     without.observe(&[0.0; 20], &[0.0; 2]);
                     asked = Some((phi, targets));
                 } else {

@@ -10,7 +10,7 @@ const SPEC: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
     [[input]]\nname = \"c\"\nkind = \"category\"\n";
 const N_DENSE: usize = 2;
 
-/// Rows in the unit square with a category, told by a number alone.
+/// Rows in the unit square with a category that depends on a number alone.
 fn row(number: u64) -> Encoded {
     let part = |turn| (mixed(number ^ mixed(turn)) >> 40) as f32 / (1u64 << 24) as f32;
     Encoded {
@@ -20,7 +20,7 @@ fn row(number: u64) -> Encoded {
     }
 }
 
-/// A class that neither the first number nor the category tells alone.
+/// A class that neither the first number nor the category predicts alone.
 fn class(row: &Encoded) -> u32 {
     u32::from((row.dense[0] > 0.5) ^ (row.sparse[0].0 == 1))
 }

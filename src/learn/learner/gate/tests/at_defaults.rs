@@ -4,7 +4,7 @@
 
 use super::*;
 
-/// A description with nothing said of evidence but its policy.
+/// A description with the policy as its only setting of evidence.
 fn at_defaults(kind: &str) -> String {
     format!(
         "task = 'classification'\nclasses = ['low', 'high']\n[[input]]\nname = 'x'\nkind = 'number'\n\
@@ -115,12 +115,12 @@ fn promoted_of(n_streams: u64, n_labels: u64, worse: f64, alpha: f64) -> (usize,
 #[test]
 fn p7_contenders_that_are_worse_by_the_margin_are_promoted_in_fewer_streams_than_alpha() {
     let (n_streams, alpha) = (400, 0.05);
-    // Worse by exactly the margin, in tests that begin again and again and choose what they score.
+    // Worse by exactly the margin, in tests that begin again and again and choose the scored rows.
     let (wrong, n_tested) = promoted_of(n_streams, 6_000, 0.01, alpha);
     assert!(n_tested > 3 * n_streams, "{n_tested} contenders");
     let allowed = alpha * n_streams as f64;
     assert!(wrong as f64 <= allowed, "{wrong} of {n_streams}");
-    // The same streams tell equal ones: the test is no empty one.
+    // The test does decide on streams of equal sides: it is no empty one.
     let (right, _) = promoted_of(40, 6_000, 0.0, alpha);
     assert!(right >= 30, "{right} of 40 equal ones");
     assert_eq!(promoted_of(40, 6_000, 0.05, alpha).0, 0);

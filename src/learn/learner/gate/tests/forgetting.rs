@@ -1,4 +1,4 @@
-//! A candidate that forgot a class while it answers what comes better.
+//! A candidate that forgot a class while it answers new rows better.
 //!
 //! Invariant: after some rows of both classes, whatever comes is of one.
 
