@@ -322,12 +322,12 @@ impl Engine {
     pub fn audit(&self, id: PredictionId, without: Option<&str>) -> Result<Option<Audit>, Error> {
         if let Some(runtime) = self.models().find_map(|model| model.get().ok()) {
             // An answer of a moment ago is found as well.
-            runtime.write_queue.flush();
+            runtime.write_queue().flush();
         }
         flows::audit::first(self.models().map(|model| {
             let runtime = model.get()?;
-            let last = runtime.progress.synced();
-            flows::audit::audit(&runtime.versions, last, id, without)
+            let last = runtime.progress().synced();
+            flows::audit::audit(runtime.versions(), last, id, without)
         }))
     }
 
@@ -350,8 +350,8 @@ impl Engine {
         }
         drain(&threads.write_queue, &runtime);
         // A journaled retraction ends with its erasure.
-        runtime.iter().for_each(|model| model.retractions.join());
-        runtime.iter().for_each(|model| model.retraining.join());
+        runtime.iter().for_each(|model| model.retractions().join());
+        runtime.iter().for_each(|model| model.retraining().join());
         drain(&threads.write_queue, &runtime);
         runtime.iter().for_each(|model| model.save_at_stop());
         let _ = threads.write_queue.insist(Work::Close);

@@ -56,7 +56,7 @@ impl ServedModel {
     /// # Errors
     /// When the folder cannot be read.
     pub fn versions(&self) -> Result<Vec<(Manifest, Option<String>)>, Error> {
-        let tainted = self.get()?.retractions.tainted();
+        let tainted = self.get()?.retractions().tainted();
         let mut all = self.saved()?.all()?;
         for (manifest, damage) in &mut all {
             if damage.is_none() {
@@ -68,7 +68,7 @@ impl ServedModel {
 
     /// Where this model's versions are, without waiting for the learner.
     fn saved(&self) -> Result<Versions, Error> {
-        Ok(self.get()?.versions.clone())
+        Ok(self.get()?.versions().clone())
     }
 }
 
@@ -126,7 +126,7 @@ impl ModelRuntime {
         let restored = pinned.map(Pin::hand_over);
         let stopped = |_| self.unavailable("the writer has stopped");
         let journaled = done.await.map_err(stopped).flatten();
-        let unpin = |_: &Error| restored.iter().for_each(|v| self.versions.unpin(*v));
+        let unpin = |_: &Error| restored.iter().for_each(|v| self.versions().unpin(*v));
         Ok((journaled.inspect_err(unpin)?, urgent))
     }
 
@@ -134,7 +134,7 @@ impl ModelRuntime {
     pub(crate) fn outcome(&self, position: u64) -> OrderResult {
         // A restored state is published before it is saved: the follower is free after both.
         let _saved = self.lock_follower();
-        let outcome = self.orders.take(position);
+        let outcome = self.orders().take(position);
         outcome.unwrap_or_else(|| {
             Err(self.unavailable("the learner stopped before it carried out the order"))
         })
@@ -142,14 +142,14 @@ impl ModelRuntime {
 
     fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
         let damaged = |error: crate::store::Error| Error::Damaged {
-            model: self.name.clone(),
+            model: self.name().to_owned(),
             what: format!("version {version} cannot be restored: {error}"),
         };
         self.check_untainted(version)?;
         // Every version is served once it is made.
-        let newest = self.serving.served().version;
-        let manifest = self.versions.get(version, newest)?;
-        let checkpoint = self.versions.read_version(&manifest);
+        let newest = self.serving().served().version;
+        let manifest = self.versions().get(version, newest)?;
+        let checkpoint = self.versions().read_version(&manifest);
         Ok(checkpoint.map_err(damaged)?.manifest)
     }
 }
@@ -175,7 +175,7 @@ pub(crate) struct Pin {
 
 impl Pin {
     fn new(runtime: &Arc<ModelRuntime>, version: u64) -> Pin {
-        runtime.versions.pin(version);
+        runtime.versions().pin(version);
         Pin {
             runtime: runtime.clone(),
             version,
@@ -193,7 +193,7 @@ impl Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         if !self.handed_over {
-            self.runtime.versions.unpin(self.version);
+            self.runtime.versions().unpin(self.version);
         }
     }
 }

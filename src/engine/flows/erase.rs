@@ -31,11 +31,11 @@ impl ModelRuntime {
         };
         let mut n_erased = 0;
         for position in orders.iter().copied() {
-            self.stages.pass(Stage::Erasing(position));
+            self.stages().pass(Stage::Erasing(position));
             let known = newest.take_if(|(order, _)| *order == position);
             let selection = match known {
                 Some((_, selection)) => Some(selection),
-                None => FeedbackSelection::of_order(&self.versions, position, facts.clone())?,
+                None => FeedbackSelection::of_order(self.versions(), position, facts.clone())?,
             };
             let entries = match selection {
                 Some(selection) => self.erase(selection)?,
@@ -46,8 +46,8 @@ impl ModelRuntime {
         }
         if !orders.is_empty() {
             // Before the next one looks for orders that are not done.
-            self.write_queue.flush();
-            self.await_applied(self.progress.synced())?;
+            self.write_queue().flush();
+            self.await_applied(self.progress().synced())?;
         }
         Ok(n_erased)
     }
@@ -58,7 +58,7 @@ impl ModelRuntime {
             return Ok(0);
         }
         // The ids of the erased events stay known, and stand nowhere else then.
-        if !self.write_queue.write_ids() {
+        if !self.write_queue().write_ids() {
             let reason = "its feedback ids cannot be written; erase again once the disk takes them";
             return Err(self.unavailable(reason));
         }
@@ -68,20 +68,20 @@ impl ModelRuntime {
             Origins::of(&follower.learner)
         };
         // From the order on it is journaled without its key that something came again.
-        self.write_queue.flush();
-        selection.read_on(self.progress.synced())?;
-        Ok(overwrite(&self.versions, origins, selection)?)
+        self.write_queue().flush();
+        selection.read_on(self.progress().synced())?;
+        Ok(overwrite(self.versions(), origins, selection)?)
     }
 
     /// Saves a state that needs nothing before the order, where none is on disk: an erased event can
     /// never be applied again.
     fn save_behind(&self, order: u64) -> Result<(), Error> {
-        if is_saved_behind(&self.versions, order)? {
+        if is_saved_behind(self.versions(), order)? {
             return Ok(());
         }
         let follower = self.lock_follower()?;
         let chain = follower.lookup.reader.chain();
-        Ok(self.versions.save_stop(&follower.learner, chain)?)
+        Ok(self.versions().save_stop(&follower.learner, chain)?)
     }
 }
 

@@ -57,6 +57,6 @@ impl ServedModel {
     /// [`Error::Unavailable`]: the model is not served. [`Error::Store`]: the journal cannot be read.
     pub fn fate(&self, feedback_id: &str) -> Result<Option<FeedbackFate>, Error> {
         let runtime = self.get()?;
-        fate(&runtime.versions, runtime.progress.synced(), feedback_id)
+        fate(runtime.versions(), runtime.progress().synced(), feedback_id)
     }
 }

@@ -43,7 +43,7 @@ impl ServedModel {
     pub fn unknown_until(&self, id: PredictionId) -> Option<u64> {
         let runtime = self.get().ok()?;
         // A stream that keeps the learner at work is not to contend for it.
-        if *runtime.serving.position().borrow() < runtime.progress.synced() {
+        if *runtime.serving().position().borrow() < runtime.progress().synced() {
             return None;
         }
         let learner = &runtime.try_lock_follower().ok()?.learner;

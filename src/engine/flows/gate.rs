@@ -62,7 +62,7 @@ impl ModelRuntime {
                 let mut incidents = learner.incidents().iter();
                 match incidents.find(|one| one.position == *incident) {
                     None => Err(Error::NoIncident {
-                        model: self.name.clone(),
+                        model: self.name().to_owned(),
                         incident: *incident,
                     }),
                     Some(one) if one.state == IncidentState::Closed => {

@@ -40,7 +40,7 @@ impl ServedModel {
     pub fn limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
         let runtime = self.get()?;
         let (_, spec) = runtime.described_with(changes)?;
-        let before = runtime.serving.served().model.spec.clone();
+        let before = runtime.serving().served().model.spec.clone();
         runtime.limits_of(&before, &spec)
     }
 
@@ -52,22 +52,22 @@ impl ServedModel {
     pub async fn change_limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
         let runtime = self.get()?;
         runtime.check_room(EntryClass::Order)?;
-        let _one_at_a_time = runtime.orders.limiting().await;
+        let _one_at_a_time = runtime.orders().limiting().await;
         let changes = changes.clone();
         let described = runtime.run_blocking(move |runtime| runtime.described_with(&changes));
         let (description, spec) = described.await?;
-        let before = runtime.serving.served().model.spec.clone();
+        let before = runtime.serving().served().model.spec.clone();
         let (reply, done) = oneshot::channel();
         runtime.send(Work::Describe(description, reply))?;
         let stopped = |_| runtime.unavailable("the writer has stopped");
         let position = done.await.map_err(stopped)??;
         self.wait_for_position(position).await?;
         // Segments that may be removed by now are, at once.
-        runtime.progress.set_next_retention(i64::MIN);
+        runtime.progress().set_next_retention(i64::MIN);
         let limits = runtime.run_blocking(move |runtime| runtime.limits_of(&before, &spec));
         let limits = limits.await?;
         tracing::info!(
-            model = runtime.name,
+            model = runtime.name(),
             position,
             bytes_max = limits.bytes_max,
             retract_within_s = limits.retract_within_s,
@@ -96,8 +96,8 @@ impl ModelRuntime {
         let first = first.first().map_or(1, |first| first.first_position);
         let held_since = follower
             .time_of(first)
-            .map_err(|error| error.of_request(&self.name, "model"))?;
-        let now = self.clock.now().0;
+            .map_err(|error| error.of_request(self.name(), "model"))?;
+        let now = self.clock().now().0;
         let horizon = |spec: &Spec| {
             let within_us = spec.journal.retract_within_s as i64 * 1_000_000;
             Time(now.saturating_sub(within_us)).max(held_since)
@@ -105,7 +105,7 @@ impl ModelRuntime {
         let (before, after) = (horizon(before), horizon(spec));
         Ok(Limits {
             bytes_max: spec.journal.bytes_max,
-            bytes: self.metrics.bytes(),
+            bytes: self.metrics().bytes(),
             retract_within_s: spec.journal.retract_within_s,
             held_since,
             lost_before: (after > before).then_some(after),

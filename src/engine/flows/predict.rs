@@ -56,14 +56,14 @@ impl ServedModel {
     /// Notes that a prediction which came at this moment has its turn to be computed.
     pub fn end_queue(&self, came: Instant) {
         if let Ok(runtime) = self.get() {
-            runtime.phases.end(Phase::Queue, came);
+            runtime.phases().end(Phase::Queue, came);
         }
     }
 
     /// True if one of the model's inputs has an encoder.
     pub fn encodes(&self) -> bool {
         let runtime = self.get().ok();
-        runtime.is_some_and(|runtime| runtime.embedders.iter().any(Option::is_some))
+        runtime.is_some_and(|runtime| runtime.embedders().iter().any(Option::is_some))
     }
 
     /// Encodes a batch as the snapshot that is to answer it: each text with an encoder gets its
@@ -75,11 +75,11 @@ impl ServedModel {
     /// [`Error::Unavailable`]: the model, or its device, is. [`Error::Internal`]: a bug.
     pub async fn embed(&self, snapshot: &Snapshot, mut batch: Batch) -> Result<Batch, Error> {
         let runtime = self.get()?;
-        if runtime.embedders.iter().all(Option::is_none) {
+        if runtime.embedders().iter().all(Option::is_none) {
             return Ok(batch);
         }
         let began = Instant::now();
-        let columns = batch.columns.iter_mut().zip(&runtime.embedders);
+        let columns = batch.columns.iter_mut().zip(runtime.embedders());
         for ((column, embedder), adapters) in columns.zip(&snapshot.model.adapters) {
             let Some(embedder) = embedder.as_ref().filter(|one| one.encoder.takes(column)) else {
                 continue;
@@ -91,7 +91,7 @@ impl ServedModel {
                 .map_err(|error| error.of_model(self.name()))?;
             *column = embedded_column(taken, &vectors)?;
         }
-        runtime.phases.end(Phase::Encode, began);
+        runtime.phases().end(Phase::Encode, began);
         Ok(batch)
     }
 
@@ -108,14 +108,14 @@ impl ServedModel {
     ) -> Result<Answer, Error> {
         let (runtime, began) = (self.get().ok(), Instant::now());
         let now = match runtime {
-            Some(runtime) => runtime.clock.now(),
+            Some(runtime) => runtime.clock().now(),
             None => Clock::SYSTEM.read().wall,
         };
         let ids = ids_for(snapshot, batch.n_rows, now);
         let is_canary = options.journal && snapshot.model.spec.is_canary(ids[0]);
         let canary = snapshot.canary.as_ref().filter(|_| is_canary);
         let model = canary.unwrap_or(&snapshot.model);
-        let forwarder = runtime.and_then(|runtime| runtime.forwarder.as_ref());
+        let forwarder = runtime.and_then(|runtime| runtime.forwarder());
         let choice = if options.explore {
             Choice::Drawn(&ids)
         } else {
@@ -137,7 +137,7 @@ impl ServedModel {
             position: state_position,
         };
         let began = match runtime {
-            Some(runtime) => runtime.phases.end(Phase::Compute, began),
+            Some(runtime) => runtime.phases().end(Phase::Compute, began),
             None => began,
         };
         let Some(runtime) = runtime.filter(|_| options.journal && snapshot.serves) else {
@@ -151,11 +151,11 @@ impl ServedModel {
             version,
             position,
         });
-        runtime.phases.end(Phase::Journal, began);
+        runtime.phases().end(Phase::Journal, began);
         if journaled {
             answer.ids = ids;
         } else {
-            runtime.metrics.count_unjournaled();
+            runtime.metrics().count_unjournaled();
         }
         Ok(answer)
     }

@@ -130,14 +130,14 @@ impl ServedModel {
     /// for their turn as may.
     pub async fn retract(&self, request: RetractionRequest) -> Result<Certificate, Error> {
         let runtime = self.get()?.clone();
-        let turn = runtime.retractions.take_turn().await;
+        let turn = runtime.retractions().take_turn().await;
         let turn = turn.ok_or_else(|| Error::Full {
-            model: runtime.name.clone(),
+            model: runtime.name().to_owned(),
             what: format!("{TURNS_MAX} retractions wait for their turn"),
         })?;
         runtime.check_room(EntryClass::Order)?;
         let (asked, done) = oneshot::channel();
-        let (retractions, retracting) = (runtime.retractions.clone(), runtime.clone());
+        let (retractions, retracting) = (runtime.retractions().clone(), runtime.clone());
         let spawned = retractions.run(move || {
             // A person waits for it: this thread does not stand back.
             let outcome = retracting.take_back(request, &asked);
@@ -185,7 +185,7 @@ impl ModelRuntime {
                 Disposal::Erase => self.erase_earlier(request, selection),
             };
         };
-        self.stages.pass(Stage::HandedOver);
+        self.stages().pass(Stage::HandedOver);
         if asked.is_closed() {
             return Err(self.unavailable(NOBODY_WAITS));
         }
@@ -201,7 +201,7 @@ impl ModelRuntime {
         plan.champion = done.champion;
         plan.aliases = done.aliases;
         plan.tainted = self.tainted_by(done.version);
-        let manifest = self.versions.find(done.version)?;
+        let manifest = self.versions().find(done.version)?;
         let manifest = manifest.ok_or_else(|| self.unavailable("its version is gone"))?;
         Ok(Certificate {
             erased: match disposal {
@@ -246,7 +246,7 @@ impl ModelRuntime {
     /// The certificate of the retraction that took the last of these events back: its order,
     /// and the version that it made.
     fn certified(&self, order: u64, retracted: &BTreeMap<u64, u64>) -> Result<Certificate, Error> {
-        let made = self.versions.list()?.into_iter();
+        let made = self.versions().list()?.into_iter();
         let made = made.filter_map(|one| one.manifest.ok());
         let mut by_order = made.filter(|manifest| {
             manifest.position == order && manifest.reason == Reason::Retract.word()
@@ -272,22 +272,22 @@ impl ModelRuntime {
     /// Refuses a version that holds feedback which was taken back, or of which that is no longer
     /// known.
     pub(crate) fn check_untainted(&self, version: u64) -> Result<(), Error> {
-        check_untainted(&self.retractions.tainted(), &self.name, version)
+        check_untainted(&self.retractions().tainted(), self.name(), version)
     }
 
     fn tainted_by(&self, successor: u64) -> Vec<u64> {
-        self.retractions.tainted().by(successor)
+        self.retractions().tainted().by(successor)
     }
 
     /// The feedback that a selector chooses, up to the last entry on disk; the facts of the journal
     /// that this gives are the learner's as well.
     fn select(&self, selector: &Selector, disposal: Disposal) -> Result<FeedbackSelection, Error> {
-        let last = self.progress.synced();
+        let last = self.progress().synced();
         let known = {
             let follower = self.lock_follower()?;
             follower.lookup.facts.clone()
         };
-        let mut selection = FeedbackSelection::begin(&self.versions, selector, disposal, known)?;
+        let mut selection = FeedbackSelection::begin(self.versions(), selector, disposal, known)?;
         selection.read_on(last)?;
         let mut follower = self.lock_follower()?;
         follower.lookup.facts.join(&selection.facts);
@@ -310,7 +310,7 @@ impl ModelRuntime {
         let last = selection.last_position();
         let order = retraction(selector, first_position, disposal);
         let known = RecordedFacts::new(selection.facts.clone());
-        let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
+        let rebuild = Rebuild::begin(self.versions(), &order, last, &known);
         let rebuild = rebuild.map_err(|error| self.refused(error))?;
         let (known, unrecorded, aliases) = {
             let follower = self.lock_follower()?;
@@ -364,7 +364,7 @@ impl ModelRuntime {
 
     /// Why a history cannot be rebuilt without the feedback that was chosen.
     fn refused(&self, error: history::Error) -> Error {
-        error.of_request(&self.name, "selector")
+        error.of_request(self.name(), "selector")
     }
 
     /// Derives beside the learner until little is left to catch up with, and hands the rebuild
@@ -376,13 +376,13 @@ impl ModelRuntime {
         asked: &RetractReply,
     ) -> Result<Option<RetractionPlan>, Error> {
         let planned = self.plan(selection, &request.selector, request.disposal)?;
-        self.stages.pass(Stage::Surveyed);
+        self.stages().pass(Stage::Surveyed);
         let Some((mut plan, mut rebuild)) = planned else {
             return Ok(None);
         };
         let (mut left_before, mut n_begun) = (u64::MAX, 1);
         loop {
-            let last = self.progress.synced();
+            let last = self.progress().synced();
             let left = last - rebuild.position();
             if n_begun < rebuild.n_begun() && n_begun < BEGUN_MAX {
                 (left_before, n_begun) = (u64::MAX, rebuild.n_begun());
@@ -396,7 +396,7 @@ impl ModelRuntime {
             self.advance(&mut rebuild, last, asked)?;
         }
         plan.base = rebuild.base;
-        self.retractions.prepare(rebuild);
+        self.retractions().prepare(rebuild);
         Ok(Some(plan))
     }
 
@@ -407,7 +407,7 @@ impl ModelRuntime {
         asked: &RetractReply,
     ) -> Result<(), Error> {
         while rebuild.position() < last {
-            if let Some(reason) = self.health.closed() {
+            if let Some(reason) = self.health().closed() {
                 return Err(self.unavailable(&reason));
             }
             if asked.is_closed() {
@@ -421,7 +421,7 @@ impl ModelRuntime {
                 // Once it is applied and its outcome is journaled, that is known.
                 self.await_applied(order)?;
                 self.settle_trims()?;
-                let last = self.progress.synced();
+                let last = self.progress().synced();
                 let begun = rebuild.begin_again(last);
                 return begun.map_err(|error| self.refused(error));
             }

@@ -87,7 +87,7 @@ impl ServedModel {
     /// nothing to learn from; and those of [`ServedModel::command`].
     pub async fn retrain(&self, request: RetrainingRequest) -> Result<RetrainReport, Error> {
         let runtime = self.get()?.clone();
-        if !runtime.retraining.begin() {
+        if !runtime.retraining().begin() {
             return Err(Error::Refused {
                 field: "model",
                 what: "a learner that begins anew is derived already".to_owned(),
@@ -104,8 +104,8 @@ impl ModelRuntime {
     /// Derives a learner that begins anew, where the description asks for it by now, or one was being
     /// derived when the server was stopped.
     pub(crate) fn retrain_if_due(self: &Arc<ModelRuntime>) {
-        let is_held = self.retraining.runs() || self.retraining.rests(Instant::now());
-        if is_held || self.health.closed().is_some() {
+        let is_held = self.retraining().runs() || self.retraining().rests(Instant::now());
+        if is_held || self.health().closed().is_some() {
             return;
         }
         let due = {
@@ -121,7 +121,7 @@ impl ModelRuntime {
             }
         };
         let Some((newest, cause)) = due else { return };
-        if !self.retraining.begin() {
+        if !self.retraining().begin() {
             return;
         }
         let is_new = cause.is_some();
@@ -142,7 +142,7 @@ impl ModelRuntime {
         asked: Option<RetrainReply>,
     ) {
         let runtime = self.clone();
-        let spawned = self.retraining.run(move || {
+        let spawned = self.retraining().run(move || {
             stand_back();
             let derive = || runtime.begin_anew(&request, is_new, asked.as_ref());
             let outcome = catch_unwind(AssertUnwindSafe(derive)).unwrap_or_else(|_| {
@@ -153,24 +153,24 @@ impl ModelRuntime {
             });
             match &outcome {
                 Ok(done) => tracing::info!(
-                    model = runtime.name,
+                    model = runtime.name(),
                     version = done.version,
                     from = done.from,
                     examples = done.examples,
                     "retrained"
                 ),
                 Err(error) => {
-                    tracing::warn!(model = runtime.name, %error, "not retrained");
+                    tracing::warn!(model = runtime.name(), %error, "not retrained");
                 }
             }
-            runtime.retraining.end();
+            runtime.retraining().end();
             if let Some(asked) = asked {
                 let _ = asked.send(outcome);
             }
         });
         if let Err(error) = spawned {
-            self.retraining.end();
-            tracing::error!(model = self.name, %error, "no thread to derive on");
+            self.retraining().end();
+            tracing::error!(model = self.name(), %error, "no thread to derive on");
         }
     }
 
@@ -187,7 +187,7 @@ impl ModelRuntime {
             note,
             ..
         } = request;
-        tracing::info!(model = self.name, newest, note, "a learner begins anew");
+        tracing::info!(model = self.name(), newest, note, "a learner begins anew");
         if is_new {
             let order = Order::BeginRetraining { newest: *newest };
             self.note_order(order, actor, note)?;
@@ -220,7 +220,8 @@ impl ModelRuntime {
             note: note.to_owned(),
         };
         let journaled = block_on(self.journal(command, None));
-        let (position, urgent) = journaled.inspect_err(|_| self.retraining.fail(Instant::now()))?;
+        let (position, urgent) =
+            journaled.inspect_err(|_| self.retraining().fail(Instant::now()))?;
         self.await_applied(position)?;
         drop(urgent);
         self.outcome(position).map(drop)
@@ -231,22 +232,22 @@ impl ModelRuntime {
         request: &RetrainingRequest,
         asked: Option<&RetrainReply>,
     ) -> Result<RetrainReport, DerivationEnd> {
-        let turn = block_on(self.retractions.take_turn());
+        let turn = block_on(self.retractions().take_turn());
         let _turn = turn.ok_or_else(|| {
             DerivationEnd::Overtaken(Error::Full {
-                model: self.name.clone(),
+                model: self.name().to_owned(),
                 what: format!("{TURNS_MAX} retractions wait for their turn"),
             })
         })?;
         self.settle_trims().map_err(DerivationEnd::Failed)?;
-        let last = self.progress.synced();
+        let last = self.progress().synced();
         self.await_applied(last)
             .map_err(|error| self.ended(error))?;
         let (from, description, facts) = self.beginning(request.newest, last)?;
         let is_live = self.spec_policy().map_err(DerivationEnd::Failed)? == PublishPolicy::Live;
         let order = Order::Retrain { from, description };
         let known = RecordedFacts::new(facts);
-        let rebuild = Rebuild::begin(&self.versions, &order, last, &known);
+        let rebuild = Rebuild::begin(self.versions(), &order, last, &known);
         let mut rebuild = rebuild.map_err(|error| self.of_history(error))?;
         if is_live && !request.force {
             rebuild = rebuild.tried();
@@ -259,7 +260,7 @@ impl ModelRuntime {
             return Err(DerivationEnd::Failed(Error::Refused { field, what }));
         }
         check_evidence(evidence).map_err(DerivationEnd::Failed)?;
-        self.retractions.prepare(rebuild);
+        self.retractions().prepare(rebuild);
         let command = Command {
             order,
             actor: request.actor.clone(),
@@ -288,16 +289,16 @@ impl ModelRuntime {
     ) -> Result<(), DerivationEnd> {
         let mut left_before = u64::MAX;
         loop {
-            let last = self.progress.synced();
+            let last = self.progress().synced();
             while rebuild.position() < last {
-                if let Some(reason) = self.health.closed() {
+                if let Some(reason) = self.health().closed() {
                     return Err(DerivationEnd::Stopped(self.unavailable(&reason)));
                 }
                 if asked.is_some_and(oneshot::Sender::is_closed) {
                     let why = "nobody waits for it any more";
                     return Err(DerivationEnd::Failed(self.unavailable(why)));
                 }
-                if self.retractions.is_awaited() {
+                if self.retractions().is_awaited() {
                     let why = "a retraction goes first";
                     return Err(DerivationEnd::Overtaken(self.unavailable(why)));
                 }
@@ -308,7 +309,7 @@ impl ModelRuntime {
                     return Err(DerivationEnd::Overtaken(self.unavailable(why)));
                 }
             }
-            let left = self.progress.synced().saturating_sub(last);
+            let left = self.progress().synced().saturating_sub(last);
             if left <= LEFT_MAX || left >= left_before {
                 return Ok(());
             }
@@ -329,8 +330,8 @@ impl ModelRuntime {
             (description, follower.lookup.facts.clone())
         };
         let found = || -> Result<(u64, Facts), history::Error> {
-            let first = first_position(&self.versions)?;
-            let facts = facts.spanning(&self.versions, first, last)?;
+            let first = first_position(self.versions())?;
+            let facts = facts.spanning(self.versions(), first, last)?;
             let moved = facts.last_moved(last, facts.refused()).unwrap_or(0);
             let first = first.max(moved + 1);
             let from = match newest {
@@ -383,7 +384,7 @@ impl ModelRuntime {
         facts: &Facts,
         mut go_on: impl FnMut(u64, Option<PredictionId>) -> bool,
     ) -> Result<(), history::Error> {
-        let mut pass = Pass::from(&self.versions, first, 0)?;
+        let mut pass = Pass::from(self.versions(), first, 0)?;
         while let Some(entry) = pass.next(last)? {
             let Event::Feedback(feedback) = &entry.event else {
                 continue;
@@ -410,7 +411,7 @@ impl ModelRuntime {
         first: u64,
         position: u64,
     ) -> Result<u64, history::Error> {
-        let mut pass = Pass::from(&self.versions, first, 0)?;
+        let mut pass = Pass::from(self.versions(), first, 0)?;
         while let Some(entry) = pass.next(position)? {
             if let Event::Prediction(prediction) = &entry.event
                 && prediction.ids.contains(&id)
@@ -428,7 +429,7 @@ impl ModelRuntime {
 
     /// An engine that stops has given nothing up.
     fn ended(&self, error: Error) -> DerivationEnd {
-        match self.health.closed() {
+        match self.health().closed() {
             Some(_) => DerivationEnd::Stopped(error),
             None => DerivationEnd::Failed(error),
         }
@@ -436,7 +437,7 @@ impl ModelRuntime {
 
     fn of_history(&self, error: history::Error) -> DerivationEnd {
         let is_overtaken = matches!(error, history::Error::Overtaken(_));
-        let error = error.of_request(&self.name, "newest");
+        let error = error.of_request(self.name(), "newest");
         if is_overtaken {
             DerivationEnd::Overtaken(error)
         } else {

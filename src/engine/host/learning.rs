@@ -35,7 +35,7 @@ pub(crate) fn run(due: &Receiver<LearnerTask>) {
     stand_back();
     while let Ok(LearnerTask::Learn(runtime)) = due.recv() {
         runtime.unqueue();
-        if !runtime.urgency.turn(|| runtime.turn()) {
+        if !runtime.urgency().turn(|| runtime.turn()) {
             runtime.schedule();
         }
         runtime.retrain_if_due();
@@ -59,13 +59,13 @@ impl ModelRuntime {
     /// is on its way whose own thread goes on. A bug in one model's learning does not end the
     /// learning of the others.
     fn turn(&self) -> bool {
-        self.looks(|| self.urgency.is_urgent())
+        self.looks(|| self.urgency().is_urgent())
     }
 
     /// Learns up to an order on this thread, and publishes the state behind it.
     pub(crate) fn learn_to(&self, position: u64) {
-        let _waiter = self.progress.wait(position);
-        let reached = || *self.serving.position().borrow() >= position;
+        let _waiter = self.progress().wait(position);
+        let reached = || *self.serving().position().borrow() >= position;
         while !reached() && !self.looks(reached) {}
     }
 
@@ -90,14 +90,14 @@ impl ModelRuntime {
                 self.halt(None);
                 return true;
             };
-            if self.health.is_halted() {
+            if self.health().is_halted() {
                 return true;
             }
             if let Err(error) = self.learn_some(&mut follower) {
                 self.halt(Some(&error.to_string()));
                 return true;
             }
-            let done = self.publish_if_due(&mut follower) || self.health.is_starved();
+            let done = self.publish_if_due(&mut follower) || self.health().is_starved();
             if !enough() {
                 self.retain_if_due(&mut follower);
             }
@@ -109,12 +109,12 @@ impl ModelRuntime {
     }
 
     fn learn_some(&self, follower: &mut Follower) -> Result<(), history::Error> {
-        let last = self.progress.synced();
+        let last = self.progress().synced();
         for _ in 0..LOOK_EVERY {
             let prepared = follower.lookup.reader.prepare(last);
             let waits = prepared.as_ref().is_err_and(store::Error::is_passing);
-            if self.health.set_starved(waits) {
-                let model = &self.name;
+            if self.health().set_starved(waits) {
+                let model = self.name();
                 match &prepared {
                     Err(error) if waits => {
                         tracing::warn!(model, %error, "learning waits for descriptors");
@@ -138,19 +138,18 @@ impl ModelRuntime {
     /// end of the queue.
     fn publish_if_due(&self, follower: &mut Follower) -> bool {
         let reached = follower.learner.position();
-        let done = reached >= self.progress.synced();
-        let published = *self.serving.position().borrow();
-        let awaited = self.progress.is_awaited(published, reached);
+        let done = reached >= self.progress().synced();
+        let published = *self.serving().position().borrow();
+        let awaited = self.progress().is_awaited(published, reached);
         let old = follower.is_published_before(PUBLISH_EVERY);
         if reached > published && (done || awaited || old) {
             // First, so that whoever sees the position reached knows the work that is due after it.
             let next_tick = follower.next_tick();
-            self.progress.set_next_tick(next_tick);
-            self.serving.publish(follower.snapshot());
-            self.phases.serve(reached);
+            self.progress().set_next_tick(next_tick);
+            self.publish(follower);
             if next_tick <= follower.learner.time().0 {
                 // Where the queue is full the writer is awake.
-                let _ = self.write_queue.offer(Work::Due);
+                let _ = self.write_queue().offer(Work::Due);
             }
         }
         done
@@ -172,7 +171,7 @@ impl ModelRuntime {
             Event::Command(command) => self.note_promotion(follower, command, &step),
             _ => {}
         }
-        let events = learning_event::of_step(&self.name, &follower.learner, entry, &step);
+        let events = learning_event::of_step(self.name(), &follower.learner, entry, &step);
         self.note_decisions(&step);
         let outcome = match (step.refused, step.version) {
             (Some(what), version) => {
@@ -189,8 +188,8 @@ impl ModelRuntime {
             }
             (None, Some(version)) => {
                 if version.reason == Reason::Retract {
-                    let oldest = self.metrics.oldest_id();
-                    let retracted = self.retractions.retracted();
+                    let oldest = self.metrics().oldest_id();
+                    let retracted = self.retractions().retracted();
                     retracted.add(&step.excluded, oldest);
                 }
                 let kept = self.keep(follower, entry, (&version, &step.frozen));
@@ -209,9 +208,9 @@ impl ModelRuntime {
         // The versions of these events are saved by now.
         events
             .into_iter()
-            .for_each(|event| self.events.publish(event));
+            .for_each(|event| self.events().publish(event));
         if order.is_some() {
-            self.orders.finish(entry.position, outcome);
+            self.orders().finish(entry.position, outcome);
         }
     }
 
@@ -232,7 +231,7 @@ impl ModelRuntime {
     fn announce_quarantined(&self, position: u64, feedback: &Feedback, step: &Step) {
         if let Some(cause) = step.held_back {
             tracing::warn!(
-                model = self.name,
+                model = self.name(),
                 position,
                 feedback_id = feedback.feedback_id,
                 cause = cause.word(),
@@ -241,7 +240,7 @@ impl ModelRuntime {
         }
         if let Some(contradicted) = &step.contradicts {
             tracing::warn!(
-                model = self.name,
+                model = self.name(),
                 position,
                 feedback_id = feedback.feedback_id,
                 contradicted,
@@ -258,7 +257,7 @@ impl ModelRuntime {
             after,
         } = moved;
         tracing::warn!(
-            model = self.name,
+            model = self.name(),
             alias,
             before,
             after,
@@ -275,13 +274,13 @@ impl ModelRuntime {
             return;
         }
         if let Err(error) = follower.lookup.versions.note(*version, command) {
-            tracing::warn!(model = self.name, version, %error, "the note of a promotion was not written");
+            tracing::warn!(model = self.name(), version, %error, "the note of a promotion was not written");
         }
     }
 
     /// Logs which approvals another history made void.
     fn announce_void(&self, change: &ChampionChange) {
-        let model = &self.name;
+        let model = self.name();
         for position in &change.void {
             tracing::warn!(
                 model,
@@ -305,18 +304,17 @@ impl ModelRuntime {
             Reason::Restore | Reason::Retract | Reason::Adopt | Reason::Rewind | Reason::Retrain
         ) {
             // A restored state, or one without retracted feedback, serves before it is saved.
-            self.serving.publish(follower.snapshot());
-            self.phases.serve(follower.learner.position());
+            self.publish(follower);
         }
         if version.reason == Reason::Retract {
-            self.retractions.set_tainted(follower.learner.tainted());
+            self.retractions().set_tainted(follower.learner.tainted());
         }
         let made = frozen.iter().chain([version]);
         let saved = follower.save_all(made, entry).map_err(|error| {
             let version = version.version;
-            tracing::error!(model = self.name, version, %error, "version was not saved");
+            tracing::error!(model = self.name(), version, %error, "version was not saved");
             Error::Damaged {
-                model: self.name.clone(),
+                model: self.name().to_owned(),
                 what: format!("version {version} was made but not saved: {error}"),
             }
         });
@@ -325,10 +323,10 @@ impl ModelRuntime {
             version.reason,
             Reason::Cadence | Reason::Contender | Reason::Rewind
         );
-        if is_pruned && !self.retractions.is_under_way() {
+        if is_pruned && !self.retractions().is_under_way() {
             let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
             pruned.unwrap_or_else(|error| {
-                tracing::warn!(model = self.name, %error, "old versions were not removed");
+                tracing::warn!(model = self.name(), %error, "old versions were not removed");
             });
         }
         for version in [version].into_iter().chain(frozen) {
@@ -339,7 +337,7 @@ impl ModelRuntime {
 
     /// Journals a record. The writer never waits for a learner, so this wait ends.
     pub(crate) fn record(&self, record: Event) {
-        let _ = self.write_queue.insist(Work::Record(record));
+        let _ = self.write_queue().insist(Work::Record(record));
     }
 
     /// Learns everything on disk, on this thread; true once no record is still to be written.
@@ -349,7 +347,7 @@ impl ModelRuntime {
             let follower = self.lock_follower();
             follower.map_or(true, |follower| follower.learner.unrecorded().is_empty())
         };
-        self.health.is_stuck() || is_recorded()
+        self.health().is_stuck() || is_recorded()
     }
 
     /// Writes the checkpoint from which the next start goes on.
@@ -357,14 +355,14 @@ impl ModelRuntime {
         let Ok(mut follower) = self.lock_follower() else {
             return;
         };
-        if self.health.is_halted() {
+        if self.health().is_halted() {
             return;
         }
         let follower = &mut *follower;
         self.retain(follower);
         let chain = follower.lookup.reader.chain();
         if let Err(error) = follower.lookup.versions.save_stop(&follower.learner, chain) {
-            tracing::error!(model = self.name, %error, "no checkpoint at stop");
+            tracing::error!(model = self.name(), %error, "no checkpoint at stop");
         }
     }
 
@@ -372,7 +370,7 @@ impl ModelRuntime {
     /// starts from those that are there.
     pub(crate) fn settle_trims(&self) -> Result<(), Error> {
         drop(self.lock_follower()?);
-        if self.write_queue.flush() {
+        if self.write_queue().flush() {
             Ok(())
         } else {
             Err(self.unavailable("the writer has stopped"))
@@ -404,7 +402,7 @@ pub(crate) struct UrgentOrder(Arc<ModelRuntime>);
 impl UrgentOrder {
     /// An order is on its way.
     pub(crate) fn new(runtime: &Arc<ModelRuntime>) -> UrgentOrder {
-        runtime.urgency.begin();
+        runtime.urgency().begin();
         UrgentOrder(runtime.clone())
     }
 
@@ -416,7 +414,7 @@ impl UrgentOrder {
 
 impl Drop for UrgentOrder {
     fn drop(&mut self) {
-        self.0.urgency.end();
+        self.0.urgency().end();
         // The entries that came meanwhile are the learner threads' again.
         self.0.schedule();
     }

@@ -26,7 +26,7 @@ impl ModelRuntime {
                 name: kind.word(),
                 used,
                 // The refusals since the newest check count at the next one.
-                level: kind.level(used).max(self.bound_counts.level(kind)),
+                level: kind.level(used).max(self.bound_counts().level(kind)),
                 advice: self.advice(kind),
             }
         };
@@ -37,8 +37,8 @@ impl ModelRuntime {
     pub(crate) fn check_bounds(&self) {
         for kind in BoundKind::ALL {
             let used = self.used(kind);
-            let (before, now) = self.bound_counts.check(kind, used);
-            let (model, bound) = (&self.name, kind.word());
+            let (before, now) = self.bound_counts().check(kind, used);
+            let (model, bound) = (self.name(), kind.word());
             if now > before {
                 let (level, advice) = (now.word(), self.advice(kind));
                 tracing::warn!(
@@ -56,9 +56,9 @@ impl ModelRuntime {
     }
 
     fn used(&self, kind: BoundKind) -> f64 {
-        let served = self.serving.served();
+        let served = self.serving().served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
-        let bytes = self.metrics.bytes() as f64;
+        let bytes = self.metrics().bytes() as f64;
         match kind {
             BoundKind::PredictionBytes => bytes / limits.prediction_bytes_max() as f64,
             BoundKind::FeedbackBytes => bytes / limits.feedback_bytes_max() as f64,
@@ -68,23 +68,23 @@ impl ModelRuntime {
                     1 => limits.ids_max as u64,
                     _ => bounds.ids_max(),
                 };
-                self.metrics.n_ids() as f64 / max as f64
+                self.metrics().n_ids() as f64 / max as f64
             }
             BoundKind::BackfillIds => {
                 let n_max = limits.backfill_bytes_max / ids::RECORD_BYTES as u64;
-                self.metrics.n_backfill_ids() as f64 / n_max as f64
+                self.metrics().n_backfill_ids() as f64 / n_max as f64
             }
-            BoundKind::Lag => self.progress.lag(served.position) as f64 / limits.lag_max as f64,
+            BoundKind::Lag => self.progress().lag(served.position) as f64 / limits.lag_max as f64,
             BoundKind::WaitingPredictions => {
                 served.evicted.n_waiting() as f64 / spec.waiting_max as f64
             }
-            BoundKind::WriteQueue => self.write_queue.used(),
+            BoundKind::WriteQueue => self.write_queue().used(),
             BoundKind::Clock => {
-                let (ahead_us, _) = self.clock.offset();
+                let (ahead_us, _) = self.clock().offset();
                 (ahead_us as f64 / DAY_US).abs()
             }
             BoundKind::Descriptors => {
-                let waits = self.health.is_starved() || self.retry.is_waiting();
+                let waits = self.health().is_starved() || self.retry().is_waiting();
                 f64::from(u8::from(waits))
             }
             BoundKind::SourceBudget => served.budget_used,
@@ -92,7 +92,7 @@ impl ModelRuntime {
     }
 
     fn advice(&self, kind: BoundKind) -> String {
-        let served = self.serving.served();
+        let served = self.serving().served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         match kind {
             BoundKind::PredictionBytes => format!(
@@ -109,13 +109,13 @@ impl ModelRuntime {
             BoundKind::FeedbackIds => format!(
                 "{} feedback ids are known for a day; a source that holds as many as are free is \
                  refused; for more raise journal.ids_bytes_max ({} bytes) in model.toml",
-                self.metrics.n_ids(),
+                self.metrics().n_ids(),
                 limits.ids_bytes_max
             ),
             BoundKind::BackfillIds => format!(
                 "{} ids of backfills are known for as long as their entries are retained; beyond \
                  journal.backfill_bytes_max ({} bytes) new ones are refused; raise it in model.toml",
-                self.metrics.n_backfill_ids(),
+                self.metrics().n_backfill_ids(),
                 limits.backfill_bytes_max
             ),
             BoundKind::Lag => format!(
@@ -152,7 +152,7 @@ impl ModelRuntime {
     }
 
     fn clock_advice(&self) -> String {
-        let (ahead_us, doubted) = self.clock.offset();
+        let (ahead_us, doubted) = self.clock().offset();
         let days = ahead_us.abs() as f64 / DAY_US;
         let side = if ahead_us < 0 { "behind" } else { "ahead of" };
         let then = if doubted {

@@ -46,7 +46,10 @@ impl ModelRuntime {
     /// Removes the segments that are due, if it is time for a review; a failure is logged, and tried
     /// again with the next review.
     pub(crate) fn retain_if_due(&self, follower: &mut Follower) {
-        if self.progress.is_retention_due(self.clock.monotonic_us()) {
+        if self
+            .progress()
+            .is_retention_due(self.clock().monotonic_us())
+        {
             self.retain(follower);
         }
     }
@@ -54,9 +57,9 @@ impl ModelRuntime {
     /// Removes the segments that are due.
     pub(crate) fn retain(&self, follower: &mut Follower) {
         let mut every = LOOK_EVERY_US;
-        if !self.health.journal_has_failed() && !self.retractions.is_under_way() {
-            let synced = self.progress.synced();
-            match follower.review(self.clock.now(), synced) {
+        if !self.health().journal_has_failed() && !self.retractions().is_under_way() {
+            let synced = self.progress().synced();
+            match follower.review(self.clock().now(), synced) {
                 Ok(look) => {
                     if look.room > JournalRoom::Ample {
                         every = LOOK_EVERY_SHORT_US;
@@ -68,16 +71,16 @@ impl ModelRuntime {
                     let trim = look.keep_from.map(Work::Trim);
                     let tick = look.waits_for_time.then_some(Work::Tick);
                     for work in trim.into_iter().chain(tick) {
-                        let _ = self.write_queue.insist(work);
+                        let _ = self.write_queue().insist(work);
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(model = self.name, %error, "the journal was not shortened");
+                    tracing::warn!(model = self.name(), %error, "the journal was not shortened");
                 }
             }
         }
-        let next = self.clock.monotonic_us() + every;
-        self.progress.set_next_retention(next);
+        let next = self.clock().monotonic_us() + every;
+        self.progress().set_next_retention(next);
     }
 }
 
@@ -89,12 +92,12 @@ impl ServedModel {
     #[doc(hidden)]
     pub fn retain_now(&self) -> Result<(), Error> {
         let runtime = self.get()?;
-        runtime.write_queue.flush();
+        runtime.write_queue().flush();
         runtime.catch_up();
         let mut follower = runtime.lock_follower()?;
         runtime.retain(&mut follower);
         drop(follower);
-        runtime.write_queue.flush();
+        runtime.write_queue().flush();
         Ok(())
     }
 }

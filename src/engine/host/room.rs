@@ -28,22 +28,22 @@ impl ModelRuntime {
         if self.check_open().is_err() || !fits {
             return false;
         }
-        let served = self.serving.served();
+        let served = self.serving().served();
         let limits = &served.model.spec.journal;
-        if self.progress.backlog(served.position) >= limits.prediction_lag_max() {
-            self.bound_counts.count(BoundKind::Lag);
+        if self.progress().backlog(served.position) >= limits.prediction_lag_max() {
+            self.bound_counts().count(BoundKind::Lag);
             return false;
         }
         let work = Work::Prediction(prediction);
         let bytes = message_bytes(&work) as u64;
-        if !self.metrics.promise(bytes, limits.prediction_bytes_max()) {
-            self.bound_counts.count(BoundKind::PredictionBytes);
+        if !self.metrics().promise(bytes, limits.prediction_bytes_max()) {
+            self.bound_counts().count(BoundKind::PredictionBytes);
             return false;
         }
-        let handed = self.write_queue.offer(work).is_ok();
+        let handed = self.write_queue().offer(work).is_ok();
         if !handed {
-            self.metrics.end_promise(bytes);
-            self.bound_counts.count(BoundKind::WriteQueue);
+            self.metrics().end_promise(bytes);
+            self.bound_counts().count(BoundKind::WriteQueue);
         }
         handed
     }
@@ -51,13 +51,13 @@ impl ModelRuntime {
     /// Checks that an entry of this class can be taken now.
     pub(crate) fn check_room(&self, class: EntryClass) -> Result<(), Error> {
         self.check_open()?;
-        self.check_bytes(class, self.metrics.bytes())
+        self.check_bytes(class, self.metrics().bytes())
     }
 
     /// Checks that the learner is not too far behind for more feedback.
     pub(crate) fn check_lag(&self) -> Result<(), Error> {
-        let served = self.serving.served();
-        let lag = self.progress.backlog(served.position);
+        let served = self.serving().served();
+        let lag = self.progress().backlog(served.position);
         if lag < served.model.spec.journal.lag_max {
             return Ok(());
         }
@@ -67,25 +67,25 @@ impl ModelRuntime {
 
     /// True unless feedback is refused for now: the learner is too far behind, or the writer's queue is full.
     pub(crate) fn has_room_for_feedback(&self) -> bool {
-        if self.health.intake() != EntryReadiness::Open {
+        if self.health().intake() != EntryReadiness::Open {
             return true;
         }
-        let served = self.serving.served();
+        let served = self.serving().served();
         let lag_max = served.model.spec.journal.lag_max;
-        if self.progress.backlog(served.position) >= lag_max {
-            self.bound_counts.count(BoundKind::Lag);
+        if self.progress().backlog(served.position) >= lag_max {
+            self.bound_counts().count(BoundKind::Lag);
             return false;
         }
-        let has_room = self.write_queue.has_room_for_feedback();
+        let has_room = self.write_queue().has_room_for_feedback();
         if !has_room {
-            self.bound_counts.count(BoundKind::WriteQueue);
+            self.bound_counts().count(BoundKind::WriteQueue);
         }
         has_room
     }
 
     /// Checks that a journal of so many bytes has room for an entry of this class.
     pub(crate) fn check_bytes(&self, class: EntryClass, bytes: u64) -> Result<(), Error> {
-        let served = self.serving.served();
+        let served = self.serving().served();
         let limits = &served.model.spec.journal;
         let max = match class {
             EntryClass::Feedback => limits.feedback_bytes_max(),
@@ -97,7 +97,7 @@ impl ModelRuntime {
         let how = self.how_to_get_room();
         let what = format!("the journal holds {bytes} of {max} bytes; {how}");
         if class == EntryClass::Feedback {
-            self.bound_counts.count(BoundKind::FeedbackBytes);
+            self.bound_counts().count(BoundKind::FeedbackBytes);
         }
         Err(self.no_room(what))
     }
@@ -108,18 +108,18 @@ impl ModelRuntime {
             age_max_s,
             retract_within_s,
             ..
-        } = self.serving.served().model.spec.journal;
+        } = self.serving().served().model.spec.journal;
         format!(
             "entries go once they are older than journal.age_max ({age_max_s} s) and \
              journal.retract_within ({retract_within_s} s); for more room, perennial limits {} \
              --bytes-max SIZE or --retract-within TIME",
-            self.name
+            self.name()
         )
     }
 
     /// Checks that the journal takes entries that somebody waits for.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        match self.health.intake() {
+        match self.health().intake() {
             EntryReadiness::Open => Ok(()),
             EntryReadiness::Stalled(why) => Err(self.stalled(&why)),
             EntryReadiness::Closed(why) => Err(self.unavailable(&why)),
@@ -129,27 +129,27 @@ impl ModelRuntime {
     /// The refusal while the next segment of the journal cannot be made.
     pub(crate) fn stalled(&self, why: &str) -> Error {
         Error::Full {
-            model: self.name.clone(),
+            model: self.name().to_owned(),
             what: format!("{why}; it is tried again: see to descriptors and room on the disk"),
         }
     }
 
     /// The refusal that names the bound, which is counted.
     pub(crate) fn full(&self, kind: BoundKind, what: String) -> Error {
-        self.bound_counts.count(kind);
+        self.bound_counts().count(kind);
         self.no_room(what)
     }
 
     fn no_room(&self, what: String) -> Error {
         Error::Full {
-            model: self.name.clone(),
+            model: self.name().to_owned(),
             what,
         }
     }
 
     /// Hands work to the writer.
     pub(crate) fn send(&self, work: Work) -> Result<(), Error> {
-        let offered = self.write_queue.offer(work);
+        let offered = self.write_queue().offer(work);
         let what = || "the writer's queue is full".to_owned();
         offered.map_err(|_| self.full(BoundKind::WriteQueue, what()))
     }

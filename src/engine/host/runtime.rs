@@ -1,7 +1,8 @@
 //! The runtime of one served model: the state that its requests, its writer and its learner share.
 //!
 //! Invariant: the follower has one owner at a time, behind its lock; everything that a request
-//! reads is an immutable snapshot or an atomic number.
+//! reads is an immutable snapshot or an atomic number. Each part keeps an invariant of its own behind
+//! its methods, and is handed out by reference alone; an act on two of them is a method here.
 
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockResult};
@@ -50,30 +51,30 @@ pub(crate) enum LearnerTask {
 
 /// A model that is served.
 pub(crate) struct ModelRuntime {
-    pub name: String,
+    name: String,
     /// The encoders, by the places of their inputs.
-    pub embedders: Vec<Option<Embedder>>,
+    embedders: Vec<Option<Embedder>>,
     /// The forward passes, where a device computes them.
-    pub forwarder: Option<Batcher<ForwardRows>>,
-    pub serving: ServingSlot,
-    pub versions: Versions,
-    pub write_queue: WriteQueue,
-    pub clock: JournalClock,
-    pub health: Health,
-    pub progress: JournalProgress,
-    pub metrics: JournalMetrics,
-    pub phases: Phases,
-    pub bound_counts: BoundCounts,
-    pub orders: OrderOutcomes,
-    pub retractions: Arc<Retractions>,
-    pub retraining: RetrainingThread,
-    pub urgency: Urgency,
-    pub last_status: LastStatus,
+    forwarder: Option<Batcher<ForwardRows>>,
+    serving: ServingSlot,
+    versions: Versions,
+    write_queue: WriteQueue,
+    clock: JournalClock,
+    health: Health,
+    progress: JournalProgress,
+    metrics: JournalMetrics,
+    phases: Phases,
+    bound_counts: BoundCounts,
+    orders: OrderOutcomes,
+    retractions: Arc<Retractions>,
+    retraining: RetrainingThread,
+    urgency: Urgency,
+    last_status: LastStatus,
     /// Where learning events are published.
-    pub events: Arc<EventPublisher>,
-    pub retry: ShortageRetry,
+    events: Arc<EventPublisher>,
+    retry: ShortageRetry,
     /// Where a test holds orders.
-    pub stages: Stages,
+    stages: Stages,
     /// Behind [`ModelRuntime::lock_follower`], which reports a panic of its owner.
     follower: Mutex<Follower>,
     jobs: Sender<LearnerTask>,
@@ -149,6 +150,114 @@ impl ModelRuntime {
             queued_as_lagging: AtomicBool::new(false),
             follower: Mutex::new(follower),
         }
+    }
+
+    /// The name of the model.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The encoders, by the places of their inputs.
+    pub(crate) fn embedders(&self) -> &[Option<Embedder>] {
+        &self.embedders
+    }
+
+    /// The forward passes, where a device computes them.
+    pub(crate) fn forwarder(&self) -> Option<&Batcher<ForwardRows>> {
+        self.forwarder.as_ref()
+    }
+
+    /// The snapshot that serves, and those kept beside it.
+    pub(crate) fn serving(&self) -> &ServingSlot {
+        &self.serving
+    }
+
+    /// The versions on disk.
+    pub(crate) fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// The queue of the writer, for this model.
+    pub(crate) fn write_queue(&self) -> &WriteQueue {
+        &self.write_queue
+    }
+
+    /// The clock of the journal.
+    pub(crate) fn clock(&self) -> &JournalClock {
+        &self.clock
+    }
+
+    /// Whether the model takes entries, and learns.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Positions and due times.
+    pub(crate) fn progress(&self) -> &JournalProgress {
+        &self.progress
+    }
+
+    /// The figures of the journal.
+    pub(crate) fn metrics(&self) -> &JournalMetrics {
+        &self.metrics
+    }
+
+    /// The durations of predictions and feedback, by phase.
+    pub(crate) fn phases(&self) -> &Phases {
+        &self.phases
+    }
+
+    /// The uses of bounds.
+    pub(crate) fn bound_counts(&self) -> &BoundCounts {
+        &self.bound_counts
+    }
+
+    /// The outcomes of orders that somebody waits for.
+    pub(crate) fn orders(&self) -> &OrderOutcomes {
+        &self.orders
+    }
+
+    /// The turns of retractions, and the feedback that they took back.
+    pub(crate) fn retractions(&self) -> &Arc<Retractions> {
+        &self.retractions
+    }
+
+    /// The learner that begins anew, where one is derived.
+    pub(crate) fn retraining(&self) -> &RetrainingThread {
+        &self.retraining
+    }
+
+    /// The orders that a person waits for.
+    pub(crate) fn urgency(&self) -> &Urgency {
+        &self.urgency
+    }
+
+    /// The status as it was last read.
+    pub(crate) fn last_status(&self) -> &LastStatus {
+        &self.last_status
+    }
+
+    /// Where learning events are published.
+    pub(crate) fn events(&self) -> &Arc<EventPublisher> {
+        &self.events
+    }
+
+    /// The lookups that wait for the end of a shortage.
+    pub(crate) fn retry(&self) -> &ShortageRetry {
+        &self.retry
+    }
+
+    /// Where a test holds orders.
+    pub(crate) fn stages(&self) -> &Stages {
+        &self.stages
+    }
+
+    /// Serves the state of the follower, and ends the phases of the entries in it.
+    pub(crate) fn publish(&self, follower: &mut Follower) {
+        let snapshot = follower.snapshot();
+        let position = snapshot.position;
+        self.serving.publish(snapshot);
+        self.phases.serve(position);
     }
 
     /// Takes over how far the journal is on disk.

@@ -44,7 +44,7 @@ impl ServedModel {
     /// [`Error::Unavailable`].
     #[doc(hidden)]
     pub fn entries_read(&self) -> Result<u64, Error> {
-        Ok(self.get()?.versions.entries_read.load(Relaxed))
+        Ok(self.get()?.versions().entries_read.load(Relaxed))
     }
 
     /// Its name: the name of its folder.
@@ -67,7 +67,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn spec(&self) -> Result<Arc<Spec>, Error> {
-        Ok(self.get()?.serving.served().model.spec.clone())
+        Ok(self.get()?.serving().served().model.spec.clone())
     }
 
     /// Journal time and the time of the wall clock, now; the earlier first.
@@ -75,7 +75,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn times(&self) -> Result<(Time, Time), Error> {
-        let (journal, wall) = self.get()?.clock.both();
+        let (journal, wall) = self.get()?.clock().both();
         Ok((journal.min(wall), journal.max(wall)))
     }
 
@@ -84,7 +84,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn clock_note(&self) -> Result<String, Error> {
-        let (ahead_us, _) = self.get()?.clock.offset();
+        let (ahead_us, _) = self.get()?.clock().offset();
         let seconds = ahead_us.unsigned_abs() / 1_000_000;
         Ok(match ahead_us {
             _ if seconds == 0 => "the journal's clock, which agrees with this machine's".to_owned(),
@@ -99,7 +99,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::UnknownVersion`].
     pub fn snapshot(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
-        let served = self.get()?.serving.served();
+        let served = self.get()?.serving().served();
         // A model that does not serve gives no answers: they would stand on weights that nothing
         // confirmed.
         let serves = match served.model.spec.publish.policy {
@@ -127,7 +127,7 @@ impl ServedModel {
     /// names cannot answer.
     pub async fn snapshot_of(&self, version: &str) -> Result<Arc<Snapshot>, Error> {
         let runtime = self.get()?;
-        let served = runtime.serving.served();
+        let served = runtime.serving().served();
         if let Some(named) = served.aliases.get(version) {
             return named_version(runtime, version, *named).await;
         }
@@ -139,7 +139,7 @@ impl ServedModel {
         if !is_unserved || served.unserved.is_none() {
             return self.snapshot(version);
         }
-        if let Some(known) = runtime.serving.unserved() {
+        if let Some(known) = runtime.serving().unserved() {
             return Ok(known);
         }
         let looked_at = runtime.run_blocking(|runtime| {
@@ -148,7 +148,7 @@ impl ServedModel {
             unserved.ok_or_else(|| runtime.unavailable("the gate is gone"))
         });
         let unserved = looked_at.await?;
-        runtime.serving.keep_unserved(unserved.clone());
+        runtime.serving().keep_unserved(unserved.clone());
         Ok(unserved)
     }
 
@@ -168,13 +168,13 @@ async fn named_version(
     alias: &str,
     version: u64,
 ) -> Result<Arc<Snapshot>, Error> {
-    let served = runtime.serving.served();
+    let served = runtime.serving().served();
     let is_champion = served.model.spec.publish.policy != PublishPolicy::Live;
     if is_champion && served.version == version {
         // It serves as it is.
         return Ok(served.of_one_side());
     }
-    if let Some(known) = runtime.serving.named(version, served.position) {
+    if let Some(known) = runtime.serving().named(version, served.position) {
         return Ok(known);
     }
     let alias = alias.to_owned();
@@ -183,13 +183,13 @@ async fn named_version(
             field: "model_version",
             what: format!("{alias:?}: {what}"),
         };
-        if let Some(why) = runtime.retractions.tainted().refusal(version) {
+        if let Some(why) = runtime.retractions().tainted().refusal(version) {
             return Err(of_alias(why));
         }
-        let manifest = runtime.versions.get(version, served.version)?;
-        let state = runtime.versions.state_of_version(&manifest);
+        let manifest = runtime.versions().get(version, served.version)?;
+        let state = runtime.versions().state_of_version(&manifest);
         let state = state.map_err(|error| Error::Damaged {
-            model: runtime.name.clone(),
+            model: runtime.name().to_owned(),
             what: format!("{alias:?} names version {version}, which cannot be read: {error}"),
         })?;
         let follower = runtime.lock_follower()?;
@@ -201,7 +201,7 @@ async fn named_version(
         })?;
         drop(follower);
         let snapshot = named.snapshot.clone();
-        runtime.serving.keep_named(named);
+        runtime.serving().keep_named(named);
         Ok(snapshot)
     });
     read.await

@@ -44,12 +44,12 @@ impl ModelRuntime {
     /// The follower, once it has applied the entry it is at; none while that entry waits for a
     /// descriptor, and where its thread has panicked.
     fn follower_now(&self) -> Option<MutexGuard<'_, Follower>> {
-        let _reader = self.last_status.read();
+        let _reader = self.last_status().read();
         loop {
             match self.try_lock_follower() {
                 Ok(follower) => return Some(follower),
                 Err(TryLockError::Poisoned(_)) => return None,
-                Err(TryLockError::WouldBlock) if self.retry.is_waiting() => return None,
+                Err(TryLockError::WouldBlock) if self.retry().is_waiting() => return None,
                 Err(TryLockError::WouldBlock) => thread::park_timeout(ATTEMPT),
             }
         }
@@ -57,7 +57,7 @@ impl ModelRuntime {
 
     /// Lets requests for the status go first; of no use to the thread that holds the follower.
     pub(crate) fn yield_to_status(&self) {
-        if self.last_status.is_read() {
+        if self.last_status().is_read() {
             thread::park_timeout(2 * ATTEMPT);
         }
     }
@@ -70,13 +70,13 @@ impl ModelRuntime {
                 model: std::mem::take(&mut status.model),
                 profile: std::mem::take(&mut status.profile),
                 bounds: std::mem::take(&mut status.bounds),
-                ..self.last_status.get()
+                ..self.last_status().get()
             };
         }
-        if let Some(reason) = self.health.closed() {
+        if let Some(reason) = self.health().closed() {
             status.state = Readiness::Unavailable(reason);
         }
-        let served = self.serving.served();
+        let served = self.serving().served();
         status.task = served.model.spec.task.word();
         status.metric = match served.model.spec.task {
             Task::Classification { .. } => "progressive_accuracy",
@@ -85,19 +85,19 @@ impl ModelRuntime {
         };
         status.version = served.version;
         status.position = served.position;
-        status.journal_position = self.progress.synced();
-        status.lag = self.progress.lag(served.position);
-        status.journal_bytes = self.metrics.bytes();
-        status.group_entries = self.metrics.group_entries();
-        status.sync_us = self.metrics.sync_us();
-        status.phases = self.phases.counts();
-        status.unjournaled = self.metrics.n_unjournaled();
+        status.journal_position = self.progress().synced();
+        status.lag = self.progress().lag(served.position);
+        status.journal_bytes = self.metrics().bytes();
+        status.group_entries = self.metrics().group_entries();
+        status.sync_us = self.metrics().sync_us();
+        status.phases = self.phases().counts();
+        status.unjournaled = self.metrics().n_unjournaled();
         if let Some(mut follower) = follower {
             follower.look(digest, status);
-            follower.look_at_monitors(self.clock.now(), status);
+            follower.look_at_monitors(self.clock().now(), status);
             follower.look_at_room(status);
             drop(follower);
-            self.last_status.set(status.clone());
+            self.last_status().set(status.clone());
         }
     }
 }

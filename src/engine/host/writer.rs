@@ -124,7 +124,7 @@ pub(crate) fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWrite
     }
     for mut written in journals {
         written.write_ids();
-        let name = written.runtime.name.clone();
+        let name = written.runtime.name().to_owned();
         let n_held = written.held.events.len();
         if n_held > 0 {
             tracing::warn!(model = name, n_held, "held entries are lost");
@@ -144,7 +144,7 @@ impl JournalWriter {
             new_labels: NewLabels::default(),
             waiting: WaitingPlaces::default(),
             ids,
-            now: runtime.clock.now(),
+            now: runtime.clock().now(),
             bounds_looked: Instant::now(),
             runtime,
             replies: Vec::new(),
@@ -158,9 +158,9 @@ impl JournalWriter {
     /// Reads the clock, and has the room of the journal looked at when it is time, also where
     /// nothing is written.
     fn wake(&mut self) {
-        self.now = self.runtime.clock.now();
-        let now_us = self.runtime.clock.monotonic_us();
-        if self.runtime.progress.is_retention_due(now_us) {
+        self.now = self.runtime.clock().now();
+        let now_us = self.runtime.clock().monotonic_us();
+        if self.runtime.progress().is_retention_due(now_us) {
             self.runtime.schedule();
         }
         if self.bounds_looked.elapsed() >= BOUNDS_EVERY {
@@ -175,8 +175,8 @@ impl JournalWriter {
             Work::Prediction(prediction) => {
                 self.append_or_hold(Event::Prediction(prediction));
                 // In this order, so that no request sees room that is not there.
-                self.runtime.metrics.set_bytes(self.journal.bytes());
-                self.runtime.metrics.end_promise(bytes);
+                self.runtime.metrics().set_bytes(self.journal.bytes());
+                self.runtime.metrics().end_promise(bytes);
             }
             Work::Feedback(feedback, reply, taken) => match self.accept(feedback, bytes) {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted, taken)),
@@ -202,7 +202,7 @@ impl JournalWriter {
         let room = self.runtime.check_bytes(EntryClass::Order, bytes);
         match room.and_then(|()| self.append(event)) {
             Ok(position) => {
-                self.runtime.stages.pass(Stage::Appended(position));
+                self.runtime.stages().pass(Stage::Appended(position));
                 self.replies.push(Reply::Command(reply, position));
             }
             Err(error) => drop(reply.send(Err(error))),
@@ -211,7 +211,7 @@ impl JournalWriter {
 
     /// Journals a tick when the learner's next one is due, once for each.
     fn tick(&mut self) {
-        let next_tick = self.runtime.progress.next_tick();
+        let next_tick = self.runtime.progress().next_tick();
         if next_tick <= self.now.0 && self.tick_once() {
             let late_us = self.now.0.saturating_sub(next_tick);
             self.overdue = late_us > SYNC_EVERY.as_micros() as i64;
@@ -222,8 +222,8 @@ impl JournalWriter {
     /// did.
     fn tick_once(&mut self) -> bool {
         let runtime = &self.runtime;
-        let applied = *runtime.serving.position().borrow() >= self.ticked;
-        let writes = runtime.health.intake() == EntryReadiness::Open;
+        let applied = *runtime.serving().position().borrow() >= self.ticked;
+        let writes = runtime.health().intake() == EntryReadiness::Open;
         if !(applied && writes) {
             return false;
         }
@@ -237,7 +237,7 @@ impl JournalWriter {
     }
 
     fn limits(&self) -> JournalLimits {
-        self.runtime.serving.served().model.spec.journal.clone()
+        self.runtime.serving().served().model.spec.journal.clone()
     }
 
     fn trim(&mut self, first_position: u64) {
@@ -245,7 +245,7 @@ impl JournalWriter {
         if !self.write_ids() {
             return;
         }
-        let model = &self.runtime.name;
+        let model = self.runtime.name();
         match self.journal.trim(first_position) {
             Ok(0) => {}
             Ok(bytes) => {
@@ -267,7 +267,7 @@ impl JournalWriter {
         let known = known.map(|known| (known.position, known.mark));
         let known = known.or_else(|| self.ids.backfill.find(&feedback.feedback_id));
         if let Some((position, mark)) = known {
-            let retracted = self.runtime.retractions.retracted().holds(position);
+            let retracted = self.runtime.retractions().retracted().holds(position);
             if !retracted && mark != 0 && mark != ids::mark(&feedback) {
                 return Err(other_content(&feedback.feedback_id, position));
             }
@@ -287,12 +287,12 @@ impl JournalWriter {
                 Acknowledgement::Duplicate { position }
             });
         }
-        let served = self.runtime.serving.served();
+        let served = self.runtime.serving().served();
         let waits = self.waiting.check(&feedback, &served, self.now);
         waits.inspect_err(|_| {
             self.runtime
-                .bound_counts
-                .count(BoundKind::WaitingPredictions)
+                .bound_counts()
+                .count(BoundKind::WaitingPredictions);
         })?;
         self.check_share(&feedback.source)?;
         self.check_backfill(&feedback)?;
@@ -314,7 +314,7 @@ impl JournalWriter {
 
     /// Checks that the ids of this source leave room for those of others.
     fn check_share(&self, source: &str) -> Result<(), Error> {
-        let served = self.runtime.serving.served();
+        let served = self.runtime.serving().served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         if spec.revision == 1 && self.ids.len() >= limits.ids_max as u64 {
             let what = format!(
@@ -362,9 +362,9 @@ impl JournalWriter {
             self.write_ids();
         }
         let oldest = self.ids.oldest_position();
-        self.runtime.metrics.set_ids(self.ids.len(), oldest);
+        self.runtime.metrics().set_ids(self.ids.len(), oldest);
         let n_backfill = self.ids.backfill.len();
-        self.runtime.metrics.set_backfill_ids(n_backfill);
+        self.runtime.metrics().set_backfill_ids(n_backfill);
     }
 
     /// Writes the ids that are not on disk; false where the disk refused.
@@ -372,13 +372,13 @@ impl JournalWriter {
         let bounds = ids_bounds(&self.limits());
         let written = self.ids.flush(self.journal.synced(), self.now, &bounds);
         let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
-        let retracted = self.runtime.retractions.retracted().since(oldest);
+        let retracted = self.runtime.retractions().retracted().since(oldest);
         let written = written.and_then(|()| self.ids.write_retracted(retracted));
         let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
         match &written {
             Ok(()) => self.ids_written_in = self.journal.last_segment(),
             Err(error) if !failed_before => {
-                let model = &self.runtime.name;
+                let model = self.runtime.name();
                 tracing::warn!(model, %error, "feedback ids are not written; it is tried again");
             }
             Err(_) => {}
@@ -387,16 +387,16 @@ impl JournalWriter {
     }
 
     fn append(&mut self, event: &Event) -> Result<u64, Error> {
-        if let Some(why) = self.runtime.health.stalled() {
+        if let Some(why) = self.runtime.health().stalled() {
             return Err(self.runtime.stalled(&why));
         }
         let appended = self.journal.append(self.now, event);
         self.unsynced |= appended.is_ok();
         if let Ok(position) = &appended {
-            self.runtime.progress.set_appended(*position);
+            self.runtime.progress().set_appended(*position);
         }
         if let (Event::Prediction(prediction), Ok(position)) = (event, &appended) {
-            let served = self.runtime.serving.served().position;
+            let served = self.runtime.serving().served().position;
             self.waiting.note(prediction, *position, served);
         }
         appended.map_err(|error| match error {
@@ -410,7 +410,7 @@ impl JournalWriter {
 
     /// Journals an entry that no caller waits for, or holds it while no segment can be made.
     fn append_or_hold(&mut self, event: Event) {
-        if self.append(&event).is_ok() || !self.runtime.health.is_stalled() {
+        if self.append(&event).is_ok() || !self.runtime.health().is_stalled() {
             return;
         }
         let bytes = match &event {
@@ -421,28 +421,28 @@ impl JournalWriter {
             self.held.bytes += bytes;
             self.held.events.push(event);
         } else {
-            self.runtime.metrics.count_unjournaled();
+            self.runtime.metrics().count_unjournaled();
         }
     }
 
     /// Goes on after a shortage, if it has ended.
     fn go_on(&mut self) {
-        if self.runtime.health.is_starved() {
+        if self.runtime.health().is_starved() {
             self.runtime.schedule();
         }
-        if !self.runtime.health.is_stalled() {
+        if !self.runtime.health().is_stalled() {
             return;
         }
         match self.journal.start_due_segment() {
             Err(error @ store::Error::NoSegment { .. }) => drop(self.stall(&error)),
             Err(error) => {
-                self.runtime.health.end_stall();
+                self.runtime.health().end_stall();
                 self.fail(&error);
             }
             Ok(()) => {
-                self.runtime.health.end_stall();
+                self.runtime.health().end_stall();
                 let n_held = self.held.events.len();
-                tracing::info!(model = self.runtime.name, n_held, "the journal goes on");
+                tracing::info!(model = self.runtime.name(), n_held, "the journal goes on");
                 for event in std::mem::take(&mut self.held).events {
                     self.append_or_hold(event);
                 }
@@ -453,8 +453,8 @@ impl JournalWriter {
     /// Notes that the next segment cannot be made now; gives the error for feedback and commands.
     fn stall(&self, error: &store::Error) -> Error {
         let why = error.to_string();
-        if self.runtime.health.stall(why.clone()) {
-            let model = &self.runtime.name;
+        if self.runtime.health().stall(why.clone()) {
+            let model = self.runtime.name();
             tracing::warn!(model, %error, "the journal waits; feedback is refused meanwhile");
         }
         self.runtime.stalled(&why)
@@ -471,7 +471,7 @@ impl JournalWriter {
         let awaited = self.overdue && self.ticked > self.journal.synced();
         if self.replies.is_empty() && !awaited && !time_to_sync {
             match self.journal.write() {
-                Ok(_) => self.runtime.metrics.set_bytes(self.journal.bytes()),
+                Ok(_) => self.runtime.metrics().set_bytes(self.journal.bytes()),
                 Err(error) => drop(self.fail(&error)),
             }
             return;
@@ -480,10 +480,12 @@ impl JournalWriter {
         let synced = self.journal.sync();
         self.unsynced = false;
         if let Ok(position) = synced {
-            let metrics = &self.runtime.metrics;
+            let metrics = self.runtime.metrics();
             metrics.count_sync(position - before, start.elapsed());
             // First, so that the learner does not serve them before.
-            self.runtime.phases.acknowledge(feedback_of(&self.replies));
+            self.runtime
+                .phases()
+                .acknowledge(feedback_of(&self.replies));
             self.runtime.note_journal(&self.journal);
             self.write_ids_if_due();
         }
@@ -513,11 +515,11 @@ impl JournalWriter {
             return error.to_string();
         }
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
-        if self.runtime.health.fail_journal(reason.clone()) {
-            tracing::error!(model = self.runtime.name, %error, "journal failed; feedback stops");
+        if self.runtime.health().fail_journal(reason.clone()) {
+            tracing::error!(model = self.runtime.name(), %error, "journal failed; feedback stops");
             // Nobody needs to wait for a position that is not there.
-            self.runtime.serving.wake();
-            let position = self.runtime.progress.synced();
+            self.runtime.serving().wake();
+            let position = self.runtime.progress().synced();
             self.runtime.publish_halt(position, reason.clone());
         }
         reason
