@@ -31,9 +31,9 @@ mod spec;
 pub mod weights;
 
 pub use crate::device::{Device, Error as DeviceError, profile};
+pub use crate::onnx::Error as EncoderError;
 pub use answer::{Choice, Model, answered_class};
 pub(crate) use answer::{Function, OutputForm, finish};
-pub use encoders::error::Error as EncoderError;
 pub(crate) use encoders::features::{
     Conversion, Encoder, Reach, Rescale, Scale, floats, n_buckets,
 };
@@ -45,6 +45,7 @@ pub use encoders::text::{Adapters, TextEncoder};
 pub(crate) use encoders::text::{EncoderFiles, EncoderWeights};
 pub(crate) use encoders::vector::VectorEncoder;
 pub use linear_algebra::matrix;
+pub(crate) use linear_algebra::median::median;
 pub(crate) use linear_algebra::sparse::SparseTable;
 pub use loss::{Target, argmax, softmax};
 pub use policy::Estimates;

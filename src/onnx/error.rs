@@ -1,22 +1,23 @@
-//! The errors of a graph, by what the caller can do.
+//! The errors of a network that came in a file, by what the caller can do: those of a graph, and those
+//! of the encoders of `model`, which are such networks with files beside them.
 //!
-//! Invariant: each is one sentence, which names the tensor, node or attribute that it is about.
+//! Invariant: each is one sentence, which names the file, and in it the key, node, tensor or attribute.
 
 use std::fmt::Display;
 
 use super::value::Fault;
-use crate::device::{self, NoThread};
+use crate::device::{self, FailureCause, NoThread, in_a_line};
 
-/// Why a graph is not read, or does not compute.
+/// Why a network is not read, or does not compute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Take another copy of the file: it is no ONNX graph, or contradicts itself.
+    /// Take another copy of the file: it is damaged, or does not fit the files beside it.
     #[error("{0}")]
     Unsound(String),
-    /// Export the network otherwise: it has an operation that is not computed here.
+    /// Take another network, or export this one otherwise: it has an operation that is not computed here.
     #[error("{0}")]
     Unsupported(String),
-    /// Send other values: a node cannot compute these.
+    /// Send other values: these cannot be computed.
     #[error("{0}")]
     Values(String),
     /// Send fewer values, or the same later: the device has no room for them now.
@@ -43,8 +44,21 @@ impl Error {
         }
     }
 
-    /// The same, of a part of the file.
-    pub(super) fn of(self, part: impl Display) -> Error {
+    /// True if the device is at fault, and neither a file nor a row.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Error::NoRoom(_) | Error::Device(_))
+    }
+
+    /// The failure of a network that is tried while its file is read: no row is at fault.
+    pub(crate) fn of_trial(self) -> Error {
+        match self {
+            Error::Values(what) => Error::Unsupported(what),
+            other => other,
+        }
+    }
+
+    /// The same, of a file, of a part of it or of a task.
+    pub(crate) fn of(self, part: impl Display) -> Error {
         let of_part = |what: String| format!("{part}: {what}");
         match self {
             Error::Unsound(what) => Error::Unsound(of_part(what)),
@@ -60,6 +74,19 @@ impl Error {
 impl From<device::Error> for Error {
     fn from(error: device::Error) -> Error {
         Error::Device(error.to_string())
+    }
+}
+
+/// A computation that failed: the shapes of the weights are checked, so tensors that do not fit
+/// come of the values of a row.
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Error {
+        let what = in_a_line(&error);
+        match FailureCause::of(&error) {
+            FailureCause::NoRoom => Error::NoRoom(what),
+            FailureCause::Driver => Error::Device(what),
+            FailureCause::Tensors => Error::Values(what),
+        }
     }
 }
 

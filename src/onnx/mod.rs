@@ -21,7 +21,7 @@ use candle_core::Tensor;
 
 use crate::device::{Device, Use, compute};
 use call::{Call, MultiplicationBudget};
-pub(crate) use error::Error;
+pub use error::Error;
 pub(crate) use file::{GraphInput, element};
 use file::{Node, OnnxFile, quoted};
 use operators::{Operator, find};

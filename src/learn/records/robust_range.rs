@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::saved::{SavedReader, Writer};
-use crate::model::weights::Error;
+use crate::model::{median, weights::Error};
 
 /// Numbers that are kept.
 const NEWEST: usize = 256;
@@ -58,10 +58,4 @@ impl RobustRange {
         let newest = reader.many_numbers(n as usize)?.into();
         Ok(RobustRange { newest })
     }
-}
-
-/// Of at least one.
-fn median(numbers: &mut [f64]) -> f64 {
-    let half = numbers.len() / 2;
-    *numbers.select_nth_unstable_by(half, f64::total_cmp).1
 }

@@ -14,9 +14,9 @@ mod config;
 mod graph;
 mod tokens;
 
-use super::error::Error;
 use crate::device::Device;
 use crate::model::weights::Foreign;
+use crate::onnx::Error;
 pub use adapters::Adapters;
 use bert::Bert;
 use bytes::Bytes;

@@ -9,9 +9,8 @@
 use bytes::Bytes;
 use candle_core::Tensor;
 
-use super::error::Error;
 use crate::device::Device;
-use crate::onnx::{Graph, GraphInput, Value, element};
+use crate::onnx::{Error, Graph, GraphInput, Value, element};
 
 /// Rows of one forward pass at most.
 const ROWS_AT_ONCE: usize = 256;
@@ -113,7 +112,7 @@ impl VectorEncoder {
     fn compute(&self, rows: &[f32]) -> Result<Tensor, Error> {
         let shape = [&[rows.len() / self.n_values()], &self.dims[..]].concat();
         let rows = Tensor::from_vec(rows.to_vec(), shape, self.graph.device())?;
-        Ok(self.graph.run(vec![Value::Floats(rows)])?)
+        self.graph.run(vec![Value::Floats(rows)])
     }
 
     /// The width of a row's output, tried on zeros.

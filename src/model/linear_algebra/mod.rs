@@ -2,4 +2,5 @@
 
 pub(crate) mod gaussian;
 pub mod matrix;
+pub(crate) mod median;
 pub(crate) mod sparse;

@@ -8,6 +8,7 @@
 //! Invariant: bounded; once there are `ROWS`, the scale goes on alone.
 
 use super::scale::Scale;
+use crate::model::linear_algebra::median::median;
 use crate::model::weights::{Error, Tensors};
 
 /// Rows by which a scale is judged robustly.
@@ -28,9 +29,9 @@ impl FirstValues {
             return None;
         }
         self.0.push(row);
-        let middle = median(self.0.iter().map(|row| row[0]));
-        let between = NORMAL * median(self.0.iter().map(|row| (row[0] - middle).abs()));
-        let within = median(self.0.iter().map(|row| row[1]));
+        let middle = median_of(self.0.iter().map(|row| row[0]));
+        let between = NORMAL * median_of(self.0.iter().map(|row| (row[0] - middle).abs()));
+        let within = median_of(self.0.iter().map(|row| row[1]));
         let squared = between * between + within;
         let clipped = self.0.iter().map(|[mean, variance]| {
             if squared > 0.0 {
@@ -64,11 +65,9 @@ impl FirstValues {
     }
 }
 
-/// The median, of an even number the upper one; at least one value.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
+/// The median of at least one value.
+fn median_of(values: impl Iterator<Item = f64>) -> f64 {
+    median(&mut values.collect::<Vec<f64>>())
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use candle_nn::{LayerNorm, Linear, Module, ops};
 use super::adapters::{Adapters, LayerAdapters};
 use super::config::{Activation, BertConfig};
 use crate::device::{Device as ComputeDevice, Use, compute};
-use crate::model::encoders::error::Error;
 use crate::model::weights::{Data, Foreign, Tensor as Weights};
+use crate::onnx::Error;
 
 /// Added to the score of a token that is only padding.
 const MASKED: f32 = -1e9;

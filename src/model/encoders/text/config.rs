@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::encoders::error::Error;
+use crate::onnx::Error;
 
 /// Tokens of a vocabulary at most.
 const VOCAB_MAX: usize = 1 << 20;

@@ -9,8 +9,7 @@ use candle_core::Tensor;
 
 use super::bert::{longest, pooled};
 use crate::device::Device;
-use crate::model::encoders::error::Error;
-use crate::onnx::{Graph, GraphInput, Value, element};
+use crate::onnx::{Error, Graph, GraphInput, Value, element};
 
 /// Outputs, the first that is there; without any of these a graph's first is taken.
 const OUTPUTS: [&str; 3] = [

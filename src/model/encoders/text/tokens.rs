@@ -15,7 +15,7 @@ use tokenizers::{
     TruncationStrategy,
 };
 
-use crate::model::encoders::error::Error;
+use crate::onnx::Error;
 
 /// Texts are read up to this many bytes; the bytes after them do not count.
 const BYTES_MAX: usize = 16 * 1024;
