@@ -9,6 +9,8 @@ mod budget;
 mod counterfactual;
 mod drift;
 mod feedback;
+#[cfg(test)]
+mod fixture;
 mod gap;
 mod gate;
 mod labels;

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use super::saved::{SavedReader, Writer};
-use crate::model::{median, weights::Error};
+use crate::model::median;
+use crate::model::weights::Error;
 
 /// Numbers that are kept.
 const NEWEST: usize = 256;

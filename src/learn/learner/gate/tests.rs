@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::super::lookup::LookupError;
+use super::super::fixture::PastFixture;
 use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Signal, Subject, Time,
@@ -13,7 +13,6 @@ use crate::event::{
 use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::learn::gate::IncidentKind;
 use crate::learn::records::ledger::Fate;
-use crate::learn::{Counterfactual, CounterfactualLookup};
 use crate::model::weights::Tensors;
 use crate::model::{Choice, REVISION, Spec};
 
@@ -31,41 +30,11 @@ fn toml(policy: &str, learning_rate: f64) -> String {
 const GOOD: f64 = 0.05;
 const BAD: f64 = 10.0;
 
-/// The states of versions, by their numbers.
-#[derive(Clone, Default)]
-struct Kept(BTreeMap<u64, (Tensors, Tensors)>);
-
-impl Lookup for Kept {
-    fn prediction(
-        &mut self,
-        position: u64,
-    ) -> Result<std::borrow::Cow<'_, crate::event::Prediction>, LookupError> {
-        Err(LookupError::NotRetained(format!("prediction {position}")))
-    }
-
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
-        Ok(self.0[&version].clone())
-    }
-}
-
-impl CounterfactualLookup for Kept {
-    fn counterfactual(
-        &mut self,
-        _: &Order,
-        position: u64,
-        _: &[u64],
-        _: Option<u64>,
-    ) -> Result<Counterfactual, LookupError> {
-        Err(LookupError::NotRetained(format!("order {position}")))
-    }
-}
-
 /// A learner, the journal that it applied, and its steps.
 #[derive(Clone)]
 struct Story {
     learner: Learner,
-    kept: Kept,
-    journal: Vec<Entry>,
+    past: PastFixture,
     steps: Vec<Step>,
     rows: u64,
     /// The label of every row, where it does not follow from it.
@@ -77,8 +46,7 @@ impl Story {
         let spec = Spec::parse(&toml(policy, GOOD)).expect("a description");
         let mut story = Story {
             learner: Learner::new(Arc::new(spec)),
-            kept: Kept::default(),
-            journal: Vec::new(),
+            past: PastFixture::default(),
             steps: Vec::new(),
             rows: 0,
             label: None,
@@ -94,12 +62,7 @@ impl Story {
             time: Time(position as i64),
             event,
         };
-        self.journal.push(entry.clone());
-        let step = self.learner.apply(&entry, &mut self.kept).expect("applied");
-        if let Some(version) = &step.version {
-            let state = (self.learner.learned().weights(), self.learner.state());
-            self.kept.0.insert(version.version, state);
-        }
+        let step = self.past.apply(&mut self.learner, entry);
         self.steps.push(step.clone());
         step
     }
@@ -189,7 +152,7 @@ impl Story {
     /// every `every` entries.
     fn replayed(&self, every: usize) -> Learner {
         let mut learner = Learner::new(self.learner.spec().clone());
-        let (mut kept, mut position) = (self.kept.clone(), 0);
+        let (mut kept, mut position) = (self.past.clone(), 0);
         let mut apply = |learner: &mut Learner, event: Event, time| {
             position += 1;
             let entry = Entry {
@@ -201,7 +164,7 @@ impl Story {
                 .apply(&entry, &mut kept)
                 .expect("it does not diverge");
         };
-        for (index, entry) in self.journal.iter().enumerate() {
+        for (index, entry) in self.past.journal.iter().enumerate() {
             apply(&mut learner, entry.event.clone(), entry.time);
             for record in learner.unrecorded() {
                 apply(&mut learner, record, entry.time);

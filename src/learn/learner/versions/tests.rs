@@ -1,22 +1,18 @@
 //! Every part of a learner, and the orders that move it: each field is filled, and each is named
 //! here, so that a new one has to name its part.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::super::lookup::LookupError;
-use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
+use super::super::fixture::PastFixture;
 use super::super::retrain::Retraining;
 use super::*;
 use crate::event::{
     Alarm, Batch, Change, Column, Description, Disposal, Entry, Event, Feedback, Judgement,
     Prediction, PredictionId, Retraction, Selector, Signal, Subject, Time, Verdict, WatchedStream,
 };
-use crate::learn::Comparison;
 use crate::learn::records::ledger::{Fate, Ledger};
 use crate::learn::records::quarantine::{QuarantineCause, QuarantinedEvent};
-use crate::model::weights::Tensors;
 use crate::model::{Choice, REVISION, Spec};
 
 /// A class may come that a version does not know.
@@ -28,46 +24,9 @@ const OTHER_TOML: &str = "task = 'classification'\nclasses = ['low', 'high']\ncl
     [[input]]\nname = 'x'\nkind = 'number'\n[learner]\nkind = 'gradient'\n\
     [feedback]\nwindow_s = 20\n";
 
-/// The versions, predictions and the other history that a learner looks up.
-#[derive(Default)]
-struct Kept {
-    journal: Vec<Entry>,
-    versions: BTreeMap<u64, (Tensors, Tensors)>,
-    other: Option<Learner>,
-}
-
-impl Lookup for Kept {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
-        match &self.journal[position as usize - 1].event {
-            Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
-            other => Err(LookupError::NotRetained(format!("{other:?}"))),
-        }
-    }
-
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
-        Ok(self.versions[&version].clone())
-    }
-}
-
-impl CounterfactualLookup for Kept {
-    fn counterfactual(
-        &mut self,
-        _: &Order,
-        _: u64,
-        _: &[u64],
-        _: Option<u64>,
-    ) -> Result<Counterfactual, LookupError> {
-        Ok(Counterfactual {
-            learner: self.other.clone().expect("one was brought"),
-            excluded: vec![4],
-            comparison: Comparison::default(),
-        })
-    }
-}
-
 struct Story {
     learner: Learner,
-    kept: Kept,
+    past: PastFixture,
 }
 
 impl Story {
@@ -75,7 +34,7 @@ impl Story {
         let spec = Spec::parse(toml).expect("a description");
         let mut story = Story {
             learner: Learner::new(Arc::new(spec)),
-            kept: Kept::default(),
+            past: PastFixture::default(),
         };
         story.apply(Event::Description(Description {
             toml: Spec::pin(toml, &[], REVISION),
@@ -92,13 +51,7 @@ impl Story {
             time: Time(position as i64),
             event,
         };
-        self.kept.journal.push(entry.clone());
-        let step = self.learner.apply(&entry, &mut self.kept).expect("applied");
-        if let Some(version) = &step.version {
-            let state = (self.learner.learned().weights(), self.learner.state());
-            self.kept.versions.insert(version.version, state);
-        }
-        step
+        self.past.apply(&mut self.learner, entry)
     }
 
     fn order(&mut self, order: Order) -> Step {
@@ -283,7 +236,7 @@ fn a_learner_is_saved_whole() {
 fn p6_a_restore_brings_back_what_was_learned_and_its_tallies() {
     let mut story = full();
     let before = story.learner.clone();
-    let (weights, state) = story.kept.versions[&2].clone();
+    let (weights, state) = story.past.versions[&2].clone();
     let then = Learner::load(weights, state).expect("version 2");
     assert_ne!(before.learned, then.learned);
     let step = story.order(Order::Restore { version: 2 });
@@ -322,7 +275,7 @@ fn p6_another_history_brings_its_learning_and_its_accounts_whole() {
     let mut other = Story::new(OTHER_TOML);
     (0..45).for_each(|row| other.learn(f64::from(row), "else"));
     let other = other.learner.rederive(Vec::new());
-    story.kept.other = Some(other.clone());
+    story.past.other = Some((other.clone(), vec![4]));
     let step = story.order(Order::Retract(Retraction {
         selector: Selector::Source("high-desk".to_owned()),
         first_position: 4,

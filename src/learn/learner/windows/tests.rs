@@ -1,17 +1,14 @@
 //! Windows that close a few at a time: whatever comes between, it comes out as if all had closed at
 //! once.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::super::super::join::PredictionSearch;
-use super::super::super::lookup::LookupError;
-use super::super::counterfactual::{Counterfactual, CounterfactualLookup};
+use super::super::fixture::PastFixture;
 use super::*;
 use crate::event::{
     Batch, Column, Command, Description, Entry, Event, Feedback, Order, Signal, Subject,
 };
-use crate::model::weights::Tensors;
 use crate::model::{Choice, REVISION, Spec};
 
 const TOML: &str = "task = 'bandit'\nactions = ['a', 'b']\n\
@@ -21,46 +18,9 @@ const TOML: &str = "task = 'bandit'\nactions = ['a', 'b']\n\
 /// Closing so many windows at a time.
 const BOUNDS: [usize; 4] = [1, 7, 64, 10_000];
 
-/// The journal and versions that a learner looks up.
-#[derive(Default)]
-struct Kept {
-    journal: Vec<Entry>,
-    versions: BTreeMap<u64, (Tensors, Tensors)>,
-    /// Requests read back.
-    n_read: usize,
-}
-
-impl Lookup for Kept {
-    fn prediction(&mut self, position: u64) -> Result<Cow<'_, Prediction>, LookupError> {
-        self.n_read += 1;
-        match &self.journal[position as usize - 1].event {
-            Event::Prediction(prediction) => Ok(Cow::Borrowed(prediction)),
-            other => Err(LookupError::NotRetained(format!("{other:?}"))),
-        }
-    }
-
-    fn version(&mut self, version: u64) -> Result<(Tensors, Tensors), LookupError> {
-        Ok(self.versions[&version].clone())
-    }
-}
-
-impl CounterfactualLookup for Kept {
-    fn counterfactual(
-        &mut self,
-        _: &Order,
-        _: u64,
-        _: &[u64],
-        _: Option<u64>,
-    ) -> Result<Counterfactual, LookupError> {
-        Err(LookupError::NotRetained(
-            "nothing is retracted here".to_owned(),
-        ))
-    }
-}
-
 struct Fixture {
     learner: Learner,
-    kept: Kept,
+    past: PastFixture,
 }
 
 impl Fixture {
@@ -70,7 +30,7 @@ impl Fixture {
         learner.windows_max = windows_max;
         let mut fixture = Fixture {
             learner,
-            kept: Kept::default(),
+            past: PastFixture::default(),
         };
         fixture.describe(0, toml);
         fixture
@@ -83,11 +43,8 @@ impl Fixture {
             time: Time(at_s * 1_000_000),
             event,
         };
-        self.kept.journal.push(entry.clone());
-        let step = self.learner.apply(&entry, &mut self.kept).expect("applied");
+        let step = self.past.apply(&mut self.learner, entry);
         if let Some(version) = step.version.clone() {
-            let state = (self.learner.learned().weights(), self.learner.state());
-            self.kept.versions.insert(version.version, state);
             self.apply(at_s, Event::Version(version));
         }
         step
@@ -202,7 +159,7 @@ fn p8_windows_close_a_few_at_a_time_and_a_request_is_decoded_once() {
         fixture.predict(1, 5);
         assert_eq!(fixture.tick(30), expected, "{bound} at a time");
         assert_eq!(fixture.learner.learned().n_examples(), 45);
-        assert_eq!(fixture.kept.n_read, 2, "{bound} at a time");
+        assert_eq!(fixture.past.n_predictions_read, 2, "{bound} at a time");
     }
 }
 
