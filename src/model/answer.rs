@@ -156,9 +156,9 @@ impl Model {
                     let (action, propensity) = match choice {
                         Choice::Best => (argmax(scores), 1.0),
                         Choice::Drawn(ids) => {
-                            let shares = self.shares(&rows[index], scores);
-                            let action = draw(&shares, self.spec.seed, ids[index]);
-                            (action, shares[action])
+                            let probabilities = self.action_probabilities(&rows[index], scores);
+                            let action = draw(&probabilities, self.spec.seed, ids[index]);
+                            (action, probabilities[action])
                         }
                     };
                     chosen.push(action as u32);
@@ -223,9 +223,10 @@ impl Model {
         let rows = self.encode(batch);
         let outputs = self.finish(self.forward(&rows)?);
         let scores = outputs.chunks_exact(actions.len());
-        let shares = rows.iter().zip(scores);
-        let shares = shares.flat_map(|(row, scores)| self.shares(row, scores));
-        Ok(shares.collect())
+        let probabilities = rows.iter().zip(scores);
+        let probabilities =
+            probabilities.flat_map(|(row, scores)| self.action_probabilities(row, scores));
+        Ok(probabilities.collect())
     }
 
     /// The rows of a validated batch, as features.
@@ -246,13 +247,13 @@ impl Model {
     }
 
     /// The probability of each action of one row.
-    fn shares(&self, row: &Encoded, scores: &[f32]) -> Vec<f32> {
+    fn action_probabilities(&self, row: &Encoded, scores: &[f32]) -> Vec<f32> {
         let deviations = if self.spec.policy.needs_posterior() {
             self.function.deviations(row)
         } else {
             None
         };
-        self.spec.action_shares(Estimates {
+        self.spec.action_probabilities(Estimates {
             scores,
             deviations: &deviations.unwrap_or_default(),
             n_examples: self.n_examples,
@@ -363,9 +364,9 @@ pub fn answered_class(outputs: &Outputs, row: usize, n_classes: usize) -> Option
 fn normalise(probabilities: &mut [f32]) {
     let total: f32 = probabilities.iter().sum();
     let even = 1.0 / probabilities.len() as f32;
-    for share in probabilities.iter_mut() {
-        *share = if total > f32::MIN_POSITIVE {
-            *share / total
+    for probability in probabilities.iter_mut() {
+        *probability = if total > f32::MIN_POSITIVE {
+            *probability / total
         } else {
             even
         };

@@ -30,9 +30,9 @@ impl Policy {
         match self {
             Policy::Greedy => certain(argmax(scores), n_actions),
             Policy::Epsilon(epsilon) => {
-                let mut shares = vec![(epsilon / n_actions as f64) as f32; n_actions];
-                shares[argmax(scores)] += (1.0 - epsilon) as f32;
-                shares
+                let mut probabilities = vec![(epsilon / n_actions as f64) as f32; n_actions];
+                probabilities[argmax(scores)] += (1.0 - epsilon) as f32;
+                probabilities
             }
             Policy::Softmax(temperature) => {
                 let best = scores[argmax(scores)];
@@ -59,19 +59,19 @@ impl Policy {
 
 impl Spec {
     /// The probability of each action, `[actions]`: that of the policy, raised to the floor.
-    pub fn action_shares(&self, estimates: Estimates<'_>) -> Vec<f32> {
-        let mut shares = self.policy.distribution(estimates);
+    pub fn action_probabilities(&self, estimates: Estimates<'_>) -> Vec<f32> {
+        let mut probabilities = self.policy.distribution(estimates);
         let floor = self.exposure_floor;
         if floor > 0.0 {
-            let left = 1.0 - floor * shares.len() as f64;
-            let raise = |share: &mut f32| *share = (floor + left * f64::from(*share)) as f32;
-            shares.iter_mut().for_each(raise);
+            let left = 1.0 - floor * probabilities.len() as f64;
+            let raise = |p: &mut f32| *p = (floor + left * f64::from(*p)) as f32;
+            probabilities.iter_mut().for_each(raise);
         }
-        shares
+        probabilities
     }
 
     /// The least probability that any action has, whatever is learned.
-    pub fn least_share(&self) -> f64 {
+    pub fn least_probability(&self) -> f64 {
         let (floor, n_actions) = (self.exposure_floor, self.task.names().len() as f64);
         let of_policy = match self.policy {
             Policy::Epsilon(epsilon) => epsilon / n_actions,
@@ -86,13 +86,13 @@ pub(super) fn draw(distribution: &[f32], seed: u64, id: PredictionId) -> usize {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..24].copy_from_slice(&id.0.to_le_bytes());
-    let total: f64 = distribution.iter().map(|share| f64::from(*share)).sum();
+    let total: f64 = distribution.iter().map(|p| f64::from(*p)).sum();
     let mut left = total * ChaCha8Rng::from_seed(key).random::<f64>();
     let mut last = 0;
-    for (action, share) in distribution.iter().enumerate() {
-        if *share > 0.0 {
+    for (action, probability) in distribution.iter().enumerate() {
+        if *probability > 0.0 {
             last = action;
-            left -= f64::from(*share);
+            left -= f64::from(*probability);
             if left < 0.0 {
                 break;
             }
@@ -102,21 +102,21 @@ pub(super) fn draw(distribution: &[f32], seed: u64, id: PredictionId) -> usize {
 }
 
 fn certain(action: usize, n_actions: usize) -> Vec<f32> {
-    let mut shares = vec![0.0; n_actions];
-    shares[action] = 1.0;
-    shares
+    let mut probabilities = vec![0.0; n_actions];
+    probabilities[action] = 1.0;
+    probabilities
 }
 
 /// `1 / (actions + gamma * gap)` for all but the best action, which takes the rest.
 fn inverse_gaps(scores: &[f32], gamma: f64) -> Vec<f32> {
     let best = argmax(scores);
     let n_actions = scores.len() as f64;
-    let share =
+    let probability =
         |score: &f32| 1.0 / (n_actions + gamma * (f64::from(scores[best]) - f64::from(*score)));
-    let mut shares: Vec<f64> = scores.iter().map(share).collect();
-    shares[best] = 0.0;
-    shares[best] = 1.0 - shares.iter().sum::<f64>();
-    shares.into_iter().map(|share| share as f32).collect()
+    let mut probabilities: Vec<f64> = scores.iter().map(probability).collect();
+    probabilities[best] = 0.0;
+    probabilities[best] = 1.0 - probabilities.iter().sum::<f64>();
+    probabilities.into_iter().map(|p| p as f32).collect()
 }
 
 /// Intervals over which the maximum of the draws is integrated.
@@ -144,7 +144,7 @@ fn best_of_draws(scores: &[f32], deviations: &[f32], scale: f64) -> Vec<f32> {
             .iter()
             .map(move |(mean, sd)| normal((x - mean) / sd))
     };
-    let mut shares = vec![0.0; normals.len()];
+    let mut probabilities = vec![0.0; normals.len()];
     let mut start: Vec<f64> = below(low).collect();
     for interval in 0..INTERVALS {
         let x = low + step * interval as f64;
@@ -157,14 +157,14 @@ fn best_of_draws(scores: &[f32], deviations: &[f32], scale: f64) -> Vec<f32> {
         }
         let mut before = 1.0;
         for action in 0..normals.len() {
-            shares[action] += (end[action] - start[action]) * before * after[action + 1];
+            probabilities[action] += (end[action] - start[action]) * before * after[action + 1];
             before *= middle[action];
         }
         start = end;
     }
-    let total: f64 = shares.iter().sum();
+    let total: f64 = probabilities.iter().sum();
     if total > 0.0 {
-        shares.iter().map(|share| (share / total) as f32).collect()
+        probabilities.iter().map(|p| (p / total) as f32).collect()
     } else {
         certain(argmax(scores), scores.len())
     }
@@ -210,19 +210,23 @@ mod tests {
     fn propensities_sum_to_one_and_match_observed_frequencies() {
         let known = estimates(&[0.1, 0.5, -0.3, 0.45], &[0.3, 0.1, 0.9, 0.2]);
         for policy in POLICIES {
-            let shares = policy.distribution(known);
-            let total: f64 = shares.iter().map(|share| f64::from(*share)).sum();
+            let probabilities = policy.distribution(known);
+            let total: f64 = probabilities.iter().map(|p| f64::from(*p)).sum();
             assert!((total - 1.0).abs() < 1e-6, "{policy:?}: {total}");
             let n_draws = 40_000;
             let mut counts = [0.0; 4];
             for id in 0..n_draws {
-                counts[draw(&shares, 7, PredictionId(id))] += 1.0;
+                counts[draw(&probabilities, 7, PredictionId(id))] += 1.0;
             }
-            for (share, count) in shares.iter().zip(counts) {
-                let (share, n) = (f64::from(*share), n_draws as f64);
-                let deviation = (share * (1.0 - share) / n).sqrt();
-                let off = (count / n - share).abs();
-                assert!(off <= 4.5 * deviation, "{policy:?}: {share} {}", count / n);
+            for (probability, count) in probabilities.iter().zip(counts) {
+                let (probability, n) = (f64::from(*probability), n_draws as f64);
+                let deviation = (probability * (1.0 - probability) / n).sqrt();
+                let off = (count / n - probability).abs();
+                assert!(
+                    off <= 4.5 * deviation,
+                    "{policy:?}: {probability} {}",
+                    count / n
+                );
             }
         }
     }
@@ -236,12 +240,12 @@ mod tests {
             (wild, [f32::MAX; 3]),
         ] {
             for policy in POLICIES {
-                let shares = policy.distribution(estimates(&scores, &deviations));
-                let total: f64 = shares.iter().map(|share| f64::from(*share)).sum();
-                let sound = shares.iter().all(|share| (0.0..=1.0).contains(share));
+                let probabilities = policy.distribution(estimates(&scores, &deviations));
+                let total: f64 = probabilities.iter().map(|p| f64::from(*p)).sum();
+                let sound = probabilities.iter().all(|p| (0.0..=1.0).contains(p));
                 assert!(
                     sound && (total - 1.0).abs() < 1e-5,
-                    "{policy:?}: {shares:?}"
+                    "{policy:?}: {probabilities:?}"
                 );
             }
         }
@@ -250,17 +254,23 @@ mod tests {
     #[test]
     fn thompson_takes_an_action_as_often_as_it_is_the_best_draw() {
         // Two normals: the difference is normal with the sum of the variances.
-        let shares = best_of_draws(&[0.2, 0.0], &[0.3, 0.4], 1.0);
+        let probabilities = best_of_draws(&[0.2, 0.0], &[0.3, 0.4], 1.0);
         let expected = normal(0.2 / 0.5);
-        assert!((f64::from(shares[0]) - expected).abs() < 1e-3, "{shares:?}");
-        // No doubt left: the best one, alone.
-        let shares = best_of_draws(&[0.2, 0.1], &[0.0, 0.0], 1.0);
-        assert!(shares[0] == 1.0 && shares[1] < 1e-8, "{shares:?}");
-        // Much doubt about one action gives it a share.
-        let shares = best_of_draws(&[0.5, 0.0], &[1e-6, 1.0], 1.0);
         assert!(
-            (f64::from(shares[1]) - normal(-0.5)).abs() < 0.02,
-            "{shares:?}"
+            (f64::from(probabilities[0]) - expected).abs() < 1e-3,
+            "{probabilities:?}"
+        );
+        // No doubt left: the best one, alone.
+        let probabilities = best_of_draws(&[0.2, 0.1], &[0.0, 0.0], 1.0);
+        assert!(
+            probabilities[0] == 1.0 && probabilities[1] < 1e-8,
+            "{probabilities:?}"
+        );
+        // Much doubt about one action gives it some probability.
+        let probabilities = best_of_draws(&[0.5, 0.0], &[1e-6, 1.0], 1.0);
+        assert!(
+            (f64::from(probabilities[1]) - normal(-0.5)).abs() < 0.02,
+            "{probabilities:?}"
         );
     }
 
@@ -272,17 +282,20 @@ mod tests {
     }
 
     #[test]
-    fn every_action_has_the_floor_and_what_is_left_is_shared_as_before() {
+    fn every_action_has_the_floor_and_the_rest_is_divided_as_before() {
         let check = |policy: &str, scores: &[f32], expected: [f32; 3]| {
             let toml = format!(
                 "task = 'bandit'\nactions = ['a', 'b', 'c']\n[[input]]\nname = 'x'\nkind = 'number'\n\
                  [policy]\n{policy}\n"
             );
             let spec = Spec::parse(&toml).expect("a description");
-            let shares = spec.action_shares(estimates(scores, &[]));
-            assert_eq!(shares, expected, "{policy}");
-            let least = shares.iter().copied().fold(1.0, f32::min);
-            assert!(f64::from(least) >= spec.least_share() - 1e-7, "{policy}");
+            let probabilities = spec.action_probabilities(estimates(scores, &[]));
+            assert_eq!(probabilities, expected, "{policy}");
+            let least = probabilities.iter().copied().fold(1.0, f32::min);
+            assert!(
+                f64::from(least) >= spec.least_probability() - 1e-7,
+                "{policy}"
+            );
         };
         check("kind = 'greedy'", &[0.0, 1.0, 0.5], [0.0, 1.0, 0.0]);
         check(
@@ -299,7 +312,7 @@ mod tests {
 
     #[test]
     fn squarecb_narrows_as_examples_come() {
-        let share = |n_examples| {
+        let probability = |n_examples| {
             let known = Estimates {
                 scores: &[1.0, 0.0],
                 deviations: &[],
@@ -307,8 +320,8 @@ mod tests {
             };
             Policy::SquareCb(1.0).distribution(known)[1]
         };
-        assert_eq!(share(0), 0.5);
-        assert!(share(100) > share(10_000) && share(10_000) > 0.0);
+        assert_eq!(probability(0), 0.5);
+        assert!(probability(100) > probability(10_000) && probability(10_000) > 0.0);
     }
 
     #[test]

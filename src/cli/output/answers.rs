@@ -57,10 +57,10 @@ impl AnswersFile {
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         put("line", row.line.into());
         put("answer", row.answer.clone());
-        if let Some((names, shares)) = row.probabilities {
-            let shares = names.iter().zip(shares);
-            let shares = shares.map(|(name, share)| (name.clone(), Value::from(*share)));
-            put("probabilities", Value::Object(shares.collect()));
+        if let Some((names, probabilities)) = row.probabilities {
+            let named = names.iter().zip(probabilities);
+            let named = named.map(|(name, value)| (name.clone(), Value::from(*value)));
+            put("probabilities", Value::Object(named.collect()));
         }
         if let Some(propensity) = row.propensity {
             put("propensity", propensity.into());

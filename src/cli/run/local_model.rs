@@ -150,8 +150,8 @@ impl LocalModel {
     pub(crate) fn policy(&mut self, batch: &Batch) -> anyhow::Result<(Vec<f32>, Vec<f32>)> {
         match self.predict(batch, Choice::Best)? {
             Outputs::Actions { scores, .. } => {
-                let shares = self.snapshot().distribution(batch);
-                Ok((shares.map_err(anyhow::Error::msg)?, scores))
+                let probabilities = self.snapshot().distribution(batch);
+                Ok((probabilities.map_err(anyhow::Error::msg)?, scores))
             }
             Outputs::Probabilities(_) | Outputs::Decisions { .. } | Outputs::Values(_) => {
                 bail!("only a bandit has a policy")
@@ -280,7 +280,7 @@ fn prediction_id(row: u64) -> PredictionId {
 /// The answer in the outputs for one row.
 pub(crate) fn answer(outputs: &Outputs) -> RowTarget {
     match outputs {
-        Outputs::Probabilities(shares) => RowTarget::Name(argmax(shares) as u32),
+        Outputs::Probabilities(probabilities) => RowTarget::Name(argmax(probabilities) as u32),
         Outputs::Decisions { chosen, .. } => RowTarget::Name(chosen[0]),
         Outputs::Values(values) => RowTarget::Value(values[0]),
         Outputs::Actions { chosen, .. } => RowTarget::Name(chosen[0]),

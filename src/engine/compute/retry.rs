@@ -38,16 +38,16 @@ impl ShortageRetry {
 
     /// Ends every wait, for good.
     pub(crate) fn end(&self) {
-        if let Some(shared) = &self.0 {
-            *shared.ended.lock().expect("nothing panics under it") = true;
-            shared.end.notify_all();
+        if let Some(state) = &self.0 {
+            *state.ended.lock().expect("nothing panics under it") = true;
+            state.end.notify_all();
         }
     }
 
     /// True while a lookup waits for a descriptor.
     pub(crate) fn is_waiting(&self) -> bool {
-        let shared = self.0.as_ref();
-        shared.is_some_and(|shared| shared.n_waiting.load(Relaxed) > 0)
+        let state = self.0.as_ref();
+        state.is_some_and(|state| state.n_waiting.load(Relaxed) > 0)
     }
 
     /// Looks it up, and again as long as the system is short of something.
@@ -56,11 +56,11 @@ impl ShortageRetry {
     /// Those of the lookup; a shortage only where lookups do not wait, or no longer do.
     pub(crate) fn run<T>(&self, mut lookup: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         let found = lookup();
-        let Some(shared) = &self.0 else {
+        let Some(state) = &self.0 else {
             return found;
         };
         match found {
-            Err(error) if error.is_passing() => shared.look_again(error, lookup),
+            Err(error) if error.is_passing() => state.look_again(error, lookup),
             found => found,
         }
     }

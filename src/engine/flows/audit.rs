@@ -197,7 +197,7 @@ pub(crate) fn first(
 /// The names of the places of one row's answer, as far as the description and the answer have
 /// them.
 fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, String>) -> Vec<String> {
-    let Some(shares) = answer.probabilities() else {
+    let Some(probabilities) = answer.probabilities() else {
         return described.to_vec();
     };
     let name = |place: usize| {
@@ -205,7 +205,7 @@ fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, Strin
         let known = known.or_else(|| labels.get(&(place as u32)));
         known.cloned().unwrap_or_else(|| format!("number {place}"))
     };
-    (0..shares.len()).map(name).collect()
+    (0..probabilities.len()).map(name).collect()
 }
 
 /// The result of one reading of the journal for a prediction.

@@ -147,8 +147,8 @@ fn of_row(outputs: &Outputs, row: usize, n_rows: usize) -> Option<Vec<f64>> {
     if let Outputs::Values(values) = outputs {
         return Some(vec![values[row]]);
     }
-    let shares = outputs.probabilities()?;
-    let width = shares.len() / n_rows;
-    let shares = &shares[row * width..(row + 1) * width];
-    Some(shares.iter().map(|share| f64::from(*share)).collect())
+    let probabilities = outputs.probabilities()?;
+    let width = probabilities.len() / n_rows;
+    let probabilities = &probabilities[row * width..(row + 1) * width];
+    Some(probabilities.iter().map(|p| f64::from(*p)).collect())
 }

@@ -43,7 +43,7 @@ pub enum WatchError {
 /// The publisher, which the models of an engine share.
 #[derive(Debug)]
 pub(crate) struct EventPublisher {
-    shared: Mutex<PublisherState>,
+    state: Mutex<PublisherState>,
     n_watches: AtomicUsize,
     /// The way to the queue of the webhook, where there is one.
     intake: Option<EventIntake>,
@@ -92,26 +92,26 @@ impl EventPublisher {
     /// A publisher that nobody watches yet.
     pub(crate) fn new(intake: Option<EventIntake>) -> EventPublisher {
         EventPublisher {
-            shared: Mutex::default(),
+            state: Mutex::default(),
             n_watches: AtomicUsize::new(0),
             intake,
         }
     }
 
-    fn shared(&self) -> MutexGuard<'_, PublisherState> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, PublisherState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A model whose live entries stand behind this position.
     pub(crate) fn begin(&self, model: &str, position: u64) {
-        self.shared().kept.insert(model.to_owned(), position + 1);
+        self.state().kept.insert(model.to_owned(), position + 1);
     }
 
     /// Publishes an event.
     pub(crate) fn publish(&self, event: LearningEvent) {
         log(&event);
         let event = Arc::new(event);
-        self.shared().publish(&event);
+        self.state().publish(&event);
         if let Some(intake) = &self.intake {
             intake.take(event);
         }
@@ -124,9 +124,9 @@ impl EventPublisher {
         model: &str,
         from_position: Option<u64>,
     ) -> Result<Subscription, WatchError> {
-        let mut shared = self.shared();
+        let mut state = self.state();
         let earlier = match from_position {
-            Some(asked) => shared.kept_from(model, asked)?,
+            Some(asked) => state.kept_from(model, asked)?,
             None => VecDeque::new(),
         };
         if self.n_watches.load(Relaxed) >= WATCHES_MAX {
@@ -135,7 +135,7 @@ impl EventPublisher {
         self.n_watches.fetch_add(1, Relaxed);
         let (sender, events) = channel(WATCH_EVENTS_MAX);
         let was_dropped = Arc::new(AtomicBool::new(false));
-        shared.watches.push(EventWatch {
+        state.watches.push(EventWatch {
             model: model.to_owned(),
             events: sender,
             was_dropped: was_dropped.clone(),
@@ -150,8 +150,8 @@ impl EventPublisher {
 
     /// The newest events of a model that are kept, the oldest of them first.
     pub(crate) fn newest(&self, model: &str, n_max: usize) -> Vec<Arc<LearningEvent>> {
-        let shared = self.shared();
-        let of_model = shared.recent.iter().rev().filter(|one| one.model == model);
+        let state = self.state();
+        let of_model = state.recent.iter().rev().filter(|one| one.model == model);
         let mut newest: Vec<_> = of_model.take(n_max).cloned().collect();
         newest.reverse();
         newest
@@ -159,11 +159,11 @@ impl EventPublisher {
 
     /// The events published so far, and their watches.
     pub(crate) fn counts(&self) -> PublishedCounts {
-        let shared = self.shared();
+        let state = self.state();
         PublishedCounts {
-            events: shared.counts.clone(),
+            events: state.counts.clone(),
             watches: self.n_watches.load(Relaxed),
-            dropped_watches: shared.n_dropped,
+            dropped_watches: state.n_dropped,
         }
     }
 
@@ -240,8 +240,8 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.events.close();
-        let mut shared = self.publisher.shared();
-        shared.watches.retain(|watch| !watch.events.is_closed());
+        let mut state = self.publisher.state();
+        state.watches.retain(|watch| !watch.events.is_closed());
         self.publisher.n_watches.fetch_sub(1, Relaxed);
     }
 }

@@ -294,7 +294,7 @@ impl JournalWriter {
                 .bound_counts()
                 .count(BoundKind::WaitingPredictions);
         })?;
-        self.check_share(&feedback.source)?;
+        self.check_quota(&feedback.source)?;
         self.check_backfill(&feedback)?;
         self.new_labels.check(&feedback, &served)?;
         let feedback = Event::Feedback(feedback);
@@ -313,7 +313,7 @@ impl JournalWriter {
     }
 
     /// Checks that the ids of this source leave room for those of others.
-    fn check_share(&self, source: &str) -> Result<(), Error> {
+    fn check_quota(&self, source: &str) -> Result<(), Error> {
         let served = self.runtime.serving().served();
         let (spec, limits) = (&served.model.spec, &served.model.spec.journal);
         if spec.revision == 1 && self.ids.len() >= limits.ids_max as u64 {
@@ -324,8 +324,8 @@ impl JournalWriter {
             );
             return Err(self.runtime.full(BoundKind::FeedbackIds, what));
         }
-        let shared = self.ids.check_share(source, &ids_bounds(limits));
-        shared.map_err(|ids::Share { held, all }| {
+        let checked = self.ids.check_quota(source, &ids_bounds(limits));
+        checked.map_err(|ids::SourceQuota { held, all }| {
             let what = format!(
                 "source {source:?} holds {held} of the {all} feedback ids that are known for a \
                  day, no less than are left for others; it can send again as they age, or once \

@@ -219,8 +219,8 @@ fn score(truth: Truth, answer: &RowAnswer) -> f64 {
         Target::Class(right) => f64::from(u8::from(answer.chosen == Some(right as usize))),
         Target::Value(value) => (outputs[0] - value).abs(),
         Target::Reward { action, reward } => {
-            let share = outputs.get(action as usize).copied().unwrap_or(0.0);
-            share / truth.propensity.unwrap_or(1.0) * reward
+            let probability = outputs.get(action as usize).copied().unwrap_or(0.0);
+            probability / truth.propensity.unwrap_or(1.0) * reward
         }
         Target::BestAction(_) | Target::Correction { .. } => 0.0,
     }

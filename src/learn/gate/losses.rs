@@ -47,7 +47,7 @@ pub(super) struct LossScale {
 /// The smallest propensity of any action; none where an action may have none, and where the deviations of
 /// a posterior decide, which are not asked here.
 fn propensity_floor(spec: &Spec) -> Option<f64> {
-    let floor = spec.least_share();
+    let floor = spec.least_probability();
     (floor > 0.0 && !spec.policy.needs_posterior()).then_some(floor)
 }
 
@@ -79,8 +79,8 @@ impl LossScale {
                 let [low, high] = self.rewards.filter(|[low, high]| low < high)?;
                 let earned = (reward.clamp(low, high) - low) / (high - low);
                 Box::new(move |answer| {
-                    let share = answer.outputs[action as usize];
-                    -(share * floor / propensity).min(1.0) * earned
+                    let probability = answer.outputs[action as usize];
+                    -(probability * floor / propensity).min(1.0) * earned
                 })
             }
             Target::Correction { .. } => return None,

@@ -88,8 +88,8 @@ impl Evaluation {
     /// Takes the score of an answer that was served.
     pub(crate) fn judge(&mut self, score: f64) {
         self.served.add(score);
-        let share = (1.0 / self.served.count).max(1.0 / RECENT);
-        self.recent += share * (score.clamp(-HUGE, HUGE) - self.recent);
+        let rate = (1.0 / self.served.count).max(1.0 / RECENT);
+        self.recent += rate * (score.clamp(-HUGE, HUGE) - self.recent);
     }
 
     /// A served answer turned out to have a score that is more, or less, than it was judged by.

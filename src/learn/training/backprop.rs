@@ -2,7 +2,7 @@
 //! update is here.
 //!
 //! Invariant: the order of every sum is fixed by the batch alone, so equal batches give equal
-//! gradients; and no row moves the parameters by more than its share of [`Lengths::most`].
+//! gradients; and no row moves the parameters by more than its weight allows of [`Lengths::most`].
 
 mod kernels;
 
@@ -64,7 +64,7 @@ impl Lengths {
         }
     }
 
-    /// How far a derivative of one moves an output of the row, for a rate and a share of one.
+    /// How far a derivative of one moves an output of the row, for a rate and a weight of one.
     pub(crate) fn reach(&self) -> f32 {
         let reach = self.own * self.own.min(self.most) / self.outputs;
         if self.outputs > 0.0 && reach.is_finite() {
@@ -74,10 +74,10 @@ impl Lengths {
         }
     }
 
-    /// The factor on the row's gradient for this share of it; none where they
+    /// The factor on the row's gradient for this weight; none where they
     /// are not finite.
-    pub(crate) fn factor(&self, share: f32) -> Option<f32> {
-        let factor = share * (self.most / self.own).min(1.0);
+    pub(crate) fn factor(&self, weight: f32) -> Option<f32> {
+        let factor = weight * (self.most / self.own).min(1.0);
         self.own.is_finite().then_some(factor)
     }
 }
@@ -133,12 +133,12 @@ impl TrainingPass {
     }
 
     /// From the gradient with respect to the outputs to those with respect to the outputs of each layer;
-    /// every row's then counts by its share. False where they are not finite.
+    /// every row's then counts by its weight. False where they are not finite.
     pub(crate) fn backward(
         &mut self,
         parameters: &Parameters,
         rows: &[&Encoded],
-        shares: &[f32],
+        row_weights: &[f32],
     ) -> bool {
         for (index, layer) in parameters.layers.iter().enumerate().skip(1).rev() {
             let (before, after) = self.gradients.split_at_mut(index);
@@ -164,10 +164,10 @@ impl TrainingPass {
         }
         let mut finite = true;
         self.reaches.clear();
-        for (row, share) in shares.iter().enumerate() {
+        for (row, weight) in row_weights.iter().enumerate() {
             let lengths = self.lengths(parameters, rows[row], row);
             self.reaches.push(lengths.reach());
-            let Some(factor) = lengths.factor(*share) else {
+            let Some(factor) = lengths.factor(*weight) else {
                 finite = false;
                 continue;
             };
@@ -182,7 +182,7 @@ impl TrainingPass {
     }
 
     /// How far a derivative of one moves the outputs of each row of the last backward pass, for a rate
-    /// and a share of one, `[rows]`.
+    /// and a weight of one, `[rows]`.
     pub(crate) fn reaches(&self) -> &[f32] {
         &self.reaches
     }

@@ -146,7 +146,7 @@ impl TrainingNetwork {
         }
     }
 
-    /// How far a derivative of one moved the outputs of each row of the last step, for a rate and a share
+    /// How far a derivative of one moved the outputs of each row of the last step, for a rate and a weight
     /// of one, `[rows]`.
     pub(crate) fn reaches(&self) -> &[f32] {
         match self.elsewhere {
@@ -155,7 +155,7 @@ impl TrainingNetwork {
         }
     }
 
-    /// Moves the parameters against the gradient written, each row's by its share. False where they
+    /// Moves the parameters against the gradient written, each row's by its weight. False where they
     /// are not finite, and then nothing is moved.
     ///
     /// # Errors
@@ -164,11 +164,11 @@ impl TrainingNetwork {
         &mut self,
         settings: &Gradient,
         rows: &[&Encoded],
-        shares: &[f32],
+        row_weights: &[f32],
     ) -> Result<bool, DeviceError> {
         let Some(training) = &mut self.elsewhere else {
             let (pass, parameters) = (&mut self.buffers.0.pass, &mut self.parameters);
-            let finite = pass.backward(parameters, rows, shares);
+            let finite = pass.backward(parameters, rows, row_weights);
             if finite {
                 self.optimizer.step(settings, parameters, pass, rows);
             }
@@ -181,8 +181,8 @@ impl TrainingNetwork {
         self.buffers.0.reaches = reaches;
         let factors = lengths
             .iter()
-            .zip(shares)
-            .map(|(lengths, share)| lengths.factor(*share));
+            .zip(row_weights)
+            .map(|(lengths, weight)| lengths.factor(*weight));
         let Some(factors) = factors.collect::<Option<Vec<f32>>>() else {
             return Ok(false);
         };
@@ -238,35 +238,35 @@ impl TrainingNetwork {
         }
     }
 
-    /// Moves by a share of the way to another network; these outputs by shares of their own.
+    /// Moves at a rate to another network; these outputs at rates of their own.
     ///
     /// # Errors
     /// As [`TrainingNetwork::forward`].
     pub(crate) fn approach(
         &mut self,
         other: &TrainingNetwork,
-        share: f32,
+        rate: f32,
         late: &[(usize, f32)],
     ) -> Result<(), DeviceError> {
         if let (Some(mine), Some(theirs)) = (&mut self.elsewhere, &other.elsewhere) {
-            return mine.approach(theirs, share, late);
+            return mine.approach(theirs, rate, late);
         }
         self.take_back();
         let theirs = other.parameters();
         let layers = self.parameters.layers.iter_mut();
         for (mine, theirs) in layers.zip(&theirs.layers) {
-            approach(&mut mine.weight, &theirs.weight, share);
-            approach(&mut mine.bias, &theirs.bias, share);
+            approach(&mut mine.weight, &theirs.weight, rate);
+            approach(&mut mine.bias, &theirs.bias, rate);
         }
         let mine = self.parameters.layers.last_mut().into_iter();
         for (mine, theirs) in mine.zip(theirs.layers.last()) {
             for (output, own) in late {
-                // The share that it has come nearer already counts.
-                let share = (own - share) / (1.0 - share).max(f32::EPSILON);
+                // The rate at which it has come nearer already counts.
+                let rate = (own - rate) / (1.0 - rate).max(f32::EPSILON);
                 let row = output * mine.n_in..(output + 1) * mine.n_in;
-                approach(&mut mine.weight[row.clone()], &theirs.weight[row], share);
+                approach(&mut mine.weight[row.clone()], &theirs.weight[row], rate);
                 let bias = *output..output + 1;
-                approach(&mut mine.bias[bias.clone()], &theirs.bias[bias], share);
+                approach(&mut mine.bias[bias.clone()], &theirs.bias[bias], rate);
             }
         }
         Ok(())
@@ -300,9 +300,9 @@ fn lengths(rows: &[&Encoded], gradient: &[f32], hidden: &[f32]) -> impl Iterator
     })
 }
 
-fn approach(mine: &mut [f32], theirs: &[f32], share: f32) {
+fn approach(mine: &mut [f32], theirs: &[f32], rate: f32) {
     for (mine, theirs) in mine.iter_mut().zip(theirs) {
-        *mine += share * (theirs - *mine);
+        *mine += rate * (theirs - *mine);
     }
 }
 

@@ -77,6 +77,6 @@ pub(super) fn softmax(call: &Call) -> Result<Value, Fault> {
     }
     let axis = call.axis("axis", -1, rank)?;
     let last = tensor.transpose(axis, D::Minus1)?.contiguous()?;
-    let shares = softmax_last_dim(&last)?.transpose(axis, D::Minus1)?;
-    Ok(Value::Floats(shares.contiguous()?))
+    let probabilities = softmax_last_dim(&last)?.transpose(axis, D::Minus1)?;
+    Ok(Value::Floats(probabilities.contiguous()?))
 }

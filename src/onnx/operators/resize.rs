@@ -127,16 +127,16 @@ fn resized(call: &Call, dims: &[usize]) -> Result<Vec<Along>, Fault> {
     Ok(along.into_iter().filter(changes).collect())
 }
 
-/// Values at places between others: shares of both neighbours.
+/// Values at places between others: weighted means of both neighbours.
 fn between(x: &Tensor, axis: usize, places: &[f32]) -> Result<Tensor, Fault> {
     let last = x.dims()[axis] - 1;
     let low: Vec<usize> = places.iter().map(|place| *place as usize).collect();
     let high: Vec<usize> = low.iter().map(|place| (place + 1).min(last)).collect();
-    let shares: Vec<f32> = places.iter().map(|place| place.fract()).collect();
+    let fractions: Vec<f32> = places.iter().map(|place| place.fract()).collect();
     let mut shape = vec![1; x.rank()];
     shape[axis] = places.len();
-    let shares = Tensor::from_vec(shares, shape, x.device())?;
+    let fractions = Tensor::from_vec(fractions, shape, x.device())?;
     let (low, high) = (select(x, axis, &low)?, select(x, axis, &high)?);
-    let rise = (high - &low)?.broadcast_mul(&shares)?;
+    let rise = (high - &low)?.broadcast_mul(&fractions)?;
     Ok((low + rise)?)
 }

@@ -356,12 +356,12 @@ pub(super) fn max_pool(call: &Call) -> Result<Value, Fault> {
     Ok(Value::Floats(out_of_two(x, call)?))
 }
 
-/// The means of windows are products with matrices of shares, along each dimension.
+/// The means of windows are products with matrices of weights, along each dimension.
 pub(super) fn average_pool(call: &Call) -> Result<Value, Fault> {
     let (x, [high, wide]) = pool(call)?;
     let counts_padding = call.int("count_include_pad", 0)? != 0;
-    let shares = |windows: SlidingWindows| -> Result<Tensor, Fault> {
-        let mut shares = vec![0f32; windows.extent * windows.count];
+    let averages = |windows: SlidingWindows| -> Result<Tensor, Fault> {
+        let mut weights = vec![0f32; windows.extent * windows.count];
         for index in 0..windows.count {
             let places = (0..windows.kernel).filter_map(|offset| windows.place(index, offset));
             let places: Vec<usize> = places.collect();
@@ -371,23 +371,23 @@ pub(super) fn average_pool(call: &Call) -> Result<Value, Fault> {
                 places.len()
             };
             for place in places {
-                shares[place * windows.count + index] = 1.0 / n_counted as f32;
+                weights[place * windows.count + index] = 1.0 / n_counted as f32;
             }
         }
         let shape = (windows.extent, windows.count);
-        Ok(Tensor::from_vec(shares, shape, call.device)?)
+        Ok(Tensor::from_vec(weights, shape, call.device)?)
     };
     let (n_batch, n_channels, height, width) = x.dims4()?;
     call.room(&[n_batch, n_channels, height, wide.count], width)?;
     call.room(&[n_batch, n_channels, high.count, wide.count], height)?;
-    let rows = x.reshape(((), width))?.matmul(&shares(wide)?)?;
+    let rows = x.reshape(((), width))?.matmul(&averages(wide)?)?;
     let columns = rows
         .reshape((n_batch * n_channels, height, wide.count))?
         .transpose(1, 2)?;
     let means = columns
         .contiguous()?
         .reshape(((), height))?
-        .matmul(&shares(high)?)?;
+        .matmul(&averages(high)?)?;
     let means = means.reshape((n_batch, n_channels, wide.count, high.count))?;
     let means = means.transpose(2, 3)?.contiguous()?;
     Ok(Value::Floats(out_of_two(means, call)?))

@@ -175,11 +175,11 @@ fn output(outputs: &Outputs, names: &[String]) -> Output {
         known.unwrap_or_else(|| format!("number {index}"))
     };
     match outputs {
-        Outputs::Probabilities(shares) => Output {
-            answer: name(argmax(shares)),
+        Outputs::Probabilities(probabilities) => Output {
+            answer: name(argmax(probabilities)),
             propensity: None,
             names: names.to_vec(),
-            values: shares.clone(),
+            values: probabilities.clone(),
             value: None,
         },
         Outputs::Decisions {

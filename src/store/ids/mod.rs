@@ -27,7 +27,7 @@ use crate::learn::{feedback_key, is_forgotten};
 use crate::store::disk::Disk;
 use crate::store::error::Error;
 
-/// Sources with a count of their own; all others share one.
+/// Sources with a count of their own; all others have one together.
 const SOURCES_MAX: usize = 4096;
 const OTHERS: u32 = u32::MAX;
 /// Files beside the sorted ones.
@@ -60,7 +60,7 @@ impl IdBounds {
 
 /// The use of a source that may hold no more ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct SourceQuota {
     /// Ids of this source.
     pub held: u64,
     /// Ids of all.
@@ -224,14 +224,14 @@ impl Ids {
     ///
     /// # Errors
     /// The use of the source, where it may hold no more.
-    pub fn check_share(&self, source: &str, bounds: &IdBounds) -> Result<(), Share> {
+    pub fn check_quota(&self, source: &str, bounds: &IdBounds) -> Result<(), SourceQuota> {
         let held = self.counts.of(self.counted_as(source));
         let free = bounds.ids_max().saturating_sub(self.n_ids);
         let unwritten_max = 2 * bounds.sealed_at();
         if held < free && self.unwritten.len() < unwritten_max {
             Ok(())
         } else {
-            Err(Share {
+            Err(SourceQuota {
                 held,
                 all: self.n_ids,
             })

@@ -108,7 +108,7 @@ fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
     let mut send = |ids: &mut Ids, source: &str, n: usize| {
         let mut n_taken = 0;
         for _ in 0..n {
-            if ids.check_share(source, &bounds).is_ok() {
+            if ids.check_quota(source, &bounds).is_ok() {
                 position += 1;
                 ids.insert_key(feedback_key(&name(position)), source, position, Time(0));
                 n_taken += 1;
@@ -120,8 +120,8 @@ fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
         n_taken
     };
     assert_eq!(send(&mut ids, "flood", 10_000), 2000);
-    let share = ids.check_share("flood", &bounds).unwrap_err();
-    assert_eq!((share.held, share.all), (2000, 2000));
+    let quota = ids.check_quota("flood", &bounds).unwrap_err();
+    assert_eq!((quota.held, quota.all), (2000, 2000));
     assert_eq!(send(&mut ids, "honest", 100), 100);
     assert_eq!(send(&mut ids, "flood", 10), 0);
     // Names without end count together, and leave room to one that is known.
@@ -130,7 +130,7 @@ fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
     // A day later all of it is free again.
     let day = Time(24 * HOUR + 1);
     ids.flush(position, day, &bounds).unwrap();
-    ids.check_share("flood", &bounds).unwrap();
+    ids.check_quota("flood", &bounds).unwrap();
 }
 
 #[test]

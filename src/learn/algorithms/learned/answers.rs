@@ -160,7 +160,7 @@ impl Learned {
             Task::Regression => vec![self.target.restore(outputs[0])],
             // The deviations of a posterior are not asked: such a policy gives no evidence.
             Task::Bandit { .. } if spec.policy.needs_posterior() => return None,
-            Task::Bandit { .. } => spec.action_shares(Estimates {
+            Task::Bandit { .. } => spec.action_probabilities(Estimates {
                 scores: &outputs,
                 deviations: &[],
                 n_examples: self.n_examples,

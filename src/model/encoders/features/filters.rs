@@ -156,7 +156,7 @@ impl Image {
     /// Appends the features of an image, `[rows of averages, columns, FILTERS]`.
     fn append(&self, pixels: &[f32], features: &mut Vec<f32>) {
         let [rows, columns] = self.sides;
-        let share = 1.0 / (rows.pool * columns.pool) as f32;
+        let weight = 1.0 / (rows.pool * columns.pool) as f32;
         Arch::new().dispatch(
             #[inline(always)]
             || {
@@ -171,7 +171,7 @@ impl Image {
                             *sum += given.max(0.0);
                         }
                     }
-                    features.extend(sums.iter().map(|sum| share * sum));
+                    features.extend(sums.iter().map(|sum| weight * sum));
                 }
             },
         );

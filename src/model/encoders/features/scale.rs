@@ -372,10 +372,10 @@ impl ScaleMoments {
     /// Merges a row of this mean and variance; beyond `horizon` rows, older ones fade.
     fn combine(&mut self, mean: f64, variance: f64, horizon: f64) {
         self.count = (self.count + 1.0).min(horizon);
-        let share = 1.0 / self.count;
+        let rate = 1.0 / self.count;
         let delta = mean - self.mean;
-        self.mean += share * delta;
-        self.variance += share * (variance + (1.0 - share) * delta * delta - self.variance);
+        self.mean += rate * delta;
+        self.variance += rate * (variance + (1.0 - rate) * delta * delta - self.variance);
     }
 }
 

@@ -207,12 +207,12 @@ impl BertLayer {
         };
         // candle's fused operations let no gradient through.
         let learns = adapters.is_some();
-        let shares = if learns {
+        let attention = if learns {
             ops::softmax(&scores, D::Minus1)?
         } else {
             ops::softmax_last_dim(&scores)?
         };
-        let mixed = shares.matmul(&value)?.transpose(1, 2)?;
+        let mixed = attention.matmul(&value)?.transpose(1, 2)?;
         let mixed = mixed.reshape((b * t, ()))?;
         let attended = (self.attended.forward(&mixed)? + x)?;
         let x = self.attended_norm.forward(&attended, learns)?;

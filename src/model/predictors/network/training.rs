@@ -248,35 +248,35 @@ impl Training {
         Ok(rows.flat_map(|row| &row[..place.n_out]).copied().collect())
     }
 
-    /// Moves by a share of the way to other layers of the same widths; these outputs of the last
-    /// layer by shares of their own.
+    /// Moves at a rate to other layers of the same widths; these outputs of the last
+    /// layer at rates of their own.
     ///
     /// # Errors
     /// As [`Training::forward`].
     pub fn approach(
         &mut self,
         other: &Training,
-        share: f32,
+        rate: f32,
         late: &[(usize, f32)],
     ) -> std::result::Result<(), device::Error> {
         let device = self.layers.device().clone();
-        learned(compute(&device, || self.try_approach(other, share, late)))
+        learned(compute(&device, || self.try_approach(other, rate, late)))
     }
 
-    fn try_approach(&mut self, other: &Training, share: f32, late: &[(usize, f32)]) -> Result<()> {
+    fn try_approach(&mut self, other: &Training, rate: f32, late: &[(usize, f32)]) -> Result<()> {
         let (mine, theirs) = (self.layers.values(), other.layers.values());
         let way = (theirs - mine)?;
         let way = match late {
-            [] => (way * f64::from(share))?,
+            [] => (way * f64::from(rate))?,
             late => {
-                let mut shares = vec![share; way.elem_count()];
+                let mut rates = vec![rate; way.elem_count()];
                 if let Some(last) = self.layers.places().last() {
-                    for (output, share) in late {
+                    for (output, rate) in late {
                         let start = last.start + output * last.columns;
-                        shares[start..start + last.columns].fill(*share);
+                        rates[start..start + last.columns].fill(*rate);
                     }
                 }
-                (way * Tensor::from_vec(shares, mine.shape(), mine.device())?)?
+                (way * Tensor::from_vec(rates, mine.shape(), mine.device())?)?
             }
         };
         self.layers = self.layers.with((mine + way)?);

@@ -83,10 +83,10 @@ impl RetainedAnswer {
         }
         softmax(&mut kept);
         let is_current = |recent: f32| recent / (recent + CURRENT / n_seen);
-        let shares = kept.iter().zip(&self.recent);
-        let share: f32 = shares.map(|(p, recent)| p * is_current(*recent)).sum();
+        let weighted = kept.iter().zip(&self.recent);
+        let weight: f32 = weighted.map(|(p, recent)| p * is_current(*recent)).sum();
         let pairs = current.iter().zip(&kept);
-        let divided = pairs.map(|(current, kept)| share * current + (1.0 - share) * kept);
+        let divided = pairs.map(|(current, kept)| weight * current + (1.0 - weight) * kept);
         let divided = divided.collect();
         KeptAnswers {
             logs,
