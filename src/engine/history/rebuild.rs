@@ -321,7 +321,8 @@ impl Rebuild {
             translation.changed();
         }
         self.comparison.observe(entry, &self.learner);
-        Ok(self.lookup.kept.follow(&self.learner)?)
+        let retry = &self.lookup.versions.retry;
+        Ok(self.lookup.kept.follow(&self.learner, retry)?)
     }
 
     /// The first exclusion that takes the entry back; that of its own order is the last.

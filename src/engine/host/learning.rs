@@ -117,7 +117,7 @@ impl ModelRuntime {
                 let model = &self.name;
                 match &prepared {
                     Err(error) if waits => {
-                        tracing::warn!(model, %error, "learning waits for descriptors");
+                        tracing::warn!(model, %error, "learning waits for descriptors, memory or room");
                     }
                     _ => tracing::info!(model, "learning goes on"),
                 }
@@ -315,10 +315,7 @@ impl ModelRuntime {
         let saved = follower.save_all(made, entry).map_err(|error| {
             let version = version.version;
             tracing::error!(model = self.name, version, %error, "version was not saved");
-            Error::Damaged {
-                model: self.name.clone(),
-                what: format!("version {version} was made but not saved: {error}"),
-            }
+            self.unsaved(version, &error)
         });
         // A retraction may start from any of them.
         let is_pruned = matches!(
@@ -335,6 +332,18 @@ impl ModelRuntime {
             self.record(Event::Version(version.clone()));
         }
         saved
+    }
+
+    /// The error of an order whose version serves, and could not be saved.
+    fn unsaved(&self, version: u64, error: &store::Error) -> Error {
+        let (model, is_passing) = (self.name.clone(), error.is_passing());
+        let what = format!("version {version} was made but not saved: {error}");
+        if is_passing {
+            let what = format!("{what}; it serves, and is saved at the next start");
+            Error::Shortage { model, what }
+        } else {
+            Error::Damaged { model, what }
+        }
     }
 
     /// Journals a record. The writer never waits for a learner, so this wait ends.

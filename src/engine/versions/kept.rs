@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::versions::saved::Versions;
 use crate::event::Reason;
 use crate::learn::Learner;
@@ -84,7 +85,7 @@ impl Kept {
 
     /// Sets the state aside if its version is wanted, and gives up those that no order needs any
     /// more. To be called after each entry.
-    pub(crate) fn follow(&mut self, learner: &Learner) -> Result<(), Error> {
+    pub(crate) fn follow(&mut self, learner: &Learner, retry: &ShortageRetry) -> Result<(), Error> {
         let Some(scratch) = &self.scratch else {
             return Ok(());
         };
@@ -95,7 +96,7 @@ impl Kept {
             self.ends.pop_first();
             self.aside.remove(&version);
             for file in files(version) {
-                scratch.remove(&file)?;
+                retry.run(|| scratch.remove(&file))?;
             }
         }
         while let Some((version, Want { side, until })) = self.wanted.take_at(position) {
@@ -104,8 +105,8 @@ impl Kept {
             let part = side.and_then(|side| learner.side(side));
             let learner = part.as_ref().unwrap_or(learner);
             // One after the other, so that never the whole is held twice.
-            scratch.put(&weights, learner.learned().weights())?;
-            scratch.put(&state, learner.state())?;
+            retry.run(|| scratch.put(&weights, learner.learned().weights()))?;
+            retry.run(|| scratch.put(&state, learner.state()))?;
             self.aside.insert(version);
             self.ends.insert((until, version));
         }
