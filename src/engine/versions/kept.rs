@@ -127,3 +127,67 @@ impl Kept {
 fn files(version: u64) -> [String; 2] {
     ["weights", "learner"].map(|part| format!("{version}.{part}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::model::Spec;
+    use crate::store::disk::{Change, Then};
+    use crate::store::{Directory, Disk};
+
+    const TOML: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+        [[input]]\nname = \"x\"\nkind = \"number\"\n";
+
+    /// A disk that refuses every second change of a file set aside, `n_left` times in all.
+    fn short_of_room(n_left: usize) -> (Arc<AtomicUsize>, Disk) {
+        let left = Arc::new(AtomicUsize::new(n_left));
+        let (counted, n_changes) = (left.clone(), AtomicUsize::new(0));
+        let disk = Disk::watched(move |change| {
+            let (Change::Create(path) | Change::Write(path, ..)) = change else {
+                return Ok(Then::Make);
+            };
+            let is_aside = path.to_string_lossy().contains(".scratch-");
+            let is_second = is_aside && n_changes.fetch_add(1, Relaxed) % 2 == 1;
+            let fewer = |n: usize| n.checked_sub(1);
+            if is_second && counted.fetch_update(Relaxed, Relaxed, fewer).is_ok() {
+                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+            } else {
+                Ok(Then::Make)
+            }
+        });
+        (left, disk)
+    }
+
+    #[test]
+    fn p12_a_state_is_set_aside_once_there_is_room() {
+        let check = |retry: &ShortageRetry, n_refused: usize, expected: bool| {
+            let folder = tempfile::tempdir().unwrap();
+            let (left, disk) = short_of_room(n_refused);
+            let directory = Directory::open_on(folder.path(), disk).unwrap();
+            let versions = Versions::new(&directory, "m", [7; 16]);
+            let learner = Learner::new(Arc::new(Spec::parse(TOML).unwrap()));
+            let mut wanted = Wanted::default();
+            let made = Made {
+                position: 0,
+                side: None,
+            };
+            wanted.add(made, 1, 10);
+            let mut kept = Kept::new(&versions, wanted);
+            let followed = kept.follow(&learner, retry);
+            assert_eq!(followed.is_ok(), expected, "{followed:?}");
+            assert_eq!(left.load(Relaxed), 0);
+            let found = kept.find(1).unwrap();
+            assert_eq!(found.is_some(), expected);
+            if let Some((weights, state)) = found {
+                assert_eq!(weights.digest(), learner.learned().weights().digest());
+                assert_eq!(state.digest(), learner.state().digest());
+            }
+        };
+        check(&ShortageRetry::of("m"), 3, true);
+        check(&ShortageRetry::default(), 1, false);
+    }
+}
