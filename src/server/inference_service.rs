@@ -18,7 +18,7 @@ use super::budget::SMALL_MAX;
 use super::context::{self, ServerContext};
 use super::deadline;
 use super::wire::{self, Parameters, Refusal, Selection, Tensors};
-use crate::engine::ServedModel;
+use crate::engine::{PredictOptions, ServedModel};
 use crate::model::PublishPolicy;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
@@ -156,7 +156,11 @@ impl InferenceService {
         };
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
         let batch = model.embed(&snapshot, batch).await?;
-        let answer = model.predict(&snapshot, batch, parameters.options).await?;
+        let options = PredictOptions {
+            shares_pass: self.0.requests.n_requests() > 1,
+            ..parameters.options
+        };
+        let answer = model.predict(&snapshot, batch, options).await?;
         let form = (&answer.names[..], spec.datatype);
         Ok(ModelInferResponse {
             model_name: request.model_name,

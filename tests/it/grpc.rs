@@ -11,6 +11,7 @@ mod priority;
 mod refusals;
 mod rewards;
 mod served;
+mod together;
 mod undoing;
 mod unreadable;
 mod waiting;
