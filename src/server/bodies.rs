@@ -17,7 +17,7 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
-use tonic::body::Body;
+use tower::BoxError;
 
 use super::budget::{Holding, SMALL_MAX};
 
@@ -46,8 +46,8 @@ enum Encoding {
 }
 
 /// A body as the services read it.
-pub(super) struct RequestBody {
-    inner: Body,
+pub(super) struct RequestBody<B> {
+    inner: B,
     holding: Arc<Holding>,
     messages: Messages,
     message_bytes_max: u64,
@@ -129,15 +129,15 @@ impl Inflater {
     }
 }
 
-impl RequestBody {
+impl<B> RequestBody<B> {
     /// Takes over the encoding from the headers, which name none afterwards.
     pub(super) fn new(
-        inner: Body,
+        inner: B,
         headers: &mut HeaderMap,
         holding: Arc<Holding>,
         messages: Messages,
         message_bytes_max: usize,
-    ) -> RequestBody {
+    ) -> RequestBody<B> {
         let encoding = match headers.get(ENCODING).map(HeaderValue::as_bytes) {
             Some(b"gzip") => Some(Encoding::Gzip),
             Some(b"deflate") => Some(Encoding::Deflate),
@@ -323,7 +323,10 @@ impl RequestBody {
     }
 }
 
-impl HttpBody for RequestBody {
+impl<B> HttpBody for RequestBody<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -358,7 +361,10 @@ impl HttpBody for RequestBody {
                         return Poll::Pending;
                     }
                     None => return Poll::Ready(None),
-                    Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                    Some(Err(error)) => {
+                        let status = Status::from_error(error.into());
+                        return Poll::Ready(Some(Err(status)));
+                    }
                     Some(Ok(frame)) => match frame.into_data() {
                         Ok(bytes) => bytes,
                         Err(trailers) => return Poll::Ready(Some(Ok(trailers))),

@@ -11,13 +11,13 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tonic::service::Routes;
 
 use super::bounds::{PENDING_RESETS_MAX, STREAMS_MAX};
 use super::call_tasks::CallTasks;
 use super::connections::{Connection, Connections};
 use super::context::{ServerContext, drained};
 use super::guard::Guarded;
+use super::services::Services;
 
 /// Bytes of one stream that may lie unread: a sender that is faster than its reader is stopped
 /// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
@@ -38,7 +38,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(super) async fn serve(
     mut connections: Connections,
     context: Arc<ServerContext>,
-    services: Routes,
+    services: Services,
     stop: impl Future<Output = ()>,
 ) {
     let server = server();

@@ -20,66 +20,56 @@ use futures_util::future::Either;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tonic::body::Body;
-use tonic::service::Routes;
 use tonic::{Code, Status};
-use tower::Service as _;
 
-use super::access::{Method, Peer, needs_of_path};
+use super::access::{Caller, Method, Peer, needs_of_path};
 use super::answers::{IsLarge, counted};
 use super::bodies::{Messages, RequestBody};
 use super::budget::Holding;
 use super::context::ServerContext;
 use super::deadline;
+use super::services::{Answer, Services};
 use super::unreadable;
 use super::wire::Refusal;
 
 /// The services over gRPC behind the question, for the calls of one connection.
 #[derive(Clone)]
-pub(super) struct Guarded {
+pub(super) struct Guarded(Arc<Door>);
+
+struct Door {
     context: Arc<ServerContext>,
-    services: Routes,
+    services: Services,
     peer: Peer,
 }
 
 type Answered = Result<http::Response<Body>, Infallible>;
-type InTime = Pin<Box<dyn Future<Output = Answered> + Send>>;
-type Untimed = <Routes as tower::Service<http::Request<Body>>>::Future;
 
 impl hyper::service::Service<http::Request<Incoming>> for Guarded {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<Answering<Either<Untimed, InTime>>, Ready<Answered>>;
+    type Future = Either<Answering, Ready<Answered>>;
 
-    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
-        let (context, method) = (&self.context, Method::find(request.uri().path()));
-        let admitted = context.admit(method.map(Method::needs), request.headers(), &self.peer);
-        let admitted = admitted.and_then(|caller| {
-            method.map_or(Ok(()), |method| context.check_queue(method))?;
-            Ok((caller, context.requests.hold()?))
-        });
-        let (caller, holding) = match admitted {
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let (door, method) = (&self.0, Method::find(request.uri().path()));
+        let (caller, holding) = match door.admit(method, request.headers()) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 if let Some(method) = method {
-                    context.calls.add(method, refusal.code);
+                    door.context.calls.add(method, refusal.code);
                 }
                 return Either::Right(future::ready(Ok(Status::from(refusal).into_http())));
             }
         };
-        request.extensions_mut().insert(caller);
         let timeout = deadline::timeout_of(request.headers());
-        let answer = self
-            .services
-            .clone()
-            .call(self.counted(request, holding.clone()));
+        let request = door.counted(method, request, holding.clone());
+        let answer = door.services.call(method, caller, request);
         let inner = match timeout {
-            None => Either::Left(answer),
-            Some(timeout) => Either::Right(in_time(timeout, answer, context.clone(), method)),
+            None => answer,
+            Some(timeout) => in_time(timeout, answer, door.clone(), method),
         };
         let open = method.map(|method| Open {
             method,
-            context: context.clone(),
-            peer: self.peer.clone(),
+            door: door.clone(),
             holding,
         });
         Either::Left(Answering { inner, open })
@@ -87,19 +77,14 @@ impl hyper::service::Service<http::Request<Incoming>> for Guarded {
 }
 
 /// The answer of a call whose caller waits so long.
-fn in_time(
-    timeout: Duration,
-    answer: Untimed,
-    context: Arc<ServerContext>,
-    method: Option<Method>,
-) -> InTime {
+fn in_time(timeout: Duration, answer: Answer, door: Arc<Door>, method: Option<Method>) -> Answer {
     let deadline = Instant::now() + timeout;
     Box::pin(async move {
         match deadline::within(deadline, answer).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 if method.is_some_and(Method::is_prediction) {
-                    context.refused_predictions.add(&refusal);
+                    door.context.refused_predictions.add(&refusal);
                 }
                 Ok(Status::from(refusal).into_http())
             }
@@ -108,81 +93,91 @@ fn in_time(
 }
 
 /// A call that is being answered; dropped before its end, its caller took it back.
-pub(super) struct Answering<F> {
-    inner: F,
+pub(super) struct Answering {
+    inner: Answer,
     /// Gone once it is answered.
     open: Option<Open>,
 }
 
 struct Open {
     method: Method,
-    context: Arc<ServerContext>,
-    peer: Peer,
+    door: Arc<Door>,
     holding: Arc<Holding>,
 }
 
-impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
+impl Future for Answering {
     type Output = Answered;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
-        let Ok(answer) = ready!(Pin::new(&mut self.inner).poll(context));
+        let Ok(answer) = ready!(self.inner.as_mut().poll(context));
         let Some(open) = self.open.take() else {
             return Poll::Ready(Ok(answer));
         };
-        let answer = unreadable::refused(&open.context, open.method, answer);
+        let context = &open.door.context;
+        let answer = unreadable::refused(context, open.method, answer);
         // An answer without an error has its status behind its message.
         let code = answer.headers().get(Status::GRPC_STATUS);
         let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-        open.context.calls.add(open.method, code);
+        context.calls.add(open.method, code);
         let is_large =
             open.method.has_large_answers() || answer.extensions().get::<IsLarge>().is_some();
         if code == Code::Ok && is_large {
-            return Poll::Ready(Ok(counted(answer, open.holding, &open.peer.conduct)));
+            let conduct = &open.door.peer.conduct;
+            return Poll::Ready(Ok(counted(answer, open.holding, conduct)));
         }
         Poll::Ready(Ok(answer))
     }
 }
 
-impl<F> Drop for Answering<F> {
+impl Drop for Answering {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
-            open.context.calls.add(open.method, Code::Cancelled);
-            open.peer.conduct.take_back();
+            open.door.context.calls.add(open.method, Code::Cancelled);
+            open.door.peer.conduct.take_back();
         }
     }
 }
 
 impl Guarded {
-    pub(super) fn new(context: Arc<ServerContext>, services: Routes, peer: Peer) -> Guarded {
-        Guarded {
+    pub(super) fn new(context: Arc<ServerContext>, services: Services, peer: Peer) -> Guarded {
+        Guarded(Arc::new(Door {
             context,
             services,
             peer,
-        }
+        }))
+    }
+}
+
+impl Door {
+    /// The caller of a method and a place for its request, if it may call it and there is room.
+    fn admit(
+        &self,
+        method: Option<Method>,
+        headers: &HeaderMap,
+    ) -> Result<(Caller, Arc<Holding>), Refusal> {
+        let context = &self.context;
+        let caller = context.admit(method.map(Method::needs), headers, &self.peer)?;
+        method.map_or(Ok(()), |method| context.check_queue(method))?;
+        Ok((caller, context.requests.hold()?))
     }
 
     /// The request with a body whose bytes are counted.
     fn counted(
         &self,
+        method: Option<Method>,
         request: http::Request<Incoming>,
         holding: Arc<Holding>,
-    ) -> http::Request<Body> {
-        let messages = if has_many(request.uri().path()) {
+    ) -> http::Request<RequestBody<Incoming>> {
+        let messages = if method.is_some_and(Method::takes_a_stream) {
             Messages::Many
         } else {
             Messages::One
         };
         let bytes_max = self.context.config.message_bytes_max;
         let (mut head, body) = request.into_parts();
-        let body = Body::new(body);
         let body = RequestBody::new(body, &mut head.headers, holding, messages, bytes_max);
-        http::Request::from_parts(head, Body::new(body))
+        http::Request::from_parts(head, body)
     }
-}
-
-/// True if a call takes a stream of messages.
-fn has_many(path: &str) -> bool {
-    path.ends_with("/StreamFeedback") || path.ends_with("/ServerReflectionInfo")
 }
 
 /// Asks it of every request over HTTP, and refuses what a page of another site has a browser send.

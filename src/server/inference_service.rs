@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderMap;
 use prost::Message;
 use tokio::time::timeout;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
 use super::access::Caller;
@@ -30,6 +30,7 @@ const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Our answer is to come so long before the caller gives up, or a fifth of the deadline.
 const MARGIN_MAX: Duration = Duration::from_secs(1);
 
+#[derive(Clone)]
 pub(super) struct InferenceService(pub Arc<ServerContext>);
 
 #[tonic::async_trait]
@@ -86,15 +87,9 @@ impl GrpcInferenceService for InferenceService {
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
         let caller = Caller::of(&request);
-        let wait = Wait {
-            time_left: time_left(request.metadata()),
-            connection: caller.connection(),
-        };
-        let answered = self.predict(&caller, request.into_inner(), wait).await;
-        if let Err(refusal) = &answered {
-            self.0.refused_predictions.add(refusal);
-        }
-        Ok(answer(answered?))
+        let (metadata, _, message) = request.into_parts();
+        let message = self.infer(&caller, metadata.as_ref(), message).await?;
+        Ok(answer(message))
     }
 }
 
@@ -116,6 +111,24 @@ struct Wait {
 }
 
 impl InferenceService {
+    /// The answer to a call for predictions; a refusal is counted.
+    pub(super) async fn infer(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        message: ModelInferRequest,
+    ) -> Result<ModelInferResponse, Status> {
+        let wait = Wait {
+            time_left: time_left(headers),
+            connection: caller.connection(),
+        };
+        let answered = self.predict(caller, message, wait).await;
+        if let Err(refusal) = &answered {
+            self.0.refused_predictions.add(refusal);
+        }
+        Ok(answered?)
+    }
+
     async fn predict(
         &self,
         caller: &Caller,
@@ -210,9 +223,9 @@ fn check_waits(model: &ServedModel, version: &str) -> Result<(), Refusal> {
 }
 
 /// How long a request may wait, so that our answer comes before the caller gives up.
-fn time_left(metadata: &MetadataMap) -> Duration {
+fn time_left(headers: &HeaderMap) -> Duration {
     let within = |deadline: Duration| deadline - (deadline / 5).min(MARGIN_MAX);
-    let time_left = deadline::timeout_of(metadata.as_ref()).map(within);
+    let time_left = deadline::timeout_of(headers).map(within);
     time_left.unwrap_or(WAIT_UNASKED).min(WAIT_MAX)
 }
 
@@ -223,10 +236,10 @@ mod tests {
     #[test]
     fn a_request_waits_within_its_deadline() {
         let check = |text: &str, expected_ms: u64| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().expect("a header"));
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().expect("a header"));
             let expected = Duration::from_millis(expected_ms);
-            assert_eq!(time_left(&metadata), expected, "{text}");
+            assert_eq!(time_left(&headers), expected, "{text}");
         };
         check("100m", 80);
         check("1S", 800);
@@ -238,6 +251,6 @@ mod tests {
         check("1", 30_000);
         check("x", 30_000);
         check("", 30_000);
-        assert_eq!(time_left(&MetadataMap::new()), WAIT_UNASKED);
+        assert_eq!(time_left(&HeaderMap::new()), WAIT_UNASKED);
     }
 }

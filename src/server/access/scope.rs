@@ -168,6 +168,12 @@ impl Method {
         service == "perennial.v1.Registry" && method != "Watch"
     }
 
+    /// True if it takes a stream of messages.
+    pub(in crate::server) fn takes_a_stream(self) -> bool {
+        let (_, method) = self.names();
+        ["StreamFeedback", "ServerReflectionInfo"].contains(&method)
+    }
+
     /// True if it asks for predictions.
     pub(in crate::server) fn is_prediction(self) -> bool {
         self.names() == ("inference.GRPCInferenceService", "ModelInfer")
