@@ -91,6 +91,10 @@ impl Network {
     /// does.
     pub fn forward(&self, rows: &[impl Borrow<Encoded> + Sync]) -> Result<Vec<f32>, device::Error> {
         match &self.place {
+            // As gemm would, and sooner.
+            Place::Processor(layers) if rows.len() == 1 && self.shares_passes() => {
+                Ok(self.compute(layers, rows, forward_apart))
+            }
             Place::Processor(layers) => Ok(self.compute(layers, rows, forward)),
             Place::Device(elsewhere) => {
                 let outputs = elsewhere.layers()?.answer(&self.sparse, rows);

@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
+use std::ops::Range;
 
 use super::layers::Layer;
 
@@ -34,6 +35,21 @@ impl<'a> Rows<'a> {
     fn row(self, index: usize) -> &'a [f32] {
         &self.values[index * self.width..(index + 1) * self.width]
     }
+
+    /// The first so many.
+    fn rows<const N: usize>(self) -> [&'a [f32]; N] {
+        from_fn(|index| self.row(index))
+    }
+}
+
+// A closure of a function with features of its own is not compiled into one without: these have none.
+
+fn parts<const N: usize>(rows: [&[f32]; N], part: Range<usize>) -> [&[f32]; N] {
+    rows.map(|row| &row[part.clone()])
+}
+
+fn are_of<const N: usize>(rows: [&[[f32; LANES]]; N], n: usize) -> bool {
+    rows.iter().all(|row| row.len() == n)
 }
 
 #[target_feature(enable = "fma")]
@@ -92,16 +108,12 @@ fn tiles<const R: usize, const C: usize>(
 /// The products of `R` rows and `C` columns.
 #[target_feature(enable = "fma")]
 fn products<const R: usize, const C: usize>(x: Rows<'_>, columns: Rows<'_>) -> [[f32; C]; R] {
-    let (x, columns): ([&[f32]; R], [&[f32]; C]) =
-        (from_fn(|row| x.row(row)), from_fn(|one| columns.row(one)));
+    let (x, columns) = (x.rows::<R>(), columns.rows::<C>());
     let width = x.first().map_or(0, |row| row.len());
     let mut sums = [[0.0; C]; R];
     for start in (0..width).step_by(DEPTH_MAX) {
         let end = width.min(start + DEPTH_MAX);
-        let part = lanes(
-            x.map(|row| &row[start..end]),
-            columns.map(|one| &one[start..end]),
-        );
+        let part = lanes(parts(x, start..end), parts(columns, start..end));
         for (sums, part) in sums.iter_mut().zip(part) {
             for (sum, lanes) in sums.iter_mut().zip(part) {
                 let of_part = total(lanes);
@@ -120,7 +132,7 @@ fn lanes<const R: usize, const C: usize>(x: [&[f32]; R], columns: [&[f32]; C]) -
     let (columns, columns_rest) = split(columns);
     let n = x.first().map_or(0, |row| row.len());
     // Spares the loop its checks.
-    assert!(x.iter().chain(&columns).all(|one| one.len() == n));
+    assert!(are_of(x, n) && are_of(columns, n));
     let mut sums = [[_mm256_setzero_ps(); C]; R];
     for index in 0..n {
         if R > C {
