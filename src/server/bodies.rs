@@ -4,6 +4,7 @@
 //! as it comes, and both at what they are inflated to. A message is inflated in slices, between which others
 //! are served.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Cursor, Read};
 use std::pin::Pin;
@@ -54,6 +55,9 @@ pub(super) struct RequestBody<B> {
     /// Where messages may be compressed; they are inflated here, and the services see none.
     encoding: Option<Encoding>,
     stage: Stage,
+    /// The pieces of one that was inflated, and its bytes in all.
+    inflated: VecDeque<Bytes>,
+    inflated_bytes: u64,
     /// Bytes that came behind a message which had to be inflated first.
     behind: Bytes,
     /// Bytes of messages that were passed on whole.
@@ -108,11 +112,15 @@ impl Count {
 
 const START: Stage = Stage::Prefix([0; PREFIX], 0);
 
-/// A message on its way to what it becomes.
+/// A message on its way to what it becomes: in pieces, since one that grows is copied from time to time, and
+/// is there twice meanwhile.
 struct Inflation {
     inflater: Inflater,
     compressed: u64,
-    out: BytesMut,
+    /// The prefix, and the first slice.
+    first: BytesMut,
+    further: VecDeque<Bytes>,
+    length: u64,
 }
 
 enum Inflater {
@@ -154,6 +162,8 @@ impl<B> RequestBody<B> {
             message_bytes_max: message_bytes_max as u64,
             encoding,
             stage: START,
+            inflated: VecDeque::new(),
+            inflated_bytes: 0,
             behind: Bytes::new(),
             passed: 0,
             deadline: None,
@@ -270,41 +280,49 @@ impl<B> RequestBody<B> {
             Some(Encoding::Deflate) => Inflater::Deflate(ZlibDecoder::new(cursor)),
             _ => Inflater::Gzip(GzDecoder::new(cursor)),
         };
-        let mut out = BytesMut::new();
-        out.put_bytes(0, PREFIX);
+        let mut first = BytesMut::new();
+        first.put_bytes(0, PREFIX);
         Inflation {
             inflater,
             compressed,
-            out,
+            first,
+            further: VecDeque::new(),
+            length: 0,
         }
     }
 
-    /// Inflates a slice more; the message once it is whole.
-    fn inflate(&mut self) -> Result<Option<Bytes>, Status> {
+    /// Inflates a slice more; true once the message is whole, whose pieces are then passed on.
+    fn inflate(&mut self) -> Result<bool, Status> {
         let Stage::Inflating(one) = &mut self.stage else {
-            return Ok(None);
+            return Ok(true);
         };
         let mut slice = [0; SLICE];
         let n = one.inflater.read(&mut slice).map_err(|error| {
             Status::invalid_argument(format!("a message is not compressed as it says: {error}"))
         })?;
         if n > 0 {
-            one.out.extend_from_slice(&slice[..n]);
-            self.holding.take(n as u64, one.out.len() as u64)?;
-            if (one.out.len() - PREFIX) as u64 > self.message_bytes_max {
+            one.length += n as u64;
+            self.holding.take(n as u64, PREFIX as u64 + one.length)?;
+            if one.length > self.message_bytes_max {
                 return Err(self.too_long());
             }
-            return Ok(None);
+            if one.further.is_empty() && one.first.len() + n <= SLICE {
+                one.first.extend_from_slice(&slice[..n]);
+            } else {
+                one.further.push_back(Bytes::copy_from_slice(&slice[..n]));
+            }
+            return Ok(false);
         }
-        let mut out = std::mem::take(&mut one.out);
-        let length = out.len() - PREFIX;
-        let compressed = one.compressed;
+        let mut first = std::mem::take(&mut one.first);
+        self.inflated = std::mem::take(&mut one.further);
+        let (length, compressed) = (one.length, one.compressed);
         let claimed = u32::try_from(length).map_err(|_| self.too_long())?;
-        out[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
+        first[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
+        self.inflated.push_front(first.freeze());
         self.holding.give_back(compressed);
-        self.passed += length as u64;
+        self.inflated_bytes = length;
         self.stage = START;
-        Ok(Some(out.freeze()))
+        Ok(true)
     }
 
     /// Fails once a body has taken too long to come; it may take any time where it has many messages.
@@ -340,10 +358,16 @@ where
             self.holding.give_back(passed);
         }
         loop {
+            if let Some(piece) = self.inflated.pop_front() {
+                if self.inflated.is_empty() {
+                    self.passed += std::mem::take(&mut self.inflated_bytes);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             if matches!(self.stage, Stage::Inflating(_)) {
                 match self.inflate() {
-                    Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
-                    Ok(None) => {
+                    Ok(true) => continue,
+                    Ok(false) => {
                         // The others first.
                         context.waker().wake_by_ref();
                         return Poll::Pending;

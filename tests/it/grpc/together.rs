@@ -58,7 +58,7 @@ async fn p4_rows_that_come_together_are_answered_as_each_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_rows_that_come_together_are_an_entry_each() {
+async fn p4_rows_that_come_together_are_an_entry_each() {
     let mut served = Served::start(&[("m", &gradient("sgd", "33, 20", "er"))]).await;
     let before = served.client.status("m").await.journal_position;
     let answers = ask_together(&served, &questions("")).await;
