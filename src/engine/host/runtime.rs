@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockResult};
 
 use crossbeam::channel::Sender;
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::engine::compute::batcher::Batcher;
 use crate::engine::compute::clock::JournalClock;
@@ -56,6 +56,8 @@ pub(crate) struct ModelRuntime {
     /// The forward passes, where a device computes them.
     pub forwarder: Option<Batcher<Rows>>,
     pub serving: ServingSlot,
+    /// Held by who reads a snapshot that does not serve: one at a time.
+    pub reading: Arc<AsyncMutex<()>>,
     pub versions: Versions,
     pub write_queue: WriteQueue,
     pub clock: JournalClock,
@@ -127,6 +129,7 @@ impl ModelRuntime {
             embedders,
             forwarder: forwarder(follower.learner.spec()),
             serving: ServingSlot::new(follower.snapshot()),
+            reading: Arc::default(),
             versions,
             write_queue: queues.write_queue.for_model(index),
             clock,
