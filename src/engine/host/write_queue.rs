@@ -13,7 +13,7 @@ use crate::engine::host::work::{Work, message_bytes};
 
 /// Messages on their way at a time, and the bytes that they hold.
 const MESSAGES_MAX: usize = 20 * 1024;
-const BYTES_MAX: usize = 256 << 20;
+const BYTES_MAX: usize = 64 << 20;
 /// Parts of both, out of so many, that predictions leave to feedback, and both leave to orders.
 const PARTS: usize = 16;
 const KEPT_FOR_FEEDBACK: usize = 4;
@@ -84,7 +84,9 @@ impl WriteQueue {
         if self.n_messages.load(Relaxed) >= MESSAGES_MAX / PARTS * parts {
             return Err(Refused);
         }
-        if self.bytes.fetch_add(bytes, Relaxed) + bytes > BYTES_MAX / PARTS * parts {
+        let before = self.bytes.fetch_add(bytes, Relaxed);
+        // The largest one has room where it is alone.
+        if before > 0 && before + bytes > BYTES_MAX / PARTS * parts {
             self.bytes.fetch_sub(bytes, Relaxed);
             return Err(Refused);
         }
@@ -188,6 +190,9 @@ mod tests {
         let message = write_receiver.waiting().next().expect("a message");
         write_receiver.taken(message.bytes);
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
+        let (alone, _receiver) = queue();
+        assert_eq!(alone.offer(prediction(BYTES_MAX + 1)), Ok(()));
+        assert_eq!(alone.offer(prediction(1)), Err(Refused));
     }
 
     #[test]
