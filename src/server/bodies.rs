@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Sleep, sleep};
@@ -23,8 +23,13 @@ use super::budget::{Holding, SMALL_MAX};
 
 /// How long the body of a call with one message may take to come.
 const BODY_MAX: Duration = Duration::from_secs(60);
+/// The same of a call that takes no credential, and the bytes of its message.
+const STRANGERS_BODY_MAX: Duration = Duration::from_secs(5);
+const STRANGERS_MESSAGE_MAX: u64 = 4 * 1024;
 /// Bytes that are inflated before others are served.
 const SLICE: usize = 64 * 1024;
+/// What a message that is inflated grows by: as much as there is of it, and no more than this.
+const GROWTH_MAX: u64 = 4 * 1024 * 1024;
 /// The flag and the length before each message.
 const PREFIX: usize = 5;
 const ENCODING: &str = "grpc-encoding";
@@ -38,6 +43,40 @@ pub(super) enum Messages {
     Many,
 }
 
+/// The bounds of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyBounds {
+    pub messages: Messages,
+    /// Bytes of a message, compressed or not.
+    pub message_bytes_max: u64,
+    /// How long it may take to come, where it has one message.
+    pub time_max: Duration,
+}
+
+impl BodyBounds {
+    /// Of a call whose caller has shown a credential.
+    pub(super) fn new(is_stream: bool, message_bytes_max: usize) -> BodyBounds {
+        BodyBounds {
+            messages: if is_stream {
+                Messages::Many
+            } else {
+                Messages::One
+            },
+            message_bytes_max: message_bytes_max as u64,
+            time_max: BODY_MAX,
+        }
+    }
+
+    /// Of a call that takes none.
+    pub(super) fn of_strangers() -> BodyBounds {
+        BodyBounds {
+            messages: Messages::One,
+            message_bytes_max: STRANGERS_MESSAGE_MAX,
+            time_max: STRANGERS_BODY_MAX,
+        }
+    }
+}
+
 /// The encodings that are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
@@ -49,8 +88,7 @@ enum Encoding {
 pub(super) struct RequestBody {
     inner: Body,
     holding: Arc<Holding>,
-    messages: Messages,
-    message_bytes_max: u64,
+    bounds: BodyBounds,
     /// Where messages may be compressed; they are inflated here, and the services see none.
     encoding: Option<Encoding>,
     stage: Stage,
@@ -84,8 +122,6 @@ enum Count {
     Claimed(u64),
     /// As it comes.
     AsItComes(u64),
-    /// Not at all: it is refused unread.
-    Refused,
 }
 
 impl Count {
@@ -101,7 +137,6 @@ impl Count {
     fn counted(self) -> u64 {
         match self {
             Count::Claimed(n) | Count::AsItComes(n) => n,
-            Count::Refused => 0,
         }
     }
 }
@@ -112,7 +147,9 @@ const START: Stage = Stage::Prefix([0; PREFIX], 0);
 struct Inflation {
     inflater: Inflater,
     compressed: u64,
-    out: BytesMut,
+    out: Vec<u8>,
+    /// As many as `out` may hold without growing, but for the prefix.
+    counted: u64,
 }
 
 enum Inflater {
@@ -135,8 +172,7 @@ impl RequestBody {
         inner: Body,
         headers: &mut HeaderMap,
         holding: Arc<Holding>,
-        messages: Messages,
-        message_bytes_max: usize,
+        bounds: BodyBounds,
     ) -> RequestBody {
         let encoding = match headers.get(ENCODING).map(HeaderValue::as_bytes) {
             Some(b"gzip") => Some(Encoding::Gzip),
@@ -150,8 +186,7 @@ impl RequestBody {
         RequestBody {
             inner,
             holding,
-            messages,
-            message_bytes_max: message_bytes_max as u64,
+            bounds,
             encoding,
             stage: START,
             behind: Bytes::new(),
@@ -226,14 +261,10 @@ impl RequestBody {
         let [flag, length @ ..] = prefix;
         let length = u64::from(u32::from_be_bytes(length));
         let is_compressed = flag == 1 && self.encoding.is_some();
-        let is_too_long = length > self.message_bytes_max;
-        if is_compressed && is_too_long {
+        if length > self.bounds.message_bytes_max {
             return Err(self.too_long());
         }
-        let count = if is_too_long {
-            // The service refuses one that is passed on, and reads no more of it.
-            Count::Refused
-        } else if length <= SMALL_MAX {
+        let count = if length <= SMALL_MAX {
             Count::AsItComes(0)
         } else {
             self.holding.take(length, length)?;
@@ -242,7 +273,11 @@ impl RequestBody {
         if is_compressed {
             self.stage = Stage::Collecting {
                 length: length as usize,
-                bytes: BytesMut::new(),
+                // What is counted is there at once; a small one grows as it is counted.
+                bytes: match count {
+                    Count::Claimed(length) => BytesMut::with_capacity(length as usize),
+                    Count::AsItComes(_) => BytesMut::new(),
+                },
                 count,
             };
             return Ok(());
@@ -258,7 +293,7 @@ impl RequestBody {
     }
 
     fn too_long(&self) -> Status {
-        let max = self.message_bytes_max;
+        let max = self.bounds.message_bytes_max;
         Status::out_of_range(format!(
             "a message has more than the {max} bytes that it may have, compressed or not"
         ))
@@ -270,12 +305,11 @@ impl RequestBody {
             Some(Encoding::Deflate) => Inflater::Deflate(ZlibDecoder::new(cursor)),
             _ => Inflater::Gzip(GzDecoder::new(cursor)),
         };
-        let mut out = BytesMut::new();
-        out.put_bytes(0, PREFIX);
         Inflation {
             inflater,
             compressed,
-            out,
+            out: vec![0; PREFIX],
+            counted: 0,
         }
     }
 
@@ -289,34 +323,43 @@ impl RequestBody {
             Status::invalid_argument(format!("a message is not compressed as it says: {error}"))
         })?;
         if n > 0 {
-            one.out.extend_from_slice(&slice[..n]);
-            self.holding.take(n as u64, one.out.len() as u64)?;
-            if (one.out.len() - PREFIX) as u64 > self.message_bytes_max {
+            let length = (one.out.len() - PREFIX + n) as u64;
+            if length > self.bounds.message_bytes_max {
                 return Err(self.too_long());
             }
+            if length > one.counted {
+                // It is counted at what it takes, before it takes that.
+                let more = one.counted.clamp(n as u64, GROWTH_MAX);
+                let counted = (one.counted + more).min(self.bounds.message_bytes_max);
+                self.holding.take(counted - one.counted, counted)?;
+                let room = PREFIX + counted as usize - one.out.len();
+                one.out.reserve_exact(room);
+                one.counted = counted;
+            }
+            one.out.extend_from_slice(&slice[..n]);
             return Ok(None);
         }
-        let mut out = std::mem::take(&mut one.out);
+        let (mut out, counted) = (std::mem::take(&mut one.out), one.counted);
         let length = out.len() - PREFIX;
         let compressed = one.compressed;
         let claimed = u32::try_from(length).map_err(|_| self.too_long())?;
         out[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
-        self.holding.give_back(compressed);
+        out.shrink_to_fit();
+        self.holding.give_back(compressed + counted - length as u64);
         self.passed += length as u64;
         self.stage = START;
-        Ok(Some(out.freeze()))
+        Ok(Some(out.into()))
     }
 
     /// Fails once a body has taken too long to come; it may take any time where it has many messages.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        if self.messages == Messages::Many {
+        if self.bounds.messages == Messages::Many {
             return Poll::Pending;
         }
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(BODY_MAX)));
+        let max = self.bounds.time_max;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(max)));
         ready!(deadline.as_mut().poll(context));
-        let seconds = BODY_MAX.as_secs();
+        let seconds = max.as_secs();
         Poll::Ready(Status::deadline_exceeded(format!(
             "the request did not come whole within {seconds} seconds"
         )))
@@ -331,7 +374,7 @@ impl HttpBody for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.messages == Messages::Many {
+        if self.bounds.messages == Messages::Many {
             // Whoever asks for more has taken what was passed on.
             let passed = std::mem::take(&mut self.passed);
             self.holding.give_back(passed);
@@ -354,7 +397,9 @@ impl HttpBody for RequestBody {
                 };
                 match frame {
                     // It ends because its caller has reset it: the task ends, and nothing is done.
-                    None if self.messages == Messages::One && !self.inner.is_end_stream() => {
+                    None if self.bounds.messages == Messages::One
+                        && !self.inner.is_end_stream() =>
+                    {
                         return Poll::Pending;
                     }
                     None => return Poll::Ready(None),

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::header::{HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{self, HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -24,11 +24,11 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower::Service as _;
 
-use super::access::{Method, Peer, needs_of_path};
-use super::answers::{IsLarge, counted};
-use super::bodies::{Messages, RequestBody};
+use super::access::{Caller, Method, Needs, Peer, needs_of_path};
+use super::answers::AnswerBody;
+use super::bodies::{BodyBounds, RequestBody};
 use super::budget::Holding;
-use super::context::ServerContext;
+use super::context::{ServerContext, drained};
 use super::deadline;
 use super::unreadable;
 use super::wire::Refusal;
@@ -42,48 +42,63 @@ pub(super) struct Guarded {
 }
 
 type Answered = Result<http::Response<Body>, Infallible>;
+type Counted = Result<http::Response<AnswerBody>, Infallible>;
 type InTime = Pin<Box<dyn Future<Output = Answered> + Send>>;
 type Untimed = <Routes as tower::Service<http::Request<Body>>>::Future;
 
 impl hyper::service::Service<http::Request<Incoming>> for Guarded {
-    type Response = http::Response<Body>;
+    type Response = http::Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Either<Answering<Either<Untimed, InTime>>, Ready<Answered>>;
+    type Future = Either<Answering<Either<Untimed, InTime>>, Ready<Counted>>;
 
     fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
         let (context, method) = (&self.context, Method::find(request.uri().path()));
-        let admitted = context.admit(method.map(Method::needs), request.headers(), &self.peer);
-        let admitted = admitted.and_then(|caller| {
-            method.map_or(Ok(()), |method| context.check_queue(method))?;
-            Ok((caller, context.requests.hold()?))
-        });
-        let (caller, holding) = match admitted {
+        let (method, caller, holding) = match self.admitted(method, request.headers()) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 if let Some(method) = method {
                     context.calls.add(method, refusal.code);
                 }
-                return Either::Right(future::ready(Ok(Status::from(refusal).into_http())));
+                return Either::Right(future::ready(Ok(AnswerBody::refusal(refusal.into()))));
             }
         };
+        let ends = method.is_reflection().then(|| ended(context, &caller));
         request.extensions_mut().insert(caller);
+        if method.takes_stream() {
+            // Its replies count as well, while they wait.
+            request.extensions_mut().insert(holding.clone());
+        }
         let timeout = deadline::timeout_of(request.headers());
         let answer = self
             .services
             .clone()
-            .call(self.counted(request, holding.clone()));
+            .call(self.counted(request, method, holding.clone()));
         let inner = match timeout {
             None => Either::Left(answer),
             Some(timeout) => Either::Right(in_time(timeout, answer, context.clone(), method)),
         };
-        let open = method.map(|method| Open {
+        let open = Some(Open {
             method,
             context: context.clone(),
-            peer: self.peer.clone(),
             holding,
+            ends,
         });
         Either::Left(Answering { inner, open })
     }
+}
+
+/// Ends a stream that knows nothing of credentials and drains.
+fn ended(context: &Arc<ServerContext>, caller: &Caller) -> BoxFuture<'static, Status> {
+    let (context, caller) = (context.clone(), caller.clone());
+    let ended = async move {
+        tokio::select! {
+            () = drained(context.draining.clone()) => Status::unavailable("the server is stopping"),
+            () = context.access().ended(&caller) => {
+                Status::unauthenticated("the credential of this stream has ended")
+            }
+        }
+    };
+    Box::pin(ended)
 }
 
 /// The answer of a call whose caller waits so long.
@@ -91,14 +106,14 @@ fn in_time(
     timeout: Duration,
     answer: Untimed,
     context: Arc<ServerContext>,
-    method: Option<Method>,
+    method: Method,
 ) -> InTime {
     let deadline = Instant::now() + timeout;
     Box::pin(async move {
         match deadline::within(deadline, answer).await {
             Ok(answer) => answer,
             Err(refusal) => {
-                if method.is_some_and(Method::is_prediction) {
+                if method.is_prediction() {
                     context.refused_predictions.add(&refusal);
                 }
                 Ok(Status::from(refusal).into_http())
@@ -117,28 +132,29 @@ pub(super) struct Answering<F> {
 struct Open {
     method: Method,
     context: Arc<ServerContext>,
-    peer: Peer,
     holding: Arc<Holding>,
+    /// What ends its stream of answers before its end.
+    ends: Option<BoxFuture<'static, Status>>,
 }
 
 impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
-    type Output = Answered;
+    type Output = Counted;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Counted> {
         let Ok(answer) = ready!(Pin::new(&mut self.inner).poll(context));
         let Some(open) = self.open.take() else {
-            return Poll::Ready(Ok(answer));
+            return Poll::Ready(Ok(answer.map(|_| AnswerBody::default())));
         };
         let answer = unreadable::refused(&open.context, open.method, answer);
         // An answer without an error has its status behind its message.
         let code = answer.headers().get(Status::GRPC_STATUS);
         let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
         open.context.calls.add(open.method, code);
-        let is_large =
-            open.method.has_large_answers() || answer.extensions().get::<IsLarge>().is_some();
-        if code == Code::Ok && is_large {
-            return Poll::Ready(Ok(counted(answer, open.holding, &open.peer.conduct)));
-        }
+        let answer = if open.method.gives_stream() && code == Code::Ok {
+            AnswerBody::stream(answer, open.holding, open.ends)
+        } else {
+            AnswerBody::whole(answer, open.holding)
+        };
         Poll::Ready(Ok(answer))
     }
 }
@@ -147,7 +163,7 @@ impl<F> Drop for Answering<F> {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
             open.context.calls.add(open.method, Code::Cancelled);
-            open.peer.conduct.take_back();
+            open.holding.conduct().take_back();
         }
     }
 }
@@ -161,28 +177,38 @@ impl Guarded {
         }
     }
 
+    /// The caller of a method, and a place for its call.
+    fn admitted(
+        &self,
+        method: Option<Method>,
+        headers: &HeaderMap,
+    ) -> Result<(Method, Caller, Arc<Holding>), Refusal> {
+        let caller = self
+            .context
+            .admit(method.map(Method::needs), headers, &self.peer)?;
+        let method = method.expect("a method without needs is not admitted");
+        self.context.check_queue(method)?;
+        let holding = self.context.hold(method, &caller, &self.peer)?;
+        Ok((method, caller, holding))
+    }
+
     /// The request with a body whose bytes are counted.
     fn counted(
         &self,
         request: http::Request<Incoming>,
+        method: Method,
         holding: Arc<Holding>,
     ) -> http::Request<Body> {
-        let messages = if has_many(request.uri().path()) {
-            Messages::Many
+        let bounds = if method.needs() == Needs::Nothing {
+            BodyBounds::of_strangers()
         } else {
-            Messages::One
+            BodyBounds::new(method.takes_stream(), self.context.config.message_bytes_max)
         };
-        let bytes_max = self.context.config.message_bytes_max;
         let (mut head, body) = request.into_parts();
         let body = Body::new(body);
-        let body = RequestBody::new(body, &mut head.headers, holding, messages, bytes_max);
+        let body = RequestBody::new(body, &mut head.headers, holding, bounds);
         http::Request::from_parts(head, Body::new(body))
     }
-}
-
-/// True if a call takes a stream of messages.
-fn has_many(path: &str) -> bool {
-    path.ends_with("/StreamFeedback") || path.ends_with("/ServerReflectionInfo")
 }
 
 /// Asks it of every request over HTTP, and refuses what a page of another site has a browser send.
@@ -205,7 +231,8 @@ pub(super) async fn guard(
     }
 }
 
-fn refused(refusal: &Refusal) -> Response {
+/// The answer over HTTP to a request that is refused.
+pub(super) fn refused(refusal: &Refusal) -> Response {
     let code = match refusal.code {
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
@@ -213,10 +240,11 @@ fn refused(refusal: &Refusal) -> Response {
         _ => StatusCode::NOT_FOUND,
     };
     let body = format!("{}\n", refusal.message);
-    if code == StatusCode::UNAUTHORIZED {
-        (code, [(WWW_AUTHENTICATE, "Bearer")], body).into_response()
-    } else {
-        (code, body).into_response()
+    match code {
+        StatusCode::UNAUTHORIZED => (code, [(WWW_AUTHENTICATE, "Bearer")], body).into_response(),
+        // In seconds, and at least one.
+        StatusCode::TOO_MANY_REQUESTS => (code, [(RETRY_AFTER, "1")], body).into_response(),
+        _ => (code, body).into_response(),
     }
 }
 

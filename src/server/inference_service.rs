@@ -12,9 +12,7 @@ use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-use super::access::Caller;
-use super::answers::IsLarge;
-use super::budget::SMALL_MAX;
+use super::access::{Caller, Spending};
 use super::context::{self, ServerContext};
 use super::deadline;
 use super::wire::{self, Parameters, Refusal, Selection, Tensors};
@@ -94,18 +92,8 @@ impl GrpcInferenceService for InferenceService {
         if let Err(refusal) = &answered {
             self.0.refused_predictions.add(refusal);
         }
-        Ok(answer(answered?))
+        Ok(Response::new(answered?))
     }
-}
-
-/// An answer that is marked where it is large.
-fn answer(message: ModelInferResponse) -> Response<ModelInferResponse> {
-    let is_large = message.encoded_len() as u64 > SMALL_MAX;
-    let mut answer = Response::new(message);
-    if is_large {
-        answer.extensions_mut().insert(IsLarge);
-    }
-    answer
 }
 
 /// How a request may wait for a position.
@@ -132,6 +120,13 @@ impl InferenceService {
         let shape = request.inputs.first().and_then(|input| input.shape.first());
         let n_rows = shape.map_or(0, |n| usize::try_from(*n).unwrap_or(0));
         let came = Instant::now();
+        if parameters.options.journal && caller.has_quota() {
+            caller.spend(Spending {
+                predictions: n_rows.max(1) as u64,
+                bytes: request.encoded_len() as u64,
+                events: 0,
+            })?;
+        }
         let answer = async {
             model.end_queue(came);
             self.answer(model, request, &parameters).await

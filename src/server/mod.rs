@@ -35,10 +35,12 @@
 mod accept;
 mod access;
 mod answers;
+mod audit_log;
 mod bodies;
 mod bounds;
 mod budget;
 mod call_tasks;
+mod caller_places;
 mod calls;
 mod compute_queue;
 mod conduct;
@@ -46,14 +48,17 @@ mod connections;
 mod context;
 mod crowd;
 mod deadline;
+mod exposition;
 mod grpc;
 mod guard;
 mod http;
 mod inference_service;
 mod learning_service;
+mod log_rate;
 mod logged_order;
 mod refusals;
 mod registry_service;
+mod stream_pace;
 mod unreadable;
 mod waiters;
 mod watch;
@@ -66,6 +71,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::watch as watch_channel;
 use tokio::task::JoinSet;
@@ -74,11 +80,13 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use self::accept::Listener;
 use self::access::Protocol;
 pub use self::access::{
     Access, AccessError, AccessFiles, CredentialsError, NewToken, Scope, TokenRights,
     check_credentials, new_token,
 };
+pub use self::audit_log::AuditLog;
 pub use self::bounds::Config;
 use self::connections::Connections;
 use self::context::ServerContext;
@@ -149,15 +157,17 @@ pub async fn run(
 
     let mut posting = post_events(&context);
     let routes = routes(&context).add_service(health_service);
-    let grpc = Connections::new(listeners.grpc, &context, Protocol::Grpc);
-    let grpc = grpc::serve(
-        grpc,
-        context.clone(),
-        routes,
-        context::drained(draining.clone()),
-    );
-    let http = Connections::new(listeners.http, &context, Protocol::Http);
-    let http = http::serve(http, http::router(context), context::drained(draining));
+    let socket = context.config.socket.clone().map(Listener::Local);
+    let grpc = [Some(Listener::Tcp(listeners.grpc)), socket];
+    let grpc = grpc.into_iter().flatten().map(|listener| {
+        let connections = Connections::new(listener, &context, Protocol::Grpc);
+        let drained = context::drained(draining.clone());
+        grpc::serve(connections, context.clone(), routes.clone(), drained)
+    });
+    let grpc = join_all(grpc.collect::<Vec<_>>());
+    let http = Listener::Tcp(listeners.http);
+    let http = Connections::new(http, &context, Protocol::Http);
+    let http = http::serve(http, context, context::drained(draining));
     let serving = async { tokio::join!(grpc, http) };
     tokio::pin!(serving);
     tokio::select! {
