@@ -4,6 +4,7 @@
 //! as it comes, and both at what they are inflated to. A message is inflated in slices, between which others
 //! are served.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Cursor, Read};
 use std::pin::Pin;
@@ -12,12 +13,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
-use tonic::body::Body;
+use tower::BoxError;
 
 use super::budget::{Holding, SMALL_MAX};
 
@@ -28,8 +29,6 @@ const STRANGERS_BODY_MAX: Duration = Duration::from_secs(5);
 const STRANGERS_MESSAGE_MAX: u64 = 4 * 1024;
 /// Bytes that are inflated before others are served.
 const SLICE: usize = 64 * 1024;
-/// What a message that is inflated grows by: as much as there is of it, and no more than this.
-const GROWTH_MAX: u64 = 4 * 1024 * 1024;
 /// The flag and the length before each message.
 const PREFIX: usize = 5;
 const ENCODING: &str = "grpc-encoding";
@@ -85,13 +84,16 @@ enum Encoding {
 }
 
 /// A body as the services read it.
-pub(super) struct RequestBody {
-    inner: Body,
+pub(super) struct RequestBody<B> {
+    inner: B,
     holding: Arc<Holding>,
     bounds: BodyBounds,
     /// Where messages may be compressed; they are inflated here, and the services see none.
     encoding: Option<Encoding>,
     stage: Stage,
+    /// The pieces of one that was inflated, and its bytes in all.
+    inflated: VecDeque<Bytes>,
+    inflated_bytes: u64,
     /// Bytes that came behind a message which had to be inflated first.
     behind: Bytes,
     /// Bytes of messages that were passed on whole.
@@ -143,13 +145,15 @@ impl Count {
 
 const START: Stage = Stage::Prefix([0; PREFIX], 0);
 
-/// A message on its way to what it becomes.
+/// A message on its way to what it becomes: in pieces, since one that grows is copied from time to time, and
+/// is there twice meanwhile.
 struct Inflation {
     inflater: Inflater,
     compressed: u64,
-    out: Vec<u8>,
-    /// As many as `out` may hold without growing, but for the prefix.
-    counted: u64,
+    /// The prefix, and the first slice.
+    first: BytesMut,
+    further: VecDeque<Bytes>,
+    length: u64,
 }
 
 enum Inflater {
@@ -166,14 +170,14 @@ impl Inflater {
     }
 }
 
-impl RequestBody {
+impl<B> RequestBody<B> {
     /// Takes over the encoding from the headers, which name none afterwards.
     pub(super) fn new(
-        inner: Body,
+        inner: B,
         headers: &mut HeaderMap,
         holding: Arc<Holding>,
         bounds: BodyBounds,
-    ) -> RequestBody {
+    ) -> RequestBody<B> {
         let encoding = match headers.get(ENCODING).map(HeaderValue::as_bytes) {
             Some(b"gzip") => Some(Encoding::Gzip),
             Some(b"deflate") => Some(Encoding::Deflate),
@@ -189,6 +193,8 @@ impl RequestBody {
             bounds,
             encoding,
             stage: START,
+            inflated: VecDeque::new(),
+            inflated_bytes: 0,
             behind: Bytes::new(),
             passed: 0,
             deadline: None,
@@ -305,50 +311,49 @@ impl RequestBody {
             Some(Encoding::Deflate) => Inflater::Deflate(ZlibDecoder::new(cursor)),
             _ => Inflater::Gzip(GzDecoder::new(cursor)),
         };
+        let mut first = BytesMut::new();
+        first.put_bytes(0, PREFIX);
         Inflation {
             inflater,
             compressed,
-            out: vec![0; PREFIX],
-            counted: 0,
+            first,
+            further: VecDeque::new(),
+            length: 0,
         }
     }
 
-    /// Inflates a slice more; the message once it is whole.
-    fn inflate(&mut self) -> Result<Option<Bytes>, Status> {
+    /// Inflates a slice more; true once the message is whole, whose pieces are then passed on.
+    fn inflate(&mut self) -> Result<bool, Status> {
         let Stage::Inflating(one) = &mut self.stage else {
-            return Ok(None);
+            return Ok(true);
         };
         let mut slice = [0; SLICE];
         let n = one.inflater.read(&mut slice).map_err(|error| {
             Status::invalid_argument(format!("a message is not compressed as it says: {error}"))
         })?;
         if n > 0 {
-            let length = (one.out.len() - PREFIX + n) as u64;
-            if length > self.bounds.message_bytes_max {
+            one.length += n as u64;
+            self.holding.take(n as u64, PREFIX as u64 + one.length)?;
+            if one.length > self.bounds.message_bytes_max {
                 return Err(self.too_long());
             }
-            if length > one.counted {
-                // It is counted at what it takes, before it takes that.
-                let more = one.counted.clamp(n as u64, GROWTH_MAX);
-                let counted = (one.counted + more).min(self.bounds.message_bytes_max);
-                self.holding.take(counted - one.counted, counted)?;
-                let room = PREFIX + counted as usize - one.out.len();
-                one.out.reserve_exact(room);
-                one.counted = counted;
+            if one.further.is_empty() && one.first.len() + n <= SLICE {
+                one.first.extend_from_slice(&slice[..n]);
+            } else {
+                one.further.push_back(Bytes::copy_from_slice(&slice[..n]));
             }
-            one.out.extend_from_slice(&slice[..n]);
-            return Ok(None);
+            return Ok(false);
         }
-        let (mut out, counted) = (std::mem::take(&mut one.out), one.counted);
-        let length = out.len() - PREFIX;
-        let compressed = one.compressed;
+        let mut first = std::mem::take(&mut one.first);
+        self.inflated = std::mem::take(&mut one.further);
+        let (length, compressed) = (one.length, one.compressed);
         let claimed = u32::try_from(length).map_err(|_| self.too_long())?;
-        out[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
-        out.shrink_to_fit();
-        self.holding.give_back(compressed + counted - length as u64);
-        self.passed += length as u64;
+        first[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
+        self.inflated.push_front(first.freeze());
+        self.holding.give_back(compressed);
+        self.inflated_bytes = length;
         self.stage = START;
-        Ok(Some(out.into()))
+        Ok(true)
     }
 
     /// Fails once a body has taken too long to come; it may take any time where it has many messages.
@@ -366,7 +371,10 @@ impl RequestBody {
     }
 }
 
-impl HttpBody for RequestBody {
+impl<B> HttpBody for RequestBody<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -380,10 +388,16 @@ impl HttpBody for RequestBody {
             self.holding.give_back(passed);
         }
         loop {
+            if let Some(piece) = self.inflated.pop_front() {
+                if self.inflated.is_empty() {
+                    self.passed += std::mem::take(&mut self.inflated_bytes);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             if matches!(self.stage, Stage::Inflating(_)) {
                 match self.inflate() {
-                    Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
-                    Ok(None) => {
+                    Ok(true) => continue,
+                    Ok(false) => {
                         // The others first.
                         context.waker().wake_by_ref();
                         return Poll::Pending;
@@ -403,7 +417,10 @@ impl HttpBody for RequestBody {
                         return Poll::Pending;
                     }
                     None => return Poll::Ready(None),
-                    Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                    Some(Err(error)) => {
+                        let status = Status::from_error(error.into());
+                        return Poll::Ready(Some(Err(status)));
+                    }
                     Some(Ok(frame)) => match frame.into_data() {
                         Ok(bytes) => bytes,
                         Err(trailers) => return Poll::Ready(Some(Ok(trailers))),

@@ -114,6 +114,11 @@ impl Budget {
         Ok(holding)
     }
 
+    /// How many requests are read or answered now.
+    pub(super) fn n_requests(&self) -> usize {
+        self.requests.load(Relaxed)
+    }
+
     /// How many bytes are taken now.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)

@@ -148,7 +148,7 @@ impl ServerContext {
     ) -> Result<Arc<Holding>, Refusal> {
         let shares = &peer.shares;
         let (budget, share) = match method.needs() {
-            Needs::Nothing if method.gives_stream() => (&self.open_watches, &shares.watches),
+            Needs::Nothing if method.gives_a_stream() => (&self.open_watches, &shares.watches),
             Needs::Nothing => (&self.open_requests, &shares.open),
             Needs::Credential | Needs::OneOf(_) => {
                 (&self.requests, caller.share().unwrap_or(&shares.calls))

@@ -11,7 +11,6 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tonic::service::Routes;
 
 use super::answers::PIECE;
 use super::bounds::{PENDING_RESETS_MAX, STREAMS_MAX};
@@ -21,6 +20,7 @@ use super::connections::{Connection, Connections};
 use super::context::{ServerContext, drained};
 use super::crowd::Closed;
 use super::guard::Guarded;
+use super::services::Services;
 
 /// Bytes of one stream that may lie unread: a sender that is faster than its reader is stopped
 /// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
@@ -45,7 +45,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(super) async fn serve(
     mut connections: Connections,
     context: Arc<ServerContext>,
-    services: Routes,
+    services: Services,
     stop: impl Future<Output = ()>,
 ) {
     let server = server();

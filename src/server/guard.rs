@@ -19,10 +19,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, Either};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tonic::body::Body;
-use tonic::service::Routes;
 use tonic::{Code, Status};
-use tower::Service as _;
 
 use super::access::{Caller, Method, Needs, Peer, needs_of_path};
 use super::answers::AnswerBody;
@@ -30,56 +27,55 @@ use super::bodies::{BodyBounds, RequestBody};
 use super::budget::Holding;
 use super::context::{ServerContext, drained};
 use super::deadline;
+use super::services::{Answer, Services};
 use super::unreadable;
 use super::wire::Refusal;
 
 /// The services over gRPC behind the question, for the calls of one connection.
 #[derive(Clone)]
-pub(super) struct Guarded {
+pub(super) struct Guarded(Arc<Door>);
+
+struct Door {
     context: Arc<ServerContext>,
-    services: Routes,
+    services: Services,
     peer: Peer,
 }
 
-type Answered = Result<http::Response<Body>, Infallible>;
 type Counted = Result<http::Response<AnswerBody>, Infallible>;
-type InTime = Pin<Box<dyn Future<Output = Answered> + Send>>;
-type Untimed = <Routes as tower::Service<http::Request<Body>>>::Future;
 
 impl hyper::service::Service<http::Request<Incoming>> for Guarded {
     type Response = http::Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Either<Answering<Either<Untimed, InTime>>, Ready<Counted>>;
+    type Future = Either<Answering, Ready<Counted>>;
 
-    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
-        let (context, method) = (&self.context, Method::find(request.uri().path()));
-        let (method, caller, holding) = match self.admitted(method, request.headers()) {
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let (door, method) = (&self.0, Method::find(request.uri().path()));
+        let (method, caller, holding) = match door.admit(method, request.headers()) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 if let Some(method) = method {
-                    context.calls.add(method, refusal.code);
+                    door.context.calls.add(method, refusal.code);
                 }
                 return Either::Right(future::ready(Ok(AnswerBody::refusal(refusal.into()))));
             }
         };
-        let ends = method.is_reflection().then(|| ended(context, &caller));
-        request.extensions_mut().insert(caller);
-        if method.takes_stream() {
+        let timeout = deadline::timeout_of(request.headers());
+        let mut request = door.counted(method, request, holding.clone());
+        if method.takes_a_stream() {
             // Its replies count as well, while they wait.
             request.extensions_mut().insert(holding.clone());
         }
-        let timeout = deadline::timeout_of(request.headers());
-        let answer = self
-            .services
-            .clone()
-            .call(self.counted(request, method, holding.clone()));
+        let ends = method
+            .is_reflection()
+            .then(|| ended(&door.context, &caller));
+        let answer = door.services.call(method, caller, request);
         let inner = match timeout {
-            None => Either::Left(answer),
-            Some(timeout) => Either::Right(in_time(timeout, answer, context.clone(), method)),
+            None => answer,
+            Some(timeout) => in_time(timeout, answer, door.clone(), method),
         };
         let open = Some(Open {
             method,
-            context: context.clone(),
+            door: door.clone(),
             holding,
             ends,
         });
@@ -102,19 +98,14 @@ fn ended(context: &Arc<ServerContext>, caller: &Caller) -> BoxFuture<'static, St
 }
 
 /// The answer of a call whose caller waits so long.
-fn in_time(
-    timeout: Duration,
-    answer: Untimed,
-    context: Arc<ServerContext>,
-    method: Method,
-) -> InTime {
+fn in_time(timeout: Duration, answer: Answer, door: Arc<Door>, method: Method) -> Answer {
     let deadline = Instant::now() + timeout;
     Box::pin(async move {
         match deadline::within(deadline, answer).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 if method.is_prediction() {
-                    context.refused_predictions.add(&refusal);
+                    door.context.refused_predictions.add(&refusal);
                 }
                 Ok(Status::from(refusal).into_http())
             }
@@ -123,34 +114,35 @@ fn in_time(
 }
 
 /// A call that is being answered; dropped before its end, its caller took it back.
-pub(super) struct Answering<F> {
-    inner: F,
+pub(super) struct Answering {
+    inner: Answer,
     /// Gone once it is answered.
     open: Option<Open>,
 }
 
 struct Open {
     method: Method,
-    context: Arc<ServerContext>,
+    door: Arc<Door>,
     holding: Arc<Holding>,
     /// What ends its stream of answers before its end.
     ends: Option<BoxFuture<'static, Status>>,
 }
 
-impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
+impl Future for Answering {
     type Output = Counted;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Counted> {
-        let Ok(answer) = ready!(Pin::new(&mut self.inner).poll(context));
+        let Ok(answer) = ready!(self.inner.as_mut().poll(context));
         let Some(open) = self.open.take() else {
             return Poll::Ready(Ok(answer.map(|_| AnswerBody::default())));
         };
-        let answer = unreadable::refused(&open.context, open.method, answer);
+        let context = &open.door.context;
+        let answer = unreadable::refused(context, open.method, answer);
         // An answer without an error has its status behind its message.
         let code = answer.headers().get(Status::GRPC_STATUS);
         let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-        open.context.calls.add(open.method, code);
-        let answer = if open.method.gives_stream() && code == Code::Ok {
+        context.calls.add(open.method, code);
+        let answer = if open.method.gives_a_stream() && code == Code::Ok {
             AnswerBody::stream(answer, open.holding, open.ends)
         } else {
             AnswerBody::whole(answer, open.holding)
@@ -159,55 +151,56 @@ impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
     }
 }
 
-impl<F> Drop for Answering<F> {
+impl Drop for Answering {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
-            open.context.calls.add(open.method, Code::Cancelled);
-            open.holding.conduct().take_back();
+            open.door.context.calls.add(open.method, Code::Cancelled);
+            open.door.peer.conduct.take_back();
         }
     }
 }
 
 impl Guarded {
-    pub(super) fn new(context: Arc<ServerContext>, services: Routes, peer: Peer) -> Guarded {
-        Guarded {
+    pub(super) fn new(context: Arc<ServerContext>, services: Services, peer: Peer) -> Guarded {
+        Guarded(Arc::new(Door {
             context,
             services,
             peer,
-        }
+        }))
     }
+}
 
-    /// The caller of a method, and a place for its call.
-    fn admitted(
+impl Door {
+    /// The caller of a method and a place for its call, if it may call it and there is room.
+    fn admit(
         &self,
         method: Option<Method>,
         headers: &HeaderMap,
     ) -> Result<(Method, Caller, Arc<Holding>), Refusal> {
-        let caller = self
-            .context
-            .admit(method.map(Method::needs), headers, &self.peer)?;
+        let (context, peer) = (&self.context, &self.peer);
+        let caller = context.admit(method.map(Method::needs), headers, peer)?;
         let method = method.expect("a method without needs is not admitted");
-        self.context.check_queue(method)?;
-        let holding = self.context.hold(method, &caller, &self.peer)?;
+        context.check_queue(method)?;
+        let holding = context.hold(method, &caller, peer)?;
         Ok((method, caller, holding))
     }
 
     /// The request with a body whose bytes are counted.
     fn counted(
         &self,
-        request: http::Request<Incoming>,
         method: Method,
+        request: http::Request<Incoming>,
         holding: Arc<Holding>,
-    ) -> http::Request<Body> {
+    ) -> http::Request<RequestBody<Incoming>> {
         let bounds = if method.needs() == Needs::Nothing {
             BodyBounds::of_strangers()
         } else {
-            BodyBounds::new(method.takes_stream(), self.context.config.message_bytes_max)
+            let bytes_max = self.context.config.message_bytes_max;
+            BodyBounds::new(method.takes_a_stream(), bytes_max)
         };
         let (mut head, body) = request.into_parts();
-        let body = Body::new(body);
         let body = RequestBody::new(body, &mut head.headers, holding, bounds);
-        http::Request::from_parts(head, Body::new(body))
+        http::Request::from_parts(head, body)
     }
 }
 

@@ -13,6 +13,7 @@ mod refusals;
 mod rewards;
 mod served;
 mod strangers;
+mod together;
 mod undoing;
 mod unreadable;
 mod waiting;

@@ -15,6 +15,7 @@ use crate::engine::compute::embed::Embedder;
 use crate::engine::compute::forward::{Rows, forwarder};
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::compute::serving::ServingSlot;
+use crate::engine::compute::shared_pass::SharedPasses;
 use crate::engine::compute::stages::Stages;
 use crate::engine::compute::threads;
 use crate::engine::error::Error;
@@ -55,6 +56,8 @@ pub(crate) struct ModelRuntime {
     pub embedders: Vec<Option<Embedder>>,
     /// The forward passes, where a device computes them.
     pub forwarder: Option<Batcher<Rows>>,
+    /// The forward passes that requests share, where the processor computes them.
+    pub passes: SharedPasses,
     pub serving: ServingSlot,
     /// Held by who reads a snapshot that does not serve: one at a time.
     pub reading: Arc<AsyncMutex<()>>,
@@ -128,6 +131,7 @@ impl ModelRuntime {
             name: name.to_owned(),
             embedders,
             forwarder: forwarder(follower.learner.spec()),
+            passes: SharedPasses::default(),
             serving: ServingSlot::new(follower.snapshot()),
             reading: Arc::default(),
             versions,

@@ -163,14 +163,14 @@ impl Method {
     }
 
     /// True if it takes any number of messages over any time.
-    pub(in crate::server) fn takes_stream(self) -> bool {
+    pub(in crate::server) fn takes_a_stream(self) -> bool {
         let (_, method) = self.names();
         matches!(method, "StreamFeedback" | "ServerReflectionInfo")
     }
 
     /// True if it answers by any number of messages over any time.
-    pub(in crate::server) fn gives_stream(self) -> bool {
-        self.takes_stream() || self.names().1 == "Watch"
+    pub(in crate::server) fn gives_a_stream(self) -> bool {
+        self.takes_a_stream() || self.names().1 == "Watch"
     }
 
     /// True if it tells of the services.

@@ -62,10 +62,10 @@ fn body(
     encoding: &str,
     messages: Messages,
     (pieces, stays): (Vec<Vec<u8>>, bool),
-) -> RequestBody {
+) -> RequestBody<Pieces> {
     let holding = budget.hold_alone().expect("a place");
     let pieces = pieces.into_iter().map(Bytes::from).collect();
-    let inner = Body::new(Pieces(pieces, stays));
+    let inner = Pieces(pieces, stays);
     let mut headers = HeaderMap::new();
     headers.insert(ENCODING, encoding.parse().expect("a header"));
     let body = RequestBody::new(inner, &mut headers, holding, bounds(messages, BYTES_MAX));
@@ -73,12 +73,12 @@ fn body(
     body
 }
 
-async fn next(body: &mut RequestBody) -> Option<Result<Bytes, Status>> {
+async fn next(body: &mut RequestBody<Pieces>) -> Option<Result<Bytes, Status>> {
     let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
     frame.map(|frame| frame.map(|frame| frame.into_data().expect("no trailers")))
 }
 
-async fn all(mut body: RequestBody) -> Result<Vec<u8>, Status> {
+async fn all(mut body: RequestBody<Pieces>) -> Result<Vec<u8>, Status> {
     let mut read = vec![];
     while let Some(bytes) = next(&mut body).await {
         read.extend_from_slice(&bytes?);
@@ -213,7 +213,7 @@ async fn p8_a_stranger_sends_little_and_soon() {
     let budget = Arc::new(Budget::new(8, 1 << 20));
     let of_stranger = |bytes: Vec<u8>, stays| {
         let holding = budget.hold_alone().expect("a place");
-        let inner = Body::new(Pieces([Bytes::from(bytes)].into(), stays));
+        let inner = Pieces([Bytes::from(bytes)].into(), stays);
         let bounds = BodyBounds::of_strangers();
         RequestBody::new(inner, &mut HeaderMap::new(), holding, bounds)
     };
@@ -262,9 +262,8 @@ async fn p8_a_request_whose_caller_has_gone_is_not_read_to_its_end() {
     let budget = Arc::new(Budget::new(8, 100));
     let ended = |messages| {
         let holding = budget.hold_alone().expect("a place");
-        let inner = Body::new(Reset);
         let bounds = bounds(messages, 100);
-        let mut body = RequestBody::new(inner, &mut HeaderMap::new(), holding, bounds);
+        let mut body = RequestBody::new(Reset, &mut HeaderMap::new(), holding, bounds);
         let mut context = Context::from_waker(std::task::Waker::noop());
         Pin::new(&mut body).poll_frame(&mut context).is_ready()
     };

@@ -99,17 +99,21 @@ async fn given_up(served: &mut Served, n_calls: usize, end: End) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_what_a_caller_gave_up_is_not_journaled() {
-    let mut served = Served::start(&[("m", AUTO)]).await;
-    assert_eq!(given_up(&mut served, 400, End::Open).await, (400, 0));
-    served.goes_on_and_stops("m").await;
+    for model in [AUTO, &gradient("sgd", "32", "er")] {
+        let mut served = Served::start(&[("m", model)]).await;
+        assert_eq!(given_up(&mut served, 400, End::Open).await, (400, 0));
+        served.goes_on_and_stops("m").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_call_that_is_given_up_later_is_answered_or_counted() {
-    let mut served = Served::start(&[("m", AUTO)]).await;
-    let (n_gone, n_entries) = given_up(&mut served, 400, End::Sent).await;
-    assert_eq!(n_gone + n_entries, 400, "{n_gone} and {n_entries}");
-    served.goes_on_and_stops("m").await;
+    for model in [AUTO, &gradient("sgd", "32", "er")] {
+        let mut served = Served::start(&[("m", model)]).await;
+        let (n_gone, n_entries) = given_up(&mut served, 400, End::Sent).await;
+        assert_eq!(n_gone + n_entries, 400, "{n_gone} and {n_entries}");
+        served.goes_on_and_stops("m").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
