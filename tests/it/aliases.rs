@@ -42,6 +42,7 @@ fn answer(model: &ServedModel, name: &str) -> Result<Outputs, Error> {
         let options = PredictOptions {
             journal: false,
             explore: false,
+            ..PredictOptions::default()
         };
         Ok(model.predict(&snapshot, batch, options).await?.outputs)
     })

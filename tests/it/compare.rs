@@ -445,6 +445,7 @@ async fn decide(model: &ServedModel, n_rows: usize, prefix: &str) {
         let options = PredictOptions {
             journal: true,
             explore: true,
+            ..PredictOptions::default()
         };
         let answer = model
             .predict(&snapshot, batch, options)

@@ -118,6 +118,7 @@ impl Load {
                     let options = PredictOptions {
                         journal: false,
                         explore: false,
+                        ..PredictOptions::default()
                     };
                     let answered = match model.snapshot("") {
                         Ok(snapshot) => model.predict(&snapshot, batch, options).await.is_ok(),

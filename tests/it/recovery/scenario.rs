@@ -276,6 +276,7 @@ impl Scenario {
             let options = PredictOptions {
                 journal: false,
                 explore: false,
+                ..PredictOptions::default()
             };
             wait(model.predict(&snapshot, batch, options))
                 .unwrap()
