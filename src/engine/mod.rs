@@ -80,10 +80,11 @@ pub use flows::audit::{Audit, NotDerived, PredictionFeedback, Without};
 pub use flows::command::NewVersion;
 pub use flows::fate::FeedbackFate;
 pub use flows::feedback::Receipt;
+pub use flows::gate::FROZEN_ALREADY;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};
 pub use flows::quarantine::Quarantined;
-use flows::recover::{Clocks, Opened};
+use flows::recover::{Clocks, Opened, Recovered};
 pub use flows::retract::{Certificate, Plan, Request as Retract};
 pub use flows::retrain::{Request as Retrain, Retrained};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
@@ -96,6 +97,7 @@ use host::event_publisher::EventPublisher;
 pub use host::event_publisher::{
     PublishedCounts, Subscription, WATCH_EVENTS_MAX, WATCHES_MAX, WatchError,
 };
+use host::follower::Unsent;
 pub use host::learning_event::{LearningEvent, LearningEventKind};
 pub(crate) use host::new_labels::check_place;
 pub use host::phases::Phase;
@@ -234,8 +236,17 @@ impl Engine {
         let mut embedders = Embedders::default();
         let mut written = Vec::new();
         for name in names {
-            let opened =
-                flows::recover::open(&directory, &config.models, &name, clocks, &mut embedders);
+            let recovered = Recovered {
+                name: &name,
+                reached: deliveries.as_ref().and_then(|one| one.reached(&name)),
+            };
+            let opened = flows::recover::open(
+                &directory,
+                &config.models,
+                recovered,
+                clocks,
+                &mut embedders,
+            );
             let served_model = match opened {
                 Ok((mut opened, embedders)) => {
                     opened.follower.stages.clone_from(&config.stages);
@@ -364,19 +375,20 @@ impl Engine {
 fn serve(
     name: &str,
     index: usize,
-    opened: Opened,
+    mut opened: Opened,
     embedders: Vec<Option<Embedder>>,
     queues: &Queues,
 ) -> (Arc<ModelRuntime>, JournalWriter) {
+    let unsent = opened.follower.unsent.take();
     let recovered = RecoveredModel {
         follower: opened.follower,
         embedders,
         clock: opened.clock,
         retracted: opened.retracted,
     };
-    queues
-        .events
-        .begin(name, recovered.follower.learner.position());
+    let position = recovered.follower.learner.position();
+    let unsent = unsent.map_or(Vec::new(), Unsent::events);
+    queues.events.begin(name, position, unsent);
     let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
     runtime.note_journal(&opened.journal);
     let written = JournalWriter::new(opened.journal, opened.ids, runtime.clone());

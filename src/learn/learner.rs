@@ -17,6 +17,7 @@ mod quarantine;
 mod relabel;
 mod retrain;
 mod rewards;
+mod silence;
 mod state;
 mod stream;
 mod versions;
@@ -391,13 +392,13 @@ impl Learner {
         self.accounts.tallies_digest(self.spec.revision)
     }
 
-    /// The first moment at which a window has closed, and silence has its reward, or at which a learner
-    /// is to begin anew.
+    /// The first moment at which a window has closed, and silence has its reward, at which a learner is to begin
+    /// anew, or at which feedback or examples have not come for as long as the description allows.
     pub fn next_tick(&self) -> Option<Time> {
         let rewards = self.spec.rewards.default;
         let deadline = rewards.and_then(|_| self.accounts.pending.next_deadline());
         let closed = deadline.map(|deadline| Time(deadline.0 + 1));
-        let times = [closed, self.next_retraining()];
+        let times = [closed, self.next_retraining(), self.next_silence()];
         times.into_iter().flatten().min()
     }
 
@@ -427,9 +428,11 @@ impl Learner {
         }
         self.bring_encoders(lookup)?;
         self.learned.move_to(lookup.device(self.spec.device));
+        self.note_silences();
         let n_before = self.learned.n_examples();
         // The order that ends a gap brings the windows that are open.
-        let closed = self.gap.is_none() && self.close_windows(self.windows_max, lookup)?;
+        let closes = self.gap.is_none() && !self.is_passed_over(entry);
+        let closed = closes && self.close_windows(self.windows_max, lookup)?;
         self.expire();
         let mut step = match &entry.event {
             Event::Description(description) => self.describe(description, lookup)?,
@@ -468,6 +471,16 @@ impl Learner {
             step.version = self.make(Reason::Cadence);
         }
         Ok(step)
+    }
+
+    /// True of an entry that another history does not have: no window closes at its end, where decisions fall.
+    fn is_passed_over(&self, entry: &Entry) -> bool {
+        self.spec.has_gate()
+            && match &entry.event {
+                Event::Feedback(feedback) => self.excludes(feedback),
+                Event::Erased(Kind::Feedback(_)) => matches!(self.history, History::Other(_)),
+                _ => false,
+            }
     }
 
     /// Sees to it that the encoders are there whose adapters learn.

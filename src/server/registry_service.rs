@@ -207,11 +207,12 @@ impl registry_server::Registry for RegistryService {
         request: Request<ListIncidentsRequest>,
     ) -> Result<Response<ListIncidentsResponse>, Status> {
         let caller = Caller::of(&request);
-        let model = self.0.model(&caller, &request.into_inner().model)?.clone();
+        let name = request.into_inner().model;
+        let model = self.0.model(&caller, &name)?.clone();
         let gate = run_blocking(move || Ok(model.status(false).gate)).await?;
         let incidents = gate.into_iter().flat_map(|gate| gate.incidents);
         Ok(Response::new(ListIncidentsResponse {
-            incidents: incidents.map(wire::incident).collect(),
+            incidents: incidents.map(|one| wire::incident(&name, one)).collect(),
         }))
     }
 

@@ -3,6 +3,8 @@
 //! Invariant: a bad candidate is a description with a rate of learning that undoes itself; what comes of it
 //! is compared with learners that applied the same entries.
 
+mod kept;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;

@@ -320,21 +320,26 @@ impl ModelRuntime {
                 what: format!("version {version} was made but not saved: {error}"),
             }
         });
-        // A retraction may start from any of them.
-        let is_pruned = matches!(
+        if matches!(
             version.reason,
             Reason::Cadence | Reason::Contender | Reason::Rewind
-        );
-        if is_pruned && !self.retractions.is_under_way() {
-            let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
-            pruned.unwrap_or_else(|error| {
-                tracing::warn!(model = self.name, %error, "old versions were not removed");
-            });
+        ) {
+            self.prune(follower);
         }
         for version in [version].into_iter().chain(frozen) {
             self.record(Event::Version(version.clone()));
         }
         saved
+    }
+
+    /// Removes old versions, unless a retraction is under way, which may start from any of them.
+    pub(crate) fn prune(&self, follower: &Follower) {
+        if !self.retractions.is_under_way() {
+            let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
+            pruned.unwrap_or_else(|error| {
+                tracing::warn!(model = self.name, %error, "old versions were not removed");
+            });
+        }
     }
 
     /// Journals a record. The writer never waits for a learner, so this wait ends.

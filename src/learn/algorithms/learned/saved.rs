@@ -34,12 +34,14 @@ impl Learned {
         Ok(self)
     }
 
-    /// The Euclidean norm of the weights of a network; none of other kinds, whose state is no weights alone.
+    /// The Euclidean norm of the weights of a network, also of that in a portfolio; none of other kinds, whose
+    /// state is no weights alone.
     pub(crate) fn network_norm(&self) -> Option<f64> {
-        let Kind::Gradient(learner) = &self.kind else {
-            return None;
+        let weights = match &self.kind {
+            Kind::Gradient(learner) => learner.weights(),
+            Kind::Auto(learner) => learner.network_learner()?.weights(),
+            Kind::Analytic(_) | Kind::Neighbours(_) => return None,
         };
-        let weights = learner.weights();
         let squares = weights.0.values().map(|tensor| match &tensor.data {
             Data::F32(values) => values.iter().map(|one| f64::from(*one).powi(2)).sum(),
             _ => 0.0,

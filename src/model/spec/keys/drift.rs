@@ -8,11 +8,13 @@ use super::key::{Key, Values};
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "drift.action",
-        values: Values::Words(&["report", "off"]),
+        values: Values::Words(&["report", "freeze", "retrain", "off"]),
         default: "report",
         unit: "",
-        meaning: "What an alarm of drift does: \"report\" journals and shows it. With \"off\", and under \
-                  rules.revision = 1 and 2, nothing is watched.",
+        meaning: "What an alarm of drift does: \"report\" journals and shows it; \"freeze\" and \"retrain\" do so as \
+                  well, and of an alarm that says that the error of the answers has drifted, \"freeze\" has \
+                  nothing learned until a person resumes the model, and \"retrain\" has a learner begin anew, as \
+                  retrain.on_drift. With \"off\", and under rules.revision = 1 and 2, nothing is watched.",
     },
     Key {
         name: "drift.false_alarms",
