@@ -236,17 +236,10 @@ impl Engine {
         let mut embedders = Embedders::default();
         let mut written = Vec::new();
         for name in names {
-            let recovered = Recovered {
-                name: &name,
-                reached: deliveries.as_ref().and_then(|one| one.reached(&name)),
-            };
-            let opened = flows::recover::open(
-                &directory,
-                &config.models,
-                recovered,
-                clocks,
-                &mut embedders,
-            );
+            let reached = deliveries.as_ref().and_then(|one| one.reached(&name));
+            let model = Recovered::new(&name, reached);
+            let opened =
+                flows::recover::open(&directory, &config.models, model, clocks, &mut embedders);
             let served_model = match opened {
                 Ok((mut opened, embedders)) => {
                     opened.follower.stages.clone_from(&config.stages);
@@ -263,7 +256,7 @@ impl Engine {
             models.insert(name, Arc::new(served_model));
         }
         let writer = spawn("writer", move || {
-            host::writer::run(&write_receiver, written);
+            host::writer::run(&write_receiver, written)
         });
         let n_threads = n_threads(config.learner_threads).min(models.len().max(1));
         let threads = Threads::start(queues, writer, (&due, &lagging), n_threads);

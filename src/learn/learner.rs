@@ -428,11 +428,9 @@ impl Learner {
         }
         self.bring_encoders(lookup)?;
         self.learned.move_to(lookup.device(self.spec.device));
-        self.note_silences();
         let n_before = self.learned.n_examples();
         // The order that ends a gap brings the windows that are open.
-        let closes = self.gap.is_none() && !self.is_passed_over(entry);
-        let closed = closes && self.close_windows(self.windows_max, lookup)?;
+        let closed = self.may_close(entry) && self.close_windows(self.windows_max, lookup)?;
         self.expire();
         let mut step = match &entry.event {
             Event::Description(description) => self.describe(description, lookup)?,
@@ -473,14 +471,15 @@ impl Learner {
         Ok(step)
     }
 
-    /// True of an entry that another history does not have: no window closes at its end, where decisions fall.
-    fn is_passed_over(&self, entry: &Entry) -> bool {
-        self.spec.has_gate()
-            && match &entry.event {
-                Event::Feedback(feedback) => self.excludes(feedback),
-                Event::Erased(Kind::Feedback(_)) => matches!(self.history, History::Other(_)),
-                _ => false,
-            }
+    /// True if windows close before an entry: not in a gap, and not at one that this history does not have,
+    /// since decisions fall at the ends of entries.
+    fn may_close(&self, entry: &Entry) -> bool {
+        let is_passed_over = match &entry.event {
+            Event::Feedback(feedback) => self.excludes(feedback),
+            Event::Erased(Kind::Feedback(_)) => matches!(self.history, History::Other(_)),
+            _ => false,
+        };
+        self.gap.is_none() && !(self.spec.has_gate() && is_passed_over)
     }
 
     /// Sees to it that the encoders are there whose adapters learn.

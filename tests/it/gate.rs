@@ -4,6 +4,7 @@
 //! is compared with learners that applied the same entries.
 
 mod kept;
+mod silence;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Learn nothing more from there on, until the model is resumed: it is frozen just before
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["dry_run", "data"])]
     freeze: bool,
     /// Change this data directory instead of a server; no server may have it open
     #[arg(long)]
@@ -47,18 +47,15 @@ fn restore_offline(args: &Args, data: &Path) -> anyhow::Result<VersionMade> {
     let made = if args.dry_run {
         (found.version, found.position)
     } else {
-        let command = |order| Command {
+        let order = Order::Restore {
+            version: args.version,
+        };
+        let command = Command {
             order,
             actor: print::user(),
             note: args.note.clone(),
         };
-        if args.freeze {
-            Offline::order(data, &args.model, command(Order::Freeze))?;
-        }
-        let order = Order::Restore {
-            version: args.version,
-        };
-        let made = Offline::order(data, &args.model, command(order))?;
+        let made = Offline::order(data, &args.model, command)?;
         (made.version, made.position)
     };
     Ok(VersionMade {

@@ -81,6 +81,12 @@ pub(crate) struct Recovered<'a> {
     pub reached: Option<Reached>,
 }
 
+impl Recovered<'_> {
+    pub(crate) fn new(name: &str, reached: Option<Reached>) -> Recovered<'_> {
+        Recovered { name, reached }
+    }
+}
+
 /// The models of a folder and those that only have data, in the order of their names.
 pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>, Error> {
     let refuse = |error| Error::Models {
@@ -205,15 +211,8 @@ pub(crate) fn reopen(
     let path = directory.journal(name);
     let config = journal_config(disk, described);
     let (journal, recovered) = Journal::create_or_open(&path, from, config)?;
-    if let Some(torn) = &recovered.torn_tail {
-        let (position, bytes) = (torn.position, torn.bytes);
-        tracing::warn!(
-            model = name,
-            position,
-            bytes,
-            "cut a torn end of the journal"
-        );
-    }
+    let torn = recovered.torn_tail.as_ref();
+    announce_torn_tail(name, torn.map(|torn| (torn.position, torn.bytes)));
     let mut versions = Versions::new(directory, name, recovered.journal_id);
     versions.stand_in = described.map(|described| described.spec.device);
     if let Some(described) = described {
@@ -249,6 +248,13 @@ pub(crate) fn reopen(
         ids,
         retracted: Retracted::default(),
     })
+}
+
+/// Logs where a torn end was cut from the journal.
+fn announce_torn_tail(model: &str, torn: Option<(u64, u64)>) {
+    if let Some((position, bytes)) = torn {
+        tracing::warn!(model, position, bytes, "cut a torn end of the journal");
+    }
 }
 
 /// The description that a journal starts with.

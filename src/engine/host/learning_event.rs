@@ -406,24 +406,6 @@ fn of_plain_order(
             Kind::RetrainingBegun,
             format!("a learner is derived anew from the newest {newest} labelled rows"),
         ),
-        (Order::Checkpoint, None) => (
-            Kind::Checkpoint,
-            format!("version {made} is the state as it was"),
-        ),
-        (Order::SetAlias { alias, version }, None) => {
-            (Kind::Alias, format!("{alias:?} names version {version}"))
-        }
-        (Order::RemoveAlias { alias }, None) => {
-            (Kind::Alias, format!("{alias:?} names no version any more"))
-        }
-        (Order::Release(selector), None) => (
-            Kind::Released,
-            format!("what waited of {selector} is taken"),
-        ),
-        (Order::Discard(selector), None) => (
-            Kind::Discarded,
-            format!("what waited of {selector} is never learned"),
-        ),
         (Order::Retrain { .. }, None) => (
             Kind::Retrained,
             format!("version {made} is the state of a learner that began anew"),
@@ -431,6 +413,32 @@ fn of_plain_order(
         (Order::EndRetraining, None) => (
             Kind::RetrainingEnded,
             "the learner that began anew was given up".to_owned(),
+        ),
+        (order, None) => return of_named_order(order, made),
+    })
+}
+
+/// The same of an order about a version's name, or about what waits for a person.
+fn of_named_order(order: &Order, made: u64) -> Option<(LearningEventKind, String)> {
+    use LearningEventKind as Kind;
+    Some(match order {
+        Order::Checkpoint => (
+            Kind::Checkpoint,
+            format!("version {made} is the state as it was"),
+        ),
+        Order::SetAlias { alias, version } => {
+            (Kind::Alias, format!("{alias:?} names version {version}"))
+        }
+        Order::RemoveAlias { alias } => {
+            (Kind::Alias, format!("{alias:?} names no version any more"))
+        }
+        Order::Release(selector) => (
+            Kind::Released,
+            format!("what waited of {selector} is taken"),
+        ),
+        Order::Discard(selector) => (
+            Kind::Discarded,
+            format!("what waited of {selector} is never learned"),
         ),
         _ => return None,
     })

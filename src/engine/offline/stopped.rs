@@ -302,10 +302,7 @@ fn carry_out(
     let stuck = |error: RecoverError| unavailable(error.to_string());
     drop(Offline::open(data, model)?);
     let directory = Directory::open(data)?;
-    let recovered = Recovered {
-        name: model,
-        reached: None,
-    };
+    let recovered = Recovered::new(model, None);
     let clocks = Clocks {
         clock: &Clock::SYSTEM,
         wall_clock: WallClock::Checked,

@@ -151,9 +151,16 @@ impl Incident {
         });
         let version = self.version;
         let restores = match version {
-            0 => format!("`perennial freeze {model}` stops its learning until the cause is known"),
+            // Version 1 has learned nothing.
+            0 | 1 => {
+                format!("`perennial freeze {model}` stops its learning until the cause is known")
+            }
             _ => format!("`perennial restore {model} {version}` puts the champion in its place"),
         };
+        let looks = format!(
+            "`perennial status {model}` shows which streams have changed, and `perennial versions {model}` what \
+             can be restored"
+        );
         match self.kind {
             IncidentKind::Frozen => {
                 let resumes = format!("`perennial resume {model}` lets it learn again");
@@ -168,9 +175,8 @@ impl Incident {
                     "the champion is back, so that `perennial incidents {model} --close {number}` is left"
                 )
             }),
-            IncidentKind::Worse | IncidentKind::Errors | IncidentKind::Slice => {
-                retracts.unwrap_or(restores)
-            }
+            IncidentKind::Worse => retracts.unwrap_or(restores),
+            IncidentKind::Errors | IncidentKind::Slice => retracts.unwrap_or(looks),
             IncidentKind::Void => {
                 format!("`perennial promote {model}` approves the contender as it is now")
             }
@@ -493,9 +499,22 @@ mod tests {
         );
         check(Frozen, &[], "`perennial resume fraud` lets it learn again");
         let restores = "`perennial restore fraud 3` puts the champion in its place";
-        for kind in [Worse, Errors, Slice, Constant, Exploding] {
+        for kind in [Worse, Constant, Exploding] {
             check(kind, &["\u{1b}[2J", OTHERS], restores);
         }
+        let looks = "`perennial status fraud` shows which streams have changed, and `perennial versions fraud` \
+                     what can be restored";
+        for kind in [Errors, Slice] {
+            check(kind, &["", OTHERS], looks);
+        }
+        let untrained = Incident {
+            kind: Worse,
+            version: 1,
+            suspects: Vec::new(),
+            ..incident(7)
+        };
+        let freezes = "`perennial freeze fraud` stops its learning until the cause is known";
+        assert_eq!(untrained.remedy("fraud"), freezes);
         check(
             Void,
             &[],

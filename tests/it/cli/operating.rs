@@ -32,11 +32,6 @@ fn a_restore_with_a_freeze_learns_nothing_more_until_the_model_is_resumed() {
     server.ask(&["resume", "m"]);
     assert_eq!(is_frozen(), false);
     server.stop();
-    let data = workspace.data();
-    run(&["restore", "m", "1", "--freeze", "--data", text(&data)], 0);
-    let server = Server::of(&workspace);
-    assert_eq!(server.json(&["status", "m"])["gate"]["frozen"], true);
-    server.stop();
 }
 
 #[test]
