@@ -32,7 +32,7 @@ const TYPES_IN_SEVERAL_FILES: [(&str, &str, &[&str]); 7] = [
     (
         "learn::algorithms::learned",
         "Learned",
-        &["amend", "answers", "rows", "saved"],
+        &["amend", "answers", "relearning", "rows", "saved"],
     ),
     ("learn::join", "PendingPredictions", &["saved"]),
     (

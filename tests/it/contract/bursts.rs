@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use perennial::event::{Batch, Column, Event, PredictionId, Signal, Time};
 use perennial::learn::Fate;
+use perennial::model::weights::Tensors;
 
 use super::rewards::{scores, serve};
 use crate::support::cases::{Case, SEED, case, gradient, learners};
@@ -195,4 +196,71 @@ fn bursts_of_corrections_stay_near_what_was_earned() {
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn noise_floor() {
+    let both = [Rows::Alike, Rows::Varied].into_iter();
+    for (of, kind) in both.flat_map(|of| kinds().into_iter().map(move |kind| (of, kind))) {
+        let at = |seed: u64| {
+            let case = case("bandit", &kind, seed, 0);
+            run(&case, "last", Comes::AtOnce, of)
+        };
+        let began = std::time::Instant::now();
+        let runs: Vec<Run> = (0..5).map(|index| at(SEED + index)).collect();
+        let took = began.elapsed().as_secs_f64() / 3000.0 * 1e6;
+        let mut pairs = Vec::new();
+        for one in 0..5 {
+            for other in 0..one {
+                pairs.push(apart(&runs[one], &runs[other], of) / EARNED[0]);
+            }
+        }
+        let mean = pairs.iter().sum::<f64>() / pairs.len() as f64;
+        let most = pairs.iter().copied().fold(0.0, f64::max);
+        let ends: Vec<[f64; 2]> = runs.iter().map(|run| run.ends).collect();
+        let saved = {
+            let learned = runs[0].room.learner.learned();
+            let bytes = |t: perennial::model::weights::Tensors| t.0.values().map(|x| match &x.data {
+                perennial::model::weights::Data::F32(v) => v.len() * 4,
+                perennial::model::weights::Data::F64(v) => v.len() * 8,
+                perennial::model::weights::Data::U8(v) => v.len(),
+                perennial::model::weights::Data::U32(v) => v.len() * 4,
+                perennial::model::weights::Data::U64(v) => v.len() * 8,
+            }).sum::<usize>();
+            bytes(learned.weights()) + bytes(learned.state())
+        };
+        println!("NOISE {mean:.4} mean {most:.4} most {took:.0} us/round, {saved} bytes, {of:?} {} {ends:.2?}", kind.replace('\n', " "));
+    }
+}
+
+/// What is learned, without what is kept to learn it again.
+fn learned(room: &LearnerHarness) -> [Tensors; 2] {
+    let learned = room.learner.learned();
+    let mut state = learned.state();
+    state.0.retain(|name, _| !name.starts_with("relearning."));
+    [learned.weights(), state]
+}
+
+#[test]
+fn amended_rewards_are_relearned_to_the_state_that_final_rewards_at_once_lead_to() {
+    let relearned = |kind: &String| kind.is_empty() || kind.contains("gradient");
+    for kind in kinds().into_iter().filter(relearned) {
+        let settings = format!("[feedback]\naggregate = \"sum\"\n{kind}");
+        let later = [Comes::AtOnce, Comes::Later(0), Comes::Later(50), Comes::Later(300)];
+        let all = later.map(|comes| {
+            let case = case("bandit", &settings, SEED, 0);
+            let mut run = run(&case, "sum", comes, Rows::Varied);
+            for (index, (row, _)) in rows(700, 0.3).enumerate() {
+                let id = serve(&mut run.room, row, index as u32 % 2);
+                run.reward(id, EARNED[index % 2]);
+            }
+            learned(&run.room)
+        });
+        for (comes, one) in later.iter().zip(&all) {
+            for (name, tensor) in one[1].0.iter().chain(&one[0].0) {
+                let at_once = all[0][1].0.get(name).or(all[0][0].0.get(name));
+                assert_eq!(Some(tensor), at_once, "{name} {comes:?} {kind}");
+            }
+        }
+    }
 }

@@ -95,6 +95,7 @@ impl Learned {
         if let Some(shares) = &self.class_shares {
             shares.save(&mut tensors);
         }
+        self.save_relearning(&mut tensors);
         tensors.nest("encoder", self.encoder.save());
         let lengths: Vec<u32> = self.names.iter().map(|name| name.len() as u32).collect();
         tensors.put_u32("names.lengths", &[lengths.len()], lengths);
@@ -146,6 +147,7 @@ impl Learned {
             let n_outputs = spec.task.n_outputs();
             learned.class_shares = Some(ClassShares::load(n_outputs, state)?);
         }
+        learned.load_relearning(spec, state)?;
         learned.names = Arc::new(load_names(spec, state)?);
         for (place, learner) in learned.adapters.iter_mut().enumerate() {
             if let Some(learner) = learner {
