@@ -42,7 +42,7 @@ async fn p1_a_disk_that_is_full_from_any_change_on_stops_feedback_and_nothing_el
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_what_is_sent_again_is_a_duplicate_also_where_its_id_lies_on_disk_alone() {
-    resent::known_after_a_kill_a_replay_and_jumps(20_000, "[journal]\nids_max = 500\n").await;
+    resent::known_after_a_kill_a_replay_and_jumps(20_000, "[journal]\nids_max = 2000\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::is_weight;
+use super::stored_example::is_weight;
 use crate::event::{Batch, Column};
 use crate::model::weights::{Error, Tensors};
 use crate::model::{InputKind, Spec, Target};
 
 /// Examples that are kept at most, and the bytes of their rows.
 pub(crate) const EXAMPLES_MAX: usize = 1024;
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = 16 << 20;
 
 /// An example to be learned again.
 #[derive(Clone, Debug)]
@@ -174,7 +174,9 @@ impl KeptExamples {
         let actions = tensors.take_u32("actions", &[Some(n)])?;
         let rewards = tensors.take_f64("rewards", &[Some(n)])?;
         let weights = tensors.take_f32("weights", &[Some(n)])?;
-        let sound = actions.iter().all(|one| (*one as usize) < spec.task.n_outputs())
+        let sound = actions
+            .iter()
+            .all(|one| (*one as usize) < spec.task.n_outputs())
             && rewards.iter().all(|reward| reward.is_finite())
             && weights.iter().all(|weight| is_weight(*weight));
         if !sound {

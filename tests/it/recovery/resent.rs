@@ -80,7 +80,10 @@ impl Sent {
             if in_flight.len() == IN_FLIGHT {
                 let position = self.acknowledge(in_flight.pop_front()).await;
                 if number.is_multiple_of(IN_FLIGHT as u64) {
-                    model.wait_for_position(position).await.expect("it is learned");
+                    model
+                        .wait_for_position(position)
+                        .await
+                        .expect("it is learned");
                 }
             }
             self.clocked.pass_us(1000);
@@ -91,7 +94,10 @@ impl Sent {
         while !in_flight.is_empty() {
             position = self.acknowledge(in_flight.pop_front()).await;
         }
-        model.wait_for_position(position).await.expect("it is learned");
+        model
+            .wait_for_position(position)
+            .await
+            .expect("it is learned");
     }
 
     async fn acknowledge(&mut self, sent: Option<(u64, Receipt)>) -> u64 {
@@ -120,14 +126,16 @@ impl Sent {
 
 /// Sends so many ids and then some again: as served, after a kill, and after starts that no stop went
 /// before, under clocks that jump; and applies the journal again.
-pub async fn known_after_a_kill_a_replay_and_jumps(n_ids: u64, journal: &str) {
+pub(crate) async fn known_after_a_kill_a_replay_and_jumps(n_ids: u64, journal: &str) {
     let began = Instant::now();
     let took = |what: &str| println!("{:.1} s: {what}", began.elapsed().as_secs_f64());
     let mut sent = Sent::new(n_ids, journal);
     let mut engine = sent.open();
-    sent.send_all(engine.model("m").expect("it is served")).await;
+    sent.send_all(engine.model("m").expect("it is served"))
+        .await;
     took(&format!("{n_ids} ids are sent, and their events learned"));
-    sent.resend(engine.model("m").expect("it is served"), "as served").await;
+    sent.resend(engine.model("m").expect("it is served"), "as served")
+        .await;
     sent.resend_after_a_kill().await;
     took("killed, and sent again");
     for jump in JUMPS {
@@ -135,7 +143,8 @@ pub async fn known_after_a_kill_a_replay_and_jumps(n_ids: u64, journal: &str) {
         sent.clocked.jump(jump);
         engine = sent.open();
         let model = engine.model("m").expect("it is served");
-        sent.resend(model, &format!("after a jump of {jump} minutes")).await;
+        sent.resend(model, &format!("after a jump of {jump} minutes"))
+            .await;
         took(&format!(
             "ended without a stop, clock {jump} minutes on: {} sent again are duplicates",
             sent.again.len()
