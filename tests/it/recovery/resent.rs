@@ -15,7 +15,7 @@ use super::clocked::Clocked;
 use crate::support::{copy, digest, gradient, hex, label, rows};
 
 /// Events that are on their way at a time.
-const IN_FLIGHT: usize = 8192;
+const IN_FLIGHT: usize = 1024;
 /// Rows, which come again and again under new ids.
 const ROWS: usize = 64;
 /// The clock of the machine jumps by so many minutes before each start.
