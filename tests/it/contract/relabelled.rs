@@ -120,11 +120,7 @@ fn two_hundred_corrections_of_wrong_labels_make_them_right() {
         for (row, class) in classes.iter().enumerate() {
             answered.fate(row, other(class));
         }
-        let mut once = AnsweredRows::new(&case, 200);
-        for (row, class) in classes.iter().enumerate() {
-            once.fate(row, class);
-        }
-        let (before, once) = (answered.known(), once.known());
+        let before = answered.known();
         for (row, class) in classes.iter().enumerate() {
             let fate = answered.fate(row, class);
             assert!(matches!(fate, Fate::Applied | Fate::Pending), "{fate:?}");
@@ -134,17 +130,13 @@ fn two_hundred_corrections_of_wrong_labels_make_them_right() {
             answered.learner().learned().n_remembered(),
         );
         println!(
-            "{before:.3} before, {after:.3} after, {once:.3} at once, {remembered} remembered, {}",
+            "{before:.3} before, {after:.3} after, {remembered} remembered, {}",
             case.name
         );
         let ledger = answered.learner().ledger();
         assert_eq!(ledger.count(Fate::Superseded), 200, "{}", case.name);
         assert_eq!(ledger.total(), 400);
-        assert!(
-            after > once - 0.03,
-            "{before} {after} {once}: {}",
-            case.name
-        );
+        assert!(after > 0.88, "{before} {after}: {}", case.name);
     }
 }
 

@@ -27,7 +27,7 @@ use crate::model::{Device, LearnerKind, Spec, Task};
 const REACH: u64 = EXAMPLES_MAX as u64 / 2;
 /// Examples that are learned again at most for each example and for each amendment.
 const STEPS: usize = 4;
-const STEPS_AMENDED: usize = 32;
+const STEPS_AMENDED: usize = 16;
 /// Learning again begins once one example has been amended for so many that are to be learned, or once
 /// so many have come since the newest amendment.
 const LEARNED_EACH: u64 = 64;
