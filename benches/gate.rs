@@ -3,7 +3,11 @@
 //!
 //! Invariant: every stream follows from its number; the differences are bounded as the gate's are.
 //!
-//! `cargo bench --bench gate`. With `--quick`, a smoke test of seconds whose figures mean little.
+//! `cargo bench --bench gate`. With `--quick`, a smoke test of seconds whose figures mean little. `-- learners`
+//! prints the decisions of whole learners alone, and `-- learners 200000` those of so many examples.
+
+#[path = "gate/learners.rs"]
+mod learners;
 
 use std::env;
 
@@ -54,9 +58,11 @@ enum Null {
     Season(usize),
     Sorted(usize),
     Blocks(usize),
+    /// Labels come by class in stretches of this length; each side is better at one of two.
+    ByClass(usize),
 }
 
-const NULLS: [(&str, Null); 11] = [
+const NULLS: [(&str, Null); 13] = [
     ("independent", Null::Independent),
     ("small", Null::Small),
     ("rare and for", Null::Skewed(1.0)),
@@ -66,6 +72,8 @@ const NULLS: [(&str, Null); 11] = [
     ("sorted by 100", Null::Sorted(100)),
     ("blocks of 10", Null::Blocks(10)),
     ("blocks of 50", Null::Blocks(50)),
+    ("by class, 10 each", Null::ByClass(10)),
+    ("by class, 100 each", Null::ByClass(100)),
     ("season of 200", Null::Season(200)),
     ("season of 1000", Null::Season(1000)),
 ];
@@ -99,6 +107,10 @@ impl Null {
                 Null::Season(length) => {
                     let turn = std::f64::consts::TAU * t as f64 / length as f64;
                     0.1 * (phase + turn).sin() + 0.2 * random.normal()
+                }
+                Null::ByClass(length) => {
+                    let side = if t / length % 2 == 0 { 0.1 } else { -0.1 };
+                    side + 0.2 * random.normal()
                 }
                 Null::Sorted(_) => 0.2 * random.normal(),
                 Null::Blocks(length) => {
@@ -176,6 +188,11 @@ fn promotion(margin: f64, deviation: f64, n_streams: u64) -> usize {
 
 fn main() {
     let quick = env::args().any(|argument| argument == "--quick" || argument == "--test");
+    let mut words = env::args().skip_while(|argument| argument != "learners");
+    if words.next().is_some() {
+        let n_examples = words.next().and_then(|word| word.parse().ok());
+        return learners::print(n_examples.unwrap_or(1_000_000));
+    }
     let (n_null, n_power) = if quick { (100, 21) } else { (10_000, 501) };
     println!("wrong decisions, {n_null} streams of {LABELS} labels, alpha {ALPHA}");
     for (name, null) in NULLS {
@@ -209,4 +226,5 @@ fn main() {
         let labels = promotion(margin, deviation, n_power);
         println!("  margin {margin}, deviation of differences {deviation}: {labels}");
     }
+    learners::print(if quick { 4_000 } else { 1_000_000 });
 }

@@ -21,6 +21,8 @@ mod overload;
 mod quantile;
 #[path = "predict/served.rs"]
 mod served;
+#[path = "predict/strangers.rs"]
+mod strangers;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -81,7 +81,7 @@ async fn measure(n_restores: usize) -> anyhow::Result<()> {
         effects.push(effect);
         returns.push(returned);
     }
-    print_table([("effect", effects), ("return", returns)]);
+    print_table([("effect", effects), ("return", returns)])?;
     retract(&mut client).await?;
     drop(busy);
     server.stop();
@@ -115,7 +115,7 @@ async fn restore(
     Ok((effect, returned?))
 }
 
-fn print_table(rows: [(&str, Vec<Duration>); 2]) {
+fn print_table(rows: [(&str, Vec<Duration>); 2]) -> anyhow::Result<()> {
     println!(
         "{:>8} {:>10} {:>10} {:>10}",
         "", "median", "most", "over 1 s"
@@ -125,7 +125,12 @@ fn print_table(rows: [(&str, Vec<Duration>); 2]) {
         let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
         let n_over = took.iter().filter(|took| **took > LIMIT).count();
         println!("{name:>8} {median:>10.2?} {most:>10.2?} {n_over:>10}");
+        ensure!(
+            n_over == 0,
+            "{name}: {n_over} restores took longer than {LIMIT:?}"
+        );
     }
+    Ok(())
 }
 
 /// Retracts one label, and prints the time of it.

@@ -50,6 +50,24 @@ pub fn model_toml(bytes: &[u8]) {
     }
 }
 
+/// A file of credentials.
+pub fn credentials(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = server::check_credentials(text);
+    }
+}
+
+/// The keys of TLS as PEM: one file with the certificates, the private key and the roots of clients.
+pub fn keys(bytes: &[u8]) {
+    let files = server::AccessFiles {
+        credentials: Some(String::new()),
+        certificate: Some(bytes.to_vec()),
+        key: Some(bytes.to_vec()),
+        client_ca: Some(bytes.to_vec()),
+    };
+    let _ = server::Access::new(&files);
+}
+
 /// A tokenizer.json: texts are cut into its tokens.
 pub fn tokens(bytes: &[u8]) {
     if let Ok(reader) = TokenReader::new(bytes, 64, 1 << 20) {

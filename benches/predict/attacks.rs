@@ -25,15 +25,16 @@ use tonic::transport::{Channel, Endpoint};
 use crate::child::{Kind, ServerProcess};
 use crate::figures::Figures;
 use crate::load::{self, Client, Open};
+use crate::strangers::{self, Stranger};
 
 /// Requests a second of the honest client.
 const HONEST_PER_SECOND: f64 = 200.0;
 /// How long it waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(5);
-const N_CONNECTIONS: usize = 16;
+pub(crate) const N_CONNECTIONS: usize = 16;
 /// Calls of one connection that are held open.
-const N_HELD: usize = 64;
-const MIB: usize = 1 << 20;
+pub(crate) const N_HELD: usize = 64;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// How others ask too much.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,8 @@ enum Attack {
     HalfOpen,
     /// Answers of 4,096 rows that nobody reads.
     Unread,
+    /// Others, of strangers and of callers who hold what they have.
+    Of(Stranger),
 }
 
 const ATTACKS: [Attack; 8] = [
@@ -81,16 +84,21 @@ pub(crate) async fn measure(seconds: f64, n_pairs: usize) -> anyhow::Result<()> 
     ensure!(seconds >= 0.1, "--attacks {seconds}: expected >= 0.1");
     let span = Duration::from_secs_f64(seconds);
     println!("an honest client of {HONEST_PER_SECOND} requests a second; memory above rest");
-    for attack in ATTACKS {
-        let kinds = [Kind::Echo, Kind::Perennial];
+    let further = Stranger::ALL.map(Attack::Of);
+    for attack in ATTACKS.into_iter().chain(further) {
+        let kinds = match attack {
+            // The echo asks for no credentials.
+            Attack::Of(stranger) if stranger.takes_keys() => vec![Kind::Guarded],
+            _ => vec![Kind::Echo, Kind::Perennial],
+        };
         let mut rows = [Row::default(), Row::default()];
         for _ in 0..n_pairs {
-            for (kind, row) in kinds.into_iter().zip(&mut rows) {
+            for (&kind, row) in kinds.iter().zip(&mut rows) {
                 row.measure(kind, attack, span).await?;
             }
         }
         println!("{attack:?}");
-        for (kind, row) in kinds.into_iter().zip(&rows) {
+        for (kind, row) in kinds.iter().zip(&rows) {
             println!("  {}", kind.word());
             println!("    p50 ms     {}", row.p50_ms.shown(1.0, 2));
             println!("    p99 ms     {}", row.p99_ms.shown(1.0, 2));
@@ -131,6 +139,10 @@ async fn begin(
     client: &Client,
 ) -> anyhow::Result<JoinSet<()>> {
     let mut attackers = JoinSet::new();
+    if let Attack::Of(stranger) = attack {
+        strangers::begin(stranger, server, client, &mut attackers).await?;
+        return Ok(attackers);
+    }
     let gzip = Bytes::from(gzipped()?);
     let batch = client.batch(4096);
     for connection in 0..N_CONNECTIONS {
@@ -144,19 +156,19 @@ async fn begin(
             async move {
                 loop {
                     let body = Parts::whole(flag, &bytes);
-                    let _ = read(call(channel.clone(), body, encoding).await).await;
+                    let _ = read(call(channel.clone(), infer(encoding), body).await).await;
                 }
             }
         };
         let held = |body: Parts| {
             let channel = channel.clone();
             async move {
-                let _answer = call(channel, body, "identity").await;
+                let _answer = call(channel, infer("identity"), body).await;
                 std::future::pending::<()>().await;
             }
         };
         match attack {
-            Attack::Nothing | Attack::HalfOpen => {}
+            Attack::Nothing | Attack::HalfOpen | Attack::Of(_) => {}
             Attack::Claims => {
                 let piece = Bytes::from(vec![0; MIB]);
                 let body = Parts::new(claim(0, 60 * MIB), vec![piece; 50], None);
@@ -183,7 +195,7 @@ async fn begin(
 async fn take_back(channel: Channel) {
     loop {
         let body = Parts::new(claim(0, 3000), vec![], None);
-        let calling = call(channel.clone(), body, "identity");
+        let calling = call(channel.clone(), infer("identity"), body);
         let _ = calling.now_or_never();
         tokio::task::yield_now().await;
     }
@@ -210,7 +222,7 @@ async fn half_open(port: u16) {
     }
 }
 
-async fn read(answer: Option<http::Response<Body>>) -> Option<()> {
+pub(crate) async fn read(answer: Option<http::Response<Body>>) -> Option<()> {
     let mut body = answer?.into_body();
     while let Some(frame) =
         std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
@@ -220,17 +232,35 @@ async fn read(answer: Option<http::Response<Body>>) -> Option<()> {
     Some(())
 }
 
-async fn call(
+/// What a call says before its body.
+pub(crate) struct Call<'a> {
+    pub path: &'a str,
+    pub encoding: &'static str,
+    /// The value of the header that shows a token.
+    pub token: Option<&'static str>,
+}
+
+fn infer(encoding: &'static str) -> Call<'static> {
+    Call {
+        path: "/inference.GRPCInferenceService/ModelInfer",
+        encoding,
+        token: None,
+    }
+}
+
+pub(crate) async fn call(
     mut channel: Channel,
+    of: Call<'_>,
     body: Parts,
-    encoding: &'static str,
 ) -> Option<http::Response<Body>> {
-    let request = http::Request::post("/inference.GRPCInferenceService/ModelInfer")
+    let mut request = http::Request::post(of.path)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("grpc-encoding", encoding)
-        .body(Body::new(body))
-        .ok()?;
+        .header("grpc-encoding", of.encoding);
+    if let Some(token) = of.token {
+        request = request.header("authorization", token);
+    }
+    let request = request.body(Body::new(body)).ok()?;
     std::future::poll_fn(|context| channel.poll_ready(context))
         .await
         .ok()?;
@@ -238,7 +268,7 @@ async fn call(
 }
 
 /// A prefix that claims so many bytes.
-fn claim(flag: u8, length: usize) -> Bytes {
+pub(crate) fn claim(flag: u8, length: usize) -> Bytes {
     Bytes::from([&[flag][..], &(length as u32).to_be_bytes()].concat())
 }
 
@@ -251,14 +281,14 @@ fn gzipped() -> anyhow::Result<Vec<u8>> {
 }
 
 /// A body in parts, which come at once or at times, and then ends or stays open.
-struct Parts {
+pub(crate) struct Parts {
     parts: VecDeque<Bytes>,
     each: Option<Interval>,
     ends: bool,
 }
 
 impl Parts {
-    fn new(first: Bytes, others: Vec<Bytes>, every_ms: Option<u64>) -> Parts {
+    pub(crate) fn new(first: Bytes, others: Vec<Bytes>, every_ms: Option<u64>) -> Parts {
         Parts {
             parts: std::iter::once(first).chain(others).collect(),
             each: every_ms.map(|ms| interval(Duration::from_millis(ms))),
@@ -266,8 +296,17 @@ impl Parts {
         }
     }
 
+    /// Nothing, and no end.
+    pub(crate) fn never() -> Parts {
+        Parts {
+            parts: VecDeque::new(),
+            each: None,
+            ends: false,
+        }
+    }
+
     /// A message that is sent whole.
-    fn whole(flag: u8, bytes: &Bytes) -> Parts {
+    pub(crate) fn whole(flag: u8, bytes: &Bytes) -> Parts {
         Parts {
             ends: true,
             ..Parts::new(claim(flag, bytes.len()), vec![bytes.clone()], None)

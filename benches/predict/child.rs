@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, future};
 
@@ -15,12 +16,13 @@ use perennial::proto::inference::grpc_inference_service_server::{
 };
 use perennial::proto::inference::model_infer_response::InferOutputTensor;
 use perennial::proto::inference::*;
-use perennial::server::{self, Listeners};
+use perennial::server::{self, Access, AccessFiles, Listeners};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server};
 use tonic::{Request, Response, Status};
 
 const DESCRIPTION: &str = include_str!("../../models/digits/model.toml");
@@ -32,6 +34,8 @@ pub(crate) enum Kind {
     Echo,
     /// Predicts, journals and learns.
     Perennial,
+    /// The same, over TLS, to whoever shows the certificate of its folder.
+    Guarded,
 }
 
 impl Kind {
@@ -39,6 +43,7 @@ impl Kind {
         match self {
             Kind::Echo => "echo",
             Kind::Perennial => "perennial",
+            Kind::Guarded => "guarded",
         }
     }
 }
@@ -46,8 +51,11 @@ impl Kind {
 /// A server that runs; dropping it ends it.
 pub(crate) struct ServerProcess {
     pub port: u16,
+    /// 0 of the echo, which has none.
+    pub http_port: u16,
+    kind: Kind,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl ServerProcess {
@@ -64,12 +72,35 @@ impl ServerProcess {
         let mut line = String::new();
         let stdout = child.stdout.take().context("its stdout is piped")?;
         BufReader::new(stdout).read_line(&mut line)?;
-        let port = line.trim().parse().context("the server told no port")?;
+        let ports = line.trim().split_once(' ');
+        let (port, http_port) = ports.context("the server told no ports")?;
         Ok(ServerProcess {
-            port,
+            port: port.parse()?,
+            http_port: http_port.parse()?,
+            kind,
             child,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Where its clients connect.
+    pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let port = self.port;
+        if self.kind != Kind::Guarded {
+            return Ok(Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?);
+        }
+        let identity = self.key_file("honest.pem")?;
+        let config = ClientTlsConfig::new()
+            .domain_name("localhost")
+            .ca_certificate(Certificate::from_pem(self.key_file("ca.pem")?))
+            .identity(Identity::from_pem(&identity, &identity));
+        let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))?;
+        Ok(endpoint.tls_config(config)?)
+    }
+
+    /// A file of keys that a guarded server has made.
+    pub(crate) fn key_file(&self, name: &str) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join(name))?)
     }
 
     /// CPU time of all its threads, in user and in system mode.
@@ -124,12 +155,41 @@ pub(crate) fn serve(kind: &str, folder: &Path) -> anyhow::Result<()> {
         .build()?;
     match kind {
         "echo" => runtime.block_on(echo()),
-        "perennial" => perennial(&runtime, folder),
-        other => bail!("--serve {other}: expected echo or perennial"),
+        "perennial" => perennial(&runtime, folder, Access::default()),
+        "guarded" => perennial(&runtime, folder, guarded(folder)?),
+        other => bail!("--serve {other}: expected echo, perennial or guarded"),
     }
 }
 
-fn perennial(runtime: &tokio::runtime::Runtime, folder: &Path) -> anyhow::Result<()> {
+/// Access for the holder of a certificate, whose keys are left in the folder.
+fn guarded(folder: &Path) -> anyhow::Result<Access> {
+    let (authority, key) = (rcgen::KeyPair::generate()?, rcgen::KeyPair::generate()?);
+    let mut params = CertificateParams::new(vec![])?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&authority)?.pem();
+    let issuer = Issuer::new(params, authority);
+    let server = CertificateParams::new(vec!["localhost".to_owned()])?;
+    let server = server.signed_by(&key, &issuer)?.pem();
+    let mut honest = CertificateParams::new(vec!["honest.internal".to_owned()])?;
+    honest.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let honest = honest.signed_by(&key, &issuer)?.pem() + &key.serialize_pem();
+    fs::write(folder.join("honest.pem"), honest)?;
+    fs::write(folder.join("ca.pem"), &ca)?;
+    let credentials = "[[credential]]\nname = \"honest\"\ncertificate = \"honest.internal\"\n\
+                       scopes = [\"predict\", \"feedback\", \"observe\", \"operate\", \"read\"]\n";
+    Ok(Access::new(&AccessFiles {
+        credentials: Some(credentials.to_owned()),
+        certificate: Some(server.into_bytes()),
+        key: Some(key.serialize_pem().into_bytes()),
+        client_ca: Some(ca.into_bytes()),
+    })?)
+}
+
+fn perennial(
+    runtime: &tokio::runtime::Runtime,
+    folder: &Path,
+    access: Access,
+) -> anyhow::Result<()> {
     let models: PathBuf = folder.join("models");
     fs::create_dir_all(models.join("digits"))?;
     fs::write(models.join("digits/model.toml"), DESCRIPTION)?;
@@ -144,8 +204,12 @@ fn perennial(runtime: &tokio::runtime::Runtime, folder: &Path) -> anyhow::Result
             grpc: TcpListener::bind("127.0.0.1:0").await?,
             http: TcpListener::bind("127.0.0.1:0").await?,
         };
-        tell(listeners.grpc.local_addr()?.port())?;
-        let config = server::Config::default();
+        let http_port = listeners.http.local_addr()?.port();
+        tell(listeners.grpc.local_addr()?.port(), http_port)?;
+        let config = server::Config {
+            access: Arc::new(access),
+            ..server::Config::default()
+        };
         server::run(listeners, engine, config, future::pending()).await?;
         Ok(())
     })
@@ -153,7 +217,7 @@ fn perennial(runtime: &tokio::runtime::Runtime, folder: &Path) -> anyhow::Result
 
 async fn echo() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    tell(listener.local_addr()?.port())?;
+    tell(listener.local_addr()?.port(), 0)?;
     // The settings of the server's own transport.
     Server::builder()
         .max_concurrent_streams(1024)
@@ -173,8 +237,8 @@ async fn echo() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell(port: u16) -> anyhow::Result<()> {
-    println!("{port}");
+fn tell(port: u16, http_port: u16) -> anyhow::Result<()> {
+    println!("{port} {http_port}");
     Ok(std::io::stdout().flush()?)
 }
 

@@ -21,7 +21,7 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use crate::child::{Kind, ServerProcess};
@@ -63,8 +63,7 @@ impl LoadResult {
 
 impl Client {
     pub(crate) async fn connect(server: &ServerProcess) -> anyhow::Result<Client> {
-        let address = format!("http://127.0.0.1:{}", server.port);
-        let endpoint = Endpoint::from_shared(address)?.tcp_nodelay(true);
+        let endpoint = server.endpoint()?.tcp_nodelay(true);
         Ok(Client {
             channel: endpoint.connect().await.context("connect")?,
             rows: Arc::new((0..N_ROWS).map(row).collect()),

@@ -65,6 +65,7 @@ pub use crate::learn::{
     ChampionChange, ChampionScore, ConfusionCount, Evidence, Fate, Figure, Incident, IncidentState,
     MovedAlias, PairedEvidence, Suspect, TrialOutcome, Veto,
 };
+pub(crate) use crate::store::regular::open_for_appending;
 pub use crate::store::{Delivery, Manifest};
 use crate::store::{DeliveryQueue, Directory, Disk};
 pub use compute::clock::{Clock, ClockReading, WallClock};
@@ -80,10 +81,11 @@ pub use flows::audit::{Audit, NotDerived, PredictionFeedback, Without};
 pub use flows::command::NewVersion;
 pub use flows::fate::FeedbackFate;
 pub use flows::feedback::Receipt;
+pub use flows::gate::FROZEN_ALREADY;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};
 pub use flows::quarantine::QuarantinedFeedback;
-use flows::recover::{Clocks, RecoveredData};
+use flows::recover::{Clocks, Recovered, RecoveredData};
 pub use flows::retract::{Certificate, RetractionPlan, RetractionRequest};
 pub use flows::retrain::{RetrainReport, RetrainingRequest};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
@@ -96,6 +98,7 @@ use host::event_publisher::EventPublisher;
 pub use host::event_publisher::{
     PublishedCounts, Subscription, WATCH_EVENTS_MAX, WATCHES_MAX, WatchError,
 };
+use host::follower::Unsent;
 pub use host::learning_event::{LearningEvent, LearningEventKind};
 pub(crate) use host::new_labels::check_place;
 pub use host::phases::Phase;
@@ -234,8 +237,10 @@ impl Engine {
         let mut embedders = Embedders::default();
         let mut written = Vec::new();
         for name in names {
+            let reached = deliveries.as_ref().and_then(|one| one.reached(&name));
+            let model = Recovered::new(&name, reached);
             let opened =
-                flows::recover::open(&directory, &config.models, &name, clocks, &mut embedders);
+                flows::recover::open(&directory, &config.models, model, clocks, &mut embedders);
             let served_model = match opened {
                 Ok((mut opened, embedders)) => {
                     opened.follower.stages.clone_from(&config.stages);
@@ -364,19 +369,20 @@ impl Engine {
 fn serve(
     name: &str,
     index: usize,
-    opened: RecoveredData,
+    mut opened: RecoveredData,
     embedders: Vec<Option<Embedder>>,
     queues: &Queues,
 ) -> (Arc<ModelRuntime>, JournalWriter) {
+    let unsent = opened.follower.unsent.take();
     let recovered = RecoveredModel {
         follower: opened.follower,
         embedders,
         clock: opened.clock,
         retracted: opened.retracted,
     };
-    queues
-        .events
-        .begin(name, recovered.follower.learner.position());
+    let position = recovered.follower.learner.position();
+    let unsent = unsent.map_or(Vec::new(), Unsent::events);
+    queues.events.begin(name, position, unsent);
     let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
     runtime.note_journal(&opened.journal);
     let written = JournalWriter::new(opened.journal, opened.ids, runtime.clone());

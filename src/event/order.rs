@@ -73,9 +73,9 @@ pub enum Order {
     },
     /// It is given up; the note has the reason.
     EndRetraining,
-    /// Take feedback that waits in quarantine; where nothing of it does, a [`Refusal`] follows.
+    /// Take feedback that waits in quarantine; where nothing of it does, an [`OrderRefusal`] follows.
     ///
-    /// [`Refusal`]: super::Refusal
+    /// [`OrderRefusal`]: super::OrderRefusal
     Release(Selector),
     /// Never learn feedback that waits in quarantine; refused as a release is.
     Discard(Selector),

@@ -19,6 +19,7 @@ mod quarantine;
 mod relabel;
 mod retrain;
 mod rewards;
+mod silence;
 mod state;
 mod stream;
 mod versions;
@@ -393,13 +394,13 @@ impl Learner {
         self.accounts.tallies_digest(self.spec.revision)
     }
 
-    /// The first moment at which a window has closed, and silence has its reward, or at which a learner
-    /// is to begin anew.
+    /// The first moment at which a window has closed, and silence has its reward, at which a learner is to begin
+    /// anew, or at which feedback or examples have not come for as long as the description allows.
     pub fn next_tick(&self) -> Option<Time> {
         let rewards = self.spec.rewards.default;
         let deadline = rewards.and_then(|_| self.accounts.pending.next_deadline());
         let closed = deadline.map(|deadline| Time(deadline.0 + 1));
-        let times = [closed, self.next_retraining()];
+        let times = [closed, self.next_retraining(), self.next_silence()];
         times.into_iter().flatten().min()
     }
 
@@ -431,7 +432,7 @@ impl Learner {
         self.learned.move_to(lookup.device(self.spec.device));
         let n_before = self.learned.n_examples();
         // The order that ends a gap brings the windows that are open.
-        let closed = self.gap.is_none() && self.close_windows(self.windows_max, lookup)?;
+        let closed = self.may_close(entry) && self.close_windows(self.windows_max, lookup)?;
         self.expire();
         let mut step = match &entry.event {
             Event::Description(description) => self.describe(description, lookup)?,
@@ -470,6 +471,17 @@ impl Learner {
             step.version = self.make(Reason::Cadence);
         }
         Ok(step)
+    }
+
+    /// True if windows close before an entry: not in a gap, and not at one that this history does not have,
+    /// since decisions fall at the ends of entries.
+    fn may_close(&self, entry: &Entry) -> bool {
+        let is_passed_over = match &entry.event {
+            Event::Feedback(feedback) => self.excludes(feedback),
+            Event::Erased(ErasedKind::Feedback(_)) => matches!(self.history, History::Other(_)),
+            _ => false,
+        };
+        self.gap.is_none() && !(self.spec.has_gate() && is_passed_over)
     }
 
     /// Sees to it that the encoders are there whose adapters learn.

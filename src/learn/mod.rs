@@ -84,4 +84,5 @@ pub(crate) use records::sources::Sources;
 pub(crate) use size::state_bytes;
 pub use versions::aliases::MovedAlias;
 pub(crate) use versions::revised_tallies::RevisedTallies;
+pub use versions::tainted::HOLDS_RETRACTED;
 pub(crate) use versions::tainted::TaintedVersions;

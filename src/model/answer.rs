@@ -285,6 +285,26 @@ impl Model {
         }
     }
 
+    /// True if rows of several requests can be computed together: [`Model::forward_apart`].
+    pub fn shares_passes(&self) -> bool {
+        match &self.function {
+            Function::Network(network) => network.shares_passes(),
+            Function::Ridge(_) | Function::Portfolio { .. } | Function::Neighbours(_) => false,
+        }
+    }
+
+    /// The outputs of the function for a few encoded rows, `[rows, n_outputs]`, where each row has those that it
+    /// has alone, to the bit; none where rows cannot be computed so.
+    ///
+    /// # Panics
+    /// When there are more than 256 rows.
+    pub fn forward_apart(&self, rows: &[Encoded]) -> Option<Vec<f32>> {
+        match &self.function {
+            Function::Network(network) => network.forward_apart(rows),
+            Function::Ridge(_) | Function::Portfolio { .. } | Function::Neighbours(_) => None,
+        }
+    }
+
     /// The outputs of the function for encoded rows, `[rows, n_outputs]`.
     ///
     /// # Errors

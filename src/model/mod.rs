@@ -71,8 +71,8 @@ pub(crate) use spec::{
     Optimizer, Rewards, Strategy,
 };
 pub use spec::{
-    Budget, Costs, Datatype, DriftSettings, Error as SpecError, ImplicitSignal, InputKind, Keep,
-    LearnerKind, LowRank, MonitorSettings, OrderedLimits, PinnedFile, Publish, PublishPolicy,
-    QuarantineSettings, REVISION, RowFormat, SeriesSettings, Spec, Task, TimeFormat, Times,
-    encoding_named, rfc_3339_of,
+    Budget, Costs, Datatype, DriftAction, DriftSettings, Error as SpecError, ImplicitSignal,
+    InputKind, Keep, LearnerKind, LowRank, MonitorSettings, OrderedLimits, PinnedFile, Publish,
+    PublishPolicy, QuarantineSettings, REVISION, RowFormat, SeriesSettings, Spec, Task, TimeFormat,
+    Times, encoding_named, rfc_3339_of,
 };

@@ -32,6 +32,9 @@ use value::{ELEMENTS_MAX, Fault};
 const NODES_MAX: usize = 1 << 16;
 /// Values that stand at a time in a pass, at most: the tensors of the file do not count.
 const STANDING_MAX: usize = 2 * ELEMENTS_MAX;
+/// The same of a row that is tried, and what a file may unfold into beside four times its own tensors: a row
+/// that takes more would have a batch refused.
+const TRIED_MAX: usize = 1 << 24;
 /// Multiplications of a pass at most; a large BERT takes as many for 2,048 tokens.
 const PRODUCTS_MAX: u64 = 1 << 40;
 /// Operators that a refusal names at most.
@@ -108,10 +111,18 @@ impl Graph {
     /// [`Error::Values`], which names the node; [`Error::NoRoom`] and [`Error::Device`] of the
     /// device. [`Error::Unsupported`] where the graph gives no floats for any values.
     pub(crate) fn run(&self, inputs: Vec<Value>) -> Result<Tensor, Error> {
-        compute(&self.device, || self.run_here(inputs))
+        compute(&self.device, || self.run_here(inputs, STANDING_MAX))
     }
 
-    fn run_here(&self, inputs: Vec<Value>) -> Result<Tensor, Error> {
+    /// The output for one row, which is given little room.
+    ///
+    /// # Errors
+    /// As [`Graph::run`].
+    pub(crate) fn try_row(&self, inputs: Vec<Value>) -> Result<Tensor, Error> {
+        compute(&self.device, || self.run_here(inputs, TRIED_MAX))
+    }
+
+    fn run_here(&self, inputs: Vec<Value>, standing_max: usize) -> Result<Tensor, Error> {
         let mut values = self.known.clone();
         for ((_, place), value) in self.inputs.iter().zip(inputs) {
             values[*place] = Some(value);
@@ -123,8 +134,8 @@ impl Graph {
             let of_step = |fault| Error::of_node(fault, Error::Values).of(&step.node.title);
             for (place, value) in computed.map_err(of_step)? {
                 n_standing += value.n_elements();
-                if n_standing > STANDING_MAX {
-                    let what = format!("more than {STANDING_MAX} values stand at a time");
+                if n_standing > standing_max {
+                    let what = format!("more than {standing_max} values stand at a time");
                     return Err(Error::Values(what));
                 }
                 values[place] = Some(value);
@@ -266,6 +277,8 @@ impl Graph {
     /// Computes the values that depend on the file alone.
     fn fold(&mut self) -> Result<(), Error> {
         let budget = MultiplicationBudget::new(PRODUCTS_MAX);
+        let of_file: usize = self.known.iter().flatten().map(Value::n_elements).sum();
+        let unfolded_max = (4 * of_file + TRIED_MAX).min(STANDING_MAX);
         let mut n_standing = 0;
         let mut later = Vec::new();
         for step in std::mem::take(&mut self.steps) {
@@ -278,8 +291,8 @@ impl Graph {
             let of_step = |fault| Error::of_node(fault, Error::Unsupported).of(&step.node.title);
             for (place, value) in computed.map_err(of_step)? {
                 n_standing += value.n_elements();
-                if n_standing > STANDING_MAX {
-                    let what = format!("it unfolds into more than {STANDING_MAX} values");
+                if n_standing > unfolded_max {
+                    let what = format!("it unfolds into more than {unfolded_max} values");
                     return Err(Error::Unsupported(what));
                 }
                 self.known[place] = Some(value);

@@ -8,12 +8,13 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::context::ServerContext;
+use super::crowd::Refused;
+use super::log_rate::LogRate;
 
 /// Descriptors that connections leave to files: a model takes some seventy at most, and an audit or
 /// a retraction as many.
@@ -24,37 +25,85 @@ const PAUSE: Duration = Duration::from_millis(100);
 const TAKEN: &str = "connections have taken all descriptors but those for files: new ones are \
                      closed; raise the limit of open files, or see who connects";
 
+/// A socket that listens.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    /// Of the file system: whoever may open the file connects.
+    Local(Arc<UnixListener>),
+}
+
+/// A connection that was accepted.
+pub(super) enum AcceptedStream {
+    Tcp(TcpStream),
+    Local(UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(AcceptedStream, Option<SocketAddr>)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // A small answer is sent at once; where that cannot be set, it is only later.
+                let _ = stream.set_nodelay(true);
+                Ok((AcceptedStream::Tcp(stream), Some(address)))
+            }
+            Listener::Local(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((AcceptedStream::Local(stream), None))
+            }
+        }
+    }
+
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Listener::Tcp(listener) => listener.as_raw_fd(),
+            Listener::Local(listener) => listener.as_raw_fd(),
+        }
+    }
+}
+
+impl AcceptedStream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            AcceptedStream::Tcp(stream) => stream.as_raw_fd(),
+            AcceptedStream::Local(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
 /// Where connections come in.
 pub(super) struct Acceptor {
-    listener: TcpListener,
+    listener: Listener,
+    log_rate: LogRate,
     pub context: Arc<ServerContext>,
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener, context: Arc<ServerContext>) -> Acceptor {
-        Acceptor { listener, context }
+    pub(super) fn new(listener: Listener, context: Arc<ServerContext>) -> Acceptor {
+        Acceptor {
+            listener,
+            log_rate: LogRate::default(),
+            context,
+        }
     }
 
     /// The next connection. One that would take the last file handles is closed at once, and counted.
-    pub(super) async fn next(&self) -> (TcpStream, SocketAddr) {
-        let mut warned = false;
+    pub(super) async fn next(&self) -> (AcceptedStream, Option<SocketAddr>) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) if stream.as_raw_fd() < connection_end() => {
-                    // A small answer is sent at once; where that cannot be set, it is only later.
-                    let _ = stream.set_nodelay(true);
                     return (stream, address);
                 }
                 Ok(_) => {
-                    self.context.refused_connections.fetch_add(1, Relaxed);
-                    if !std::mem::replace(&mut warned, true) {
+                    self.context.crowd.refuse(Refused::Descriptors);
+                    if self.log_rate.is_time() {
                         let n_descriptors = descriptors_max();
                         tracing::warn!(n_descriptors, "{TAKEN}");
                     }
                 }
                 Err(error) if is_of_connection(&error) => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut warned, true) {
+                    if self.log_rate.is_time() {
                         tracing::warn!(%error, "no connection can be accepted now");
                     }
                     tokio::time::sleep(PAUSE).await;

@@ -4,6 +4,7 @@
 //! as it comes, and both by their inflated size. A message is inflated in slices, between which others
 //! are served.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Cursor, Read};
 use std::pin::Pin;
@@ -17,12 +18,15 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
-use tonic::body::Body;
+use tower::BoxError;
 
 use super::budget::{Holding, SMALL_MAX};
 
 /// How long the body of a call with one message may take to come.
 const BODY_MAX: Duration = Duration::from_secs(60);
+/// The same of a call that takes no credential, and the bytes of its message.
+const STRANGERS_BODY_MAX: Duration = Duration::from_secs(5);
+const STRANGERS_MESSAGE_MAX: u64 = 4 * 1024;
 /// Bytes that are inflated before others are served.
 const SLICE: usize = 64 * 1024;
 /// The flag and the length before each message.
@@ -38,6 +42,40 @@ pub(super) enum Messages {
     Many,
 }
 
+/// The bounds of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyBounds {
+    pub messages: Messages,
+    /// Bytes of a message, compressed or not.
+    pub message_bytes_max: u64,
+    /// How long it may take to come, where it has one message.
+    pub time_max: Duration,
+}
+
+impl BodyBounds {
+    /// Of a call whose caller has shown a credential.
+    pub(super) fn new(is_stream: bool, message_bytes_max: usize) -> BodyBounds {
+        BodyBounds {
+            messages: if is_stream {
+                Messages::Many
+            } else {
+                Messages::One
+            },
+            message_bytes_max: message_bytes_max as u64,
+            time_max: BODY_MAX,
+        }
+    }
+
+    /// Of a call that takes none.
+    pub(super) fn of_strangers() -> BodyBounds {
+        BodyBounds {
+            messages: Messages::One,
+            message_bytes_max: STRANGERS_MESSAGE_MAX,
+            time_max: STRANGERS_BODY_MAX,
+        }
+    }
+}
+
 /// The encodings that are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
@@ -46,14 +84,16 @@ enum Encoding {
 }
 
 /// A body as the services read it.
-pub(super) struct RequestBody {
-    inner: Body,
+pub(super) struct RequestBody<B> {
+    inner: B,
     holding: Arc<Holding>,
-    messages: Messages,
-    message_bytes_max: u64,
+    bounds: BodyBounds,
     /// Where messages may be compressed; they are inflated here, and the services see none.
     encoding: Option<Encoding>,
     stage: BodyStage,
+    /// The pieces of one that was inflated, and its bytes in all.
+    inflated: VecDeque<Bytes>,
+    inflated_bytes: u64,
     /// Bytes that came behind a message which had to be inflated first.
     behind: Bytes,
     /// Bytes of messages that were passed on whole.
@@ -84,8 +124,6 @@ enum MessageCount {
     Claimed(u64),
     /// As it comes.
     AsItComes(u64),
-    /// Not at all: it is refused unread.
-    Refused,
 }
 
 impl MessageCount {
@@ -101,18 +139,21 @@ impl MessageCount {
     fn counted(self) -> u64 {
         match self {
             MessageCount::Claimed(n) | MessageCount::AsItComes(n) => n,
-            MessageCount::Refused => 0,
         }
     }
 }
 
 const START: BodyStage = BodyStage::Prefix([0; PREFIX], 0);
 
-/// A message that is being inflated.
+/// A message that is being inflated: in pieces, since one that grows is copied from time to time, and
+/// is there twice meanwhile.
 struct Inflation {
     inflater: Inflater,
     compressed: u64,
-    out: BytesMut,
+    /// The prefix, and the first slice.
+    first: BytesMut,
+    further: VecDeque<Bytes>,
+    length: u64,
 }
 
 enum Inflater {
@@ -129,15 +170,14 @@ impl Inflater {
     }
 }
 
-impl RequestBody {
+impl<B> RequestBody<B> {
     /// Takes over the encoding from the headers, which name none afterwards.
     pub(super) fn new(
-        inner: Body,
+        inner: B,
         headers: &mut HeaderMap,
         holding: Arc<Holding>,
-        messages: Messages,
-        message_bytes_max: usize,
-    ) -> RequestBody {
+        bounds: BodyBounds,
+    ) -> RequestBody<B> {
         let encoding = match headers.get(ENCODING).map(HeaderValue::as_bytes) {
             Some(b"gzip") => Some(Encoding::Gzip),
             Some(b"deflate") => Some(Encoding::Deflate),
@@ -150,10 +190,11 @@ impl RequestBody {
         RequestBody {
             inner,
             holding,
-            messages,
-            message_bytes_max: message_bytes_max as u64,
+            bounds,
             encoding,
             stage: START,
+            inflated: VecDeque::new(),
+            inflated_bytes: 0,
             behind: Bytes::new(),
             passed: 0,
             deadline: None,
@@ -226,14 +267,10 @@ impl RequestBody {
         let [flag, length @ ..] = prefix;
         let length = u64::from(u32::from_be_bytes(length));
         let is_compressed = flag == 1 && self.encoding.is_some();
-        let is_too_long = length > self.message_bytes_max;
-        if is_compressed && is_too_long {
+        if length > self.bounds.message_bytes_max {
             return Err(self.too_long());
         }
-        let count = if is_too_long {
-            // The service refuses one that is passed on, and reads no more of it.
-            MessageCount::Refused
-        } else if length <= SMALL_MAX {
+        let count = if length <= SMALL_MAX {
             MessageCount::AsItComes(0)
         } else {
             self.holding.take(length, length)?;
@@ -242,7 +279,11 @@ impl RequestBody {
         if is_compressed {
             self.stage = BodyStage::Collecting {
                 length: length as usize,
-                bytes: BytesMut::new(),
+                // What is counted is there at once; a small one grows as it is counted.
+                bytes: match count {
+                    MessageCount::Claimed(length) => BytesMut::with_capacity(length as usize),
+                    MessageCount::AsItComes(_) => BytesMut::new(),
+                },
                 count,
             };
             return Ok(());
@@ -258,7 +299,7 @@ impl RequestBody {
     }
 
     fn too_long(&self) -> Status {
-        let max = self.message_bytes_max;
+        let max = self.bounds.message_bytes_max;
         Status::out_of_range(format!(
             "a message has more than the {max} bytes that it may have, compressed or not"
         ))
@@ -270,60 +311,70 @@ impl RequestBody {
             Some(Encoding::Deflate) => Inflater::Deflate(ZlibDecoder::new(cursor)),
             _ => Inflater::Gzip(GzDecoder::new(cursor)),
         };
-        let mut out = BytesMut::new();
-        out.put_bytes(0, PREFIX);
+        let mut first = BytesMut::new();
+        first.put_bytes(0, PREFIX);
         Inflation {
             inflater,
             compressed,
-            out,
+            first,
+            further: VecDeque::new(),
+            length: 0,
         }
     }
 
-    /// Inflates a slice more; the message once it is whole.
-    fn inflate(&mut self) -> Result<Option<Bytes>, Status> {
+    /// Inflates a slice more; true once the message is whole, whose pieces are then passed on.
+    fn inflate(&mut self) -> Result<bool, Status> {
         let BodyStage::Inflating(one) = &mut self.stage else {
-            return Ok(None);
+            return Ok(true);
         };
         let mut slice = [0; SLICE];
         let n = one.inflater.read(&mut slice).map_err(|error| {
             Status::invalid_argument(format!("a message is not compressed as it says: {error}"))
         })?;
         if n > 0 {
-            one.out.extend_from_slice(&slice[..n]);
-            self.holding.take(n as u64, one.out.len() as u64)?;
-            if (one.out.len() - PREFIX) as u64 > self.message_bytes_max {
+            one.length += n as u64;
+            self.holding.take(n as u64, PREFIX as u64 + one.length)?;
+            if one.length > self.bounds.message_bytes_max {
                 return Err(self.too_long());
             }
-            return Ok(None);
+            if one.further.is_empty() && one.first.len() + n <= SLICE {
+                one.first.extend_from_slice(&slice[..n]);
+            } else {
+                one.further.push_back(Bytes::copy_from_slice(&slice[..n]));
+            }
+            return Ok(false);
         }
-        let mut out = std::mem::take(&mut one.out);
-        let length = out.len() - PREFIX;
-        let compressed = one.compressed;
+        let mut first = std::mem::take(&mut one.first);
+        self.inflated = std::mem::take(&mut one.further);
+        let (length, compressed) = (one.length, one.compressed);
         let claimed = u32::try_from(length).map_err(|_| self.too_long())?;
-        out[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
+        first[1..PREFIX].copy_from_slice(&claimed.to_be_bytes());
+        self.inflated.push_front(first.freeze());
         self.holding.give_back(compressed);
-        self.passed += length as u64;
+        self.inflated_bytes = length;
         self.stage = START;
-        Ok(Some(out.freeze()))
+        Ok(true)
     }
 
     /// Fails once a body has taken too long to come; it may take any time where it has many messages.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        if self.messages == Messages::Many {
+        if self.bounds.messages == Messages::Many {
             return Poll::Pending;
         }
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(BODY_MAX)));
+        let max = self.bounds.time_max;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(max)));
         ready!(deadline.as_mut().poll(context));
-        let seconds = BODY_MAX.as_secs();
+        let seconds = max.as_secs();
         Poll::Ready(Status::deadline_exceeded(format!(
             "the request did not come whole within {seconds} seconds"
         )))
     }
 }
 
-impl HttpBody for RequestBody {
+impl<B> HttpBody for RequestBody<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -331,16 +382,22 @@ impl HttpBody for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.messages == Messages::Many {
+        if self.bounds.messages == Messages::Many {
             // Whoever asks for more has taken the bytes that were passed on.
             let passed = std::mem::take(&mut self.passed);
             self.holding.give_back(passed);
         }
         loop {
+            if let Some(piece) = self.inflated.pop_front() {
+                if self.inflated.is_empty() {
+                    self.passed += std::mem::take(&mut self.inflated_bytes);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             if matches!(self.stage, BodyStage::Inflating(_)) {
                 match self.inflate() {
-                    Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
-                    Ok(None) => {
+                    Ok(true) => continue,
+                    Ok(false) => {
                         // The others first.
                         context.waker().wake_by_ref();
                         return Poll::Pending;
@@ -354,11 +411,16 @@ impl HttpBody for RequestBody {
                 };
                 match frame {
                     // It ends because its caller has reset it: the task ends, and nothing is done.
-                    None if self.messages == Messages::One && !self.inner.is_end_stream() => {
+                    None if self.bounds.messages == Messages::One
+                        && !self.inner.is_end_stream() =>
+                    {
                         return Poll::Pending;
                     }
                     None => return Poll::Ready(None),
-                    Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                    Some(Err(error)) => {
+                        let status = Status::from_error(error.into());
+                        return Poll::Ready(Some(Err(status)));
+                    }
                     Some(Ok(frame)) => match frame.into_data() {
                         Ok(bytes) => bytes,
                         Err(trailers) => return Poll::Ready(Some(Ok(trailers))),

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixListener;
+
 use super::access::Access;
+use super::audit_log::AuditLog;
 use super::webhook::Webhook;
 
 /// Requests in flight on one connection.
@@ -39,10 +42,16 @@ pub struct Config {
     pub proxies: Vec<IpAddr>,
     /// The age at which a connection over gRPC is asked to end by GOAWAY; none for no age.
     pub connection_age_max: Option<Duration>,
+    /// How long a connection over gRPC may be without a call before it is asked to end; none for ever.
+    pub connection_idle_max: Option<Duration>,
     /// How long the calls of a connection that was asked to end may go on.
     pub connection_age_grace: Duration,
     /// Who may call; by default callers of this machine, and they may do everything.
     pub access: Arc<Access>,
+    /// A socket of the file system on which gRPC is served as well, to callers of this machine.
+    pub socket: Option<Arc<UnixListener>>,
+    /// Where reads of rows, orders and refused callers are written down; none for the log alone.
+    pub audit_log: Option<Arc<AuditLog>>,
     /// Where learning events are posted that an engine with a
     /// [`webhook_queue_max`](crate::engine::Config::webhook_queue_max) queues; none for nowhere.
     pub webhook: Option<Webhook>,
@@ -64,8 +73,12 @@ impl Default for Config {
             connections_per_peer_max: 1024,
             proxies: vec![],
             connection_age_max: None,
+            // Some balancers end idle connections after minutes; whoever comes later connects anew.
+            connection_idle_max: Some(Duration::from_secs(3600)),
             connection_age_grace: Duration::from_secs(30),
             access: Arc::default(),
+            socket: None,
+            audit_log: None,
             webhook: None,
         }
     }

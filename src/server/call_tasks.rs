@@ -6,8 +6,8 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use hyper::rt::Executor;
 
@@ -31,20 +31,26 @@ thread_local! {
 
 impl<C: Future<Output = ()> + Send + 'static> Executor<C> for CallTasks {
     fn execute(&self, call: C) {
-        tokio::spawn(async move {
-            let mut call = pin!(call);
-            poll_fn(|context| {
-                loop {
-                    POLLING.set(Polling::Call);
-                    let polled = call.as_mut().poll(context);
-                    let asks = POLLING.replace(Polling::Nothing) == Polling::Asking;
-                    if polled.is_ready() || !asks {
-                        return polled;
-                    }
-                }
-            })
-            .await;
-        });
+        tokio::spawn(CallTask(call));
+    }
+}
+
+struct CallTask<C>(C);
+
+impl<C: Future<Output = ()>> Future for CallTask<C> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the call is pinned with its task, which never moves it.
+        let mut call = unsafe { self.map_unchecked_mut(|task| &mut task.0) };
+        loop {
+            POLLING.set(Polling::Call);
+            let polled = call.as_mut().poll(context);
+            let asks = POLLING.replace(Polling::Nothing) == Polling::Asking;
+            if polled.is_ready() || !asks {
+                return polled;
+            }
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl ComputeQueue {
     fn full(&self) -> Refusal {
         let n = self.places_max;
         let what = format!("{n} predictions are computed or wait, as many as may; ask again later");
-        Refusal::new(Code::ResourceExhausted, "", what)
+        Refusal::new(Code::ResourceExhausted, "", what).because("predictions")
     }
 
     /// Polls the work for a request of so many rows in its turns only; its caller may leave between them.

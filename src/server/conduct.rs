@@ -3,56 +3,114 @@
 //! Invariant: short deadlines of one caller end no call of others on its connection; a connection that
 //! does nothing but begin calls and take them back is closed, and so is one that does not read.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// So many calls that are taken back at once are let pass.
 const BURST: f64 = 20_000.0;
 /// So many a second are forgotten.
 const PER_SECOND: f64 = 2_000.0;
-/// How long a large answer may take to be read.
-const UNREAD_MAX: Duration = Duration::from_secs(60);
+/// Answers are counted by the periods in which they began: one that is unread for two whole periods is late.
+const PERIOD: Duration = Duration::from_secs(30);
+/// Periods that are counted apart: a late answer is seen for two minutes and a half, in which a connection is
+/// asked at least twice whether it lives.
+const PERIODS: usize = 8;
+/// Periods, besides the current one, in which an answer that is not read yet may have begun.
+const IN_TIME: usize = 2;
 
 /// The conduct of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Conduct {
+    begun: Instant,
     /// How many calls that were taken back are not forgotten yet, at a moment.
     taken_back: Mutex<Option<(f64, Instant)>>,
     is_flood: AtomicBool,
-    /// When each large answer that is not read whole was given, with its number.
-    unread: Mutex<BTreeSet<(Instant, u64)>>,
-    n_unread: AtomicUsize,
-    n_answers: AtomicU64,
+    leaves_unread: AtomicBool,
+    /// Answers that are not read whole, by the period in which they began.
+    unread: [AtomicUsize; PERIODS],
+    n_calls: AtomicUsize,
+    /// True if a call has begun since this was looked at.
+    is_used: AtomicBool,
+}
+
+/// Why a connection is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConductFault {
+    Flood,
+    Unread,
+}
+
+impl Default for Conduct {
+    fn default() -> Conduct {
+        Conduct {
+            begun: Instant::now(),
+            taken_back: Mutex::default(),
+            is_flood: AtomicBool::new(false),
+            leaves_unread: AtomicBool::new(false),
+            unread: Default::default(),
+            n_calls: AtomicUsize::new(0),
+            is_used: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Conduct {
-    /// True if the connection is to be closed.
-    pub(super) fn is_bad(&self) -> bool {
-        self.is_flood.load(Relaxed)
-            || self.n_unread.load(Relaxed) > 0 && self.is_late(Instant::now())
+    /// Why the connection is to be closed, if it is.
+    pub(super) fn fault(&self) -> Option<ConductFault> {
+        if self.is_flood.load(Relaxed) {
+            return Some(ConductFault::Flood);
+        }
+        let has_unread = self.unread.iter().any(|n| n.load(Relaxed) > 0);
+        let is_late =
+            self.leaves_unread.load(Relaxed) || has_unread && self.is_late(Instant::now());
+        is_late.then_some(ConductFault::Unread)
+    }
+
+    fn period(&self, now: Instant) -> usize {
+        let periods = now.duration_since(self.begun).as_secs() / PERIOD.as_secs();
+        periods as usize % PERIODS
     }
 
     fn is_late(&self, now: Instant) -> bool {
-        let unread = self.unread.lock().expect("nothing panics under it");
-        let oldest = unread.first();
-        oldest.is_some_and(|(since, _)| now.duration_since(*since) > UNREAD_MAX)
+        let now = self.period(now);
+        let mut late = (IN_TIME + 1..PERIODS).map(|before| (now + PERIODS - before) % PERIODS);
+        late.any(|period| self.unread[period].load(Relaxed) > 0)
     }
 
-    /// A large answer begins; it is read once the returned value is dropped.
-    pub(super) fn answer(self: &Arc<Conduct>) -> Unread {
-        self.answer_at(Instant::now())
+    /// An answer begins; it ends by [`Conduct::end_call`] with the returned period.
+    pub(super) fn begin_answer(&self) -> usize {
+        self.begin_answer_at(Instant::now())
     }
 
-    fn answer_at(self: &Arc<Conduct>, now: Instant) -> Unread {
-        let key = (now, self.n_answers.fetch_add(1, Relaxed));
-        let mut unread = self.unread.lock().expect("nothing panics under it");
-        unread.insert(key);
-        self.n_unread.store(unread.len(), Relaxed);
-        drop(unread);
-        let conduct = self.clone();
-        Unread { conduct, key }
+    fn begin_answer_at(&self, now: Instant) -> usize {
+        let period = self.period(now);
+        self.unread[period].fetch_add(1, Relaxed);
+        period
+    }
+
+    /// A call begins.
+    pub(super) fn begin_call(&self) {
+        self.n_calls.fetch_add(1, Relaxed);
+        self.is_used.store(true, Relaxed);
+    }
+
+    /// A call ends, with an answer that began in this period, if it had one.
+    pub(super) fn end_call(&self, answered: Option<usize>) {
+        self.n_calls.fetch_sub(1, Relaxed);
+        if let Some(period) = answered {
+            self.unread[period].fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// True if there is no call, and none has begun since this was asked before.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_used.swap(false, Relaxed) && self.n_calls.load(Relaxed) == 0
+    }
+
+    /// A stream leaves the replies to what it sends unread.
+    pub(super) fn leave_unread(&self) {
+        self.leaves_unread.store(true, Relaxed);
     }
 
     /// A call was taken back before it was answered.
@@ -72,22 +130,6 @@ impl Conduct {
     }
 }
 
-/// A large answer, for as long as it is not read whole.
-#[derive(Debug)]
-pub(super) struct Unread {
-    conduct: Arc<Conduct>,
-    key: (Instant, u64),
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        if let Ok(mut unread) = self.conduct.unread.lock() {
-            unread.remove(&self.key);
-            self.conduct.n_unread.store(unread.len(), Relaxed);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,7 +141,7 @@ mod tests {
         for place in 0..n {
             conduct.take_back_at(start + over * place / n);
         }
-        conduct.is_bad()
+        conduct.fault() == Some(ConductFault::Flood)
     }
 
     #[test]
@@ -115,19 +157,29 @@ mod tests {
     }
 
     #[test]
-    fn p8_an_answer_is_read_within_a_minute() {
-        let conduct = Arc::new(Conduct::default());
-        let start = Instant::now();
-        let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let (first, second) = (conduct.answer_at(at(0)), conduct.answer_at(at(0)));
-        let third = conduct.answer_at(at(30));
-        assert!(!conduct.is_late(at(60)));
-        assert!(conduct.is_late(at(61)));
-        drop((first, second));
-        assert!(!conduct.is_late(at(90)));
-        assert!(conduct.is_late(at(91)));
-        drop(third);
+    fn p8_an_answer_is_read_within_a_minute_or_two_periods() {
+        let conduct = Conduct::default();
+        let at = |seconds: u64| conduct.begun + Duration::from_secs(seconds);
+        let answer = |seconds: u64| {
+            conduct.begin_call();
+            conduct.begin_answer_at(at(seconds))
+        };
+        let (first, second, third) = (answer(0), answer(29), answer(45));
+        assert!(!conduct.is_late(at(89)));
+        assert!(conduct.is_late(at(90)));
+        assert!(conduct.is_late(at(239)));
+        conduct.end_call(Some(first));
+        assert!(conduct.is_late(at(90)));
+        conduct.end_call(Some(second));
+        assert!(!conduct.is_late(at(119)));
+        assert!(conduct.is_late(at(120)));
+        assert!(!conduct.is_idle());
+        assert!(!conduct.is_idle(), "one is open");
+        conduct.end_call(Some(third));
         assert!(!conduct.is_late(at(10_000)));
-        assert!(!conduct.is_bad());
+        assert_eq!(conduct.fault(), None);
+        assert!(conduct.is_idle());
+        conduct.leave_unread();
+        assert_eq!(conduct.fault(), Some(ConductFault::Unread));
     }
 }

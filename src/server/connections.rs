@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,24 +15,29 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::accept::Acceptor;
+use super::accept::{AcceptedStream, Acceptor, Listener};
 use super::access::{Peer, Protocol, names_of};
+use super::conduct::ConductFault;
 use super::context::ServerContext;
-use super::crowd::ConnectionPlace;
+use super::crowd::{Closed, ConnectionPlace};
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Handshakes under way; where one more comes, the oldest ends.
 const HANDSHAKES_MAX: usize = 1024;
 
-/// How long a connection may be silent before its first byte.
-const FIRST_BYTE_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may take to begin to speak.
+const BEGINNING_MAX: Duration = Duration::from_secs(10);
+/// The bytes by which HTTP/2 begins.
+const PREFACE_BYTES: usize = 24;
+/// How long a connection may take nothing of what is written.
+const UNREAD_MAX: Duration = Duration::from_secs(60);
 
 /// The connections of a port.
 pub(super) struct Connections {
@@ -45,7 +50,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(
-        listener: TcpListener,
+        listener: Listener,
         context: &Arc<ServerContext>,
         protocol: Protocol,
     ) -> Connections {
@@ -63,21 +68,31 @@ impl Connections {
             tokio::select! {
                 (stream, address) = self.acceptor.next() => {
                     let context = &self.acceptor.context;
-                    let Some(place) = context.crowd.enter(address.ip(), &context.config) else {
-                        context.refused_connections.fetch_add(1, Relaxed);
+                    // A process that opened a socket of the file system is of this machine.
+                    let host = address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |one| one.ip());
+                    let Some(place) = context.crowd.enter(host, &context.config) else {
                         continue;
                     };
-                    let peer = Peer { address: Some(address), ..Peer::default() };
-                    match context.access().tls(self.protocol) {
-                        None => return Connection::new(Transport::Plain(stream), peer, place),
-                        Some(keys) => {
+                    let peer = Peer {
+                        address,
+                        shares: place.shares().clone(),
+                        ..Peer::default()
+                    };
+                    let protocol = self.protocol;
+                    let bytes = match (stream, context.access().tls(protocol)) {
+                        (AcceptedStream::Local(stream), _) => Transport::Local(stream),
+                        (AcceptedStream::Tcp(stream), None) => Transport::Plain(stream),
+                        (AcceptedStream::Tcp(stream), Some(keys)) => {
                             let acceptor = TlsAcceptor::from(keys);
-                            self.begin(handshake(acceptor, stream, peer, place));
+                            self.begin(handshake(acceptor, stream, protocol, (peer, place)));
+                            continue;
                         }
-                    }
+                    };
+                    return Connection::new(bytes, protocol, peer, place);
                 }
-                Some(done) = self.handshakes.next() => if let Some(connection) = done {
-                    return connection;
+                Some(done) = self.handshakes.next() => match done {
+                    Some(connection) => return connection,
+                    None => self.acceptor.context.crowd.close(Closed::Handshake),
                 }
             }
         }
@@ -107,41 +122,75 @@ impl Connections {
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
-    peer: Peer,
-    place: ConnectionPlace,
+    protocol: Protocol,
+    (peer, place): (Peer, ConnectionPlace),
 ) -> Option<Connection> {
     let stream = acceptor.accept(stream).await.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
-    let names = certificates
-        .and_then(|all| all.first())
-        .map(names_of)
-        .unwrap_or_default();
+    let certificate = certificates.and_then(|all| all.first());
+    let (names, not_after) = certificate.and_then(names_of).unzip();
     let peer = Peer {
         is_encrypted: true,
-        names: names.into(),
+        names: names.unwrap_or_default().into(),
+        not_after,
         ..peer
     };
     let stream = Transport::Encrypted(Box::new(stream));
-    Some(Connection::new(stream, peer, place))
+    Some(Connection::new(stream, protocol, peer, place))
 }
 
 /// A connection that can be served.
 pub(super) struct Connection {
     stream: Transport,
     peer: Peer,
-    /// Ends a connection that has sent nothing yet; gone with its first byte.
+    /// Ends a connection whose first bytes do not come; gone once they have.
     silence: Option<Pin<Box<Sleep>>>,
-    _place: ConnectionPlace,
+    /// Bytes of the beginning that are still to come.
+    n_to_begin: usize,
+    /// Ends one that takes nothing; gone while it takes something.
+    stall: Option<Pin<Box<Sleep>>>,
+    place: ConnectionPlace,
 }
 
 impl Connection {
-    fn new(stream: Transport, peer: Peer, place: ConnectionPlace) -> Connection {
+    fn new(
+        stream: Transport,
+        protocol: Protocol,
+        peer: Peer,
+        place: ConnectionPlace,
+    ) -> Connection {
         Connection {
             stream,
             peer,
-            silence: Some(Box::pin(sleep(FIRST_BYTE_MAX))),
-            _place: place,
+            silence: Some(Box::pin(sleep(BEGINNING_MAX))),
+            n_to_begin: match protocol {
+                Protocol::Grpc => PREFACE_BYTES,
+                // Of the headers as a whole there is a deadline.
+                Protocol::Http => 1,
+            },
+            stall: None,
+            place,
         }
+    }
+
+    /// Fails a connection that took nothing for too long.
+    fn unless_stalled<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall = self
+            .stall
+            .get_or_insert_with(|| Box::pin(sleep(UNREAD_MAX)));
+        if stall.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.place.close(Closed::Unread);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// The other side.
@@ -152,6 +201,7 @@ impl Connection {
 
 enum Transport {
     Plain(TcpStream),
+    Local(UnixStream),
     Encrypted(Box<TlsStream<TcpStream>>),
 }
 
@@ -161,19 +211,31 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.peer.conduct.is_bad() {
+        if let Some(fault) = self.peer.conduct.fault() {
+            self.place.close(match fault {
+                ConductFault::Flood => Closed::Resets,
+                ConductFault::Unread => Closed::Unread,
+            });
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        let n_before = buffer.filled().len();
         let read = match &mut self.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Local(stream) => Pin::new(stream).poll_read(context, buffer),
             Transport::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
         };
-        if let Some(silence) = &mut self.silence {
-            if read.is_ready() {
-                self.silence = None;
-            } else if silence.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+        if self.silence.is_some() {
+            let n = buffer.filled().len() - n_before;
+            self.n_to_begin = self.n_to_begin.saturating_sub(n);
+        }
+        if self.n_to_begin == 0 {
+            self.silence = None;
+        } else if read.is_pending()
+            && let Some(silence) = &mut self.silence
+            && silence.as_mut().poll(context).is_ready()
+        {
+            self.place.close(Closed::Silent);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
     }
@@ -185,10 +247,12 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let written = match &mut self.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Local(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        };
+        self.unless_stalled(context, written)
     }
 
     fn poll_write_vectored(
@@ -196,29 +260,38 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let written = match &mut self.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Transport::Local(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Transport::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, parts),
-        }
+        };
+        self.unless_stalled(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
             Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Local(stream) => stream.is_write_vectored(),
             Transport::Encrypted(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
+            // They hold nothing back.
             Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Transport::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Local(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Encrypted(stream) => {
+                let flushed = Pin::new(stream).poll_flush(context);
+                self.unless_stalled(context, flushed)
+            }
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Local(stream) => Pin::new(stream).poll_shutdown(context),
             Transport::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
@@ -227,33 +300,72 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::super::bounds::Config;
     use super::super::crowd::Crowd;
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn p8_a_connection_says_something_at_first_and_may_be_quiet_then() {
+    /// A connection of a protocol, and its client.
+    async fn accepted(protocol: Protocol) -> (Connection, TcpStream, Arc<Crowd>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("it listens");
+        let (stream, peer) = listener.accept().await.expect("a connection");
         let crowd = Arc::new(Crowd::default());
-        let mut client = TcpStream::connect(address).await.expect("it listens");
-        let accepted = async || {
-            let (stream, peer) = listener.accept().await.expect("a connection");
-            let place = crowd.enter(peer.ip(), &Config::default()).expect("room");
-            Connection::new(Transport::Plain(stream), Peer::default(), place)
+        let place = crowd.enter(peer.ip(), &Config::default()).expect("room");
+        let stream = Transport::Plain(stream);
+        let connection = Connection::new(stream, protocol, Peer::default(), place);
+        (connection, client, crowd)
+    }
+
+    fn closed(crowd: &Crowd, why: &str) -> u64 {
+        let (_, n) = crowd.closed().find(|(word, _)| *word == why).expect("it");
+        n
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p8_a_connection_begins_to_speak_and_may_be_quiet_then() {
+        for (protocol, begins) in [(Protocol::Grpc, PREFACE_BYTES), (Protocol::Http, 1)] {
+            for sent in 0..=begins {
+                let (mut connection, mut client, crowd) = accepted(protocol).await;
+                client
+                    .write_all(&vec![b'x'; sent])
+                    .await
+                    .expect("it takes it");
+                let mut bytes = vec![0; sent];
+                connection
+                    .read_exact(&mut bytes)
+                    .await
+                    .expect("what was sent");
+                let hours = Duration::from_secs(36_000);
+                let mut byte = [0];
+                let more = timeout(hours, connection.read(&mut byte)).await;
+                if sent == begins {
+                    more.expect_err("it is open and quiet");
+                    continue;
+                }
+                let ended = more.expect("it ends").expect_err("it does not go on");
+                assert_eq!(ended.kind(), io::ErrorKind::TimedOut, "{sent}");
+                assert_eq!(closed(&crowd, "silent"), 1);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p8_a_connection_that_takes_nothing_for_a_minute_ends() {
+        let (mut connection, mut client, crowd) = accepted(Protocol::Grpc).await;
+        let piece = vec![0; 1 << 20];
+        let start = tokio::time::Instant::now();
+        let ended = loop {
+            if let Err(error) = connection.write_all(&piece).await {
+                break error;
+            }
         };
-        let mut byte = [0];
-        let mut silent = accepted().await;
-        let ended = silent.read(&mut byte).await.expect_err("it says nothing");
         assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
-        drop((silent, client));
-        client = TcpStream::connect(address).await.expect("it listens");
-        let mut quiet = accepted().await;
-        client.write_all(b"x").await.expect("it takes it");
-        assert_eq!(quiet.read(&mut byte).await.expect("a byte"), 1);
-        let hours = Duration::from_secs(36_000);
-        let more = tokio::time::timeout(hours, quiet.read(&mut byte)).await;
-        more.expect_err("it is open and quiet");
+        assert!(start.elapsed() >= UNREAD_MAX);
+        assert_eq!(closed(&crowd, "unread"), 1);
+        drop(connection);
+        client.read_exact(&mut [0]).await.expect("what was written");
     }
 }

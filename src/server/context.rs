@@ -3,7 +3,6 @@
 //! Invariant: a request that is refused is counted once, under the flow it belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use axum::http::HeaderMap;
 use tokio::runtime::Handle;
@@ -11,8 +10,10 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use super::access::{Access, Caller, Method, Needs, Peer};
+use super::audit_log::Line;
 use super::bounds::Config;
-use super::budget::RequestBudget;
+use super::budget::{Holding, RequestBudget};
+use super::caller_places::CallerPlaces;
 use super::calls::Calls;
 use super::compute_queue::ComputeQueue;
 use super::crowd::Crowd;
@@ -21,9 +22,18 @@ use super::waiters::Waiters;
 use super::wire::Refusal;
 use crate::engine::{Engine, Error, ServedModel};
 
-/// So many requests at once may read whole journals, load states or compute digests: each takes
-/// a thread and as much memory as a model, and learning waits for a digest.
+/// So many requests at once may read whole journals, load states or compute digests, in all and of one
+/// caller: each takes a thread and as much memory as a model, and learning waits for a digest.
 const INQUIRIES_MAX: usize = 4;
+const INQUIRIES_OF_CALLER_MAX: usize = 2;
+/// So many at once may look at the state of models, which may wait for their learners: the others wait.
+const LOOKS_MAX: usize = 16;
+/// Pages of metrics that are not read yet, in all and of one caller.
+const PAGES_MAX: usize = 64;
+const PAGES_OF_CALLER_MAX: usize = 16;
+/// Calls at a time that take no credential, and the bytes of their messages.
+const OPEN_REQUESTS_MAX: usize = 1024;
+const OPEN_BYTES_MAX: u64 = 1024 * 1024;
 /// A message lists the existing names if they are at most so many.
 const LISTED_MAX: usize = 10;
 
@@ -31,11 +41,17 @@ pub(super) struct ServerContext {
     pub engine: Arc<Engine>,
     pub config: Config,
     pub draining: watch::Receiver<bool>,
-    inquiries: Arc<Semaphore>,
+    inquiries: CallerPlaces,
+    looks: Arc<Semaphore>,
+    /// Pages of metrics that are made or read.
+    pub pages: CallerPlaces,
     /// The connections that there are.
     pub crowd: Arc<Crowd>,
-    /// The requests over gRPC that are read or answered.
+    /// The calls over gRPC that are read or answered.
     pub requests: Arc<RequestBudget>,
+    /// Of the calls that take no credential, those with one answer, and the watches of health.
+    open_requests: Arc<RequestBudget>,
+    open_watches: Arc<RequestBudget>,
     pub waiters: Waiters,
     /// The calls over gRPC that were answered.
     pub calls: Calls,
@@ -45,10 +61,10 @@ pub(super) struct ServerContext {
     pub refused_predictions: Refusals,
     /// Feedback events that were refused; they are in no journal.
     pub refused_feedback: Refusals,
+    /// Other calls that were refused: of no method there is, and inquiries beyond their places.
+    pub refused_calls: Refusals,
     /// Requests of callers that showed no credential which allows them.
     pub refused_logins: Refusals,
-    /// Connections that were closed at once, since descriptors were short.
-    pub refused_connections: AtomicU64,
 }
 
 impl ServerContext {
@@ -63,17 +79,25 @@ impl ServerContext {
                 config.requests_max,
                 config.request_bytes_max,
             )),
+            open_requests: Arc::new(RequestBudget::new(OPEN_REQUESTS_MAX, OPEN_BYTES_MAX)),
+            open_watches: Arc::new(RequestBudget::new(OPEN_REQUESTS_MAX, OPEN_BYTES_MAX)),
             compute_queue: ComputeQueue::new(&config, n_threads()),
             engine,
             config,
             draining,
-            inquiries: Arc::new(Semaphore::new(INQUIRIES_MAX)),
+            inquiries: CallerPlaces::new(
+                "audits, dry runs and digests",
+                INQUIRIES_MAX,
+                INQUIRIES_OF_CALLER_MAX,
+            ),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            pages: CallerPlaces::new("pages of metrics", PAGES_MAX, PAGES_OF_CALLER_MAX),
             waiters: Waiters::default(),
             calls: Calls::new(),
             refused_predictions: Refusals::new("predict"),
             refused_feedback: Refusals::new("feedback"),
+            refused_calls: Refusals::new("call"),
             refused_logins: Refusals::new("login"),
-            refused_connections: AtomicU64::new(0),
         }
     }
 
@@ -90,13 +114,68 @@ impl ServerContext {
     ) -> Result<Caller, Refusal> {
         let Some(needs) = needs else {
             let what = "there is no such method";
-            return Err(Refusal::new(Code::Unimplemented, "", what));
+            let unknown = Refusal::new(Code::Unimplemented, "", what).because("method");
+            self.refused_calls.add(&unknown);
+            return Err(unknown);
         };
         let admitted = self.access().admit(needs, headers, peer);
         if let Err(refusal) = &admitted {
             self.refused_logins.add(refusal);
+            if let Some(log) = &self.config.audit_log {
+                let address = peer.address.map(|address| address.ip().to_string());
+                log.write(Line::Refused {
+                    address: &address.unwrap_or_default(),
+                    why: &refusal.message,
+                });
+            }
         }
         admitted
+    }
+
+    /// Rows that others sent were read: the log says by whom.
+    pub(super) fn note_read(&self, caller: &Caller, what: &'static str, model: &str) {
+        let name = caller.name();
+        let actor = name.as_str();
+        tracing::info!(actor, model, what, "rows read");
+        if let Some(log) = &self.config.audit_log {
+            log.write(Line::Read { actor, model, what });
+        }
+    }
+
+    /// A place for a call, whoever makes it: a stranger's takes none of those of callers with a credential.
+    pub(super) fn hold(
+        &self,
+        method: Method,
+        caller: &Caller,
+        peer: &Peer,
+    ) -> Result<Arc<Holding>, Refusal> {
+        let shares = &peer.shares;
+        let (budget, share) = match method.needs() {
+            Needs::Nothing if method.gives_a_stream() => (&self.open_watches, &shares.watches),
+            Needs::Nothing => (&self.open_requests, &shares.open),
+            Needs::Credential | Needs::OneOf(_) => {
+                (&self.requests, caller.share().unwrap_or(&shares.calls))
+            }
+        };
+        budget.hold(share, &peer.conduct)
+    }
+
+    /// How often the budgets refused, by the kind of calls and the reason.
+    pub(super) fn refused_by_budgets(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let budgets = [
+            ("any", &self.requests),
+            ("health", &self.open_requests),
+            ("health_watch", &self.open_watches),
+        ];
+        let of = |(flow, budget): (&'static str, &Arc<RequestBudget>)| {
+            let refused: Vec<_> = budget.refused().collect();
+            refused
+                .into_iter()
+                .map(move |(reason, n)| (flow, reason.word(), n))
+        };
+        budgets.into_iter().flat_map(of)
     }
 
     /// Refuses a prediction before it is read, if no place is left among those that wait.
@@ -135,16 +214,26 @@ impl ServerContext {
     /// Runs an audit, a dry run or a digest [`run_blocking`], unless too many are under way.
     pub(super) async fn inquire<T: Send + 'static>(
         &self,
+        caller: &Caller,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Status> {
-        let Ok(place) = self.inquiries.clone().try_acquire_owned() else {
-            let what = format!(
-                "{INQUIRIES_MAX} audits, dry runs and digests are under way, as many as there can \
-                 be; ask again once one has ended"
-            );
-            return Err(Refusal::new(Code::ResourceExhausted, "", what).into());
-        };
+        let place = self.inquiries.enter(caller);
+        let place = place.inspect_err(|refusal| self.refused_calls.add(refusal))?;
         // It goes on to its end, even where the caller has gone.
+        run_blocking(move || {
+            let _place = place;
+            work()
+        })
+        .await
+    }
+
+    /// Looks at the state of models [`run_blocking`], once there is a place for that.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Status> {
+        let place = self.looks.clone().acquire_owned().await;
+        // It keeps its place to its end, even where the caller has gone.
         run_blocking(move || {
             let _place = place;
             work()

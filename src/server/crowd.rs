@@ -5,29 +5,139 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::bounds::Config;
+use super::budget::Shares;
 
 /// How many connections there are, by the address of the other side.
 #[derive(Debug, Default)]
-pub(super) struct Crowd(Mutex<BTreeMap<IpAddr, usize>>);
+pub(super) struct Crowd {
+    all: Mutex<BTreeMap<IpAddr, Group>>,
+    refused: [AtomicU64; Refused::ALL.len()],
+    closed: [AtomicU64; Closed::ALL.len()],
+}
+
+/// The connections of one address, and what they share of the budgets.
+#[derive(Debug, Default)]
+struct Group {
+    n: usize,
+    shares: Arc<Shares>,
+}
+
+/// Why a connection is closed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Descriptors are short.
+    Descriptors,
+    /// There are as many as may be.
+    All,
+    /// There are as many of its address as may be.
+    OfPeer,
+}
+
+impl Refused {
+    const ALL: [Refused; 3] = [Refused::Descriptors, Refused::All, Refused::OfPeer];
+
+    fn word(self) -> &'static str {
+        match self {
+            Refused::Descriptors => "descriptors",
+            Refused::All => "connections",
+            Refused::OfPeer => "connections_of_peer",
+        }
+    }
+}
+
+/// Why a connection is closed that was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It did not end its handshake.
+    Handshake,
+    /// It did not begin to speak.
+    Silent,
+    /// It took back one call after the other.
+    Resets,
+    /// It did not read what it was sent.
+    Unread,
+    /// It had no calls for long.
+    Idle,
+    /// It was as old as one may be.
+    Age,
+}
+
+impl Closed {
+    const ALL: [Closed; 6] = [
+        Closed::Handshake,
+        Closed::Silent,
+        Closed::Resets,
+        Closed::Unread,
+        Closed::Idle,
+        Closed::Age,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Closed::Handshake => "handshake",
+            Closed::Silent => "silent",
+            Closed::Resets => "resets",
+            Closed::Unread => "unread",
+            Closed::Idle => "idle",
+            Closed::Age => "age",
+        }
+    }
+}
 
 /// A place among the connections, as long as this lives.
 #[derive(Debug)]
 pub(super) struct ConnectionPlace {
     crowd: Arc<Crowd>,
     address: IpAddr,
+    shares: Arc<Shares>,
+}
+
+impl ConnectionPlace {
+    /// What its address has of the budgets.
+    pub(super) fn shares(&self) -> &Arc<Shares> {
+        &self.shares
+    }
+
+    /// Its connection is closed, for this reason.
+    pub(super) fn close(&self, why: Closed) {
+        self.crowd.close(why);
+    }
 }
 
 impl Crowd {
     /// How many there are.
     pub(super) fn n(&self) -> usize {
-        let all = self.0.lock().expect("nothing panics under it");
-        all.values().sum()
+        let all = self.all.lock().expect("nothing panics under it");
+        all.values().map(|group| group.n).sum()
     }
 
-    /// A place for a connection of this address, if it may have one more.
+    /// One more is closed at once.
+    pub(super) fn refuse(&self, why: Refused) {
+        self.refused[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// One more is closed that was open.
+    pub(super) fn close(&self, why: Closed) {
+        self.closed[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many were closed at once, by the reason.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Relaxed));
+        Refused::ALL.map(Refused::word).into_iter().zip(counts)
+    }
+
+    /// How many were closed that were open, by the reason.
+    pub(super) fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.closed.iter().map(|count| count.load(Relaxed));
+        Closed::ALL.map(Closed::word).into_iter().zip(counts)
+    }
+
+    /// A place for a connection of this address, if it may have one more; one that has none is counted.
     pub(super) fn enter(
         self: &Arc<Crowd>,
         address: IpAddr,
@@ -35,27 +145,36 @@ impl Crowd {
     ) -> Option<ConnectionPlace> {
         let address = address.to_canonical();
         let speaks_for_many = address.is_loopback() || config.proxies.contains(&address);
-        let mut all = self.0.lock().expect("nothing panics under it");
-        let total: usize = all.values().sum();
-        let own = all.get(&address).copied().unwrap_or(0);
-        let has_own = speaks_for_many || own < config.connections_per_peer_max;
-        if total >= config.connections_max || !has_own {
+        let mut all = self.all.lock().expect("nothing panics under it");
+        let total: usize = all.values().map(|group| group.n).sum();
+        let own = all.get(&address).map_or(0, |group| group.n);
+        if total >= config.connections_max {
+            self.refuse(Refused::All);
             return None;
         }
-        all.insert(address, own + 1);
-        let crowd = self.clone();
-        Some(ConnectionPlace { crowd, address })
+        if !speaks_for_many && own >= config.connections_per_peer_max {
+            self.refuse(Refused::OfPeer);
+            return None;
+        }
+        let group = all.entry(address).or_default();
+        group.n += 1;
+        let (crowd, shares) = (self.clone(), group.shares.clone());
+        Some(ConnectionPlace {
+            crowd,
+            address,
+            shares,
+        })
     }
 }
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
-        let Ok(mut all) = self.crowd.0.lock() else {
+        let Ok(mut all) = self.crowd.all.lock() else {
             return;
         };
-        if let Some(n) = all.get_mut(&self.address) {
-            *n -= 1;
-            if *n == 0 {
+        if let Some(group) = all.get_mut(&self.address) {
+            group.n -= 1;
+            if group.n == 0 {
                 all.remove(&self.address);
             }
         }
@@ -65,6 +184,14 @@ impl Drop for ConnectionPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p8_five_hundred_clients_behind_one_address_all_have_a_place() {
+        let address = "10.0.0.1".parse().expect("an address");
+        let (crowd, config) = (Arc::new(Crowd::default()), Config::default());
+        let places = (0..500).map_while(|_| crowd.enter(address, &config));
+        assert_eq!(places.collect::<Vec<_>>().len(), 500);
+    }
 
     #[test]
     fn p8_one_address_leaves_room_for_others_and_proxies_speak_for_many() {
@@ -87,7 +214,9 @@ mod tests {
         assert!(crowd.enter(proxy, &config).is_none(), "all are taken");
         places.remove(0);
         places.push(crowd.enter(own, &config).expect("one has gone"));
+        let refused: Vec<u64> = crowd.refused().map(|(_, n)| n).collect();
+        assert_eq!(refused, [0, 1, 1]);
         drop(places);
-        assert!(crowd.0.lock().expect("it is sound").is_empty());
+        assert!(crowd.all.lock().expect("it is sound").is_empty());
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn within<T>(
 
 fn refusal() -> Refusal {
     let what = "the deadline passed before the answer";
-    Refusal::new(Code::DeadlineExceeded, "", what)
+    Refusal::new(Code::DeadlineExceeded, "", what).because("deadline")
 }
 
 #[cfg(test)]

@@ -11,13 +11,16 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tonic::service::Routes;
 
+use super::answers::PIECE;
 use super::bounds::{PENDING_RESETS_MAX, STREAMS_MAX};
 use super::call_tasks::CallTasks;
+use super::conduct::Conduct;
 use super::connections::{Connection, Connections};
 use super::context::{ServerContext, drained};
+use super::crowd::Closed;
 use super::guard::GuardedServices;
+use super::services::Services;
 
 /// Bytes of one stream that may lie unread: a sender that is faster than its reader is stopped
 /// here. It holds some thousand small events, and 64 KiB a round trip of a large request.
@@ -31,6 +34,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 512 * STREAM_WINDOW_BYTES;
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
 /// Bytes of the headers of one request.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of the answers of one stream that the connection takes over and has not written.
+const SEND_BUFFER_BYTES_MAX: usize = PIECE;
+/// So often within its time a connection is looked at that may be idle.
+const IDLE_LOOKS: u32 = 4;
 /// A silent connection is asked this often whether it still lives.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -38,7 +45,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(super) async fn serve(
     mut connections: Connections,
     context: Arc<ServerContext>,
-    services: Routes,
+    services: Services,
     stop: impl Future<Output = ()>,
 ) {
     let server = server();
@@ -67,10 +74,13 @@ fn server() -> http2::Builder<CallTasks> {
     let mut server = http2::Builder::new(CallTasks);
     server
         .timer(TokioTimer::new())
+        // Nobody reads it, and it knows no time before 1970.
+        .auto_date_header(false)
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .keep_alive_interval(KEEPALIVE);
@@ -85,23 +95,36 @@ async fn serve_connection(
     guarded: GuardedServices,
     context: Arc<ServerContext>,
 ) {
+    let conduct = connection.peer().conduct.clone();
     let serving = server.serve_connection(TokioIo::new(connection), guarded);
     let mut serving = pin!(serving);
-    let (age, grace) = (
-        context.config.connection_age_max,
-        context.config.connection_age_grace,
-    );
-    let (mut old, mut drained) = (pin!(after(age)), pin!(drained(context.draining.clone())));
-    let is_old = tokio::select! {
+    let config = &context.config;
+    let mut old = pin!(after(config.connection_age_max));
+    let mut is_idle = pin!(idle(&conduct, config.connection_idle_max));
+    let mut drained = pin!(drained(context.draining.clone()));
+    let ends = tokio::select! {
         // A client that broke off is no fault of ours.
         _ = &mut serving => return,
-        () = &mut old => true,
-        () = &mut drained => false,
+        () = &mut old => Some(Closed::Age),
+        () = &mut is_idle => Some(Closed::Idle),
+        () = &mut drained => None,
     };
+    if let Some(why) = ends {
+        context.crowd.close(why);
+    }
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         _ = &mut serving => {}
-        () = after(is_old.then_some(grace)) => {}
+        () = after(ends.map(|_| config.connection_age_grace)) => {}
+    }
+}
+
+/// Waits until a connection has had no call for so long.
+async fn idle(conduct: &Conduct, max: Option<Duration>) {
+    let mut n_idle = 0;
+    while n_idle < IDLE_LOOKS {
+        after(max.map(|max| max / IDLE_LOOKS)).await;
+        n_idle = if conduct.is_idle() { n_idle + 1 } else { 0 };
     }
 }
 
@@ -110,5 +133,28 @@ async fn after(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p8_a_connection_with_a_quiet_stream_is_not_idle_and_one_without_calls_is() {
+        let hour = Duration::from_secs(3600);
+        let conduct = Conduct::default();
+        conduct.begin_call();
+        let quiet = timeout(10 * hour, idle(&conduct, Some(hour))).await;
+        quiet.expect_err("it has a call");
+        conduct.end_call(None);
+        let start = Instant::now();
+        idle(&conduct, Some(hour)).await;
+        let took = start.elapsed();
+        assert!((hour..=hour * 5 / 4).contains(&took), "{took:?}");
+        let never = timeout(100 * hour, idle(&conduct, None)).await;
+        never.expect_err("there is no bound");
     }
 }

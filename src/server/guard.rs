@@ -11,95 +11,106 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::header::{HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{self, HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tonic::body::Body;
-use tonic::service::Routes;
 use tonic::{Code, Status};
-use tower::Service as _;
 
-use super::access::{Method, Peer, needs_of_path};
-use super::answers::{IsLarge, counted};
-use super::bodies::{Messages, RequestBody};
+use super::access::{Caller, Method, Needs, Peer, needs_of_path};
+use super::answers::AnswerBody;
+use super::bodies::{BodyBounds, RequestBody};
 use super::budget::Holding;
-use super::context::ServerContext;
+use super::context::{ServerContext, drained};
 use super::deadline;
+use super::services::{ServiceAnswer, Services};
 use super::unreadable;
 use super::wire::Refusal;
 
 /// The services over gRPC behind the question, for the calls of one connection.
 #[derive(Clone)]
-pub(super) struct GuardedServices {
+pub(super) struct GuardedServices(Arc<Door>);
+
+struct Door {
     context: Arc<ServerContext>,
-    services: Routes,
+    services: Services,
     peer: Peer,
 }
 
-type GuardedResponse = Result<http::Response<Body>, Infallible>;
-type InTime = Pin<Box<dyn Future<Output = GuardedResponse> + Send>>;
-type RouteFuture = <Routes as tower::Service<http::Request<Body>>>::Future;
+type Counted = Result<http::Response<AnswerBody>, Infallible>;
 
 impl hyper::service::Service<http::Request<Incoming>> for GuardedServices {
-    type Response = http::Response<Body>;
+    type Response = http::Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Either<Answering<Either<RouteFuture, InTime>>, Ready<GuardedResponse>>;
+    type Future = Either<Answering, Ready<Counted>>;
 
-    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
-        let (context, method) = (&self.context, Method::find(request.uri().path()));
-        let admitted = context.admit(method.map(Method::needs), request.headers(), &self.peer);
-        let admitted = admitted.and_then(|caller| {
-            method.map_or(Ok(()), |method| context.check_queue(method))?;
-            Ok((caller, context.requests.hold()?))
-        });
-        let (caller, holding) = match admitted {
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let (door, method) = (&self.0, Method::find(request.uri().path()));
+        let (method, caller, holding) = match door.admit(method, request.headers()) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 if let Some(method) = method {
-                    context.calls.add(method, refusal.code);
+                    door.context.calls.add(method, refusal.code);
                 }
-                return Either::Right(future::ready(Ok(Status::from(refusal).into_http())));
+                return Either::Right(future::ready(Ok(AnswerBody::refusal(refusal.into()))));
             }
         };
-        request.extensions_mut().insert(caller);
         let timeout = deadline::timeout_of(request.headers());
-        let answer = self
-            .services
-            .clone()
-            .call(self.counted(request, holding.clone()));
+        let mut request = door.counted(method, request, holding.clone());
+        if method.takes_a_stream() {
+            // Its replies count as well, while they wait.
+            request.extensions_mut().insert(holding.clone());
+        }
+        let ends = method
+            .is_reflection()
+            .then(|| ended(&door.context, &caller));
+        let answer = door.services.call(method, caller, request);
         let inner = match timeout {
-            None => Either::Left(answer),
-            Some(timeout) => Either::Right(in_time(timeout, answer, context.clone(), method)),
+            None => answer,
+            Some(timeout) => in_time(timeout, answer, door.clone(), method),
         };
-        let open = method.map(|method| OpenCall {
+        let open = Some(OpenCall {
             method,
-            context: context.clone(),
-            peer: self.peer.clone(),
+            door: door.clone(),
             holding,
+            ends,
         });
         Either::Left(Answering { inner, open })
     }
 }
 
+/// Ends a stream that knows nothing of credentials and drains.
+fn ended(context: &Arc<ServerContext>, caller: &Caller) -> BoxFuture<'static, Status> {
+    let (context, caller) = (context.clone(), caller.clone());
+    let ended = async move {
+        tokio::select! {
+            () = drained(context.draining.clone()) => Status::unavailable("the server is stopping"),
+            () = context.access().ended(&caller) => {
+                Status::unauthenticated("the credential of this stream has ended")
+            }
+        }
+    };
+    Box::pin(ended)
+}
+
 /// The answer of a call whose caller waits so long.
 fn in_time(
     timeout: Duration,
-    answer: RouteFuture,
-    context: Arc<ServerContext>,
-    method: Option<Method>,
-) -> InTime {
+    answer: ServiceAnswer,
+    door: Arc<Door>,
+    method: Method,
+) -> ServiceAnswer {
     let deadline = Instant::now() + timeout;
     Box::pin(async move {
         match deadline::within(deadline, answer).await {
             Ok(answer) => answer,
             Err(refusal) => {
-                if method.is_some_and(Method::is_prediction) {
-                    context.refused_predictions.add(&refusal);
+                if method.is_prediction() {
+                    door.context.refused_predictions.add(&refusal);
                 }
                 Ok(Status::from(refusal).into_http())
             }
@@ -108,46 +119,48 @@ fn in_time(
 }
 
 /// A call that is being answered; dropped before its end, its caller took it back.
-pub(super) struct Answering<F> {
-    inner: F,
+pub(super) struct Answering {
+    inner: ServiceAnswer,
     /// Gone once it is answered.
     open: Option<OpenCall>,
 }
 
 struct OpenCall {
     method: Method,
-    context: Arc<ServerContext>,
-    peer: Peer,
+    door: Arc<Door>,
     holding: Arc<Holding>,
+    /// What ends its stream of answers before its end.
+    ends: Option<BoxFuture<'static, Status>>,
 }
 
-impl<F: Future<Output = GuardedResponse> + Unpin> Future for Answering<F> {
-    type Output = GuardedResponse;
+impl Future for Answering {
+    type Output = Counted;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<GuardedResponse> {
-        let Ok(answer) = ready!(Pin::new(&mut self.inner).poll(context));
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Counted> {
+        let Ok(answer) = ready!(self.inner.as_mut().poll(context));
         let Some(open) = self.open.take() else {
-            return Poll::Ready(Ok(answer));
+            return Poll::Ready(Ok(answer.map(|_| AnswerBody::default())));
         };
-        let answer = unreadable::refused(&open.context, open.method, answer);
+        let context = &open.door.context;
+        let answer = unreadable::refused(context, open.method, answer);
         // An answer without an error has its status behind its message.
         let code = answer.headers().get(Status::GRPC_STATUS);
         let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-        open.context.calls.add(open.method, code);
-        let is_large =
-            open.method.has_large_answers() || answer.extensions().get::<IsLarge>().is_some();
-        if code == Code::Ok && is_large {
-            return Poll::Ready(Ok(counted(answer, open.holding, &open.peer.conduct)));
-        }
+        context.calls.add(open.method, code);
+        let answer = if open.method.gives_a_stream() && code == Code::Ok {
+            AnswerBody::stream(answer, open.holding, open.ends)
+        } else {
+            AnswerBody::whole(answer, open.holding)
+        };
         Poll::Ready(Ok(answer))
     }
 }
 
-impl<F> Drop for Answering<F> {
+impl Drop for Answering {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
-            open.context.calls.add(open.method, Code::Cancelled);
-            open.peer.conduct.take_back();
+            open.door.context.calls.add(open.method, Code::Cancelled);
+            open.door.peer.conduct.take_back();
         }
     }
 }
@@ -155,38 +168,49 @@ impl<F> Drop for Answering<F> {
 impl GuardedServices {
     pub(super) fn new(
         context: Arc<ServerContext>,
-        services: Routes,
+        services: Services,
         peer: Peer,
     ) -> GuardedServices {
-        GuardedServices {
+        GuardedServices(Arc::new(Door {
             context,
             services,
             peer,
-        }
+        }))
+    }
+}
+
+impl Door {
+    /// The caller of a method and a place for its call, if it may call it and there is room.
+    fn admit(
+        &self,
+        method: Option<Method>,
+        headers: &HeaderMap,
+    ) -> Result<(Method, Caller, Arc<Holding>), Refusal> {
+        let (context, peer) = (&self.context, &self.peer);
+        let caller = context.admit(method.map(Method::needs), headers, peer)?;
+        let method = method.expect("a method without needs is not admitted");
+        context.check_queue(method)?;
+        let holding = context.hold(method, &caller, peer)?;
+        Ok((method, caller, holding))
     }
 
     /// The request with a body whose bytes are counted.
     fn counted(
         &self,
+        method: Method,
         request: http::Request<Incoming>,
         holding: Arc<Holding>,
-    ) -> http::Request<Body> {
-        let messages = if has_many(request.uri().path()) {
-            Messages::Many
+    ) -> http::Request<RequestBody<Incoming>> {
+        let bounds = if method.needs() == Needs::Nothing {
+            BodyBounds::of_strangers()
         } else {
-            Messages::One
+            let bytes_max = self.context.config.message_bytes_max;
+            BodyBounds::new(method.takes_a_stream(), bytes_max)
         };
-        let bytes_max = self.context.config.message_bytes_max;
         let (mut head, body) = request.into_parts();
-        let body = Body::new(body);
-        let body = RequestBody::new(body, &mut head.headers, holding, messages, bytes_max);
-        http::Request::from_parts(head, Body::new(body))
+        let body = RequestBody::new(body, &mut head.headers, holding, bounds);
+        http::Request::from_parts(head, body)
     }
-}
-
-/// True if a call takes a stream of messages.
-fn has_many(path: &str) -> bool {
-    path.ends_with("/StreamFeedback") || path.ends_with("/ServerReflectionInfo")
 }
 
 /// Asks it of every request over HTTP, and refuses requests that a page of another site has a browser send.
@@ -209,7 +233,8 @@ pub(super) async fn guard(
     }
 }
 
-fn refused(refusal: &Refusal) -> Response {
+/// The answer over HTTP to a request that is refused.
+pub(super) fn refused(refusal: &Refusal) -> Response {
     let code = match refusal.code {
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
@@ -217,10 +242,11 @@ fn refused(refusal: &Refusal) -> Response {
         _ => StatusCode::NOT_FOUND,
     };
     let body = format!("{}\n", refusal.message);
-    if code == StatusCode::UNAUTHORIZED {
-        (code, [(WWW_AUTHENTICATE, "Bearer")], body).into_response()
-    } else {
-        (code, body).into_response()
+    match code {
+        StatusCode::UNAUTHORIZED => (code, [(WWW_AUTHENTICATE, "Bearer")], body).into_response(),
+        // In seconds, and at least one.
+        StatusCode::TOO_MANY_REQUESTS => (code, [(RETRY_AFTER, "1")], body).into_response(),
+        _ => (code, body).into_response(),
     }
 }
 

@@ -4,26 +4,32 @@
 //! is read when it is asked for.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use bytes::Bytes;
+use futures_util::stream;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 
 use super::access::Caller;
+use super::caller_places::CallerPlace;
 use super::connections::Connections;
 use super::context::ServerContext;
-use super::guard::guard;
+use super::crowd::Closed;
+use super::exposition::{each_bucket, escaped, head, shown};
+use super::guard::{guard, refused};
 use crate::engine::{
     self, Bound, Figure, HistogramCounts, LearningEventKind, Level, Phase, Status,
 };
@@ -31,7 +37,7 @@ use crate::engine::{
 /// How long the headers of a request may take to come, and how long a connection may be idle.
 const HEADERS_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a connection that are read ahead.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -225,7 +231,7 @@ const FATES: [&str; 2] = ["perennial_feedback_events", "fate"];
 const ALARMS: [&str; 2] = ["perennial_drift_alarms", "watched"];
 
 /// Every path that is served over HTTP.
-pub(super) fn router(context: Arc<ServerContext>) -> Router {
+fn router(context: Arc<ServerContext>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/v2/health/live", get(|| async { StatusCode::OK }))
@@ -237,12 +243,15 @@ pub(super) fn router(context: Arc<ServerContext>) -> Router {
 /// Serves the paths until `stop`; requests under way are then answered, and idle connections end.
 pub(super) async fn serve(
     mut connections: Connections,
-    router: Router,
+    context: Arc<ServerContext>,
     stop: impl Future<Output = ()>,
 ) {
+    let router = router(context.clone());
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
+        // It knows no time before 1970.
+        .auto_date_header(false)
         .header_read_timeout(HEADERS_MAX)
         .max_buf_size(BUFFER_BYTES_MAX);
     let graceful = GracefulShutdown::new();
@@ -256,9 +265,14 @@ pub(super) async fn serve(
         let service = TowerToHyperService::new(router);
         let serving = server.serve_connection(TokioIo::new(connection), service);
         let serving = graceful.watch(serving);
+        let context = context.clone();
         tokio::spawn(async move {
             // A client that broke off is no fault of ours.
-            let _ = serving.await;
+            if let Err(error) = serving.await
+                && error.is_timeout()
+            {
+                context.crowd.close(Closed::Silent);
+            }
         });
     }
     drop(connections);
@@ -281,9 +295,13 @@ async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String
     for model in context.engine.models() {
         let bounds = model.bounds().into_iter();
         for bound in bounds.filter(|bound| bound.level > Level::Ample) {
-            let name = if named { model.name() } else { "a model" };
-            let level = bound.level.word();
-            text += &format!("{name}: {} is {level}: {}\n", bound.name, bound.advice);
+            let (name, level) = (bound.name, bound.level.word());
+            text += &if named {
+                format!("{}: {name} is {level}: {}\n", model.name(), bound.advice)
+            } else {
+                // An advice names its model.
+                format!("a model: {name} is {level}\n")
+            };
         }
     }
     (code, text)
@@ -292,11 +310,15 @@ async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String
 async fn metrics(
     State(context): State<Arc<ServerContext>>,
     Extension(caller): Extension<Caller>,
-) -> impl IntoResponse {
+) -> Response {
+    let place = match context.pages.enter(&caller) {
+        Ok(place) => place,
+        Err(refusal) => return refused(&refusal),
+    };
     let models: Vec<_> = context.models(&caller).cloned().collect();
     // A look at a model may wait for its learner: not on the threads that answer.
-    let look = move || models.iter().map(|model| model.status(false)).collect();
-    let mut statuses: Vec<Status> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+    let look = move || Ok(models.iter().map(|model| model.status(false)).collect());
+    let mut statuses: Vec<Status> = context.look(look).await.unwrap_or_default();
     // A folder of models may have any name.
     for status in &mut statuses {
         status.model = escaped(&status.model);
@@ -308,24 +330,7 @@ async fn metrics(
         let labels = format!("service=\"{service}\",method=\"{method}\",code=\"{code}\"");
         text += &format!("perennial_calls_total{{{labels}}} {n}\n");
     }
-    let help = "Requests and events refused, by what is at fault.";
-    head(&mut text, "perennial_refused_total", "counter", help);
-    for refusals in [
-        &context.refused_predictions,
-        &context.refused_feedback,
-        &context.refused_logins,
-    ] {
-        let flow = refusals.flow;
-        for ((code, field), n) in refusals.counts() {
-            let labels = format!("flow=\"{flow}\",code=\"{code}\",field=\"{field}\"");
-            text += &format!("perennial_refused_total{{{labels}}} {n}\n");
-        }
-    }
-    let help = "Connections closed at once, since descriptors were short.";
-    let name = "perennial_refused_connections_total";
-    head(&mut text, name, "counter", help);
-    let n = context.refused_connections.load(Relaxed);
-    text += &format!("{name} {n}\n");
+    of_refusals(&mut text, &context);
     let mut gauge = |name: &str, help: &str, n: u64| {
         head(&mut text, name, "gauge", help);
         text += &format!("{name} {n}\n");
@@ -338,7 +343,64 @@ async fn metrics(
     let help = "Bytes of the requests that are read and answered now.";
     gauge("perennial_request_bytes", help, context.requests.bytes());
     of_events(&mut text, &context, &caller);
-    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text)
+    page(text, place)
+}
+
+/// A page of metrics in pieces, which has its place until all but the last of it is written.
+fn page(text: String, place: CallerPlace) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(PROMETHEUS_TEXT)),
+        (CONTENT_LENGTH, HeaderValue::from(text.len())),
+    ];
+    let pieces = stream::unfold((Bytes::from(text), place), async |(mut rest, place)| {
+        let piece = rest.split_to(rest.len().min(BUFFER_BYTES_MAX));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, place)))
+    });
+    (headers, Body::from_stream(pieces)).into_response()
+}
+
+/// What was refused, and which connections were closed.
+fn of_refusals(text: &mut String, context: &ServerContext) {
+    let name = "perennial_refused_total";
+    let help = "Requests and events refused, by what is at fault.";
+    head(text, name, "counter", help);
+    for refusals in [
+        &context.refused_predictions,
+        &context.refused_feedback,
+        &context.refused_logins,
+        &context.refused_calls,
+    ] {
+        let flow = refusals.flow;
+        for ((code, field, reason), n) in refusals.counts() {
+            let labels = format!("flow=\"{flow}\",code=\"{code}\",field=\"{field}\"");
+            *text += &format!("{name}{{{labels},reason=\"{reason}\"}} {n}\n");
+        }
+    }
+    for (flow, reason, n) in context.refused_by_budgets() {
+        let labels = format!("flow=\"{flow}\",code=\"RESOURCE_EXHAUSTED\",field=\"\"");
+        *text += &format!("{name}{{{labels},reason=\"{reason}\"}} {n}\n");
+    }
+    let crowd = &context.crowd;
+    let name = "perennial_refused_connections_total";
+    head(
+        text,
+        name,
+        "counter",
+        "Connections closed at once, by the bound that was reached.",
+    );
+    for (reason, n) in crowd.refused() {
+        *text += &format!("{name}{{reason=\"{reason}\"}} {n}\n");
+    }
+    let name = "perennial_closed_connections_total";
+    head(
+        text,
+        name,
+        "counter",
+        "Connections closed that were open, by the reason.",
+    );
+    for (reason, n) in crowd.closed() {
+        *text += &format!("{name}{{reason=\"{reason}\"}} {n}\n");
+    }
 }
 
 /// Learning events, who watches them, and the webhook that they are posted to; zero where there is none.
@@ -485,14 +547,6 @@ fn each_figure(text: &mut String, model: &str, figures: &[Figure]) {
     }
 }
 
-/// The value of a label as Prometheus reads it.
-fn escaped(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
 fn each_bound(text: &mut String, statuses: &[Status], name: &str, value: fn(&Bound) -> f64) {
     for status in statuses {
         let model = &status.model;
@@ -522,35 +576,4 @@ fn phases(text: &mut String, statuses: &[Status]) {
             each_bucket(text, (name, &labels), counts, 1e-6);
         }
     }
-}
-
-/// The lines of one histogram, whose values are counted in units.
-fn each_bucket(
-    text: &mut String,
-    (name, labels): (&str, &str),
-    counts: &HistogramCounts,
-    unit: f64,
-) {
-    for (bound, n) in counts.cumulative() {
-        let bound = bound as f64 * unit;
-        *text += &format!("{name}_bucket{{{labels},le=\"{bound}\"}} {n}\n");
-    }
-    let (n, sum) = (counts.total(), counts.sum as f64 * unit);
-    *text += &format!("{name}_bucket{{{labels},le=\"+Inf\"}} {n}\n");
-    *text += &format!("{name}_sum{{{labels}}} {sum}\n");
-    *text += &format!("{name}_count{{{labels}}} {n}\n");
-}
-
-/// A value as Prometheus reads it.
-fn shown(value: f64) -> String {
-    if value.is_infinite() {
-        "+Inf".to_owned()
-    } else {
-        value.to_string()
-    }
-}
-
-/// The two lines before the values of a metric.
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    *text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }

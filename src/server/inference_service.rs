@@ -7,18 +7,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderMap;
 use prost::Message;
 use tokio::time::timeout;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-use super::access::Caller;
-use super::answers::IsLarge;
-use super::budget::SMALL_MAX;
+use super::access::{Caller, Spending};
 use super::context::{self, ServerContext};
 use super::deadline;
 use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};
-use crate::engine::ServedModel;
+use crate::engine::{PredictOptions, ServedModel};
 use crate::model::PublishPolicy;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
@@ -30,6 +28,7 @@ const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Our answer is to come so long before the caller gives up, or a fifth of the deadline.
 const MARGIN_MAX: Duration = Duration::from_secs(1);
 
+#[derive(Clone)]
 pub(super) struct InferenceService(pub Arc<ServerContext>);
 
 #[tonic::async_trait]
@@ -86,26 +85,10 @@ impl GrpcInferenceService for InferenceService {
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
         let caller = Caller::of(&request);
-        let wait = PositionWait {
-            time_left: time_left(request.metadata()),
-            connection: caller.connection(),
-        };
-        let answered = self.predict(&caller, request.into_inner(), wait).await;
-        if let Err(refusal) = &answered {
-            self.0.refused_predictions.add(refusal);
-        }
-        Ok(answer(answered?))
+        let (metadata, _, message) = request.into_parts();
+        let message = self.infer(&caller, metadata.as_ref(), message).await?;
+        Ok(Response::new(message))
     }
-}
-
-/// An answer that is marked where it is large.
-fn answer(message: ModelInferResponse) -> Response<ModelInferResponse> {
-    let is_large = message.encoded_len() as u64 > SMALL_MAX;
-    let mut answer = Response::new(message);
-    if is_large {
-        answer.extensions_mut().insert(IsLarge);
-    }
-    answer
 }
 
 /// How a request may wait for a position.
@@ -116,6 +99,24 @@ struct PositionWait {
 }
 
 impl InferenceService {
+    /// The answer to a call for predictions; a refusal is counted.
+    pub(super) async fn infer(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        message: ModelInferRequest,
+    ) -> Result<ModelInferResponse, Status> {
+        let wait = PositionWait {
+            time_left: time_left(headers),
+            connection: caller.connection(),
+        };
+        let answered = self.predict(caller, message, wait).await;
+        if let Err(refusal) = &answered {
+            self.0.refused_predictions.add(refusal);
+        }
+        Ok(answered?)
+    }
+
     async fn predict(
         &self,
         caller: &Caller,
@@ -132,6 +133,13 @@ impl InferenceService {
         let shape = request.inputs.first().and_then(|input| input.shape.first());
         let n_rows = shape.map_or(0, |n| usize::try_from(*n).unwrap_or(0));
         let came = Instant::now();
+        if parameters.options.journal && caller.has_quota() {
+            caller.spend(Spending {
+                predictions: n_rows.max(1) as u64,
+                bytes: request.encoded_len() as u64,
+                events: 0,
+            })?;
+        }
         let answer = async {
             model.end_queue(came);
             self.answer(model, request, &parameters).await
@@ -156,7 +164,11 @@ impl InferenceService {
         };
         let batch = wire::batch(spec, tensors, self.0.config.rows_max)?;
         let batch = model.embed(&snapshot, batch).await?;
-        let answer = model.predict(&snapshot, batch, parameters.options).await?;
+        let options = PredictOptions {
+            shares_pass: self.0.requests.n_requests() > 1,
+            ..parameters.options
+        };
+        let answer = model.predict(&snapshot, batch, options).await?;
         let form = (&answer.names[..], spec.datatype);
         Ok(ModelInferResponse {
             model_name: request.model_name,
@@ -206,9 +218,9 @@ fn check_waits(model: &ServedModel, version: &str) -> Result<(), Refusal> {
 }
 
 /// How long a request may wait, so that our answer comes before the caller gives up.
-fn time_left(metadata: &MetadataMap) -> Duration {
+fn time_left(headers: &HeaderMap) -> Duration {
     let within = |deadline: Duration| deadline - (deadline / 5).min(MARGIN_MAX);
-    let time_left = deadline::timeout_of(metadata.as_ref()).map(within);
+    let time_left = deadline::timeout_of(headers).map(within);
     time_left.unwrap_or(WAIT_UNASKED).min(WAIT_MAX)
 }
 
@@ -219,10 +231,10 @@ mod tests {
     #[test]
     fn a_request_waits_within_its_deadline() {
         let check = |text: &str, expected_ms: u64| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().expect("a header"));
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().expect("a header"));
             let expected = Duration::from_millis(expected_ms);
-            assert_eq!(time_left(&metadata), expected, "{text}");
+            assert_eq!(time_left(&headers), expected, "{text}");
         };
         check("100m", 80);
         check("1S", 800);
@@ -234,6 +246,6 @@ mod tests {
         check("1", 30_000);
         check("x", 30_000);
         check("", 30_000);
-        assert_eq!(time_left(&MetadataMap::new()), WAIT_UNASKED);
+        assert_eq!(time_left(&HeaderMap::new()), WAIT_UNASKED);
     }
 }

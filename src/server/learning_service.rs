@@ -6,17 +6,19 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::access::Caller;
+use super::access::{Caller, Spending};
+use super::budget::Holding;
 use super::call_tasks::end_if_reset;
 use super::context::{self, ServerContext};
+use super::stream_pace::{CountedReplies, LOOK_EVERY, NoPlace, StreamPace};
 use super::unreadable;
 use super::wire::{self, EventAcknowledgement, Refusal};
 use crate::engine::{self, Acknowledgement, Receipt, ServedModel};
@@ -26,8 +28,6 @@ use crate::proto::perennial::v1::{FeedbackReply, FeedbackRequest};
 
 /// Events of one stream that wait for their reply.
 const WINDOW: usize = 1024;
-/// Between two looks at whether there is room for feedback again: some hundred entries are learned meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Events of one stream that wait for an encoder, which batches them: few enough that the queue
 /// before it has room for many streams.
 const ENCODING_MAX: usize = 16;
@@ -39,6 +39,7 @@ enum Pending {
     Event {
         feedback_id: String,
         submitted: Result<SubmittedEvent, Refusal>,
+        _counted: CountedReplies,
     },
     /// The stream ends with this.
     End(Status),
@@ -74,6 +75,14 @@ impl About {
 /// A valid event with its inputs encoded, and its model.
 type PreparedEvent = (Arc<ServedModel>, Feedback);
 
+/// An event of a stream, ready to be submitted.
+struct NextEvent {
+    feedback_id: String,
+    prepared: Result<PreparedEvent, Refusal>,
+    /// Its bytes, where others are read meanwhile.
+    _kept: Option<CountedReplies>,
+}
+
 type Replies = Pin<Box<dyn Stream<Item = Result<FeedbackReply, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -86,11 +95,14 @@ impl learning_server::Learning for LearningService {
     ) -> Result<Response<Replies>, Status> {
         let (window, pending) = mpsc::channel(WINDOW - ENCODING_MAX);
         let caller = Caller::of(&request);
-        tokio::spawn(read(self.0.clone(), request.into_inner(), caller, window));
+        let holding = request.extensions().get::<Arc<Holding>>();
+        let pace = StreamPace::new(holding.expect("the guard has put it there").clone());
+        let (context, events) = (self.0.clone(), request.into_inner());
+        tokio::spawn(read(context, events, caller, (window, pace.clone())));
         let context = self.0.clone();
         let replies = ReceiverStream::new(pending).then(move |pending| {
-            let context = context.clone();
-            async move { answer(&context, pending).await }
+            let (context, pace) = (context.clone(), pace.clone());
+            async move { answer(&context, &pace, pending).await }
         });
         Ok(Response::new(Box::pin(replies)))
     }
@@ -101,7 +113,7 @@ impl learning_server::Learning for LearningService {
     ) -> Result<Response<FeedbackReply>, Status> {
         let caller = Caller::of(&request);
         let request = request.into_inner();
-        let feedback_id = request.feedback_id.clone();
+        let feedback_id = wire::echoed_id(&request.feedback_id);
         let prepared = prepare(&self.0, request, &caller).await;
         end_if_reset().await;
         let submitted = prepared.and_then(|event| submit(event, ServedModel::accept));
@@ -115,60 +127,67 @@ async fn read(
     context: Arc<ServerContext>,
     events: Streaming<FeedbackRequest>,
     caller: Caller,
-    window: mpsc::Sender<Pending>,
+    (window, pace): (mpsc::Sender<Pending>, StreamPace),
 ) {
-    let stopped = async {
-        tokio::select! {
-            () = context::drained(context.draining.clone()) => Status::unavailable(
-                "the server is stopping; send again what was not answered",
-            ),
-            () = context.access().ended(&caller) => Status::unauthenticated(
-                "the credential of this stream has ended; send again what was not answered under another",
-            ),
-        }
-    };
+    let stopped = stopped(&context, &caller);
     tokio::pin!(stopped);
+    let encodes = context.engine.models().any(|model| model.encodes());
     let each = async |event: Result<FeedbackRequest, Status>| {
         let event = event?;
-        Ok::<_, Status>((
-            event.feedback_id.clone(),
-            prepare(&context, event, &caller).await,
-        ))
+        Ok::<_, Status>(NextEvent {
+            _kept: encodes.then(|| pace.keep(event.encoded_len())),
+            feedback_id: wire::echoed_id(&event.feedback_id),
+            prepared: prepare(&context, event, &caller).await,
+        })
     };
     // Without an encoder, a queue would cost a tenth of a stream's rate.
-    let prepared = if context.engine.models().any(|model| model.encodes()) {
+    let prepared = if encodes {
         events.map(each).buffered(ENCODING_MAX).left_stream()
     } else {
         events.then(each).right_stream()
     };
     tokio::pin!(prepared);
-    loop {
+    for n_events in 0.. {
         // A place comes first: an event is submitted only if its reply has room.
-        let Ok(place) = window.reserve().await else {
-            return;
+        let (place, counted) = match pace.place(&window).await {
+            Ok(place) => place,
+            Err(NoPlace::Unread) => return,
+            Err(NoPlace::Short(place)) => return place.send(Pending::End(short())),
         };
         let next = tokio::select! {
             next = prepared.next() => next,
             status = &mut stopped => Some(Err(status)),
         };
         match next {
-            Some(Ok((feedback_id, ready))) => {
-                if let Ok((model, _)) = &ready {
-                    // Meanwhile nothing more is read, and the sender stops where its window is full.
-                    tokio::select! {
-                        () = room(model) => {}
-                        () = window.closed() => return,
-                        status = &mut stopped => return place.send(Pending::End(status)),
-                    }
+            Some(Ok(event)) => {
+                // Meanwhile nothing more is read, and the sender stops where its window is full.
+                tokio::select! {
+                    () = room(&event, &pace, n_events) => {}
+                    () = window.closed() => return,
+                    status = &mut stopped => return place.send(Pending::End(status)),
                 }
+                let submit = |event| submit(event, ServedModel::accept_waited);
                 place.send(Pending::Event {
-                    feedback_id,
-                    submitted: ready.and_then(|event| submit(event, ServedModel::accept_waited)),
+                    feedback_id: event.feedback_id,
+                    submitted: event.prepared.and_then(submit),
+                    _counted: counted,
                 });
             }
             Some(Err(status)) => return place.send(Pending::End(ended(&context, status))),
             None => return,
         }
+    }
+}
+
+/// Why a stream ends that could go on.
+async fn stopped(context: &ServerContext, caller: &Caller) -> Status {
+    tokio::select! {
+        () = context::drained(context.draining.clone()) => Status::unavailable(
+            "the server is stopping; send again what was not answered",
+        ),
+        () = context.access().ended(caller) => Status::unauthenticated(
+            "the credential of this stream has ended; send again what was not answered under another",
+        ),
     }
 }
 
@@ -184,11 +203,21 @@ fn ended(context: &ServerContext, status: Status) -> Status {
     }
 }
 
-/// Waits until the learner and the writer take feedback of a model.
-async fn room(model: &ServedModel) {
-    while !model.has_room_for_feedback() {
-        sleep(LOOK_EVERY).await;
+/// Why a stream ends whose replies have found no room.
+fn short() -> Status {
+    let what = "the requests that are read and answered now take the bytes that they may; send again later what \
+                was not answered";
+    Refusal::new(Code::ResourceExhausted, "", what).into()
+}
+
+/// Waits until the learner and the writer take feedback of a model, and the pace of the stream allows it.
+async fn room(event: &NextEvent, pace: &StreamPace, n_events: u64) {
+    if let Ok((model, _)) = &event.prepared {
+        while !model.has_room_for_feedback() {
+            sleep(LOOK_EVERY).await;
+        }
     }
+    pace.settle(n_events).await;
 }
 
 /// Validates an event, and encodes its inputs.
@@ -199,9 +228,19 @@ async fn prepare(
 ) -> Result<PreparedEvent, Refusal> {
     let model = context.model(caller, &event.model)?;
     bind_source(caller, &mut event)?;
+    let n_bytes = if caller.has_quota() {
+        event.encoded_len()
+    } else {
+        0
+    };
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
     let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
+    caller.spend(Spending {
+        events: 1,
+        bytes: n_bytes as u64,
+        predictions: 0,
+    })?;
     feedback.actor = caller.name();
     feedback.may_correct = caller.may_correct();
     if let Subject::Inputs { batch, .. } = &mut feedback.subject {
@@ -244,15 +283,23 @@ fn submit(
     Ok(SubmittedEvent { receipt, about })
 }
 
-async fn answer(context: &ServerContext, pending: Pending) -> Result<FeedbackReply, Status> {
+async fn answer(
+    context: &ServerContext,
+    pace: &StreamPace,
+    pending: Pending,
+) -> Result<FeedbackReply, Status> {
     match pending {
         Pending::Event {
             feedback_id,
             submitted,
-        } => Ok(wire::reply(
-            feedback_id,
-            acknowledge(context, submitted).await,
-        )),
+            _counted,
+        } => {
+            pace.begin_reply();
+            let known = acknowledge(context, submitted).await;
+            let code = known.as_ref().err().map(|refusal| refusal.code);
+            pace.end_reply(code == Some(Code::ResourceExhausted));
+            Ok(wire::reply(feedback_id, known))
+        }
         Pending::End(status) => Err(status),
     }
 }

@@ -1,7 +1,12 @@
-//! The line of the log that each order gets.
+//! The line of the log, and of the audit log, that each order gets.
 //!
 //! Invariant: one line an order, also where nobody waits for it any more.
 
+use std::sync::Arc;
+
+use super::audit_log::{AuditLog, Line};
+use super::calls;
+use super::context::ServerContext;
 use super::wire::Refusal;
 
 /// Characters of a model's name in the log.
@@ -13,16 +18,23 @@ pub(super) struct LoggedOrder {
     order: &'static str,
     model: String,
     actor: String,
+    audit_log: Option<Arc<AuditLog>>,
     ended: bool,
 }
 
 impl LoggedOrder {
-    pub(super) fn new(order: &'static str, model: &str, actor: &str) -> LoggedOrder {
+    pub(super) fn new(
+        context: &ServerContext,
+        order: &'static str,
+        model: &str,
+        actor: &str,
+    ) -> LoggedOrder {
         LoggedOrder {
             order,
             // A request may name anything as its model.
             model: model.chars().take(NAME_CHARS_MAX).collect(),
             actor: actor.to_owned(),
+            audit_log: context.config.audit_log.clone(),
             ended: false,
         }
     }
@@ -34,11 +46,25 @@ impl LoggedOrder {
         match done {
             Ok((version, position)) => {
                 tracing::info!(order, model, actor, version, position, "order carried out");
+                self.audit("done");
             }
             Err(refusal) => {
                 let (code, why) = (refusal.code, &refusal.message);
                 tracing::warn!(order, model, actor, ?code, why, "order refused");
+                self.audit(calls::name(code));
             }
+        }
+    }
+
+    fn audit(&self, outcome: &str) {
+        let (order, model, actor) = (self.order, &*self.model, &*self.actor);
+        if let Some(log) = &self.audit_log {
+            log.write(Line::Order {
+                actor,
+                model,
+                order,
+                outcome,
+            });
         }
     }
 }
@@ -48,6 +74,7 @@ impl Drop for LoggedOrder {
         if !self.ended {
             let (order, model, actor) = (self.order, &self.model, &self.actor);
             tracing::warn!(order, model, actor, "nobody waits for the order any more");
+            self.audit("left");
         }
     }
 }

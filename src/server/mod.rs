@@ -35,10 +35,12 @@
 mod accept;
 mod access;
 mod answers;
+mod audit_log;
 mod bodies;
 mod bounds;
 mod budget;
 mod call_tasks;
+mod caller_places;
 mod calls;
 mod compute_queue;
 mod conduct;
@@ -46,14 +48,19 @@ mod connections;
 mod context;
 mod crowd;
 mod deadline;
+mod exposition;
 mod grpc;
 mod guard;
 mod http;
 mod inference_service;
 mod learning_service;
+mod log_rate;
 mod logged_order;
+mod prediction_call;
 mod refusals;
 mod registry_service;
+mod services;
+mod stream_pace;
 mod unreadable;
 mod waiters;
 mod watch;
@@ -66,29 +73,31 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::watch as watch_channel;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use self::accept::Listener;
 use self::access::Protocol;
 pub use self::access::{
     Access, AccessError, AccessFiles, CredentialsError, NewToken, Scope, TokenRights,
     check_credentials, new_token,
 };
+pub use self::audit_log::AuditLog;
 pub use self::bounds::Config;
 use self::connections::Connections;
 use self::context::ServerContext;
+use self::services::Services;
 pub use self::webhook::{Webhook, WebhookConfig, WebhookError};
 pub(crate) use self::wire::fuzz_messages;
 pub use self::wire::{
     RefusedRow, audit as audit_message, check_row, fate as fate_message, version as version_message,
 };
 use crate::engine::Engine;
-use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server as inference;
 use crate::proto::perennial::v1::{learning_server, registry_server};
 
@@ -148,16 +157,18 @@ pub async fn run(
     ));
 
     let mut posting = post_events(&context);
-    let routes = routes(&context).add_service(health_service);
-    let grpc = Connections::new(listeners.grpc, &context, Protocol::Grpc);
-    let grpc = grpc::serve(
-        grpc,
-        context.clone(),
-        routes,
-        context::drained(draining.clone()),
-    );
-    let http = Connections::new(listeners.http, &context, Protocol::Http);
-    let http = http::serve(http, http::router(context), context::drained(draining));
+    let services = Services::new(&context, health_service);
+    let socket = context.config.socket.clone().map(Listener::Local);
+    let grpc = [Some(Listener::Tcp(listeners.grpc)), socket];
+    let grpc = grpc.into_iter().flatten().map(|listener| {
+        let connections = Connections::new(listener, &context, Protocol::Grpc);
+        let drained = context::drained(draining.clone());
+        grpc::serve(connections, context.clone(), services.clone(), drained)
+    });
+    let grpc = join_all(grpc.collect::<Vec<_>>());
+    let http = Listener::Tcp(listeners.http);
+    let http = Connections::new(http, &context, Protocol::Http);
+    let http = http::serve(http, context, context::drained(draining));
     let serving = async { tokio::join!(grpc, http) };
     tokio::pin!(serving);
     tokio::select! {
@@ -190,31 +201,6 @@ fn post_events(context: &ServerContext) -> JoinSet<()> {
         posting.spawn(webhook_delivery::run(webhook, deliveries, draining));
     }
     posting
-}
-
-/// Compressed messages are inflated at the door.
-fn routes(context: &Arc<ServerContext>) -> Routes {
-    let bytes_max = context.config.message_bytes_max;
-    let inference = inference::GrpcInferenceServiceServer::new(
-        inference_service::InferenceService(context.clone()),
-    )
-    .max_decoding_message_size(bytes_max);
-    let learning =
-        learning_server::LearningServer::new(learning_service::LearningService(context.clone()))
-            .max_decoding_message_size(bytes_max);
-    let registry =
-        registry_server::RegistryServer::new(registry_service::RegistryService(context.clone()));
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let whole = "the descriptors were compiled with this program";
-    Routes::new(inference)
-        .add_service(learning)
-        .add_service(registry)
-        .add_service(reflection().build_v1().expect(whole))
-        .add_service(reflection().build_v1alpha().expect(whole))
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {

@@ -4,13 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use super::calls;
+use super::log_rate::LogRate;
 use super::wire::Refusal;
-
-/// Between two lines of one flow.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// The refusals of one flow.
 #[derive(Debug)]
@@ -19,18 +16,19 @@ pub(super) struct Refusals {
     pub flow: &'static str,
     /// By the name of the code and the field at fault.
     counts: Mutex<BTreeMap<RefusalKind, u64>>,
-    logged: Mutex<Option<Instant>>,
+    log_rate: LogRate,
 }
 
-/// The name of a code, and a field of the message; empty where none is at fault.
-type RefusalKind = (&'static str, &'static str);
+/// The name of a code, a field of the message, and a reason; empty where none is at fault, and where code and
+/// field say all.
+type RefusalKind = (&'static str, &'static str, &'static str);
 
 impl Refusals {
     pub(super) fn new(flow: &'static str) -> Refusals {
         Refusals {
             flow,
             counts: Mutex::default(),
-            logged: Mutex::new(None),
+            log_rate: LogRate::default(),
         }
     }
 
@@ -41,31 +39,24 @@ impl Refusals {
 
     /// One more.
     pub(super) fn add(&self, refusal: &Refusal) {
-        let kind = (calls::name(refusal.code), refusal.field);
+        let kind = (calls::name(refusal.code), refusal.field, refusal.reason);
         let total: u64 = {
             let mut counts = self.counts.lock().expect("nothing panics under it");
             *counts.entry(kind).or_default() += 1;
             counts.values().sum()
         };
-        if self.is_time(Instant::now()) {
+        if self.log_rate.is_time() {
             let (flow, code, field) = (self.flow, refusal.code, refusal.field);
+            let reason = refusal.reason;
             tracing::warn!(
                 flow,
                 ?code,
                 field,
+                reason,
                 total,
                 "refused; this is logged once a minute"
             );
         }
-    }
-
-    fn is_time(&self, now: Instant) -> bool {
-        let mut logged = self.logged.lock().expect("nothing panics under it");
-        let is_time = logged.is_none_or(|logged| now.duration_since(logged) >= LOG_EVERY);
-        if is_time {
-            *logged = Some(now);
-        }
-        is_time
     }
 }
 
@@ -76,19 +67,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p8_a_flow_logs_one_refusal_a_minute() {
+    fn refusals_are_counted_by_code_and_field() {
         let refusals = Refusals::new("feedback");
-        let start = Instant::now();
-        let is_time = |seconds: u64| refusals.is_time(start + Duration::from_secs(seconds));
-        let logged = [0, 1, 59, 60, 61, 119, 120].map(is_time);
-        assert_eq!(logged, [true, false, false, true, false, false, true]);
         for _ in 0..3 {
             refusals.add(&Refusal::invalid("label", "so"));
         }
         refusals.add(&Refusal::new(Code::NotFound, "model", "so"));
+        refusals.add(&Refusal::new(Code::ResourceExhausted, "", "so").because("full"));
         let expected = [
-            (("INVALID_ARGUMENT", "label"), 3),
-            (("NOT_FOUND", "model"), 1),
+            (("INVALID_ARGUMENT", "label", ""), 3),
+            (("NOT_FOUND", "model", ""), 1),
+            (("RESOURCE_EXHAUSTED", "", "full"), 1),
         ];
         assert_eq!(refusals.counts(), BTreeMap::from(expected));
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
 use super::access::{Caller, Scope};
-use super::context::{ServerContext, run_blocking};
+use super::context::ServerContext;
 use super::logged_order::LoggedOrder;
 use super::watch::{LearningEvents, watch};
 use super::wire::{self, Refusal};
@@ -36,7 +36,7 @@ impl registry_server::Registry for RegistryService {
     ) -> Result<Response<ListVersionsResponse>, Status> {
         let caller = Caller::of(&request);
         let model = self.0.model(&caller, &request.into_inner().model)?.clone();
-        let versions = run_blocking(move || versions(&model)).await?;
+        let versions = self.0.look(move || versions(&model)).await?;
         Ok(Response::new(ListVersionsResponse { versions }))
     }
 
@@ -47,7 +47,7 @@ impl registry_server::Registry for RegistryService {
         let caller = Caller::of(&request);
         let GetVersionRequest { model, version } = request.into_inner();
         let model = self.0.model(&caller, &model)?.clone();
-        let found = run_blocking(move || {
+        let found = self.0.look(move || {
             let mut versions = versions(&model)?;
             match versions.iter().position(|known| known.version == version) {
                 Some(index) => Ok(versions.swap_remove(index)),
@@ -97,7 +97,7 @@ impl registry_server::Registry for RegistryService {
         check_note(&note)?;
         let model = self.0.model(&caller, &model)?.clone();
         let checked = move || Ok(model.check_restore(version)?);
-        let manifest = self.0.inquire(checked).await?;
+        let manifest = self.0.inquire(&caller, checked).await?;
         Ok(Response::new(VersionMade {
             version: manifest.version,
             position: manifest.position,
@@ -115,7 +115,7 @@ impl registry_server::Registry for RegistryService {
             let model = self.0.model(&caller, &request.model)?.clone();
             let selector = wire::selector(&request)?;
             check_note(&request.note)?;
-            let planned = self.0.inquire(move || {
+            let planned = self.0.inquire(&caller, move || {
                 let plan = model.plan_retraction(&selector)?;
                 Ok(Certificate {
                     clock: clock(&model, &selector)?,
@@ -124,7 +124,7 @@ impl registry_server::Registry for RegistryService {
             });
             return Ok(Response::new(planned.await?));
         }
-        let logged = LoggedOrder::new("retract", &request.model, &caller.name());
+        let logged = LoggedOrder::new(&self.0, "retract", &request.model, &caller.name());
         let done = self.retracted(&caller, request).await;
         let made = |done: &Certificate| (done.version, done.position);
         logged.end(done.as_ref().map(made));
@@ -141,7 +141,7 @@ impl registry_server::Registry for RegistryService {
             version,
             note,
         } = request.into_inner();
-        let logged = LoggedOrder::new("promote", &model, &caller.name());
+        let logged = LoggedOrder::new(&self.0, "promote", &model, &caller.name());
         let version = (version > 0).then_some(version);
         let made = self.promoted(&caller, &model, version, note).await;
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
@@ -155,7 +155,7 @@ impl registry_server::Registry for RegistryService {
     ) -> Result<Response<Retrained>, Status> {
         let caller = Caller::of(&request);
         let request = request.into_inner();
-        let logged = LoggedOrder::new("retrain", &request.model, &caller.name());
+        let logged = LoggedOrder::new(&self.0, "retrain", &request.model, &caller.name());
         let done = self.retrained(&caller, request).await;
         logged.end(done.as_ref().map(|done| (done.version, done.position)));
         Ok(Response::new(done?))
@@ -209,11 +209,12 @@ impl registry_server::Registry for RegistryService {
         request: Request<ListIncidentsRequest>,
     ) -> Result<Response<ListIncidentsResponse>, Status> {
         let caller = Caller::of(&request);
-        let model = self.0.model(&caller, &request.into_inner().model)?.clone();
-        let gate = run_blocking(move || Ok(model.status(false).gate)).await?;
+        let name = request.into_inner().model;
+        let model = self.0.model(&caller, &name)?.clone();
+        let gate = self.0.look(move || Ok(model.status(false).gate)).await?;
         let incidents = gate.into_iter().flat_map(|gate| gate.incidents);
         Ok(Response::new(ListIncidentsResponse {
-            incidents: incidents.map(wire::incident).collect(),
+            incidents: incidents.map(|one| wire::incident(&name, one)).collect(),
         }))
     }
 
@@ -247,8 +248,11 @@ impl registry_server::Registry for RegistryService {
     ) -> Result<Response<ListQuarantineResponse>, Status> {
         let caller = Caller::of(&request);
         let model = self.0.model(&caller, &request.into_inner().model)?.clone();
-        note_read(&caller, "quarantine", model.name());
-        let found = self.0.inquire(move || Ok(model.quarantined()?)).await?;
+        self.0.note_read(&caller, "quarantine", model.name());
+        let found = self
+            .0
+            .inquire(&caller, move || Ok(model.quarantined()?))
+            .await?;
         Ok(Response::new(ListQuarantineResponse {
             feedback: found.into_iter().map(wire::quarantined).collect(),
         }))
@@ -282,12 +286,11 @@ impl registry_server::Registry for RegistryService {
                 format!("prediction_id: \"{prediction_id:.64}\", expected a hyphenated UUID");
             Refusal::invalid("prediction_id", what)
         })?;
-        let engine = self.0.engine.clone();
-        let found = self
-            .0
-            .inquire(move || match engine.audit(id, without.as_deref())? {
+        let (context, asker) = (self.0.clone(), caller.clone());
+        let found = self.0.inquire(&asker, move || {
+            match context.engine.audit(id, without.as_deref())? {
                 Some(found) if caller.may_use(&found.model) => {
-                    note_read(&caller, "prediction", &found.model);
+                    context.note_read(&caller, "prediction", &found.model);
                     let mut found = wire::audit(found);
                     for reason in [&mut found.reason, &mut found.without_reason] {
                         *reason = wire::without_folders(reason);
@@ -298,7 +301,8 @@ impl registry_server::Registry for RegistryService {
                     let what = format!("no journal here holds prediction {id}");
                     Err(Refusal::new(Code::NotFound, "prediction_id", what))
                 }
-            });
+            }
+        });
         Ok(Response::new(found.await?))
     }
 
@@ -306,9 +310,10 @@ impl registry_server::Registry for RegistryService {
         let caller = Caller::of(&request);
         let FateRequest { model, feedback_id } = request.into_inner();
         let served = self.0.model(&caller, &model)?.clone();
-        let found = self.0.inquire(move || match served.fate(&feedback_id)? {
+        let (context, asker) = (self.0.clone(), caller.clone());
+        let found = self.0.inquire(&asker, move || match served.fate(&feedback_id)? {
             Some(found) if may_read(&caller, &found.feedback.source) => {
-                note_read(&caller, "feedback", served.name());
+                context.note_read(&caller, "feedback", served.name());
                 Ok(wire::fate(found))
             }
             _ => {
@@ -328,18 +333,27 @@ impl registry_server::Registry for RegistryService {
     ) -> Result<Response<Limits>, Status> {
         let caller = Caller::of(&request);
         let request = request.into_inner();
-        let model = self.0.model(&caller, &request.model)?.clone();
         let changes = OrderedLimits {
             bytes_max: request.bytes_max,
             retract_within: request.retract_within,
         };
-        let limits = if request.dry_run || changes == OrderedLimits::default() {
-            let model = model.clone();
-            run_blocking(move || Ok(model.limits(&changes)?)).await?
-        } else {
-            model.change_limits(&changes).await.map_err(Refusal::from)?
+        let model = self.0.model(&caller, &request.model);
+        if request.dry_run || changes == OrderedLimits::default() {
+            let model = model?.clone();
+            let name = model.name().to_owned();
+            let limits = self.0.look(move || Ok(model.limits(&changes)?)).await?;
+            return Ok(Response::new(wire::limits(&name, limits)));
+        }
+        let logged = LoggedOrder::new(&self.0, "limits", &request.model, &caller.name());
+        let changed = async {
+            let model = model?;
+            let limits = model.change_limits(&changes).await?;
+            Ok::<_, Refusal>((model.snapshot("")?.version, limits))
         };
-        Ok(Response::new(wire::limits(model.name(), limits)))
+        let changed = changed.await;
+        let made = changed.as_ref();
+        logged.end(made.map(|(version, limits)| (*version, limits.position)));
+        Ok(Response::new(wire::limits(&request.model, changed?.1)))
     }
 
     async fn status(
@@ -366,9 +380,9 @@ impl registry_server::Registry for RegistryService {
             Ok(models.iter().map(status).collect())
         };
         let models = if digest {
-            self.0.inquire(statuses).await?
+            self.0.inquire(&caller, statuses).await?
         } else {
-            run_blocking(statuses).await?
+            self.0.look(statuses).await?
         };
         Ok(Response::new(StatusResponse {
             models,
@@ -395,7 +409,7 @@ impl RegistryService {
         model: &str,
         command: Command,
     ) -> Result<Response<VersionMade>, Status> {
-        let logged = LoggedOrder::new(name, model, &command.actor);
+        let logged = LoggedOrder::new(&self.0, name, model, &command.actor);
         let made = self.commanded(caller, model, command).await;
         logged.end(made.as_ref().map(|made| (made.version, made.position)));
         let NewVersion { version, position } = made?;
@@ -540,11 +554,6 @@ fn check_retracts(caller: &Caller, request: &RetractRequest) -> Result<(), Refus
 /// True if a caller may read feedback of a source: its own, or whichever with the scope for it.
 fn may_read(caller: &Caller, source: &str) -> bool {
     caller.has(Scope::Read) || caller.source().is_none_or(|own| own == source)
-}
-
-/// Rows that others sent were read: the log names the reader.
-fn note_read(caller: &Caller, what: &'static str, model: &str) {
-    tracing::info!(actor = caller.name(), model, what, "rows read");
 }
 
 /// By which clock events are chosen, where they are chosen by time.

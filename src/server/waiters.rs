@@ -36,7 +36,8 @@ impl Waiters {
                 "min_position: {WAITERS_MAX} requests of this connection wait for a position, as \
                  many as may; ask again once one is answered"
             );
-            return Err(Refusal::new(Code::ResourceExhausted, "parameters", what));
+            let full = Refusal::new(Code::ResourceExhausted, "parameters", what);
+            return Err(full.because("waiting"));
         }
         *n += 1;
         Ok(WaitPermit {

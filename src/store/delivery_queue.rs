@@ -4,11 +4,11 @@
 //! [`DeliveryQueue::remove_first`] has written that it is gone. A line is added whole or not at all, and
 //! one that differs from the written one is passed over and counted.
 //!
-//! The file is text: a line that names the format, then `CHECKSUM + ID BODY` for an event that came and
-//! `CHECKSUM - ID` for one that is delivered. The checksum is the CRC-32C of the rest of the line, in
-//! hexadecimal digits.
+//! The file is text: a line that names the format, then `CHECKSUM + ID BODY` for an event that came,
+//! `CHECKSUM - ID` for one that is delivered, and `CHECKSUM = MODEL POSITION COUNT` for the newest entry of a model of which
+//! so many events came, whether there was room for them or not. The checksum is the CRC-32C of the rest of the line, in hexadecimal digits.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
@@ -33,6 +33,15 @@ pub struct Delivery {
     pub body: String,
 }
 
+/// How far the events of a model have come: those of all entries before a position, and so many of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// The position of an entry.
+    pub position: u64,
+    /// Events of that entry.
+    pub count: usize,
+}
+
 impl Delivery {
     fn line(&self) -> String {
         checked(&format!("+ {} {}", self.id, self.body))
@@ -51,6 +60,8 @@ pub struct DeliveryQueue {
     is_torn: bool,
     waiting: VecDeque<Delivery>,
     waiting_bytes: u64,
+    /// By the model.
+    reached: BTreeMap<String, Reached>,
 }
 
 impl DeliveryQueue {
@@ -76,7 +87,7 @@ impl DeliveryQueue {
             let what = "no delivery queue of this program; move it away to begin an empty one";
             return Err(Error::foreign(&path, what));
         }
-        let (waiting, n_damaged) = waiting_of(lines);
+        let (waiting, reached, n_damaged) = read_lines(lines);
         let file = disk.open(&path).map_err(Error::io(&path, "open it"))?;
         let mut queue = DeliveryQueue {
             file,
@@ -84,6 +95,7 @@ impl DeliveryQueue {
             is_torn: true,
             waiting_bytes: waiting.iter().map(|one| one.line().len() as u64).sum(),
             waiting,
+            reached,
             path,
             disk,
         };
@@ -106,12 +118,21 @@ impl DeliveryQueue {
         self.waiting.front()
     }
 
-    /// Adds deliveries behind those that wait, with one sync for all. One whose id waits already is not
-    /// added again.
+    /// How far the events of a model have come; none where none ever came.
+    pub fn reached(&self, model: &str) -> Option<Reached> {
+        self.reached.get(model).copied()
+    }
+
+    /// Adds deliveries behind those that wait, with one sync for all, and takes note of how far the events of
+    /// their models have come. One whose id waits already is not added again.
     ///
     /// # Errors
     /// [`Error::Io`]: they wait in memory alone.
-    pub fn push(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
+    pub fn push(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        reached: BTreeMap<String, Reached>,
+    ) -> Result<(), Error> {
         let mut lines = String::new();
         for one in deliveries {
             if self.waiting.iter().any(|other| other.id == one.id) {
@@ -121,6 +142,10 @@ impl DeliveryQueue {
             self.waiting_bytes += line.len() as u64;
             lines += &line;
             self.waiting.push_back(one);
+        }
+        for (model, reached) in reached {
+            lines += &reached_line(&model, reached);
+            self.reached.insert(model, reached);
         }
         self.append(&lines)
     }
@@ -157,6 +182,9 @@ impl DeliveryQueue {
     }
 
     fn clear(&mut self) -> Result<(), Error> {
+        if !self.reached.is_empty() {
+            return self.rewrite();
+        }
         let n_bytes = FORMAT.len() as u64 + 1;
         let cleared = self.file.truncate(n_bytes).and_then(|()| self.file.sync());
         self.is_torn = cleared.is_err();
@@ -172,9 +200,11 @@ impl DeliveryQueue {
         self.file.sync()
     }
 
-    /// Writes the file anew, with the waiting events alone.
+    /// Writes the file anew, with the waiting events and how far the events have come.
     fn rewrite(&mut self) -> Result<(), Error> {
         let mut text = format!("{FORMAT}\n");
+        let reached = self.reached.iter();
+        reached.for_each(|(model, reached)| text += &reached_line(model, *reached));
         self.waiting.iter().for_each(|one| text += &one.line());
         if !self.is_torn && text.len() as u64 == self.n_bytes {
             return Ok(());
@@ -196,10 +226,17 @@ fn checked(content: &str) -> String {
     format!("{:08x} {content}\n", crc32c::crc32c(content.as_bytes()))
 }
 
-/// The deliveries that came and have not gone, and how many lines were damaged.
-fn waiting_of<'a>(lines: impl Iterator<Item = &'a str>) -> (VecDeque<Delivery>, usize) {
+fn reached_line(model: &str, Reached { position, count }: Reached) -> String {
+    checked(&format!("= {model} {position} {count}"))
+}
+
+/// The deliveries that came and have not gone, how far the events of each model have come, and how many lines
+/// were damaged.
+fn read_lines<'a>(
+    lines: impl Iterator<Item = &'a str>,
+) -> (VecDeque<Delivery>, BTreeMap<String, Reached>, usize) {
     let (mut waiting, mut n_damaged) = (VecDeque::<Delivery>::new(), 0);
-    let mut gone = BTreeSet::new();
+    let (mut gone, mut reached) = (BTreeSet::new(), BTreeMap::new());
     for line in lines {
         let content = line.split_once(' ').and_then(|(checksum, content)| {
             let expected = u32::from_str_radix(checksum, 16).ok()?;
@@ -212,11 +249,23 @@ fn waiting_of<'a>(lines: impl Iterator<Item = &'a str>) -> (VecDeque<Delivery>, 
                 body: (*body).to_owned(),
             }),
             Some(["-", id]) => drop(gone.insert((*id).to_owned())),
+            Some(["=", model, place]) if read_reached(place).is_some() => {
+                let place = read_reached(place).unwrap_or_default();
+                reached.insert((*model).to_owned(), place);
+            }
             _ => n_damaged += 1,
         }
     }
     waiting.retain(|one| !gone.contains(&one.id));
-    (waiting, n_damaged)
+    (waiting, reached, n_damaged)
+}
+
+fn read_reached(text: &str) -> Option<Reached> {
+    let (position, count) = text.split_once(' ')?;
+    Some(Reached {
+        position: position.parse().ok()?,
+        count: count.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -248,8 +297,12 @@ mod tests {
     fn p1_what_waits_is_there_again_in_its_order_and_what_went_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let (mut queue, _) = opened(&folder);
-        queue.push((0..3).map(delivery).collect()).unwrap();
-        queue.push(vec![delivery(1), delivery(3)]).unwrap();
+        queue
+            .push((0..3).map(delivery).collect(), BTreeMap::new())
+            .unwrap();
+        queue
+            .push(vec![delivery(1), delivery(3)], BTreeMap::new())
+            .unwrap();
         queue.remove_first("m/1/drift/0").unwrap();
         assert_eq!(queue.len(), 4, "another is first");
         queue.remove_first("m/0/drift/0").unwrap();
@@ -265,8 +318,30 @@ mod tests {
             .for_each(|n| queue.remove_first(&delivery(*n).id).unwrap());
         let left = fs::read_to_string(&queue.path).unwrap();
         assert_eq!(left, format!("{FORMAT}\n"), "nothing of them stays");
-        queue.push(vec![delivery(4)]).unwrap();
+        queue.push(vec![delivery(4)], BTreeMap::new()).unwrap();
         assert_eq!(ids(&opened(&folder).0), [delivery(4).id]);
+    }
+
+    #[test]
+    fn how_far_the_events_came_stays_when_nothing_waits_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut queue, _) = opened(&folder);
+        let reached = |position, count| Reached { position, count };
+        let of = |model: &str, reached| BTreeMap::from([(model.to_owned(), reached)]);
+        assert_eq!(queue.reached("m"), None);
+        queue
+            .push(vec![delivery(7)], of("m", reached(7, 1)))
+            .unwrap();
+        queue.push(Vec::new(), of("other", reached(3, 0))).unwrap();
+        queue.push(Vec::new(), of("m", reached(9, 2))).unwrap();
+        queue.remove_first(&delivery(7).id).unwrap();
+        drop(queue);
+        let (queue, n_damaged) = opened(&folder);
+        assert_eq!((queue.len(), n_damaged), (0, 0));
+        assert_eq!(queue.reached("m"), Some(reached(9, 2)));
+        assert_eq!(queue.reached("other"), Some(reached(3, 0)));
+        let left = fs::read_to_string(&queue.path).unwrap();
+        assert_eq!(left.lines().count(), 3, "{left}");
     }
 
     #[test]
@@ -274,14 +349,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut queue, _) = opened(&folder);
         let path = queue.path.clone();
-        queue.push((0..2).map(delivery).collect()).unwrap();
+        queue
+            .push((0..2).map(delivery).collect(), BTreeMap::new())
+            .unwrap();
         queue.remove_first("m/0/drift/0").unwrap();
         let bytes = fs::read(&path).unwrap();
         for n_bytes in 0..bytes.len() {
             fs::write(&path, &bytes[..n_bytes]).unwrap();
             let (mut queue, n_damaged) = opened(&folder);
             assert!(queue.len() <= 2 && n_damaged == 0, "{n_bytes}");
-            queue.push(vec![delivery(9)]).unwrap();
+            queue.push(vec![delivery(9)], BTreeMap::new()).unwrap();
             drop(queue);
             assert_eq!(ids(&opened(&folder).0).last(), Some(&delivery(9).id));
         }
@@ -291,7 +368,9 @@ mod tests {
     fn p9_a_damaged_line_is_passed_over_and_another_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let (mut queue, _) = opened(&folder);
-        queue.push((0..3).map(delivery).collect()).unwrap();
+        queue
+            .push((0..3).map(delivery).collect(), BTreeMap::new())
+            .unwrap();
         let text = fs::read_to_string(&queue.path).unwrap();
         fs::write(
             &queue.path,
@@ -311,15 +390,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut queue, _) = opened(&folder);
         let body = "x".repeat(64 * 1024);
-        queue.push(vec![delivery(1000)]).unwrap();
+        queue.push(vec![delivery(1000)], BTreeMap::new()).unwrap();
         for n in 0..100 {
             let id = format!("m/{n}/drift/0");
             let body = body.clone();
             queue
-                .push(vec![Delivery {
-                    id: id.clone(),
-                    body,
-                }])
+                .push(
+                    vec![Delivery {
+                        id: id.clone(),
+                        body,
+                    }],
+                    BTreeMap::new(),
+                )
                 .unwrap();
             let first = queue.first().unwrap().id.clone();
             queue.remove_first(&first).unwrap();
@@ -342,10 +424,10 @@ mod tests {
         let directory = Directory::open_on(folder.path(), disk).unwrap();
         let (mut queue, _) = DeliveryQueue::open(&directory).unwrap();
         fails.store(true, std::sync::atomic::Ordering::Relaxed);
-        queue.push(vec![delivery(0)]).unwrap_err();
+        queue.push(vec![delivery(0)], BTreeMap::new()).unwrap_err();
         assert_eq!(queue.len(), 1, "it waits in memory");
         fails.store(false, std::sync::atomic::Ordering::Relaxed);
-        queue.push(vec![delivery(1)]).unwrap();
+        queue.push(vec![delivery(1)], BTreeMap::new()).unwrap();
         drop((queue, directory));
         let (queue, n_damaged) = opened(&folder);
         assert_eq!((ids(&queue), n_damaged), (vec![delivery(1).id], 0));

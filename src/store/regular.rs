@@ -24,6 +24,22 @@ pub(super) fn open_for_writing(root: &Path, path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().write(true), root, path)
 }
 
+/// Opens a file that a person names, to append to it; where there is none it is made, for its owner alone.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for_appending(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut options = OpenOptions::new();
+    let options = options.append(true).mode(0o600).custom_flags(flags);
+    match options.create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            open_with(OpenOptions::new().append(true), Path::new("/"), path)
+        }
+        made => made,
+    }
+}
+
 /// The bytes of a regular file. It is never mapped: one that shrinks would take the process down.
 ///
 /// # Errors

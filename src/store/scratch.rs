@@ -36,7 +36,8 @@ impl ScratchFolder {
         }
     }
 
-    /// Sets tensors aside under a name that is not taken; they are given up one by one.
+    /// Sets tensors aside under a name; they are given up one by one. A file that an attempt which failed has
+    /// left there is replaced.
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused. [`Error::Checkpoint`]: these are not tensors that a
@@ -45,6 +46,7 @@ impl ScratchFolder {
         self.disk.create_folder(&self.folder)?;
         let path = self.folder.join(name);
         let failed = |error| Error::io(&path, "write it")(error);
+        self.disk.discard(&path)?;
         self.disk.create(&path).map_err(failed)?;
         let file = self.disk.open(&path).map_err(failed)?;
         let mut end = 0;
@@ -154,6 +156,8 @@ mod tests {
         let n_folders = || fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(n_folders(), 0);
         one.put("a", tensors()).unwrap();
+        // In place of one that was cut off.
+        fs::write(one.folder.join("b"), [1, 2, 3]).unwrap();
         one.put("b", Tensors::default()).unwrap();
         other.put("a", Tensors::default()).unwrap();
         assert_eq!(one.get("a").unwrap().digest(), tensors().digest());

@@ -2,7 +2,9 @@
 
 mod guarded;
 mod held;
+mod local;
 mod roles;
+mod shares;
 mod streams;
 mod tls;
 
@@ -218,6 +220,13 @@ fn p9_keys_that_do_not_belong_together_are_told_before_anything_is_served() {
     check(
         &pair(&old, &old_key),
         "certificate: it expired at 2001-01-01",
+    );
+    let (early, early_key) = identities.early();
+    let early = keys.write("early.pem", &early);
+    let early_key = keys.write("early-key.pem", &early_key);
+    check(
+        &pair(&early, &early_key),
+        "certificate: it holds from 2200-01-01",
     );
     let alone = "client_ca: it takes a certificate and a key of the server";
     check(&["--client-ca", &ca], alone);

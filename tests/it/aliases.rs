@@ -42,6 +42,7 @@ fn answer(model: &ServedModel, name: &str) -> Result<Outputs, Error> {
         let options = PredictOptions {
             journal: false,
             explore: false,
+            ..PredictOptions::default()
         };
         Ok(model.predict(&snapshot, batch, options).await?.outputs)
     })
@@ -51,6 +52,30 @@ fn open(workspace: &Workspace) -> (Arc<Engine>, Arc<ServedModel>) {
     let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").expect("a model").clone();
     (engine, model)
+}
+
+#[test]
+fn p8_requests_for_a_version_that_does_not_serve_read_it_once() {
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let (engine, model) = open(&workspace);
+    wait(teach_rows(&model, 30, 0.0, "first"));
+    wait(order(&model, Order::Checkpoint));
+    wait(teach_rows(&model, 30, 1.5, "second"));
+    wait(given(&model, set("prod", 2))).expect("it is set");
+    let asked = |name: &'static str| {
+        let threads = (0..32).map(|_| {
+            let model = model.clone();
+            std::thread::spawn(move || wait(model.snapshot_of(name)).map(|one| one.version))
+        });
+        let threads: Vec<_> = threads.collect();
+        for thread in threads {
+            let version = thread.join().expect("no panic").expect("it answers");
+            assert_eq!(version, 2, "{name}");
+        }
+        model.snapshots_read().expect("it is served")
+    };
+    assert_eq!(asked("prod"), 1);
+    drop((engine, model));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use perennial::engine::{
 use perennial::event::{Batch, Column, Feedback, Order, Outputs, Selector, Signal};
 use serde_json::Value;
 
-use crate::support::server::{run, text};
+use crate::support::server::{program, run, text};
 use crate::support::{Workspace, label, order, overwrite, rows, syncing_nothing, teach, wait};
 
 /// A class for each of twenty categories, learned by a small network whose gate and cadence make no
@@ -448,6 +448,7 @@ async fn decide(model: &ServedModel, n_rows: usize, prefix: &str) {
         let options = PredictOptions {
             journal: true,
             explore: true,
+            ..PredictOptions::default()
         };
         let answer = model
             .predict(&snapshot, batch, options)
@@ -471,8 +472,11 @@ async fn decide(model: &ServedModel, n_rows: usize, prefix: &str) {
 }
 
 fn decided(policy: &str) -> Workspace {
-    let toml = format!("{BANDIT}[policy]\n{policy}\n{QUIET}");
-    let workspace = Workspace::new(&[("m", &toml)]);
+    decided_by(&format!("{BANDIT}[policy]\n{policy}\n{QUIET}"))
+}
+
+fn decided_by(toml: &str) -> Workspace {
+    let workspace = Workspace::new(&[("m", toml)]);
     let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();
     wait(async {
@@ -500,6 +504,38 @@ fn a_bandit_is_compared_by_its_propensities_or_not_at_all() {
     assert_eq!(nothing["rows"], 0, "{nothing}");
     let reason = nothing["reason"].as_str().expect("a reason");
     assert!(reason.contains("no propensity floor"), "{nothing}");
+}
+
+#[test]
+fn p7_a_bandit_of_ten_actions_that_explores_little_lets_nothing_worse_pass() {
+    let actions: Vec<String> = (0..10).map(|action| format!("\"{action}\"")).collect();
+    let toml = BANDIT.replace("\"left\", \"right\"", &actions.join(", "));
+    let policy = "[policy]\nkind = \"epsilon\"\nepsilon = 0.05\n";
+    let workspace = decided_by(&format!("{toml}{policy}{QUIET}"));
+    let data = workspace.data();
+    // Version 1 has learned nothing, and is rewarded half of the time.
+    for (sides, allowed) in [(["2", "1"], [1, 3]), (["1", "2"], [0, 3])] {
+        let all = [
+            "compare", "m", sides[0], sides[1], "--alpha", "0.05", "--json",
+        ];
+        let ended = program(&[&all[..], &["--data", text(&data)]].concat())
+            .output()
+            .expect("it runs");
+        let stdout = String::from_utf8_lossy(&ended.stdout);
+        let status = ended.status.code().expect("it ends");
+        assert!(allowed.contains(&status), "{status}: {stdout}");
+        let compared: Value = serde_json::from_str(&stdout).expect("an object");
+        let difference = compared["difference"].as_f64().expect("rows");
+        let [low, high] = ["difference_low", "difference_high"].map(|key| compared[key].as_f64());
+        assert!(
+            low <= Some(difference) && Some(difference) <= high,
+            "{compared}"
+        );
+        // In rewards, as the score.
+        let scores = ["a", "b"].map(|side| compared["score"][side].as_f64().expect("a score"));
+        let scored = scores[0] - scores[1];
+        assert!((difference - scored).abs() < 0.3, "{compared}");
+    }
 }
 
 #[test]

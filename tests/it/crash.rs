@@ -19,6 +19,7 @@ async fn p1_fifty_kills_lose_nothing_and_repeat_nothing() {
     assert!(counts.acknowledged > N_KILLS, "{counts:?}");
     assert!(counts.repeated > 0, "{counts:?}");
     assert!(counts.early_kills > 0, "{counts:?}");
+    assert!(counts.left > 0, "{counts:?}");
     assert!(
         counts.versions > counts.restored + counts.retracted,
         "{counts:?}"

@@ -177,7 +177,7 @@ fn earlier_revisions_and_off_watch_nothing() {
     );
     check(
         "[drift]\naction = \"panic\"\n",
-        "drift.action = \"panic\": expected \"report\" or \"off\"",
+        "drift.action = \"panic\": expected \"report\", \"freeze\", \"retrain\" or \"off\"",
     );
     check(
         "[drift]\naction = \"report\"\n[rules]\nrevision = 2\n",

@@ -217,6 +217,28 @@ fn p9_no_model_toml_ends_the_program() {
 }
 
 #[test]
+fn p9_no_file_of_credentials_ends_the_program() {
+    let digest = "7f".repeat(32);
+    let token = format!(
+        "[[credential]]\nname = \"a\"\ntoken = \"{digest}\"\nexpires = \"2100-01-01T00:00:00Z\"\n\
+         scopes = [\"predict\", \"feedback\"]\nmodels = [\"m\"]\nsource = \"shop\"\n"
+    );
+    let certificate =
+        "[[credential]]\nname = \"b\"\ncertificate = \"b.internal\"\nscopes = [\"operate\"]\n";
+    let samples = [token.clone(), certificate.to_owned(), token + certificate];
+    mutate(&samples.map(String::into_bytes), 20_000, fuzz::credentials);
+}
+
+#[test]
+fn p9_no_file_of_keys_ends_the_program() {
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+    let signed = signed.expect("a certificate");
+    let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
+    let samples = [format!("{certificate}{key}"), format!("{key}{certificate}")];
+    mutate(&samples.map(String::into_bytes), 4_000, fuzz::keys);
+}
+
+#[test]
 fn p9_no_tokenizer_ends_the_program() {
     let folder = tempfile::tempdir().expect("a folder");
     Bert::new().write(folder.path());

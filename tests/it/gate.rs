@@ -3,6 +3,9 @@
 //! Invariant: a bad candidate is a description with a rate of learning that undoes itself; what comes of it
 //! is compared with learners that applied the same entries.
 
+mod kept;
+mod silence;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -119,6 +122,7 @@ impl Load {
                     let options = PredictOptions {
                         journal: false,
                         explore: false,
+                        ..PredictOptions::default()
                     };
                     let answered = match model.snapshot("") {
                         Ok(snapshot) => model.predict(&snapshot, batch, options).await.is_ok(),

@@ -6,11 +6,14 @@ mod frames;
 mod frames_client;
 mod metrics;
 mod overload;
+mod pairs;
 mod positions;
 mod priority;
 mod refusals;
 mod rewards;
 mod served;
+mod strangers;
+mod together;
 mod undoing;
 mod unreadable;
 mod waiting;
@@ -18,6 +21,8 @@ mod waiting;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+pub(crate) use overload::holding;
 
 use crate::support::{AUTO, gradient, rows};
 use bytes::Bytes;

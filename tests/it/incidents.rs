@@ -2,7 +2,9 @@
 //!
 //! Invariant: they are derived from the journal, so that a retraction derives them again.
 
-use perennial::event::{Command, Disposal, Event, Feedback, Order, Retraction, Selector};
+use perennial::event::{
+    Command, Disposal, Event, Feedback, Judgement, Order, Retraction, Selector, Time,
+};
 use perennial::learn::{Incident, IncidentKind, Learner};
 
 use crate::support::histories::twin;
@@ -150,4 +152,81 @@ fn a_fresh_model_a_rare_class_and_one_class_alone_raise_no_incident() {
             assert_eq!(room.learner.incidents(), [], "{what} {learner}");
         }
     }
+}
+
+/// The position of the newest entry, where it has raised an incident of this kind.
+fn raised(room: &LearnerHarness, kind: IncidentKind) -> Option<u64> {
+    let newest = of_kind(&room.learner, kind).pop()?;
+    (newest.position == room.learner.position()).then_some(newest.position)
+}
+
+#[test]
+fn silence_and_a_stale_model_are_incidents_of_ticks_once_each_until_something_comes() {
+    use IncidentKind::{Silent, Stale};
+    let quiet = "[monitor]\nsilence_after = \"1h\"\nstale_after = \"2h\"\n";
+    let mut room = LearnerHarness::new(&described(&format!("{QUICK}{quiet}")));
+    assert_eq!(room.learner.next_tick(), None, "nothing was asked");
+    teach(&mut room, (0, 20), |_| false);
+    let hours =
+        |last: Option<Time>, hours: i64| Time(last.expect("it came").0 + hours * 3_600_000_000);
+    let expected = [
+        (Silent, hours(room.learner.last_feedback(), 1)),
+        (Stale, hours(room.learner.last_example(), 2)),
+    ];
+    for (kind, expected) in expected {
+        let due = room.learner.next_tick().expect("it is due");
+        assert_eq!(due, expected, "{kind:?}");
+        room.append_at(due, Event::Tick(due));
+        let incident = raised(&room, kind).expect("an incident");
+        // A person who closes it is not told of the same silence again.
+        let time = Time(due.0 + 1);
+        room.append_at(time, command(Order::Close { incident }));
+    }
+    assert_eq!(room.learner.next_tick(), None);
+    let later = hours(room.learner.last_feedback(), 30);
+    room.append_at(later, Event::Tick(later));
+    assert_eq!(room.learner.incidents().len(), 2);
+    teach(&mut room, (20, 21), |_| false);
+    let due = room.learner.next_tick().expect("the next silence");
+    assert_eq!(due, hours(room.learner.last_feedback(), 1));
+    // Both fell due while no server ran: the first entry behind tells of both.
+    let missed = Time(due.0 + 100 * 3_600_000_000);
+    room.append_at(missed, Event::Tick(missed));
+    let [silent, stale] = [Silent, Stale].map(|kind| raised(&room, kind));
+    assert!(silent.is_some() && silent == stale, "{silent:?} {stale:?}");
+    let loaded = Learner::load(room.learner.learned().weights(), room.learner.state());
+    assert!(loaded.expect("it was saved") == room.learner);
+}
+
+#[test]
+fn an_alarm_of_errors_freezes_the_model_where_that_is_described() {
+    let freezes = described(&format!("{QUICK}[drift]\naction = \"freeze\"\n"));
+    let mut room = LearnerHarness::new(&freezes);
+    teach(&mut room, (0, 2000), |_| false);
+    assert!(!room.learner.is_frozen());
+    teach(&mut room, (2000, 2600), |index| index % 2 == 0);
+    assert!(room.learner.is_frozen());
+    assert_eq!(of_kind(&room.learner, IncidentKind::Errors).len(), 1);
+    let frozen: Vec<u64> = room
+        .journal
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Verdict(verdict) if verdict.judgement == Judgement::Frozen => {
+                Some(verdict.position)
+            }
+            _ => None,
+        })
+        .collect();
+    let alarmed = of_kind(&room.learner, IncidentKind::Errors)[0].position;
+    assert_eq!(frozen, [alarmed]);
+    let before = room.learner.learned().digest();
+    teach(&mut room, (2600, 2620), |_| false);
+    assert_eq!(room.learner.learned().digest(), before);
+    room.append(command(Order::Resume));
+    teach(&mut room, (2620, 2640), |_| false);
+    assert_ne!(room.learner.learned().digest(), before);
+    assert_eq!(
+        twin(&room.journal).learner.learned().digest(),
+        room.learner.learned().digest()
+    );
 }

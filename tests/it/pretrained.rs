@@ -89,6 +89,7 @@ fn outputs(engine: &Engine, x: [f32; 3]) -> Vec<f32> {
     let options = PredictOptions {
         journal: false,
         explore: false,
+        ..PredictOptions::default()
     };
     match wait(model.predict(&snapshot, row(x), options))
         .unwrap()

@@ -320,3 +320,32 @@ async fn a_description_asks_for_it_by_time_and_what_was_missed_comes_once() {
     drop(engine);
     assert_eq!(causes(&workspace), ["3600 seconds have passed"]);
 }
+
+#[tokio::test]
+async fn p8_of_learners_that_the_description_asks_for_the_newest_versions_are_kept() {
+    let retrain_often = "[retrain]\nnewest = 20\nafter_events = 20\n[versions]\nkeep = 2\n";
+    let toml = described("gated", retrain_often);
+    let workspace = Workspace::new(&[("m", &toml)]);
+    let engine = workspace.open();
+    let model = engine.model("m").unwrap();
+    teach_rows(model, (0, 10), 0).await;
+    // A person's own stays.
+    let own = retrain(model, 20, true).await.unwrap().version;
+    let versions = || {
+        let versions = model.versions().unwrap().into_iter();
+        let versions = versions.filter(|(one, _)| one.reason == "retrain");
+        let versions: Vec<u64> = versions.map(|(one, _)| one.version).collect();
+        versions
+    };
+    let (mut index, mut n_seen, mut newest) = (10, 0, own);
+    while n_seen < 5 {
+        assert!(index < 20_000, "nothing begins anew");
+        teach_rows(model, (index, index + 1), 0).await;
+        index += 1;
+        let last = versions().into_iter().max().expect("the person's own");
+        n_seen += u64::from(last > newest);
+        newest = newest.max(last);
+    }
+    let kept = versions();
+    assert_eq!((kept[0], kept.len()), (own, 3), "{kept:?}");
+}

@@ -3,6 +3,7 @@
 //! Invariant: every wait is for an event, with a bound; the receiver of the webhook is a plain listener of the
 //! test.
 
+mod incidents;
 mod live;
 mod receiver;
 mod restart;

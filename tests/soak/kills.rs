@@ -30,6 +30,7 @@ pub async fn search(n_kills: Option<u64>, first_seed: u64) {
             versions,
             restored,
             retracted,
+            left,
             entries,
             compared,
         } = counts;
@@ -37,7 +38,7 @@ pub async fn search(n_kills: Option<u64>, first_seed: u64) {
             "{kills} of {n_kills} kills under load and {early_kills} at start, {:.1} a second: \
              {acknowledged} acknowledged, 0 lost; {entries} entries, 0 events twice, {repeated} \
              sent again; {versions} versions by order, {restored} of them restores and \
-             {retracted} retractions; {compared} digests equal",
+             {retracted} retractions; {left} orders whose callers left; {compared} digests equal",
             (kills + early_kills) as f64 / started.elapsed().as_secs_f64(),
         );
     }

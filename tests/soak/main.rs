@@ -2,7 +2,7 @@
 //! name in `tests/it` try a part of.
 //!
 //! `cargo test --release --test soak -- kills 10000`, `histories 10000` and `damage 20000`; a second
-//! number is the first seed.
+//! number is the first seed. `ids 3000000` sends so many feedback ids.
 
 mod damage;
 mod histories;
@@ -16,7 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: kills | histories | damage, then how many, then the first seed";
+    let usage = "usage: kills | histories | damage | ids, then how many, then the first seed";
     let number = |place: usize| match arguments.get(place) {
         None => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| usage.to_owned()),
@@ -27,6 +27,11 @@ fn main() -> Result<(), String> {
         Some("kills") => runtime.block_on(kills::search(n, seed.unwrap_or(0))),
         Some("histories") => histories::search(&runtime, n.unwrap_or(100), seed.unwrap_or(0)),
         Some("damage") => damage::search(&runtime, n.unwrap_or(20_000), seed.unwrap_or(1)),
+        Some("ids") => {
+            let n_ids = n.unwrap_or(3_000_000);
+            let known = recovery::resent::known_after_a_kill_a_replay_and_jumps(n_ids, "");
+            runtime.block_on(known);
+        }
         _ => return Err(usage.to_owned()),
     }
     Ok(())

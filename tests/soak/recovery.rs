@@ -6,5 +6,7 @@ pub mod clocked;
 pub mod power;
 #[path = "../it/recovery/refusing.rs"]
 pub mod refusing;
+#[path = "../it/recovery/resent.rs"]
+pub mod resent;
 #[path = "../it/recovery/scenario.rs"]
 pub mod scenario;

@@ -15,6 +15,9 @@ use tonic::{Request, Status};
 /// No more of a file is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// The beginning of an address that is a socket of the file system.
+const UNIX: &str = "unix:";
+
 /// The options of access.
 #[derive(clap::Args, Default)]
 #[group(skip)]
@@ -112,13 +115,20 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 /// The address of a server, which may be written as a URL.
 #[derive(Debug, PartialEq)]
 pub(super) struct Server<'a> {
-    /// HOST:PORT
+    /// HOST:PORT, or unix:PATH
     pub address: &'a str,
     pub is_tls: bool,
 }
 
 impl<'a> Server<'a> {
     pub(super) fn read(written: &'a str) -> anyhow::Result<Server<'a>> {
+        if let Some(path) = written.strip_prefix(UNIX) {
+            ensure!(!path.is_empty(), "--server {written}: expected unix:PATH");
+            return Ok(Server {
+                address: written,
+                is_tls: false,
+            });
+        }
         let scheme_and_rest = written.split_once("://").unwrap_or(("", written));
         let (is_tls, address) = match scheme_and_rest {
             ("https" | "grpcs", address) => (true, address),
@@ -140,11 +150,22 @@ impl<'a> Server<'a> {
 
     /// Its URL.
     pub(super) fn url(&self) -> String {
+        if self.is_socket() {
+            return self.address.to_owned();
+        }
         let scheme = if self.is_tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
+    /// True if it is a socket of the file system.
+    pub(super) fn is_socket(&self) -> bool {
+        self.address.starts_with(UNIX)
+    }
+
     fn is_of_this_machine(&self) -> bool {
+        if self.is_socket() {
+            return true;
+        }
         let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let address = bare.parse::<std::net::IpAddr>();
@@ -176,6 +197,8 @@ mod tests {
             "{of_another}"
         );
         assert_eq!(read("[::1]:8001").unwrap(), ("[::1]:8001", false));
+        assert_eq!(read("unix:a/b").unwrap(), ("unix:a/b", false));
+        assert!(read("unix:").is_err());
         for written in [
             "host",
             "https://host",
@@ -208,6 +231,7 @@ mod tests {
             "localhost:1",
             "[::1]:1",
             "127.9.9.9:1",
+            "unix:/run/perennial.sock",
         ] {
             assert_eq!(sends(written), Ok(()), "{written}");
         }

@@ -40,7 +40,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// The server's address for gRPC; https:// before it for TLS
+    /// The server's address for gRPC; https:// before it for TLS, or unix:PATH for its socket
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8001")]
     pub server: String,
     /// Print JSON, one object a line
@@ -80,7 +80,7 @@ impl Client {
             registry: RegistryClient::new(requests),
         };
         let live = client.inference.server_live(ServerLiveRequest {}).await;
-        if let (Err(status), false) = (live, server.is_tls)
+        if let (Err(status), false) = (live, server.is_tls || server.is_socket())
             && is_broken_off(&status)
         {
             ensure!(!answers_http(server.address).await, ANSWERS_HTTP);

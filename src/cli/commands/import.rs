@@ -15,6 +15,9 @@ use serde_json::json;
 
 use crate::cli::output::print;
 
+/// No more of a description is read.
+const DESCRIPTION_BYTES_MAX: u64 = 8 << 20;
+
 /// The model folder, and the file of weights.
 #[derive(clap::Args)]
 #[command(after_help = "Example: perennial import models/digits digits.safetensors")]
@@ -52,8 +55,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let place = args.folder.join(name);
     put(&args.file, &place)?;
     let name = name.to_string_lossy();
-    // It was read just before, as a regular file.
-    let toml = fs::read_to_string(&description)?;
+    let toml = regular::read(Path::new("/"), &description, DESCRIPTION_BYTES_MAX)
+        .with_context(|| description.display().to_string())?;
+    let toml = String::from_utf8(toml).context("model.toml: expected UTF-8")?;
     let is_named = Spec::named(&toml)?.weights.as_deref() == Some(&*name);
     print::note(if is_named {
         format!(

@@ -102,6 +102,8 @@ fn line(incident: &Incident) -> String {
              position {since}",
             champion(*version, *since)
         ),
+        "silent" => "no feedback came for as long as monitor.silence_after allows".to_owned(),
+        "stale" => "nothing was learned for as long as monitor.stale_after allows".to_owned(),
         _ => format!(
             "worse than {} by {:.4} over {} labels, learned since position {since}{}",
             champion(*version, *since),
@@ -111,6 +113,9 @@ fn line(incident: &Incident) -> String {
         ),
     };
     let mut line = format!("{number} {kind} {state}: {what}");
+    if state != "closed" && !incident.remedy.is_empty() {
+        line += &format!("; {}", incident.remedy.escape_debug());
+    }
     if !note.is_empty() {
         let (actor, note) = (actor.escape_debug(), note.escape_debug());
         line += &format!("; {actor}: {note}");
@@ -173,6 +178,7 @@ fn object(incident: &Incident) -> Value {
         "needed": evidence.needed,
         "difference": evidence.difference,
         "suspects": learning_event::suspects(incident),
+        "remedy": incident.remedy,
         "actor": incident.actor,
         "note": incident.note,
     })
@@ -206,7 +212,15 @@ mod tests {
             actor: "ann".to_owned(),
             note: "one\ntwo\u{7}".to_owned(),
             about: String::new(),
+            remedy: "`perennial restore m 4` puts the champion in its place".to_owned(),
         };
+        let open = Incident {
+            state: "open".to_owned(),
+            ..incident.clone()
+        };
+        let remedied =
+            "20 labels; `perennial restore m 4` puts the champion in its place; ann: one";
+        assert!(line(&open).contains(remedied), "{}", line(&open));
         let expected = "90 worse closed: worse than version 4 by 0.2500 over 50 labels, learned since \
                         position 30; labels that contradicted the champion: \"ev\\u{1b}[2J\" 0.50 a \
                         label, 75 % of the loss, 20 labels; ann: one\\ntwo\\u{7}";

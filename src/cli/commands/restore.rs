@@ -5,9 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use perennial::engine::Offline;
+use perennial::engine::{FROZEN_ALREADY, Offline};
 use perennial::event::{Command, Order};
-use perennial::proto::perennial::v1::{GetVersionRequest, RestoreRequest, Version, VersionMade};
+use perennial::proto::perennial::v1::{
+    FreezeRequest, GetVersionRequest, RestoreRequest, ResumeRequest, Version, VersionMade,
+};
 
 use super::versions::{number, offline_version, print_made};
 use crate::cli::client::{self, Client, refusal};
@@ -25,6 +27,9 @@ pub(crate) struct Args {
     /// Check that the version can be restored, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Learn nothing more from there on, until the model is resumed: it is frozen just before
+    #[arg(long, conflicts_with_all = ["dry_run", "data"])]
+    freeze: bool,
     /// Change this data directory instead of a server; no server may have it open
     #[arg(long)]
     data: Option<PathBuf>,
@@ -76,6 +81,29 @@ fn announce(args: &Args, found: &Version) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Freezes the model before the restore; true if it was not frozen.
+async fn freeze(client: &mut Client, args: &Args) -> anyhow::Result<bool> {
+    let request = FreezeRequest {
+        model: args.model.clone(),
+        note: args.note.clone(),
+    };
+    match client.registry.freeze(request).await {
+        Ok(_) => Ok(true),
+        Err(refused) if refused.message().contains(FROZEN_ALREADY) => Ok(false),
+        Err(refused) => Err(refusal(refused)),
+    }
+}
+
+/// Learns again, where the restore was refused.
+async fn resume(client: &mut Client, model: String) -> anyhow::Result<()> {
+    let request = ResumeRequest {
+        model,
+        note: "the restore was refused".to_owned(),
+    };
+    client.registry.resume(request).await.map_err(refusal)?;
+    Ok(())
+}
+
 /// Restores a version, and prints the new one.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let made = match &args.data {
@@ -88,13 +116,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             };
             let found = client.registry.get_version(request).await;
             announce(&args, &found.map_err(refusal)?.into_inner())?;
+            let has_frozen = args.freeze && freeze(&mut client, &args).await?;
             let request = RestoreRequest {
-                model: args.model,
+                model: args.model.clone(),
                 version: args.version,
                 note: args.note,
                 dry_run: args.dry_run,
             };
             let made = client.registry.restore(request).await;
+            if made.is_err() && has_frozen {
+                resume(&mut client, args.model).await?;
+            }
             made.map_err(refusal)?.into_inner()
         }
     };

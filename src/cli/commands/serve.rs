@@ -4,6 +4,7 @@
 
 mod access_files;
 mod bounds;
+mod local_socket;
 mod webhook;
 
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow, bail, ensure};
 use perennial::engine::{self, Engine, WallClock};
 use perennial::model::keys::{AllowedValues, Key, with_nearest};
-use perennial::server::{self, Access, Listeners};
+use perennial::server::{self, Access, AuditLog, Listeners};
 use perennial::store::regular;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
@@ -27,6 +28,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use access_files::AccessPaths;
+use local_socket::LocalSocket;
 
 use crate::cli::output::print;
 
@@ -71,6 +73,15 @@ pub(crate) struct Args {
     /// The roots of client certificates as PEM; the credentials give their holders' scopes
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
+    /// A socket of the file system on which gRPC is served as well
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// Who may connect to it: 0600 its owner, 0660 its group as well [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    socket_mode: Option<String>,
+    /// Where reads of rows, orders and refused callers are written down, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
     /// Trust the clock of this machine, even if it is more than a day ahead of a journal
     #[arg(long)]
     believe_clock: bool,
@@ -88,12 +99,15 @@ struct ConfigFile {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     client_ca: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    socket_mode: Option<String>,
+    audit_log: Option<PathBuf>,
     #[serde(default)]
     bounds: bounds::BoundsTable,
     webhook: Option<webhook::WebhookTable>,
 }
 
-const N_FLAGS: usize = 8;
+const N_FLAGS: usize = 11;
 
 /// The keys of a configuration file.
 pub(crate) const KEYS: [Key; N_FLAGS + bounds::KEYS.len() + webhook::KEYS.len()] =
@@ -173,6 +187,28 @@ const FLAGS: [Key; N_FLAGS] = [
         unit: "",
         meaning: "The roots of client certificates, as PEM; the credentials give their holders' scopes.",
     },
+    Key {
+        name: "socket",
+        values: AllowedValues::Text("a file"),
+        default: "",
+        unit: "",
+        meaning: "A socket of the file system on which gRPC is served as well, to callers of this machine.",
+    },
+    Key {
+        name: "socket_mode",
+        values: AllowedValues::Text("0600 or 0660"),
+        default: "0600",
+        unit: "",
+        meaning: "Who may connect to the socket: its owner, or its group as well.",
+    },
+    Key {
+        name: "audit_log",
+        values: AllowedValues::Text("a file"),
+        default: "",
+        unit: "",
+        meaning: "Where reads of rows, orders and refused callers are written down, a JSON object a line. It \
+                  is appended to.",
+    },
 ];
 
 /// The settings in force.
@@ -183,6 +219,8 @@ struct ServeSettings {
     listen: String,
     http: String,
     access: AccessPaths,
+    socket: Option<LocalSocket>,
+    audit_log: Option<PathBuf>,
 }
 
 impl ServeSettings {
@@ -199,6 +237,11 @@ impl ServeSettings {
                 key: args.key.or(file.key),
                 client_ca: args.client_ca.or(file.client_ca),
             },
+            socket: args.socket.or(file.socket).map(|path| LocalSocket {
+                path,
+                mode: args.socket_mode.or(file.socket_mode),
+            }),
+            audit_log: args.audit_log.or(file.audit_log),
         }
     }
 }
@@ -237,11 +280,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     check_clock(SystemTime::now())?;
     let mut file = read(args.config.as_deref())?;
-    let webhook = file
-        .webhook
-        .take()
-        .map(webhook::WebhookTable::read)
-        .transpose()?;
+    let webhook = file.webhook.take();
+    let webhook = webhook.map(webhook::WebhookTable::read).transpose()?;
     let (webhook, webhook_queue_max) = webhook.unzip();
     let bounds = std::mem::take(&mut file.bounds).read()?;
     let wall_clock = if args.believe_clock {
@@ -252,6 +292,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let settings = ServeSettings::new(args, file);
     check_models(&settings.models)?;
     let (access, files) = settings.access.open()?;
+    let audit_log = settings.audit_log.as_deref().map(open_audit_log);
+    let audit_log = audit_log.transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -261,6 +303,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let grpc = bind("--listen", &settings.listen, &access).await?;
         anyhow::Ok([grpc, bind("--http", &settings.http, &access).await?])
     })?;
+    let socket = settings.socket.as_ref().map(LocalSocket::bind);
+    let socket = socket.transpose()?;
     let engine = Engine::open(engine::Config {
         models: settings.models.clone(),
         data: settings.data.clone(),
@@ -269,25 +313,33 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         wall_clock,
         ..Default::default()
     })?;
-    if engine.models().next().is_none() {
-        let folder = settings.models.display();
-        tracing::warn!(
-            %folder,
-            "nothing to serve: no folder with a model.toml in it; `perennial init` drafts one"
-        );
-    }
+    warn_of_nothing(&engine, &settings.models);
     let config = server::Config {
         access: access.clone(),
         webhook,
+        audit_log,
         ..bounds
     };
     let served = runtime.block_on(async {
+        let listening = socket.map(|socket| socket.listen(BACKLOG)).transpose()?;
+        let (socket, _file) = listening.unzip();
+        let config = server::Config { socket, ..config };
         tokio::spawn(settings.access.follow(access, Some(files)));
         serve(ports, engine.clone(), config).await
     });
     // Also after an error: the learned state is saved.
     engine.close();
     served
+}
+
+fn warn_of_nothing(engine: &Engine, models: &Path) {
+    if engine.models().next().is_none() {
+        let folder = models.display();
+        tracing::warn!(
+            %folder,
+            "nothing to serve: no folder with a model.toml in it; `perennial init` drafts one"
+        );
+    }
 }
 
 async fn serve(
@@ -306,6 +358,12 @@ async fn serve(
         listeners.http.local_addr()?
     ))?;
     Ok(server::run(listeners, engine, config, stopped).await?)
+}
+
+fn open_audit_log(path: &Path) -> anyhow::Result<Arc<AuditLog>> {
+    let opened = AuditLog::open(path);
+    let opened = opened.with_context(|| format!("audit_log: {}", path.display()))?;
+    Ok(Arc::new(opened))
 }
 
 /// Refuses a clock whose time no header of an answer can carry.
@@ -427,9 +485,13 @@ mod tests {
             certificate: Some("flag".into()),
             key: None,
             client_ca: None,
+            socket: Some("flag".into()),
+            socket_mode: None,
+            audit_log: None,
             believe_clock: false,
         };
-        let file = "models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'\ncertificate = 'file'\nkey = 'file'";
+        let file = "models = 'file'\ndata = 'file'\nlisten = '0.0.0.0:1'\ncertificate = 'file'\nkey = 'file'\n\
+                    socket = 'file'\nsocket_mode = '0660'\naudit_log = 'file'";
         let file = toml::from_str(file);
         let settings = ServeSettings::new(args, file.unwrap());
         let expected = ServeSettings {
@@ -442,6 +504,11 @@ mod tests {
                 key: Some("file".into()),
                 ..AccessPaths::default()
             },
+            socket: Some(LocalSocket {
+                path: "flag".into(),
+                mode: Some("0660".to_owned()),
+            }),
+            audit_log: Some("file".into()),
         };
         assert_eq!(settings, expected);
     }

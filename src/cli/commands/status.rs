@@ -60,7 +60,8 @@ fn headline(status: &ModelStatus) -> String {
     }
 }
 
-fn block(status: &ModelStatus) -> Vec<String> {
+/// The state of a model, line by line.
+pub(super) fn block(status: &ModelStatus) -> Vec<String> {
     let mut lines = vec![headline(status)];
     if status.state != "READY" {
         return lines;

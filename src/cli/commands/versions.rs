@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial::engine::{Error, Offline};
+use perennial::learn::HOLDS_RETRACTED;
 use perennial::proto::perennial::v1::{
     GetVersionRequest, ListVersionsRequest, Version, VersionMade,
 };
@@ -149,7 +150,7 @@ fn header() -> String {
 }
 
 /// A version as one line of a terminal's width; `*` marks the served one. A note that is too long
-/// is cut; a version that cannot be restored has no note, and `show` names its damage.
+/// is cut; a version that cannot be restored has no note, and `show` says why.
 fn line(version: &Version) -> String {
     let mark = if version.served { '*' } else { ' ' };
     let score = print::shown(version.metrics.get("score").copied());
@@ -160,6 +161,7 @@ fn line(version: &Version) -> String {
         .collect();
     let note = match version.damage.as_str() {
         "" => version.note.escape_debug().to_string(),
+        damage if damage.contains(HOLDS_RETRACTED) => "tainted".to_owned(),
         _ => "DAMAGED".to_owned(),
     };
     let note = match &version.aliases[..] {
@@ -236,6 +238,11 @@ mod tests {
             "",
             "the file of weights is not what was written",
             "  DAMAGED",
+        );
+        check(
+            "",
+            "version 12345 holds feedback that was retracted; version 12346 is the first without it",
+            " tainted",
         );
         assert!(header().len() <= LINE_CHARS_MAX);
     }

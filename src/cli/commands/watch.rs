@@ -1,11 +1,12 @@
-//! `perennial watch`: learning events as they happen.
+//! `perennial watch`: the state of the models, and then learning events as they happen.
 //!
 //! Invariant: an event a line, in the order in which the server published them; ctrl-c ends it well.
 
 use anyhow::Context;
-use perennial::proto::perennial::v1::WatchRequest;
+use perennial::proto::perennial::v1::{StatusRequest, WatchRequest};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::status;
 use crate::cli::client::{self, Client, refusal};
 use crate::cli::output::{learning_event, print};
 
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     client: client::Args,
 }
 
-/// Prints events until ctrl-c, or until the server ends the watch.
+/// Prints the status, and then events until ctrl-c, or until the server ends the watch.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut interrupts = signal(SignalKind::interrupt()).context("listen for ctrl-c")?;
     let mut client = Client::connect(&args.client).await?;
@@ -36,6 +37,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let watched = client.registry.watch(request).await;
     let mut events = watched.map_err(refusal)?.into_inner();
+    if !args.client.json {
+        let request = StatusRequest {
+            model: model.clone(),
+            digest: false,
+        };
+        let found = client.registry.status(request).await.map_err(refusal)?;
+        let models = found.into_inner().models;
+        let mut lines = models.iter().flat_map(status::block);
+        lines.try_for_each(print::line)?;
+    }
     let of = match model.as_str() {
         "" => "every model",
         model => model,

@@ -67,9 +67,11 @@ pub(crate) fn object(event: &LearningEvent) -> Value {
         object["incident"] = json!({
             "incident": incident.incident,
             "kind": incident.kind,
+            "about": incident.about,
             "version": incident.version,
             "since": incident.since,
             "suspects": suspects(incident),
+            "remedy": incident.remedy,
         });
     }
     if event.kind == "history_revised" {

@@ -33,6 +33,8 @@ pub(crate) struct LocalModel {
     open_predictions: OpenPredictions,
     /// Examples before the first promotion, examples before the newest, and how many there were.
     pub promotions: Option<[u64; 3]>,
+    /// Examples before each rewind.
+    pub rewinds: Vec<u64>,
 }
 
 /// The predictions whose targets are not yet known, by position, and the encoders of their texts.
@@ -106,6 +108,7 @@ impl LocalModel {
             described: described.clone(),
             snapshot: None,
             promotions: None,
+            rewinds: Vec::new(),
             open_predictions: OpenPredictions {
                 predictions: BTreeMap::new(),
                 described,
@@ -227,6 +230,10 @@ impl LocalModel {
             let n_examples = self.learner.n_scored();
             let [first, _, n] = self.promotions.unwrap_or([n_examples, 0, 0]);
             self.promotions = Some([first, n_examples, n + 1]);
+        }
+        let is_rewind = |one: &Verdict| one.judgement == Judgement::Rewound;
+        if step.verdicts.iter().any(is_rewind) {
+            self.rewinds.push(self.learner.n_scored());
         }
         Ok(())
     }

@@ -114,6 +114,25 @@ impl<R: BatchRequest> Batcher<R> {
         };
         let counted = self.n_waiting.fetch_update(Relaxed, Relaxed, with_these);
         let before = counted.map_err(ComputeError::Busy)?;
+        self.compute_counted(request, before).await
+    }
+
+    /// The same for more rows of a request of which some were computed: these always have room, and there are as
+    /// many such requests as had room for their first rows.
+    ///
+    /// # Errors
+    /// As [`Batcher::compute`].
+    pub(crate) async fn compute_more(&self, request: R) -> Result<(R, Vec<f32>), ComputeError> {
+        let before = self.n_waiting.fetch_add(request.n_rows(), Relaxed);
+        self.compute_counted(request, before).await
+    }
+
+    async fn compute_counted(
+        &self,
+        request: R,
+        before: usize,
+    ) -> Result<(R, Vec<f32>), ComputeError> {
+        let n_rows = request.n_rows();
         let place = Some(WaitingRows {
             n_waiting: self.n_waiting.clone(),
             n_rows,

@@ -17,9 +17,12 @@ use crate::event::Column;
 use crate::model::{Adapters, Device, NamedEncoder, TextEncoder, VectorEncoder};
 use crate::store::checkpoint::read_onnx_file;
 
+/// Rows of a request that are encoded before others have their turn.
+const SLICE_ROWS: usize = 64;
+
 /// No request waits for others to come: a forward pass is long enough for that.
 const BOUNDS: BatchBounds = BatchBounds {
-    batch_rows_max: 64,
+    batch_rows_max: SLICE_ROWS,
     waiting_rows_max: 1024,
     wait_max: Duration::ZERO,
 };
@@ -203,13 +206,83 @@ impl Embedder {
         n_rows: usize,
         adapters: Option<Arc<Adapters>>,
     ) -> Result<(Column, Vec<f32>), ComputeError> {
-        let request = EmbedRows {
+        let request = |column, n_rows| EmbedRows {
             column,
             n_rows,
-            adapters,
+            adapters: adapters.clone(),
         };
-        let (request, vectors) = self.batcher.compute(request).await?;
-        Ok((request.column, vectors))
+        if n_rows <= SLICE_ROWS {
+            let (request, vectors) = self.batcher.compute(request(column, n_rows)).await?;
+            return Ok((request.column, vectors));
+        }
+        // Between its slices others have theirs.
+        let slices = RowSlices::of(column, n_rows);
+        let (mut taken, mut vectors) = (slices.none_taken(), Vec::new());
+        let mut is_first = true;
+        for (column, n_rows) in slices {
+            let request = request(column, n_rows);
+            let computed = if std::mem::take(&mut is_first) {
+                self.batcher.compute(request).await
+            } else {
+                self.batcher.compute_more(request).await
+            };
+            let (request, more) = computed?;
+            if let (Column::Strings(all), Column::Strings(texts)) = (&mut taken, request.column) {
+                all.extend(texts);
+            }
+            vectors.extend(more);
+        }
+        Ok((taken, vectors))
+    }
+}
+
+/// A column of texts or vectors in slices.
+struct RowSlices {
+    texts: std::vec::IntoIter<String>,
+    vectors: Option<Bytes>,
+    n_rows_left: usize,
+}
+
+impl RowSlices {
+    fn of(column: Column, n_rows: usize) -> RowSlices {
+        let (texts, vectors) = match column {
+            Column::Strings(texts) => (texts, None),
+            Column::Vectors(bytes) => (Vec::new(), Some(bytes)),
+            Column::Numbers(_) | Column::Embedded { .. } => (Vec::new(), None),
+        };
+        RowSlices {
+            texts: texts.into_iter(),
+            vectors,
+            n_rows_left: n_rows,
+        }
+    }
+
+    /// What stands for the column before a slice of it is computed: all of its vectors, none of its texts.
+    fn none_taken(&self) -> Column {
+        match &self.vectors {
+            Some(bytes) => Column::Vectors(bytes.clone()),
+            None => Column::Strings(Vec::with_capacity(self.n_rows_left)),
+        }
+    }
+}
+
+impl Iterator for RowSlices {
+    type Item = (Column, usize);
+
+    fn next(&mut self) -> Option<(Column, usize)> {
+        let n_rows = self.n_rows_left.min(SLICE_ROWS);
+        if n_rows == 0 {
+            return None;
+        }
+        let column = match &mut self.vectors {
+            Some(bytes) => {
+                let row_bytes = bytes.len() / self.n_rows_left;
+                Column::Vectors(bytes.split_to(n_rows * row_bytes))
+            }
+            None => Column::Strings(self.texts.by_ref().take(n_rows).collect()),
+        };
+        self.n_rows_left -= n_rows;
+        Some((column, n_rows))
     }
 }
 

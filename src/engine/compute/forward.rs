@@ -1,4 +1,4 @@
-//! FORWARD: rows through a model's function: in slices here, or together with those of others by a device.
+//! FORWARD: rows through a model's function: in slices here, or together with those of others.
 //!
 //! Invariant: rows share a pass only where the same snapshot answers them. A batch is as good as if it were
 //! computed at once: its outputs are the same to the bit.
@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 
 use crate::engine::compute::batcher::{BatchBounds, BatchRequest, Batcher};
 use crate::engine::compute::failure::ComputeError;
+use crate::engine::compute::shared_pass::SharedPasses;
 use crate::event::{Batch, Outputs};
 use crate::model::{Choice, Device, Encoded, LearnerKind, Model, Spec};
 
@@ -36,6 +37,15 @@ impl BatchRequest for ForwardRows {
     }
 }
 
+/// Where the rows of several requests come together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sharing<'a> {
+    /// Of a model that a device computes.
+    pub forwarder: Option<&'a Batcher<ForwardRows>>,
+    /// Of a model that the processor computes; none where no other request is there.
+    pub passes: Option<&'a SharedPasses>,
+}
+
 /// The batcher of a model that a device computes; none where each request computes its own rows.
 pub(crate) fn forwarder(spec: &Spec) -> Option<Batcher<ForwardRows>> {
     let is_network = matches!(spec.learner, LearnerKind::Gradient(_));
@@ -59,11 +69,17 @@ fn compute(requests: &[&ForwardRows]) -> Result<Vec<f32>, ComputeError> {
 /// # Errors
 /// Those of [`Batcher::compute`]; the device fails, or has no room.
 pub(crate) async fn answer(
-    forwarder: Option<&Batcher<ForwardRows>>,
+    sharing: Sharing<'_>,
     model: &Arc<Model>,
     batch: &Batch,
     choice: Choice<'_>,
 ) -> Result<Outputs, ComputeError> {
+    let (forwarder, passes) = (sharing.forwarder, sharing.passes);
+    if let Some(passes) = passes.filter(|_| batch.n_rows == 1 && model.shares_passes()) {
+        let row = model.encode(batch).pop().expect("there is one row");
+        let (row, outputs) = passes.forward(model, row).await?;
+        return Ok(model.answer(&[row], outputs, choice));
+    }
     if let Some(forwarder) = forwarder.filter(|_| model.elsewhere().is_some()) {
         let request = ForwardRows {
             model: model.clone(),

@@ -10,5 +10,6 @@ pub(crate) mod forward;
 pub(crate) mod histogram;
 pub(crate) mod retry;
 pub(crate) mod serving;
+pub(crate) mod shared_pass;
 pub(crate) mod stages;
 pub(crate) mod threads;

@@ -1,4 +1,4 @@
-//! Retries of lookups while the system is short of descriptors or memory.
+//! Retries of reads and writes while the system is short of descriptors, of memory or of room on the disk.
 //!
 //! Invariant: a shortage that passes decides nothing. The learner of a served model waits for its
 //! end, in steps that a stop ends at once; all other readers get the error.
@@ -12,7 +12,7 @@ use crate::store::Error;
 /// Between two attempts.
 const STEP: Duration = Duration::from_millis(50);
 
-/// The retrying of lookups where the system is short of descriptors; a clone retries and ends with
+/// The retrying of lookups where the system is short of something; a clone retries and ends with
 /// the others. The default never retries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ShortageRetry(Option<Arc<RetryState>>);
@@ -44,7 +44,7 @@ impl ShortageRetry {
         }
     }
 
-    /// True while a lookup waits for a descriptor.
+    /// True while a lookup waits.
     pub(crate) fn is_waiting(&self) -> bool {
         let state = self.0.as_ref();
         state.is_some_and(|state| state.n_waiting.load(Relaxed) > 0)
@@ -73,7 +73,7 @@ impl RetryState {
         mut lookup: impl FnMut() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let model = &self.model;
-        tracing::warn!(model, %error, "learning waits for descriptors");
+        tracing::warn!(model, %error, "learning waits for descriptors, memory or room");
         self.n_waiting.fetch_add(1, Relaxed);
         let found = loop {
             if self.wait() {

@@ -3,6 +3,7 @@
 //! Invariant: readers get a whole snapshot or the one before it; swapping never waits for them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -48,6 +49,7 @@ pub(crate) struct ServingSlot {
     unserved: Mutex<Option<Arc<Snapshot>>>,
     /// Versions that were asked for by their aliases, the newest asked for last.
     named: Mutex<Vec<Arc<NamedVersion>>>,
+    n_read: AtomicU64,
 }
 
 impl Snapshot {
@@ -79,6 +81,7 @@ impl ServingSlot {
             position,
             unserved: Mutex::default(),
             named: Mutex::default(),
+            n_read: AtomicU64::new(0),
         }
     }
 
@@ -95,6 +98,12 @@ impl ServingSlot {
     pub(crate) fn keep_unserved(&self, snapshot: Arc<Snapshot>) {
         let mut known = self.unserved.lock().expect("nothing panics under it");
         *known = Some(snapshot);
+        self.n_read.fetch_add(1, Relaxed);
+    }
+
+    /// How many snapshots were kept that do not serve.
+    pub(crate) fn n_read(&self) -> u64 {
+        self.n_read.load(Relaxed)
     }
 
     /// A version that an alias names, if it was asked for lately and sees the past as of now.
@@ -114,6 +123,7 @@ impl ServingSlot {
         while named.len() > NAMED_MAX {
             named.remove(0);
         }
+        self.n_read.fetch_add(1, Relaxed);
     }
 
     /// Swaps the snapshot, and wakes requests that wait for its position.

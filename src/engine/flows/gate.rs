@@ -33,6 +33,9 @@ impl ServedModel {
     }
 }
 
+/// What the refusal of a freeze says of a frozen model.
+pub const FROZEN_ALREADY: &str = "it is frozen already";
+
 impl ModelRuntime {
     /// Refuses an order about incidents or a freeze that would change nothing.
     pub(crate) fn check_order(&self, order: &Order) -> Result<(), Error> {
@@ -51,25 +54,26 @@ impl ModelRuntime {
             Err(Error::NotNow { field, what })
         };
         match order {
-            Order::Freeze if learner.is_frozen() => not_now(
-                "model",
-                "it is frozen already: examples are scored and not learned",
-            ),
+            Order::Freeze if learner.is_frozen() => {
+                let what = format!("{FROZEN_ALREADY}: examples are scored and not learned");
+                not_now("model", &what)
+            }
             Order::Resume if !learner.is_frozen() => {
                 not_now("model", "it is not frozen: examples are learned")
             }
             Order::Acknowledge { incident } | Order::Close { incident } => {
-                let mut incidents = learner.incidents().iter();
-                match incidents.find(|one| one.position == *incident) {
-                    None => Err(Error::NoIncident {
+                let incidents = learner.incidents().iter();
+                let mut of_entry = incidents.filter(|one| one.position == *incident).peekable();
+                if of_entry.peek().is_none() {
+                    return Err(Error::NoIncident {
                         model: self.name().to_owned(),
                         incident: *incident,
-                    }),
-                    Some(one) if one.state == IncidentState::Closed => {
-                        not_now("incident", &format!("incident {incident} is closed"))
-                    }
-                    Some(_) => Ok(()),
+                    });
                 }
+                if of_entry.all(|one| one.state == IncidentState::Closed) {
+                    return not_now("incident", &format!("incident {incident} is closed"));
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

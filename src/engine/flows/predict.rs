@@ -11,7 +11,7 @@ use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
 use crate::engine::compute::embed::embedded_column;
-use crate::engine::compute::forward::answer;
+use crate::engine::compute::forward::{Sharing, answer};
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::engine::host::phases::Phase;
@@ -41,6 +41,9 @@ pub struct PredictOptions {
     pub journal: bool,
     /// True if a bandit draws its action by its policy; it takes the best one otherwise.
     pub explore: bool,
+    /// True if a single row may share a forward pass with those of other requests that are ready: worth a
+    /// detour where there are any. Its answer is the same to the bit.
+    pub shares_pass: bool,
 }
 
 impl Default for PredictOptions {
@@ -48,6 +51,7 @@ impl Default for PredictOptions {
         PredictOptions {
             journal: true,
             explore: true,
+            shares_pass: false,
         }
     }
 }
@@ -107,21 +111,22 @@ impl ServedModel {
         options: PredictOptions,
     ) -> Result<Answer, Error> {
         let (runtime, began) = (self.get().ok(), Instant::now());
-        let now = match runtime {
-            Some(runtime) => runtime.clock().now(),
-            None => Clock::SYSTEM.read().wall,
-        };
+        let wall = || Clock::SYSTEM.read().wall;
+        let now = runtime.map_or_else(wall, |runtime| runtime.clock().now());
         let ids = ids_for(snapshot, batch.n_rows, now);
         let is_canary = options.journal && snapshot.model.spec.is_canary(ids[0]);
         let canary = snapshot.canary.as_ref().filter(|_| is_canary);
         let model = canary.unwrap_or(&snapshot.model);
-        let forwarder = runtime.and_then(|runtime| runtime.forwarder());
+        let sharing = runtime.map_or_else(Sharing::default, |runtime| Sharing {
+            forwarder: runtime.forwarder(),
+            passes: options.shares_pass.then_some(runtime.passes()),
+        });
         let choice = if options.explore {
             Choice::Drawn(&ids)
         } else {
             Choice::Best
         };
-        let outputs = answer(forwarder, model, &batch, choice).await;
+        let outputs = answer(sharing, model, &batch, choice).await;
         let outputs = outputs.map_err(|error| error.of_model(self.name()))?;
         let (version, state_position) = match (canary, snapshot.unserved) {
             (Some(_), Some(candidate)) => candidate,

@@ -17,7 +17,7 @@ use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_description, first_position};
 use crate::engine::host::bounds::ids_bounds;
-use crate::engine::host::follower::Follower;
+use crate::engine::host::follower::{Follower, Unsent};
 use crate::engine::host::retracted::RetractedFeedback;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::{Versions, hex};
@@ -26,7 +26,7 @@ use crate::learn::{Learner, is_forgotten};
 use crate::model::{PublishPolicy, Spec, SpecError};
 use crate::store::regular::is_there;
 use crate::store::{
-    Checkpoint, Config, Directory, Disk, Ids, Journal, Reader, checkpoint, sweep_scratch,
+    Checkpoint, Config, Directory, Disk, Ids, Journal, Reached, Reader, checkpoint, sweep_scratch,
 };
 
 const DESCRIPTION: &str = "model.toml";
@@ -74,6 +74,19 @@ pub(crate) struct Clocks<'a> {
     pub wall_clock: WallClock,
 }
 
+/// A model that is recovered: its name, and how far its learning events have come to the webhook, if there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Recovered<'a> {
+    pub name: &'a str,
+    pub reached: Option<Reached>,
+}
+
+impl Recovered<'_> {
+    pub(crate) fn new(name: &str, reached: Option<Reached>) -> Recovered<'_> {
+        Recovered { name, reached }
+    }
+}
+
 /// The models of a folder and those that only have data, in the order of their names.
 pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>, Error> {
     let refuse = |error| Error::Models {
@@ -100,11 +113,11 @@ pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>,
 pub(crate) fn open(
     directory: &Directory,
     models: &Path,
-    name: &str,
+    model: Recovered<'_>,
     clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
-    let open = || try_open(directory, models, name, clocks, embedders);
+    let open = || try_open(directory, models, model, clocks, embedders);
     catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -116,15 +129,16 @@ pub(crate) fn open(
 fn try_open(
     directory: &Directory,
     models: &Path,
-    name: &str,
+    model: Recovered<'_>,
     clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
+    let name = model.name;
     check_name(name)?;
     let path = models.join(name).join(DESCRIPTION);
     let described = read(models, &path, embedders)
         .map_err(|error| undescribed(error, &path, &directory.model(name)))?;
-    let mut opened = reopen(directory, name, Some(&described), clocks)?;
+    let mut opened = reopen(directory, model, Some(&described), clocks)?;
     let RecoveredData {
         journal,
         follower,
@@ -182,10 +196,11 @@ fn undescribed(error: Error, path: &Path, data: &Path) -> RecoverError {
 /// Recovers one model as its journal describes it, or as it is `described` if it has none yet.
 pub(crate) fn reopen(
     directory: &Directory,
-    name: &str,
+    model: Recovered<'_>,
     described: Option<&LoadedDescription>,
     clocks: Clocks,
 ) -> Result<RecoveredData, RecoverError> {
+    let name = model.name;
     directory.check(name)?;
     let (disk, folder) = (directory.disk(), directory.checkpoints(name));
     checkpoint::sweep(disk, &folder)?;
@@ -196,15 +211,8 @@ pub(crate) fn reopen(
     let path = directory.journal(name);
     let config = journal_config(disk, described);
     let (journal, recovered) = Journal::create_or_open(&path, from, config)?;
-    if let Some(torn) = &recovered.torn_tail {
-        let (position, bytes) = (torn.position, torn.bytes);
-        tracing::warn!(
-            model = name,
-            position,
-            bytes,
-            "cut a torn end of the journal"
-        );
-    }
+    let torn = recovered.torn_tail.as_ref();
+    announce_torn_tail(name, torn.map(|torn| (torn.position, torn.bytes)));
     let mut versions = Versions::new(directory, name, recovered.journal_id);
     versions.stand_in = described.map(|described| described.spec.device);
     if let Some(described) = described {
@@ -227,6 +235,7 @@ pub(crate) fn reopen(
     };
     let reader = Reader::open(&path, from + 1, 0)?;
     let mut follower = Follower::new(learner, FollowerLookup::new(reader, versions));
+    follower.unsent = model.reached.map(Unsent::new);
     apply(&mut follower, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
@@ -239,6 +248,13 @@ pub(crate) fn reopen(
         ids,
         retracted: RetractedFeedback::default(),
     })
+}
+
+/// Logs where a torn end was cut from the journal.
+fn announce_torn_tail(model: &str, torn: Option<(u64, u64)>) {
+    if let Some((position, bytes)) = torn {
+        tracing::warn!(model, position, bytes, "cut a torn end of the journal");
+    }
 }
 
 /// The description that a journal starts with.

@@ -22,6 +22,7 @@ use crate::engine::host::priority::stand_back;
 use crate::engine::host::retractions::TURNS_MAX;
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
+use crate::engine::versions::saved::BY_DESCRIPTION;
 use crate::event::{Command, Description, Event, Order, PredictionId, Subject};
 use crate::learn::Evidence;
 use crate::model::PublishPolicy;
@@ -32,9 +33,6 @@ const STRIDE: usize = 4096;
 const LEFT_MAX: u64 = 256;
 /// How often it begins again behind an order that overtook it, or behind a retraction.
 const BEGUN_MAX: usize = 8;
-
-/// The actor of orders that a description asks for.
-const BY_DESCRIPTION: &str = "retrain";
 
 /// A request to have a learner begin anew, with its sender and the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,13 +150,19 @@ impl ModelRuntime {
                 Err(runtime.unavailable(why))
             });
             match &outcome {
-                Ok(done) => tracing::info!(
-                    model = runtime.name(),
-                    version = done.version,
-                    from = done.from,
-                    examples = done.examples,
-                    "retrained"
-                ),
+                Ok(done) => {
+                    tracing::info!(
+                        model = runtime.name(),
+                        version = done.version,
+                        from = done.from,
+                        examples = done.examples,
+                        "retrained"
+                    );
+                    // While it was taken no version was removed.
+                    if let Ok(follower) = runtime.lock_follower() {
+                        runtime.prune(&follower);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(model = runtime.name(), %error, "not retrained");
                 }
@@ -244,13 +248,13 @@ impl ModelRuntime {
         self.await_applied(last)
             .map_err(|error| self.ended(error))?;
         let (from, description, facts) = self.beginning(request.newest, last)?;
-        let is_live = self.spec_policy().map_err(DerivationEnd::Failed)? == PublishPolicy::Live;
+        let attempt = self.tried_attempt(request).map_err(DerivationEnd::Failed)?;
         let order = Order::Retrain { from, description };
         let known = RecordedFacts::new(facts);
         let rebuild = Rebuild::begin(self.versions(), &order, last, &known);
         let mut rebuild = rebuild.map_err(|error| self.of_history(error))?;
-        if is_live && !request.force {
-            rebuild = rebuild.tried();
+        if let Some(attempt) = attempt {
+            rebuild = rebuild.tried(attempt);
         }
         self.derive_to_the_end(&mut rebuild, asked)?;
         let (evidence, examples) = (rebuild.evidence(), rebuild.learner.learned().n_examples());
@@ -422,9 +426,12 @@ impl ModelRuntime {
         Ok(position)
     }
 
-    fn spec_policy(&self) -> Result<PublishPolicy, Error> {
+    /// Which attempt since the champion was chosen the newest one is, where evidence decides it.
+    fn tried_attempt(&self, request: &RetrainingRequest) -> Result<Option<u64>, Error> {
         let follower = self.lock_follower()?;
-        Ok(follower.learner.spec().publish.policy)
+        let learner = &follower.learner;
+        let is_tried = learner.spec().publish.policy == PublishPolicy::Live && !request.force;
+        Ok(is_tried.then(|| learner.retraining_attempt()))
     }
 
     /// An engine that stops has given nothing up.

@@ -180,9 +180,10 @@ impl Rebuild {
         self.order.as_ref()
     }
 
-    /// Has the learner answer the rows of the second half as well, beside the served answers.
-    pub(crate) fn tried(mut self) -> Rebuild {
-        self.trial = Some(RetrainTrial::new(self.base, self.surveyed));
+    /// Has the learner answer the rows of the second half as well, beside the served answers; it is the `attempt`-th
+    /// one since the champion was chosen.
+    pub(crate) fn tried(mut self, attempt: u64) -> Rebuild {
+        self.trial = Some(RetrainTrial::new((self.base, self.surveyed), attempt));
         self
     }
 
@@ -264,10 +265,11 @@ impl Rebuild {
                 ..self.known.clone()
             };
             let again = Rebuild::begin(versions, order, last, &known)?;
-            let base = again.base;
+            let place = (again.base, last);
+            let trial = self.trial.as_ref();
             *self = Rebuild {
                 n_begun: self.n_begun + 1,
-                trial: self.trial.as_ref().map(|_| RetrainTrial::new(base, last)),
+                trial: trial.map(|trial| RetrainTrial::new(place, trial.attempt())),
                 ..again
             };
         }
@@ -321,7 +323,8 @@ impl Rebuild {
             translation.changed();
         }
         self.comparison.observe(entry, &self.learner);
-        Ok(self.lookup.kept.follow(&self.learner)?)
+        let retry = &self.lookup.versions.retry;
+        Ok(self.lookup.kept.follow(&self.learner, retry)?)
     }
 
     /// The first exclusion that takes the entry back; that of its own order is the last.

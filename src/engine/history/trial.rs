@@ -22,6 +22,8 @@ pub(crate) struct RetrainTrial {
     /// By the position of the prediction.
     answers: BTreeMap<u64, TrialAnswers>,
     trial: Trial,
+    /// Which attempt it is since the champion was chosen.
+    attempt: u64,
 }
 
 /// The answers to a request, of the learner and as served.
@@ -33,14 +35,20 @@ struct TrialAnswers {
 }
 
 impl RetrainTrial {
-    /// Nothing yet, of a learner that begins behind `base` and is to reach `last`.
-    pub(crate) fn new(base: u64, last: u64) -> RetrainTrial {
+    /// Nothing yet, of a learner that begins behind `base` and is to reach `last`, in the `attempt`-th attempt.
+    pub(crate) fn new((base, last): (u64, u64), attempt: u64) -> RetrainTrial {
         RetrainTrial {
             begins: base + last.saturating_sub(base) / 2,
             model: None,
             answers: BTreeMap::new(),
             trial: Trial::default(),
+            attempt,
         }
+    }
+
+    /// Which attempt it is.
+    pub(crate) fn attempt(&self) -> u64 {
+        self.attempt
     }
 
     /// Takes note that the learner answers differently from here on.
@@ -118,7 +126,7 @@ impl RetrainTrial {
 
     /// The evidence that it answers no worse than the served ones.
     pub(crate) fn evidence(&self, learner: &Learner) -> Evidence {
-        self.trial.evidence(&learner.spec().publish)
+        self.trial.evidence(&learner.spec().publish, self.attempt)
     }
 }
 

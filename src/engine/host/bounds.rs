@@ -64,7 +64,7 @@ pub(crate) enum BoundKind {
     WriteQueue,
     /// How far the clock of the machine is from that of the journal, in days.
     Clock,
-    /// Descriptors that the learner reads with.
+    /// Descriptors and room that the learner reads with and the next segment of the journal needs.
     Descriptors,
     /// The budget of the source that has spent the most of its own.
     SourceBudget,

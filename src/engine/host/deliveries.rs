@@ -4,6 +4,7 @@
 //! restart, under the same id, until it was delivered or given up; the queue has a bound, and what finds no
 //! room is dropped and counted.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,8 +14,8 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use tokio::sync::Notify;
 
 use crate::engine::compute::threads::spawn;
-use crate::engine::host::learning_event::LearningEvent;
-use crate::store::{Delivery, DeliveryQueue};
+use crate::engine::host::learning_event::{LearningEvent, LearningEventKind};
+use crate::store::{Delivery, DeliveryQueue, Reached};
 
 /// Events that wait for the thread that writes them.
 const INTAKE_MAX: usize = 1024;
@@ -137,8 +138,50 @@ impl Deliveries {
         }
     }
 
+    /// How far the events of a model have come; none where none ever came.
+    pub(crate) fn reached(&self, model: &str) -> Option<Reached> {
+        locked(&self.queue).reached(model)
+    }
+
+    /// A model whose learner stands at a position: what a later start finds behind it is sent then.
+    fn begin(&self, model: &str, position: u64) {
+        let mut queue = locked(&self.queue);
+        if queue.reached(model).is_some() {
+            return;
+        }
+        let begun = Reached {
+            position: position + 1,
+            count: 0,
+        };
+        if let Err(error) = queue.push(Vec::new(), BTreeMap::from([(model.to_owned(), begun)])) {
+            tracing::error!(model, %error, "the beginning of the webhook's events is not on disk");
+        }
+    }
+
+    /// How far the events of their models have come with these.
+    fn reached_with(&self, events: &[Arc<LearningEvent>]) -> BTreeMap<String, Reached> {
+        let mut all = BTreeMap::new();
+        // A model that has halted has not applied the entry.
+        let events = events
+            .iter()
+            .filter(|one| one.kind != LearningEventKind::Halted);
+        for event in events {
+            let before = self.reached(&event.model).unwrap_or_default();
+            let reached = all.entry(event.model.clone()).or_insert(before);
+            if reached.position != event.position {
+                *reached = Reached {
+                    position: event.position,
+                    count: 0,
+                };
+            }
+            reached.count += 1;
+        }
+        all
+    }
+
     /// Adds events with one sync, as many as there is room for.
     fn push(&self, events: &[Arc<LearningEvent>]) {
+        let reached = self.reached_with(events);
         let written = {
             let mut queue = locked(&self.queue);
             let room = self.queue_max.saturating_sub(queue.len());
@@ -150,7 +193,7 @@ impl Deliveries {
                 id: event.id(),
                 body: event.object().to_string(),
             });
-            queue.push(deliveries.collect())
+            queue.push(deliveries.collect(), reached)
         };
         if let Err(error) = written {
             tracing::error!(%error, "events for the webhook are not on disk; they are sent from memory");
@@ -187,6 +230,22 @@ impl EventIntake {
         }
     }
 
+    /// Takes note that a model is served whose learner stands at a position, with the events of a moment before
+    /// the last stop that were not taken then.
+    pub(crate) fn begin(&self, model: &str, position: u64, unsent: Vec<LearningEvent>) {
+        self.deliveries.begin(model, position);
+        let unsent: Vec<_> = unsent.into_iter().map(Arc::new).collect();
+        if !unsent.is_empty() {
+            let n = unsent.len();
+            tracing::info!(
+                model,
+                n,
+                "learning events of before the stop are sent to the webhook"
+            );
+            self.deliveries.push(&unsent);
+        }
+    }
+
     /// Takes an event, or counts it where the thread is too far behind.
     pub(crate) fn take(&self, event: Arc<LearningEvent>) {
         let sent = match &*locked(&self.events) {
@@ -219,7 +278,6 @@ fn run(deliveries: &Deliveries, arriving: &Receiver<Arc<LearningEvent>>) {
 mod tests {
     use super::*;
     use crate::engine::compute::threads::block_on;
-    use crate::engine::host::learning_event::LearningEventKind;
     use crate::event::Time;
     use crate::store::Directory;
 

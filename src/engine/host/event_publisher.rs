@@ -102,9 +102,12 @@ impl EventPublisher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A model whose live entries stand behind this position.
-    pub(crate) fn begin(&self, model: &str, position: u64) {
+    /// A model whose live entries stand behind this position; the webhook is still to be sent these events.
+    pub(crate) fn begin(&self, model: &str, position: u64, unsent: Vec<LearningEvent>) {
         self.state().kept.insert(model.to_owned(), position + 1);
+        if let Some(intake) = &self.intake {
+            intake.begin(model, position, unsent);
+        }
     }
 
     /// Publishes an event.
@@ -279,7 +282,7 @@ mod tests {
         let publisher = Arc::new(EventPublisher::new(None));
         ["a", "b"]
             .iter()
-            .for_each(|model| publisher.begin(model, 10));
+            .for_each(|model| publisher.begin(model, 10, Vec::new()));
         publisher
     }
 

@@ -3,7 +3,8 @@
 //! Invariant: entries are applied in the order of their positions, each once; the snapshot that is
 //! published shares its function with the one before where nothing was learned between them.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,14 @@ use crate::engine::compute::serving::{NamedVersion, Snapshot};
 use crate::engine::compute::stages::{Stage, Stages};
 use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
+use crate::engine::host::learning_event::{self, LearningEvent};
 use crate::event::{Entry, Event, Time, Version};
 use crate::learn::{Learner, Step};
 use crate::model::{Model, SpecError};
-use crate::store;
+use crate::store::{self, Reached};
+
+/// Learning events of before the last stop that are sent at most, the newest ones.
+const UNSENT_MAX: usize = 1024;
 
 /// A learner with the journal it follows.
 pub(crate) struct Follower {
@@ -26,6 +31,14 @@ pub(crate) struct Follower {
     /// The function as it was last published; none where it has changed since.
     published: Option<Arc<Model>>,
     last_publish: Instant,
+    /// Learning events that the webhook is still to be sent, while a state is recovered.
+    pub unsent: Option<Unsent>,
+}
+
+/// The learning events behind those that had come to the queue of the webhook when the last server ended.
+pub(crate) struct Unsent {
+    reached: Reached,
+    events: VecDeque<LearningEvent>,
 }
 
 /// The segments of a journal as retention has last seen them.
@@ -37,6 +50,34 @@ pub(crate) struct SegmentRetention {
     pub needs: BTreeMap<u64, u64>,
 }
 
+impl Unsent {
+    /// None yet, behind those that came.
+    pub(crate) fn new(reached: Reached) -> Unsent {
+        Unsent {
+            reached,
+            events: VecDeque::new(),
+        }
+    }
+
+    fn take(&mut self, model: &str, learner: &Learner, (entry, step): (&Entry, &Step)) {
+        let came = match entry.position.cmp(&self.reached.position) {
+            Ordering::Less => return,
+            Ordering::Equal => self.reached.count,
+            Ordering::Greater => 0,
+        };
+        let events = learning_event::of_step(model, learner, entry, step);
+        self.events.extend(events.into_iter().skip(came));
+        while self.events.len() > UNSENT_MAX {
+            self.events.pop_front();
+        }
+    }
+
+    /// The events, the oldest first.
+    pub(crate) fn events(self) -> Vec<LearningEvent> {
+        self.events.into()
+    }
+}
+
 impl Follower {
     pub(crate) fn new(learner: Learner, lookup: FollowerLookup) -> Follower {
         Follower {
@@ -46,6 +87,7 @@ impl Follower {
             stages: Stages::default(),
             published: None,
             last_publish: Instant::now(),
+            unsent: None,
         }
     }
 
@@ -60,6 +102,9 @@ impl Follower {
         let step = self.learner.apply(&entry, &mut self.lookup)?;
         if step.changed {
             self.published = None;
+        }
+        if let Some(unsent) = &mut self.unsent {
+            unsent.take(&self.lookup.versions.model, &self.learner, (&entry, &step));
         }
         Ok(Some((entry, step)))
     }

@@ -117,7 +117,7 @@ impl ModelRuntime {
                 let model = self.name();
                 match &prepared {
                     Err(error) if waits => {
-                        tracing::warn!(model, %error, "learning waits for descriptors");
+                        tracing::warn!(model, %error, "learning waits for descriptors, memory or room");
                     }
                     _ => tracing::info!(model, "learning goes on"),
                 }
@@ -313,26 +313,40 @@ impl ModelRuntime {
         let saved = follower.save_all(made, entry).map_err(|error| {
             let version = version.version;
             tracing::error!(model = self.name(), version, %error, "version was not saved");
-            Error::Damaged {
-                model: self.name().to_owned(),
-                what: format!("version {version} was made but not saved: {error}"),
-            }
+            self.unsaved(version, &error)
         });
-        // A retraction may start from any of them.
-        let is_pruned = matches!(
+        if matches!(
             version.reason,
             Reason::Cadence | Reason::Contender | Reason::Rewind
-        );
-        if is_pruned && !self.retractions().is_under_way() {
-            let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
-            pruned.unwrap_or_else(|error| {
-                tracing::warn!(model = self.name(), %error, "old versions were not removed");
-            });
+        ) {
+            self.prune(follower);
         }
         for version in [version].into_iter().chain(frozen) {
             self.record(Event::Version(version.clone()));
         }
         saved
+    }
+
+    /// The error of an order whose version serves, and could not be saved.
+    fn unsaved(&self, version: u64, error: &store::Error) -> Error {
+        let (model, is_passing) = (self.name().to_owned(), error.is_passing());
+        let what = format!("version {version} was made but not saved: {error}");
+        if is_passing {
+            let what = format!("{what}; it serves, and is saved at the next start");
+            Error::Shortage { model, what }
+        } else {
+            Error::Damaged { model, what }
+        }
+    }
+
+    /// Removes old versions, unless a retraction is under way, which may start from any of them.
+    pub(crate) fn prune(&self, follower: &Follower) {
+        if !self.retractions().is_under_way() {
+            let pruned = follower.lookup.versions.prune_cadence(&follower.learner);
+            pruned.unwrap_or_else(|error| {
+                tracing::warn!(model = self.name(), %error, "old versions were not removed");
+            });
+        }
     }
 
     /// Journals a record. The writer never waits for a learner, so this wait ends.

@@ -6,8 +6,8 @@
 
 use serde_json::{Value, json};
 
-use crate::event::{Alarm, Entry, Event, Judgement, Order, Reason, Time, Verdict};
-use crate::learn::{ChampionChange, Incident, Learner, Step};
+use crate::event::{Alarm, Entry, Event, Feedback, Judgement, Order, Reason, Time, Verdict};
+use crate::learn::{ChampionChange, Incident, Learner, QuarantineCause, Step};
 
 /// Alarms of one entry that an event holds; the rest are counted in its message.
 const ALARMS_MAX: usize = 16;
@@ -39,6 +39,16 @@ pub enum LearningEventKind {
     Drift,
     /// An earlier version was restored.
     Restored,
+    /// An order made a version of the state as it was.
+    Checkpoint,
+    /// A name was given to a version, or taken from it.
+    Alias,
+    /// The first feedback waits in quarantine for a person.
+    Quarantined,
+    /// Feedback that waited there was taken.
+    Released,
+    /// It is never learned.
+    Discarded,
     /// A learner that begins anew is derived.
     RetrainingBegun,
     /// Its state was put in place of the learned one.
@@ -53,7 +63,7 @@ pub enum LearningEventKind {
 
 impl LearningEventKind {
     /// Every kind.
-    pub const ALL: [LearningEventKind; 16] = [
+    pub const ALL: [LearningEventKind; 21] = [
         LearningEventKind::Promoted,
         LearningEventKind::Rejected,
         LearningEventKind::Rewound,
@@ -65,6 +75,11 @@ impl LearningEventKind {
         LearningEventKind::IncidentClosed,
         LearningEventKind::Drift,
         LearningEventKind::Restored,
+        LearningEventKind::Checkpoint,
+        LearningEventKind::Alias,
+        LearningEventKind::Quarantined,
+        LearningEventKind::Released,
+        LearningEventKind::Discarded,
         LearningEventKind::RetrainingBegun,
         LearningEventKind::Retrained,
         LearningEventKind::RetrainingEnded,
@@ -86,6 +101,11 @@ impl LearningEventKind {
             LearningEventKind::IncidentClosed => "incident_closed",
             LearningEventKind::Drift => "drift",
             LearningEventKind::Restored => "restored",
+            LearningEventKind::Checkpoint => "checkpoint",
+            LearningEventKind::Alias => "alias",
+            LearningEventKind::Quarantined => "quarantined",
+            LearningEventKind::Released => "released",
+            LearningEventKind::Discarded => "discarded",
             LearningEventKind::RetrainingBegun => "retraining_begun",
             LearningEventKind::Retrained => "retrained",
             LearningEventKind::RetrainingEnded => "retraining_ended",
@@ -103,6 +123,7 @@ impl LearningEventKind {
                 | LearningEventKind::Frozen
                 | LearningEventKind::Incident
                 | LearningEventKind::Drift
+                | LearningEventKind::Quarantined
                 | LearningEventKind::Halted
         )
     }
@@ -120,6 +141,8 @@ pub struct LearningEvent {
     pub generation: u64,
     /// Its subject.
     pub kind: LearningEventKind,
+    /// How many events of this kind the entry has before this one.
+    pub place: usize,
     /// The journal time of the entry.
     pub time: Time,
     /// The version that it is about; 0 of none.
@@ -143,10 +166,18 @@ pub struct LearningEvent {
 }
 
 impl LearningEvent {
-    /// The id by which a receiver knows it when it comes twice: `MODEL/POSITION/KIND/GENERATION`.
+    /// The id by which a receiver knows it when it comes twice: `MODEL/POSITION/KIND/GENERATION`; the kind of
+    /// the second one of an entry is `KIND-2`, and so on.
     pub fn id(&self) -> String {
         let (model, position, generation) = (&self.model, self.position, self.generation);
-        format!("{model}/{position}/{}/{generation}", self.kind.word())
+        let place = match self.place {
+            0 => String::new(),
+            before => format!("-{}", before + 1),
+        };
+        format!(
+            "{model}/{position}/{}{place}/{generation}",
+            self.kind.word()
+        )
     }
 
     /// The event as an object, for a webhook.
@@ -172,7 +203,7 @@ impl LearningEvent {
             object["alarms"] = self.alarms.iter().map(alarm).collect();
         }
         if let Some(one) = &self.incident {
-            object["incident"] = incident(one);
+            object["incident"] = incident(&self.model, one);
         }
         if self.kind == LearningEventKind::HistoryRevised {
             object["incidents_added"] = json!(self.incidents_added);
@@ -192,6 +223,7 @@ impl LearningEvent {
             position,
             generation: 0,
             kind,
+            place: 0,
             time,
             version: 0,
             message,
@@ -215,7 +247,7 @@ fn alarm(alarm: &Alarm) -> Value {
     })
 }
 
-fn incident(incident: &Incident) -> Value {
+fn incident(model: &str, incident: &Incident) -> Value {
     let suspects = incident.suspects.iter().map(|one| {
         json!({
             "source": one.source,
@@ -227,9 +259,11 @@ fn incident(incident: &Incident) -> Value {
     json!({
         "incident": incident.position,
         "kind": incident.kind.word(),
+        "about": incident.about,
         "version": incident.version,
         "since": incident.since,
         "suspects": suspects.collect::<Vec<_>>(),
+        "remedy": incident.remedy(model),
     })
 }
 
@@ -261,16 +295,19 @@ pub(crate) fn of_step(
             verdict: Some(*verdict),
             actor,
             note,
-            ..new(kind_of(verdict.judgement), sentence(verdict))
+            ..new(
+                kind_of(verdict.judgement),
+                sentence(verdict, &step.verdicts),
+            )
         });
     }
-    if !step.verdicts.is_empty() {
-        let raised = learner.incidents().iter().rev();
-        let mut raised = raised.filter(|one| one.position == entry.position);
-        events.extend(raised.next().map(|one| LearningEvent {
-            version: one.version,
-            incident: Some(one.clone()),
-            ..new(LearningEventKind::Incident, raised_sentence(one))
+    events.extend(of_incidents(place, learner.incidents()));
+    if let (Some(cause), Event::Feedback(feedback)) = (step.held_back, &entry.event) {
+        // Those that follow it wait where everybody looks by now.
+        let is_first = learner.quarantined().nth(1).is_none();
+        events.extend(is_first.then(|| {
+            let message = quarantined_sentence(model, cause, feedback);
+            new(LearningEventKind::Quarantined, message)
         }));
     }
     if !step.alarms.is_empty() {
@@ -288,6 +325,24 @@ pub(crate) fn of_step(
             .for_each(|event| event.generation = generation);
     }
     events
+}
+
+/// The events of the incidents that an entry raised, of all that there are.
+fn of_incidents<'a>(
+    place: (&'a str, u64, Time),
+    incidents: &'a [Incident],
+) -> impl Iterator<Item = LearningEvent> + 'a {
+    let (model, position, _) = place;
+    let raised = incidents.iter().filter(move |one| one.position == position);
+    raised.enumerate().map(move |(nth, one)| {
+        let kind = LearningEventKind::Incident;
+        LearningEvent {
+            place: nth,
+            version: one.version,
+            incident: Some(one.clone()),
+            ..LearningEvent::new(kind, place, raised_sentence(model, one))
+        }
+    })
 }
 
 /// The event of an order; none of an order that is no learning event, or that was refused.
@@ -359,6 +414,32 @@ fn of_plain_order(
             Kind::RetrainingEnded,
             "the learner that began anew was given up".to_owned(),
         ),
+        (order, None) => return of_named_order(order, made),
+    })
+}
+
+/// The same of an order about a version's name, or about what waits for a person.
+fn of_named_order(order: &Order, made: u64) -> Option<(LearningEventKind, String)> {
+    use LearningEventKind as Kind;
+    Some(match order {
+        Order::Checkpoint => (
+            Kind::Checkpoint,
+            format!("version {made} is the state as it was"),
+        ),
+        Order::SetAlias { alias, version } => {
+            (Kind::Alias, format!("{alias:?} names version {version}"))
+        }
+        Order::RemoveAlias { alias } => {
+            (Kind::Alias, format!("{alias:?} names no version any more"))
+        }
+        Order::Release(selector) => (
+            Kind::Released,
+            format!("what waited of {selector} is taken"),
+        ),
+        Order::Discard(selector) => (
+            Kind::Discarded,
+            format!("what waited of {selector} is never learned"),
+        ),
         _ => return None,
     })
 }
@@ -374,7 +455,7 @@ fn kind_of(judgement: Judgement) -> LearningEventKind {
 }
 
 /// A decision of the gate, or of a person who promoted.
-fn sentence(verdict: &Verdict) -> String {
+fn sentence(verdict: &Verdict, all: &[Verdict]) -> String {
     let Verdict {
         version,
         labels,
@@ -393,6 +474,11 @@ fn sentence(verdict: &Verdict) -> String {
         Judgement::Declined => {
             format!("the candidate proved worse than champion version {version}: {evidence}")
         }
+        Judgement::Frozen if all.iter().all(|one| one.judgement != Judgement::Rewound) => {
+            "the error of what is served has drifted, and drift.action = \"freeze\": nothing is learned until \
+             a person resumes the model"
+                .to_owned()
+        }
         Judgement::Frozen => format!(
             "the candidate proved worse again, so nothing is learned until a person resumes the model: \
              {evidence}"
@@ -400,9 +486,13 @@ fn sentence(verdict: &Verdict) -> String {
     }
 }
 
-fn raised_sentence(incident: &Incident) -> String {
+fn raised_sentence(model: &str, incident: &Incident) -> String {
+    let about = match incident.about.as_str() {
+        "" => String::new(),
+        about => format!(" {about:?}"),
+    };
     let mut sentence = format!(
-        "incident {} ({}) since champion version {} of position {}",
+        "incident {} ({}{about}) since champion version {} of position {}",
         incident.position,
         incident.kind.word(),
         incident.version,
@@ -411,11 +501,19 @@ fn raised_sentence(incident: &Incident) -> String {
     if let Some(first) = incident.suspects.first() {
         let share = 100.0 * first.share;
         sentence += &format!(
-            "; suspected first: source {:?}, {share:.0} % of the champion's loss",
+            "; suspected first: source {:?}, {share:.0} % of the loss",
             first.source
         );
     }
-    sentence
+    format!("{sentence}; {}", incident.remedy(model))
+}
+
+fn quarantined_sentence(model: &str, cause: QuarantineCause, feedback: &Feedback) -> String {
+    let (cause, source, id) = (cause.word(), &feedback.source, &feedback.feedback_id);
+    format!(
+        "feedback {id:?} of source {source:?} waits in quarantine ({cause}); `perennial quarantine {model}` \
+         lists what waits, and releases or discards it"
+    )
 }
 
 fn drift_sentence(alarms: &[Alarm]) -> String {
@@ -458,101 +556,4 @@ fn revised_sentence(order: &Order, step: &Step, change: &ChampionChange) -> Stri
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Change, Command, WatchedStream};
-    use crate::model::Spec;
-
-    fn learner() -> Learner {
-        let toml = "task = 'regression'\n[[input]]\nname = 'x'\nkind = 'number'";
-        Learner::new(std::sync::Arc::new(Spec::parse(toml).unwrap()))
-    }
-
-    fn entry(event: Event) -> Entry {
-        Entry {
-            position: 7,
-            time: Time(1_769_860_800_000_000),
-            event,
-        }
-    }
-
-    fn command(order: Order) -> Entry {
-        entry(Event::Command(Command {
-            order,
-            actor: "ann".to_owned(),
-            note: "why".to_owned(),
-        }))
-    }
-
-    fn alarm(input: &str) -> Alarm {
-        Alarm {
-            position: 7,
-            watched: WatchedStream::Input,
-            input: input.to_owned(),
-            change: Change::Higher,
-            evidence: 2e6,
-        }
-    }
-
-    #[test]
-    fn an_order_names_who_gave_it_and_a_refused_one_is_no_event() {
-        let freeze = command(Order::Freeze);
-        let events = of_step("m", &learner(), &freeze, &Step::default());
-        assert_eq!(events.len(), 1);
-        assert_eq!(events[0].id(), "m/7/frozen/0");
-        let object = events[0].object();
-        assert_eq!(
-            (&object["actor"], &object["note"]),
-            (&"ann".into(), &"why".into())
-        );
-        assert_eq!(object["time"], "2026-01-31T12:00:00Z");
-        let refused = Step {
-            refused: Some("so".to_owned()),
-            ..Step::default()
-        };
-        assert_eq!(of_step("m", &learner(), &freeze, &refused), []);
-    }
-
-    #[test]
-    fn p8_the_alarms_of_one_entry_are_one_event_and_those_it_holds_are_bounded() {
-        let step = Step {
-            alarms: (0..1000).map(|n| alarm(&format!("x{n}"))).collect(),
-            ..Step::default()
-        };
-        let tick = entry(Event::Tick(Time(0)));
-        let events = of_step("m", &learner(), &tick, &step);
-        assert_eq!(events.len(), 1);
-        assert_eq!(events[0].alarms.len(), ALARMS_MAX);
-        let expected = "input \"x0\" higher, input \"x1\" higher, input \"x2\" higher and 997 more";
-        assert_eq!(events[0].message, expected);
-        assert!(of_step("m", &learner(), &tick, &Step::default()).is_empty());
-    }
-
-    #[test]
-    fn another_history_says_what_came_and_went_once() {
-        let retract = command(Order::Retract(crate::event::Retraction {
-            selector: crate::event::Selector::Source("web".to_owned()),
-            first_position: 2,
-            disposal: crate::event::Disposal::Keep,
-        }));
-        let step = Step {
-            excluded: vec![2, 4],
-            champion: Some(ChampionChange {
-                come: vec![5],
-                gone: (0..100).collect(),
-                ..ChampionChange::default()
-            }),
-            ..Step::default()
-        };
-        let events = of_step("m", &learner(), &retract, &step);
-        let [revised] = &events[..] else {
-            panic!("{events:?}")
-        };
-        assert_eq!(revised.kind, LearningEventKind::HistoryRevised);
-        assert_eq!(revised.incidents_added, [5]);
-        assert_eq!(revised.incidents_withdrawn.len(), POSITIONS_MAX);
-        let expected = "the history is the one without 2 feedback events that were retracted; 1 incidents \
-                        added; 100 withdrawn";
-        assert_eq!(revised.message, expected);
-    }
-}
+mod tests;

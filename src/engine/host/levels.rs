@@ -84,7 +84,9 @@ impl ModelRuntime {
                 (ahead_us as f64 / DAY_US).abs()
             }
             BoundKind::Descriptors => {
-                let waits = self.health().is_starved() || self.retry().is_waiting();
+                let waits = self.health().is_starved()
+                    || self.health().is_stalled()
+                    || self.retry().is_waiting();
                 f64::from(u8::from(waits))
             }
             BoundKind::SourceBudget => served.budget_used,
@@ -130,18 +132,17 @@ impl ModelRuntime {
                  or lower journal.age_max ({} s)",
                 spec.waiting_max, limits.age_max_s
             ),
-            BoundKind::WriteQueue => {
-                "what is on its way to the journals of all models has a bound; \
+            BoundKind::WriteQueue => "what is on its way to the journals of all models has a bound; \
                  the disk does not keep up, look at perennial_sync_seconds"
-                    .to_owned()
-            }
+                .to_owned(),
             BoundKind::Clock => self.clock_advice(),
-            BoundKind::Descriptors => {
-                "learning waits while the system has no descriptor to read the \
-                 journal with, and goes on by itself once there is one: close connections, or \
-                 raise the limit (ulimit -n)"
-                    .to_owned()
-            }
+            BoundKind::Descriptors => match self.health().stalled() {
+                Some(why) => format!("{why}; it is tried again: see to descriptors and room on the disk"),
+                None => "learning waits while the system has no descriptor, memory or room on the disk to \
+                         read the journal or keep a state with, and goes on by itself once there is: close \
+                         connections, raise the limit (ulimit -n), or make room"
+                    .to_owned(),
+            },
             BoundKind::SourceBudget => {
                 "a source has spent its budget: what else it sends is scored and not \
                  learned until others have taught more, or sources.within has passed; raise \

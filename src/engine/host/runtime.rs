@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockResult};
 
 use crossbeam::channel::Sender;
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::engine::compute::batcher::Batcher;
 use crate::engine::compute::clock::JournalClock;
@@ -16,6 +16,7 @@ use crate::engine::compute::embed::Embedder;
 use crate::engine::compute::forward::{ForwardRows, forwarder};
 use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::compute::serving::ServingSlot;
+use crate::engine::compute::shared_pass::SharedPasses;
 use crate::engine::compute::stages::Stages;
 use crate::engine::compute::threads;
 use crate::engine::error::Error;
@@ -56,7 +57,11 @@ pub(crate) struct ModelRuntime {
     embedders: Vec<Option<Embedder>>,
     /// The forward passes, where a device computes them.
     forwarder: Option<Batcher<ForwardRows>>,
+    /// The forward passes that requests share, where the processor computes them.
+    passes: SharedPasses,
     serving: ServingSlot,
+    /// Held by the reader of a snapshot that does not serve: one at a time.
+    reading: Arc<AsyncMutex<()>>,
     versions: Versions,
     write_queue: WriteQueue,
     clock: JournalClock,
@@ -127,7 +132,9 @@ impl ModelRuntime {
             name: name.to_owned(),
             embedders,
             forwarder: forwarder(follower.learner.spec()),
+            passes: SharedPasses::default(),
             serving: ServingSlot::new(follower.snapshot()),
+            reading: Arc::default(),
             versions,
             write_queue: queues.write_queue.for_model(index),
             clock,
@@ -165,6 +172,16 @@ impl ModelRuntime {
     /// The forward passes, where a device computes them.
     pub(crate) fn forwarder(&self) -> Option<&Batcher<ForwardRows>> {
         self.forwarder.as_ref()
+    }
+
+    /// The forward passes that requests share, where the processor computes them.
+    pub(crate) fn passes(&self) -> &SharedPasses {
+        &self.passes
+    }
+
+    /// Held by the reader of a snapshot that does not serve.
+    pub(crate) fn reading(&self) -> &Arc<AsyncMutex<()>> {
+        &self.reading
     }
 
     /// The snapshot that serves, and those kept beside it.

@@ -47,6 +47,15 @@ impl ServedModel {
         Ok(self.get()?.versions().entries_read.load(Relaxed))
     }
 
+    /// Snapshots that were read because somebody asked for what does not serve.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    #[doc(hidden)]
+    pub fn snapshots_read(&self) -> Result<u64, Error> {
+        Ok(self.get()?.serving().n_read())
+    }
+
     /// Its name: the name of its folder.
     pub fn name(&self) -> &str {
         &self.name
@@ -142,14 +151,21 @@ impl ServedModel {
         if let Some(known) = runtime.serving().unserved() {
             return Ok(known);
         }
-        let looked_at = runtime.run_blocking(|runtime| {
+        let turn = runtime.reading().clone().lock_owned().await;
+        // Whoever had the turn before may have looked at the same.
+        if let Some(known) = runtime.serving().unserved() {
+            return Ok(known);
+        }
+        let looked_at = runtime.run_blocking(move |runtime| {
+            let _turn = turn;
             let follower = runtime.lock_follower()?;
             let unserved = follower.unserved().map(Arc::new);
-            unserved.ok_or_else(|| runtime.unavailable("the gate is gone"))
+            let unserved = unserved.ok_or_else(|| runtime.unavailable("the gate is gone"))?;
+            drop(follower);
+            runtime.serving().keep_unserved(unserved.clone());
+            Ok(unserved)
         });
-        let unserved = looked_at.await?;
-        runtime.serving().keep_unserved(unserved.clone());
-        Ok(unserved)
+        looked_at.await
     }
 
     /// Waits until the served state has reached `position`, which need not be in the journal yet: how
@@ -177,8 +193,15 @@ async fn named_version(
     if let Some(known) = runtime.serving().named(version, served.position) {
         return Ok(known);
     }
+    let turn = runtime.reading().clone().lock_owned().await;
+    let position = runtime.serving().served().position;
+    // Whoever had the turn before may have read the same.
+    if let Some(known) = runtime.serving().named(version, position) {
+        return Ok(known);
+    }
     let alias = alias.to_owned();
     let read = runtime.run_blocking(move |runtime| {
+        let _turn = turn;
         let of_alias = |what: String| Error::Refused {
             field: "model_version",
             what: format!("{alias:?}: {what}"),

@@ -1,9 +1,10 @@
 //! The queue to the writer, bounded in messages and in bytes.
 //!
-//! Invariant: a message that does not fit is refused at once; no request waits here.
+//! Invariant: a message that does not fit is refused at once; no request waits here. What somebody waits for
+//! wakes a writer that rests; predictions do not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex};
 // A receiver of these drops the work that is still in the channel when it goes, with the replies that are
 // waited for; crossbeam's leaves them there while a sender lives.
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,7 +14,7 @@ use crate::engine::host::work::{Work, message_bytes};
 
 /// Messages on their way at a time, and the bytes that they hold.
 const MESSAGES_MAX: usize = 20 * 1024;
-const BYTES_MAX: usize = 256 << 20;
+const BYTES_MAX: usize = 64 << 20;
 /// Parts of both, out of so many, that predictions leave to feedback, and both leave to orders.
 const PARTS: usize = 16;
 const KEPT_FOR_FEEDBACK: usize = 4;
@@ -32,6 +33,7 @@ pub(crate) struct WriteQueue {
     messages: SyncSender<Message>,
     n_messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
+    urgent: Arc<Urgent>,
     model: usize,
 }
 
@@ -40,6 +42,14 @@ pub(crate) struct WriteReceiver {
     messages: Receiver<Message>,
     n_messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
+    urgent: Arc<Urgent>,
+}
+
+/// Whether something has come since the last rest that is to be written at once.
+#[derive(Default)]
+struct Urgent {
+    has_come: Mutex<bool>,
+    comes: Condvar,
 }
 
 /// There is no room, or the writer has ended.
@@ -50,16 +60,19 @@ pub(crate) struct QueueRefusal;
 pub(crate) fn queue() -> (WriteQueue, WriteReceiver) {
     let (sender, receiver) = sync_channel(MESSAGES_MAX);
     let (n_messages, bytes) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let urgent = Arc::<Urgent>::default();
     let write_queue = WriteQueue {
         messages: sender,
         n_messages: n_messages.clone(),
         bytes: bytes.clone(),
+        urgent: urgent.clone(),
         model: 0,
     };
     let write_receiver = WriteReceiver {
         messages: receiver,
         n_messages,
         bytes,
+        urgent,
     };
     (write_queue, write_receiver)
 }
@@ -84,18 +97,25 @@ impl WriteQueue {
         if self.n_messages.load(Relaxed) >= MESSAGES_MAX / PARTS * parts {
             return Err(QueueRefusal);
         }
-        if self.bytes.fetch_add(bytes, Relaxed) + bytes > BYTES_MAX / PARTS * parts {
+        let before = self.bytes.fetch_add(bytes, Relaxed);
+        // The largest one has room where it is alone.
+        if before > 0 && before + bytes > BYTES_MAX / PARTS * parts {
             self.bytes.fetch_sub(bytes, Relaxed);
             return Err(QueueRefusal);
         }
         let model = self.model;
+        let can_wait = matches!(work, Work::Prediction(_));
         let message = Message { model, work, bytes };
         self.n_messages.fetch_add(1, Relaxed);
-        self.messages.try_send(message).map_err(|_| {
+        let sent = self.messages.try_send(message).map_err(|_| {
             self.n_messages.fetch_sub(1, Relaxed);
             self.bytes.fetch_sub(bytes, Relaxed);
             QueueRefusal
-        })
+        });
+        if !can_wait {
+            self.urgent.come();
+        }
+        sent
     }
 
     /// True if feedback would be taken now.
@@ -119,10 +139,12 @@ impl WriteQueue {
             bytes: 0,
         };
         self.n_messages.fetch_add(1, Relaxed);
-        self.messages.send(message).map_err(|_| {
+        let sent = self.messages.send(message).map_err(|_| {
             self.n_messages.fetch_sub(1, Relaxed);
             QueueRefusal
-        })
+        });
+        self.urgent.come();
+        sent
     }
 
     /// Waits until the feedback ids of the synced entries are on disk; false where they are not.
@@ -138,7 +160,25 @@ impl WriteQueue {
     }
 }
 
+impl Urgent {
+    fn come(&self) {
+        *self.has_come.lock().expect("nothing panics under it") = true;
+        self.comes.notify_one();
+    }
+}
+
 impl WriteReceiver {
+    /// Sleeps so long, or until something comes that is to be written at once.
+    pub(crate) fn rest(&self, time: Duration) {
+        let has_come = self.urgent.has_come.lock();
+        let has_come = has_come.expect("nothing panics under it");
+        let rested = self
+            .urgent
+            .comes
+            .wait_timeout_while(has_come, time, |has_come| !*has_come);
+        *rested.expect("nothing panics under it").0 = false;
+    }
+
     /// The next message, which is waited for so long.
     pub(crate) fn next(&self, wait: Duration) -> Result<Message, RecvTimeoutError> {
         let message = self.messages.recv_timeout(wait);
@@ -191,6 +231,9 @@ mod tests {
         let message = write_receiver.waiting().next().expect("a message");
         write_receiver.taken(message.bytes);
         assert_eq!(write_queue.offer(prediction(BYTES_MAX / 2)), Ok(()));
+        let (alone, _receiver) = queue();
+        assert_eq!(alone.offer(prediction(BYTES_MAX + 1)), Ok(()));
+        assert_eq!(alone.offer(prediction(1)), Err(QueueRefusal));
     }
 
     #[test]

@@ -28,6 +28,8 @@ const GROUP_MAX: usize = 4096;
 /// Predictions alone are synced this often; they need not be, but the learner waits for it. So often
 /// it is tried again, too, to make a segment that could not be made.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// Predictions alone are written this often: waking the writer for each costs more than writing it.
+const WRITE_EVERY: Duration = Duration::from_millis(1);
 /// Bytes of predictions that are held while no segment can be made.
 const HELD_BYTES_MAX: usize = 16 << 20;
 
@@ -87,6 +89,7 @@ pub(crate) fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWrite
         };
         let mut flushed = Vec::new();
         let (mut closing, mut n_bytes) = (false, 0);
+        let mut can_rest = first.is_some();
         journals.iter_mut().for_each(JournalWriter::wake);
         if last_sync.elapsed() >= SYNC_EVERY {
             journals.iter_mut().for_each(JournalWriter::go_on);
@@ -97,6 +100,7 @@ pub(crate) fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWrite
             .take(GROUP_MAX)
         {
             n_bytes += message.bytes;
+            can_rest &= matches!(message.work, Work::Prediction(_));
             match message.work {
                 Work::Flush(done) => flushed.push(done),
                 Work::Close => closing = true,
@@ -121,18 +125,11 @@ pub(crate) fn run(write_receiver: &WriteReceiver, mut journals: Vec<JournalWrite
         if closing {
             break;
         }
-    }
-    for mut written in journals {
-        written.write_ids();
-        let name = written.runtime.name().to_owned();
-        let n_held = written.held.events.len();
-        if n_held > 0 {
-            tracing::warn!(model = name, n_held, "held entries are lost");
-        }
-        if let Err(error) = written.journal.close() {
-            tracing::error!(model = name, %error, "journal was not closed");
+        if can_rest {
+            write_receiver.rest(WRITE_EVERY);
         }
     }
+    journals.into_iter().for_each(JournalWriter::close);
 }
 
 impl JournalWriter {
@@ -152,6 +149,17 @@ impl JournalWriter {
             ticked: 0,
             held: HeldEntries::default(),
             overdue: false,
+        }
+    }
+
+    fn close(mut self) {
+        self.write_ids();
+        let (name, n_held) = (self.runtime.name(), self.held.events.len());
+        if n_held > 0 {
+            tracing::warn!(model = name, n_held, "held entries are lost");
+        }
+        if let Err(error) = self.journal.close() {
+            tracing::error!(model = name, %error, "journal was not closed");
         }
     }
 

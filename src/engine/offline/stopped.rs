@@ -14,7 +14,7 @@ use crate::engine::error::Error;
 use crate::engine::flows::audit::{self, Audit};
 use crate::engine::flows::command::NewVersion;
 use crate::engine::flows::fate::{self, FeedbackFate};
-use crate::engine::flows::recover::{self, Clocks, RecoverError};
+use crate::engine::flows::recover::{self, Clocks, RecoverError, Recovered};
 use crate::engine::flows::retract::check_untainted;
 use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
@@ -302,11 +302,12 @@ fn carry_out(
     let stuck = |error: RecoverError| unavailable(error.to_string());
     drop(Offline::open(data, model)?);
     let directory = Directory::open(data)?;
+    let recovered = Recovered::new(model, None);
     let clocks = Clocks {
         clock: &Clock::SYSTEM,
         wall_clock: WallClock::Checked,
     };
-    let opened = recover::reopen(&directory, model, None, clocks).map_err(stuck)?;
+    let opened = recover::reopen(&directory, recovered, None, clocks).map_err(stuck)?;
     let (mut journal, mut follower) = (opened.journal, opened.follower);
     if let Some(rebuilt) = &rebuilt {
         follower.lookup.versions.entries_read = rebuilt.entries_read();

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::versions::saved::Versions;
 use crate::event::Reason;
 use crate::learn::Learner;
@@ -84,7 +85,7 @@ impl RetainedStates {
 
     /// Sets the state aside if its version is wanted, and gives up those that no order needs any
     /// more. To be called after each entry.
-    pub(crate) fn follow(&mut self, learner: &Learner) -> Result<(), Error> {
+    pub(crate) fn follow(&mut self, learner: &Learner, retry: &ShortageRetry) -> Result<(), Error> {
         let Some(scratch) = &self.scratch else {
             return Ok(());
         };
@@ -95,7 +96,7 @@ impl RetainedStates {
             self.ends.pop_first();
             self.aside.remove(&version);
             for file in files(version) {
-                scratch.remove(&file)?;
+                retry.run(|| scratch.remove(&file))?;
             }
         }
         while let Some((version, Want { side, until })) = self.wanted.take_at(position) {
@@ -104,8 +105,8 @@ impl RetainedStates {
             let part = side.and_then(|side| learner.side(side));
             let learner = part.as_ref().unwrap_or(learner);
             // One after the other, so that never the whole is held twice.
-            scratch.put(&weights, learner.learned().weights())?;
-            scratch.put(&state, learner.state())?;
+            retry.run(|| scratch.put(&weights, learner.learned().weights()))?;
+            retry.run(|| scratch.put(&state, learner.state()))?;
             self.aside.insert(version);
             self.ends.insert((until, version));
         }
@@ -125,4 +126,68 @@ impl RetainedStates {
 
 fn files(version: u64) -> [String; 2] {
     ["weights", "learner"].map(|part| format!("{version}.{part}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::model::Spec;
+    use crate::store::disk::{ChangeOutcome, DiskChange};
+    use crate::store::{Directory, Disk};
+
+    const TOML: &str = "task = \"classification\"\nclasses = [\"a\", \"b\"]\n\
+        [[input]]\nname = \"x\"\nkind = \"number\"\n";
+
+    /// A disk that refuses every second change of a file set aside, `n_left` times in all.
+    fn short_of_room(n_left: usize) -> (Arc<AtomicUsize>, Disk) {
+        let left = Arc::new(AtomicUsize::new(n_left));
+        let (counted, n_changes) = (left.clone(), AtomicUsize::new(0));
+        let disk = Disk::watched(move |change| {
+            let (DiskChange::Create(path) | DiskChange::Write(path, ..)) = change else {
+                return Ok(ChangeOutcome::Make);
+            };
+            let is_aside = path.to_string_lossy().contains(".scratch-");
+            let is_second = is_aside && n_changes.fetch_add(1, Relaxed) % 2 == 1;
+            let fewer = |n: usize| n.checked_sub(1);
+            if is_second && counted.fetch_update(Relaxed, Relaxed, fewer).is_ok() {
+                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+            } else {
+                Ok(ChangeOutcome::Make)
+            }
+        });
+        (left, disk)
+    }
+
+    #[test]
+    fn p12_a_state_is_set_aside_once_there_is_room() {
+        let check = |retry: &ShortageRetry, n_refused: usize, expected: bool| {
+            let folder = tempfile::tempdir().unwrap();
+            let (left, disk) = short_of_room(n_refused);
+            let directory = Directory::open_on(folder.path(), disk).unwrap();
+            let versions = Versions::new(&directory, "m", [7; 16]);
+            let learner = Learner::new(Arc::new(Spec::parse(TOML).unwrap()));
+            let mut wanted = VersionRequests::default();
+            let made = Made {
+                position: 0,
+                side: None,
+            };
+            wanted.add(made, 1, 10);
+            let mut kept = RetainedStates::new(&versions, wanted);
+            let followed = kept.follow(&learner, retry);
+            assert_eq!(followed.is_ok(), expected, "{followed:?}");
+            assert_eq!(left.load(Relaxed), 0);
+            let found = kept.find(1).unwrap();
+            assert_eq!(found.is_some(), expected);
+            if let Some((weights, state)) = found {
+                assert_eq!(weights.digest(), learner.learned().weights().digest());
+                assert_eq!(state.digest(), learner.state().digest());
+            }
+        };
+        check(&ShortageRetry::of("m"), 3, true);
+        check(&ShortageRetry::default(), 1, false);
+    }
 }

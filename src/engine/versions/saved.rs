@@ -1,7 +1,7 @@
 //! The versions of one model on disk: which there are, saving one, loading one.
 //!
-//! Invariant: a version's number is never reused, and only checkpoints made by the cadence or at
-//! a stop are ever removed.
+//! Invariant: a version's number is never reused, and only checkpoints that no order asked for are ever
+//! removed: those of the cadence, of the gate, of learners that began anew, and of a stop.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,14 @@ use crate::engine::compute::retry::ShortageRetry;
 use crate::engine::error::Error;
 use crate::engine::versions::error::Error as StateError;
 use crate::event::{Command, Entry, Event, Reason, Version};
-use crate::learn::Learner;
+use crate::learn::{IncidentState, Learner};
 use crate::model::weights::Tensors;
 use crate::model::{Device, PinnedFile, Spec, TextEncoder};
 use crate::store::checkpoint::{ListedCheckpoint, STOP, UNNAMED};
 use crate::store::{self, Checkpoint, Directory, Disk, Manifest, checkpoint};
+
+/// The actor of orders that a description asks for.
+pub(crate) const BY_DESCRIPTION: &str = "retrain";
 
 /// Where checkpoints are, and whose.
 #[derive(Clone, Debug)]
@@ -398,12 +401,15 @@ impl Versions {
         self.write(learner, manifest)
     }
 
-    /// Removes the oldest versions that the cadence made, and the oldest of the gate, beyond those to be kept;
-    /// champion and contender stay, and the version that an incident or an alias names.
+    /// Removes the oldest versions that the cadence made, and the oldest of the gate and of learners that began
+    /// anew by the description, beyond those to be kept; champion and contender stay, and the version that an
+    /// alias or an incident that is not closed names.
     pub(crate) fn prune_cadence(&self, learner: &Learner) -> Result<(), store::Error> {
         let sides = [learner.champion(), learner.contender()];
         let sides = sides.into_iter().flatten().map(|(version, _)| version);
-        let named = learner.incidents().iter().map(|incident| incident.version);
+        let open = learner.incidents().iter();
+        let open = open.filter(|incident| incident.state != IncidentState::Closed);
+        let named = open.map(|incident| incident.version);
         let aliased = learner.aliases().values().copied();
         let sides: Vec<u64> = sides.chain(named).chain(aliased).collect();
         let keep = learner.spec().cadence.keep;
@@ -413,6 +419,7 @@ impl Versions {
             Reason::Contender,
             Reason::Champion,
             Reason::Rewind,
+            Reason::Retrain,
         ];
         made.into_iter()
             .try_for_each(|reason| self.prune(&manifests, (reason.word(), keep), &sides))
@@ -545,8 +552,13 @@ impl Versions {
         named: &[u64],
     ) -> Result<(), store::Error> {
         let pinned = self.pinned.lock().expect("nothing panics under it");
+        // A person who had a learner begin anew may want to come back to it.
+        let asked_for = |manifest: &Manifest| {
+            manifest.reason == Reason::Retrain.word() && manifest.actor != BY_DESCRIPTION
+        };
         let removable = |manifest: &&Manifest| {
             manifest.reason == reason
+                && !asked_for(manifest)
                 && !pinned.contains_key(&manifest.version)
                 && !named.contains(&manifest.version)
         };

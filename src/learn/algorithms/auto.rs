@@ -84,6 +84,11 @@ pub(crate) struct AutoLearner {
 }
 
 impl AutoLearner {
+    /// The network among the members, if there is one.
+    pub(crate) fn network_learner(&self) -> Option<&GradientLearner> {
+        self.network.as_deref()
+    }
+
     /// Members that know nothing.
     pub(crate) fn new(spec: &Spec, n_dense: usize) -> AutoLearner {
         let portfolio = Portfolio::new(spec, n_dense, Self::n_buckets(spec));

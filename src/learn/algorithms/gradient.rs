@@ -164,6 +164,11 @@ impl GradientLearner {
         }
     }
 
+    /// True if its settings are those of this description.
+    pub(crate) fn has_settings_of(&self, spec: &Spec, settings: &Gradient) -> bool {
+        self.settings == *settings && self.replay == spec.memory.replay
+    }
+
     /// Has it computed on this device from now on.
     pub(crate) fn move_to(&mut self, device: Device) {
         self.network.move_to(device);

@@ -5,6 +5,7 @@
 
 mod amend;
 pub(crate) mod answers;
+mod relearning;
 mod rows;
 mod saved;
 
@@ -27,6 +28,7 @@ use crate::model::{
     self, Adapters, Costs, Device, Encoder, EncoderError, Function, Input, InputKind, LearnerKind,
     Model, Scale, Spec, Target, TextEncoder,
 };
+use relearning::{Relearning, relearns};
 use rows::{embed_again, has_class_shares};
 
 /// The state of a learner of any kind.
@@ -51,6 +53,8 @@ pub struct Learned {
     retention: Option<Retention>,
     /// Of classes, from the third revision on.
     class_shares: Option<ClassShares>,
+    /// Of rewards, from the third revision on.
+    relearning: Option<Box<Relearning>>,
     kind: Kind,
     n_examples: u64,
     /// The classes or actions known by now, in the order of the outputs.
@@ -112,6 +116,7 @@ impl Learned {
             retention: spec.retains().then(|| Retention::new(spec)),
             class_shares: has_class_shares(spec).then(|| ClassShares::new(spec.task.n_outputs())),
             counts: amends_rewards(spec).then(|| OutputCounts::new(spec.task.n_outputs())),
+            relearning: relearns(spec).then(Box::default),
             kind,
             n_examples: 0,
             names: Arc::new(spec.task.names().to_vec()),
@@ -274,6 +279,7 @@ impl Learned {
 
     /// Takes the settings of a changed description of the same shape.
     pub(crate) fn reconfigure(&mut self, spec: &Spec) {
+        self.reconfigure_relearning(spec, self.has_settings_of(spec));
         self.stores_raw_rows = spec.stores_raw_rows();
         if spec.revision >= 2 {
             _ = self.first_rows.get_or_insert_default();
@@ -313,6 +319,16 @@ impl Learned {
         }
     }
 
+    /// True if this description changes nothing of how examples are learned.
+    fn has_settings_of(&self, spec: &Spec) -> bool {
+        match (&self.kind, &spec.learner) {
+            (Kind::Gradient(learner), LearnerKind::Gradient(settings)) => {
+                learner.has_settings_of(spec, settings)
+            }
+            _ => true,
+        }
+    }
+
     /// Takes up the state that amending rewards needs, where learning began without it.
     fn begin_amending(&mut self, spec: &Spec) {
         self.newest.get_or_insert(self.target);
@@ -346,7 +362,10 @@ impl Learned {
         scores: &mut Vec<f64>,
     ) -> Outcome {
         if encoders.is_empty() {
-            return self.learn(batch, row, new, scores);
+            self.hold_start();
+            let outcome = self.learn(batch, row, new, scores);
+            self.keep((batch, row), new, &outcome);
+            return outcome;
         }
         let adapters: Vec<_> = self.adapters().collect();
         let batch = match embed_again(batch.row(row), encoders, &adapters) {

@@ -168,18 +168,49 @@ fn add_signs(sums: &mut [f64; N_PROJECTIONS], hash: u64, value: f64) {
     }
 }
 
+/// Places whose signs are looked up.
+const LOOKED_UP: usize = 2048;
+
+/// For each place the bit of the sign where a projection takes its value off.
+static SIGNS: [[u64; N_PROJECTIONS]; LOOKED_UP] = {
+    let mut all = [[0; N_PROJECTIONS]; LOOKED_UP];
+    let mut place = 0;
+    while place < LOOKED_UP {
+        all[place] = signs(place as u64);
+        place += 1;
+    }
+    all
+};
+
+const fn signs(place: u64) -> [u64; N_PROJECTIONS] {
+    let hash = mixed(place);
+    let mut signs = [0; N_PROJECTIONS];
+    let mut bit = 0;
+    while bit < N_PROJECTIONS {
+        signs[bit] = (!hash >> (40 + bit) & 1) << 63;
+        bit += 1;
+    }
+    signs
+}
+
 /// The length of a vector, and its projections.
 fn projections(bytes: &[u8]) -> [f64; 1 + N_PROJECTIONS] {
-    let (mut square, mut sums) = (0.0, [0.0; N_PROJECTIONS]);
     let (values, _) = bytes.as_chunks::<4>();
-    for (place, value) in values.iter().enumerate() {
-        let value = f64::from(f32::from_le_bytes(*value));
-        square += value * value;
-        add_signs(&mut sums, mixed(place as u64), value);
-    }
-    let mut all = [square.sqrt(); 1 + N_PROJECTIONS];
-    all[1..].copy_from_slice(&sums);
-    all
+    let mut sums = [0.0; 1 + N_PROJECTIONS];
+    let mut add = |value: [u8; 4], [a, b, c]: [u64; N_PROJECTIONS]| {
+        let value = f64::from(f32::from_le_bytes(value));
+        let signed = |sign: u64| f64::from_bits(value.to_bits() ^ sign);
+        let terms = [value * value, signed(a), signed(b), signed(c)];
+        for (sum, term) in sums.iter_mut().zip(terms) {
+            *sum += term;
+        }
+    };
+    let looked_up = values.iter().zip(&SIGNS);
+    looked_up.for_each(|(value, signs)| add(*value, *signs));
+    let further = values.iter().enumerate().skip(LOOKED_UP);
+    further.for_each(|(place, value)| add(*value, signs(place as u64)));
+    sums[0] = sums[0].sqrt();
+    sums
 }
 
 /// The hashes of the words of a text.
@@ -203,7 +234,7 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// The last mix of MurmurHash3.
-fn mixed(hash: u64) -> u64 {
+const fn mixed(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)
@@ -234,6 +265,25 @@ mod tests {
             }
         }
         None
+    }
+
+    #[test]
+    fn p4_projections_add_values_or_take_them_off_by_the_hashes_of_their_places() {
+        for n in [0, 1, 5, 784, LOOKED_UP + 9] {
+            let value = |place: usize| ((place * 7919) % 2003) as f32 / 1001.0 - 1.0;
+            let bytes: Vec<u8> = (0..n)
+                .flat_map(|place| value(place).to_le_bytes())
+                .collect();
+            let (mut square, mut sums) = (0.0, [0.0; N_PROJECTIONS]);
+            for place in 0..n {
+                let value = f64::from(value(place));
+                square += value * value;
+                add_signs(&mut sums, mixed(place as u64), value);
+            }
+            let [length, projected @ ..] = projections(&bytes);
+            assert_eq!(length.to_bits(), square.sqrt().to_bits(), "{n}");
+            assert_eq!(projected.map(f64::to_bits), sums.map(f64::to_bits), "{n}");
+        }
     }
 
     fn check(kind: &InputKind, column: impl Fn(u64, bool) -> Column, expected: WatchedStream) {

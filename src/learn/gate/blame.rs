@@ -4,13 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::incident::{SUSPECTS_MAX, Suspect};
+use super::incident::{OTHERS, SUSPECTS_MAX, Suspect};
 use crate::learn::records::saved::{put_texts, take_texts};
 use crate::model::weights::{Error, Tensors};
 
 /// Sources whose labels are counted apart; further ones count together.
 const SOURCES_MAX: usize = 64;
-const OTHERS: &str = "(further sources)";
 /// Answers over which recent errors are a plain mean; older ones fade.
 const HORIZON: f64 = 512.0;
 /// Weights of recent errors are brought down at this one: they stay finite.
@@ -18,39 +17,43 @@ const WEIGHT_MAX: f64 = 1e12;
 /// A source with less than this part of a recent label makes room for another.
 const FADED: f64 = 0.5;
 
-/// The losses of one side since its state was taken: of each source, how many labels were scored and the sum
-/// of the losses.
+/// The losses of one side since its state was taken: of each source, how many labels were scored, the sum
+/// of the losses as people see them, and that of those which it is suspected by.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Blame(BTreeMap<String, (u64, f64)>);
+pub(super) struct Blame(BTreeMap<String, (u64, [f64; 2])>);
 
 impl Blame {
-    /// Adds the loss of the side on a label of a source.
-    pub(super) fn add(&mut self, source: &str, loss: f64) {
+    /// Adds the loss of the side on a label of a source, as people see it and as it is suspected by it.
+    pub(super) fn add(&mut self, source: &str, [shown, blamed]: [f64; 2]) {
         let known = self.0.contains_key(source) || self.0.len() < SOURCES_MAX;
         let source = if known { source } else { OTHERS };
-        let (labels, sum) = self.0.entry(source.to_owned()).or_default();
+        let (labels, sums) = self.0.entry(source.to_owned()).or_default();
         *labels += 1;
-        *sum += loss.max(0.0);
+        sums[0] += shown;
+        sums[1] += blamed;
     }
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The labels of all sources, and the sum of the losses.
+    /// The labels of all sources, and the sum of the losses as people see them.
     pub(super) fn sum(&self) -> (u64, f64) {
         let all = self.0.values();
-        all.fold((0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        all.fold((0, 0.0), |sum, (labels, [shown, _])| {
+            (sum.0 + labels, sum.1 + shown)
+        })
     }
 
     /// The sources whose labels contradict the side more than all labels do on average.
     pub(super) fn suspects(&self) -> Vec<Suspect> {
-        let blamed = self.0.iter().filter(|(_, (_, loss))| *loss > 0.0);
-        let (n_labels, total) = self.sum();
-        let mut suspects = ranked(
-            blamed.map(|(source, (labels, loss))| (source, [*labels as f64, *loss])),
-            [n_labels as f64, total],
-        );
+        let blamed = self.0.iter();
+        let blamed = blamed.map(|(source, (labels, [_, loss]))| (source, [*labels as f64, *loss]));
+        let [n_labels, total] = blamed
+            .clone()
+            .fold([0.0; 2], |sum, (_, one)| [sum[0] + one[0], sum[1] + one[1]]);
+        let contradicts = blamed.filter(|(_, [_, loss])| *loss > 0.0);
+        let mut suspects = ranked(contradicts, [n_labels, total]);
         suspects.truncate(SUSPECTS_MAX);
         suspects
     }
@@ -58,9 +61,10 @@ impl Blame {
     pub(super) fn save(&self, name: &str, tensors: &mut Tensors) {
         let mut saved = Tensors::default();
         put_texts(&mut saved, self.0.keys().map(String::as_str));
-        let (labels, losses) = self.0.values().copied().unzip();
+        let labels = self.0.values().map(|(labels, _)| *labels).collect();
+        let losses = self.0.values().flat_map(|(_, losses)| *losses).collect();
         saved.put_u64("labels", &[self.0.len()], labels);
-        saved.put_f64("losses", &[self.0.len()], losses);
+        saved.put_f64("losses", &[self.0.len(), 2], losses);
         tensors.nest(name, saved);
     }
 
@@ -68,10 +72,11 @@ impl Blame {
         let mut saved = tensors.unnest(name);
         let sources = take_texts(&mut saved)?;
         let labels = saved.take_u64("labels", &[Some(sources.len())])?;
-        let losses = saved.take_f64("losses", &[Some(sources.len())])?;
+        let losses = saved.take_f64("losses", &[Some(sources.len()), Some(2)])?;
         if labels.contains(&0) || losses.iter().any(|loss| !loss.is_finite()) {
             return Err(Error::value(name, "losses of no label, or not finite"));
         }
+        let losses = losses.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
         let losses = labels.into_iter().zip(losses);
         Ok(Blame(sources.into_iter().zip(losses).collect()))
     }
@@ -86,6 +91,8 @@ pub(super) struct RecentErrors {
     sources: BTreeMap<String, [f64; 2]>,
     /// Judged answers, and the mean of their errors.
     all: [f64; 2],
+    /// The least error, 0 at most: that of the largest reward.
+    least: f64,
 }
 
 impl Default for RecentErrors {
@@ -94,6 +101,7 @@ impl Default for RecentErrors {
             weight: 1.0,
             sources: BTreeMap::new(),
             all: [0.0; 2],
+            least: 0.0,
         }
     }
 }
@@ -121,6 +129,7 @@ impl RecentErrors {
         let [n, mean] = &mut self.all;
         *n += 1.0;
         *mean += (error - *mean) / *n;
+        self.least = self.least.min(error);
     }
 
     /// Labels of all sources and the sum of their errors, both fading.
@@ -142,9 +151,11 @@ impl RecentErrors {
     /// The sources by whose labels recent answers err more than by all labels, those of `first` before
     /// the others.
     pub(super) fn suspects(&self, first: Option<&str>) -> Vec<Suspect> {
+        // Of rewards, by how much each is below the largest.
+        let above = |[n, errors]: [f64; 2]| [n, errors - self.least * n];
         let sums = self.sources.iter();
-        let sums = sums.map(|(source, sums)| (source, sums.map(|sum| sum / self.weight)));
-        let [n, total] = self.sum();
+        let sums = sums.map(|(source, sums)| (source, above(sums.map(|sum| sum / self.weight))));
+        let [n, total] = above(self.sum());
         let is_above = |one: &Suspect| one.loss * n > total || Some(&one.source[..]) == first;
         let mut suspects = ranked(sums, [n, total]);
         suspects.retain(is_above);
@@ -162,7 +173,8 @@ impl RecentErrors {
         put_texts(&mut saved, self.sources.keys().map(String::as_str));
         let sums: Vec<f64> = self.sources.values().flatten().copied().collect();
         saved.put_f64("sums", &[self.sources.len(), 2], sums);
-        saved.put_f64("all", &[3], vec![self.weight, self.all[0], self.all[1]]);
+        let all = vec![self.weight, self.all[0], self.all[1], self.least];
+        saved.put_f64("all", &[4], all);
         tensors.nest(name, saved);
     }
 
@@ -174,7 +186,7 @@ impl RecentErrors {
         }
         let sources = take_texts(&mut saved)?;
         let sums = saved.take_f64("sums", &[Some(sources.len()), Some(2)])?;
-        let all = saved.take_f64("all", &[Some(3)])?;
+        let all = saved.take_f64("all", &[Some(4)])?;
         let finite = sums.iter().chain(&all).all(|value| value.is_finite());
         if !finite || all[0] < 1.0 {
             return Err(Error::value(name, "errors that are not finite"));
@@ -184,6 +196,7 @@ impl RecentErrors {
             weight: all[0],
             sources: sources.into_iter().zip(sums).collect(),
             all: [all[1], all[2]],
+            least: all[3],
         })
     }
 }
@@ -243,6 +256,28 @@ mod tests {
         let mut none = Tensors::default();
         RecentErrors::default().save("recent", &mut none);
         assert!(none.0.is_empty());
+    }
+
+    #[test]
+    fn a_source_of_small_rewards_is_suspected_with_its_share_below_the_largest() {
+        let mut recent = RecentErrors::default();
+        let mut blame = Blame::default();
+        for row in 0..400 {
+            let (source, reward) = match row % 4 {
+                0 => ("bad", 0.0),
+                _ => ("good", f64::from(row % 3 != 0)),
+            };
+            recent.add(source, -reward);
+            blame.add(source, [-reward, 1.0 - reward]);
+        }
+        for suspects in [recent.suspects(None), blame.suspects()] {
+            let first = &suspects[0];
+            assert_eq!(first.source, "bad");
+            assert!((0.45..0.55).contains(&first.share), "{suspects:?}");
+            assert!((first.loss - 1.0).abs() < 1e-6, "{suspects:?}");
+        }
+        let (labels, loss) = blame.sum();
+        assert_eq!((labels, loss), (400, -200.0));
     }
 
     #[test]

@@ -9,20 +9,20 @@
 //! it together promote wrongly with a probability of at most `alpha`; so it is with rewinds, of which the
 //! first may spend half of that.
 
+mod raised;
+mod saved;
+
 use std::sync::Arc;
 
 use super::anchor_slices::AnchorSlices;
 use super::blame::{Blame, RecentErrors};
 use super::constancy::Constancy;
-use super::e_process::EProcess;
+use super::differences::Differences;
 use super::evidence::{ChampionScore, Evidence, Veto};
 use super::frozen::FrozenState;
-use super::incident::{Incident, IncidentKind, IncidentState, Incidents, clipped};
-use super::losses::{LossScale, SideAnswers, Truth};
-use crate::event::{Alarm, Judgement, WatchedStream};
-use crate::learn::monitors::OF_SOURCE;
-use crate::learn::records::saved::{put_texts, take_texts};
-use crate::model::weights::{Error, Tensors};
+use super::incident::{Incidents, clipped};
+use super::losses::{LossScale, SideAnswers, SideLosses, Truth};
+use crate::event::Judgement;
 use crate::model::{Publish, PublishPolicy, Spec};
 
 /// Labels between two contenders at most, however many there were.
@@ -33,6 +33,8 @@ const SPACING_PART: u64 = 8;
 const LABELS_MIN: u64 = 300;
 /// Scored labels after which a contender that is not promoted makes room for a newer one.
 const LABELS_MAX: u64 = 5_000;
+/// Rewards vary so much more than other losses that so many times the labels are waited for.
+const REWARDS_PART: u64 = 4;
 /// So many contenders could have been taken since one without any evidence for it, which makes room.
 const SPACINGS_MAX: u64 = 2;
 /// Where the champion serves, the first examples are all scored: they teach the most.
@@ -40,8 +42,11 @@ const FIRST_EXAMPLES: u64 = 2_000;
 /// At this wealth against the candidate every example is scored, and at this wealth for a contender whose
 /// promotion changes the served state.
 const SUSPICIOUS: f64 = 3.0;
-/// So many examples are all scored once served answers err more, or the candidate looks broken.
+/// So many examples are all scored once served answers err more, or the candidate looks broken, and for so many no
+/// contender is taken once the candidate proved worse than a champion that serves.
 const WATCHED_EXAMPLES: u64 = 2_000;
+/// Examples between two looks at the weights of the candidate.
+const LOOK_EVERY: u64 = 1_024;
 /// Weights of the candidate that are so many times as large as the champion's have exploded.
 const EXPLODED: f64 = 1e4;
 
@@ -55,14 +60,20 @@ pub(crate) struct Gate {
     /// Times that the candidate proved worse than this champion.
     n_declines: u64,
     /// In favour of the contender, and against the candidate.
-    promotion: EProcess,
-    decline: EProcess,
+    promotion: Differences,
+    decline: Differences,
     scale: LossScale,
+    /// Learners that began anew since this champion, to take the candidate's place.
+    n_retrainings: u64,
+    /// How many examples had come when the weights were last looked at.
+    looked_at: u64,
     /// Examples that have come, those after rewinds and restores included.
     n_labels: u64,
     /// How many had come when the newest contender was taken.
     taken_at: u64,
-    /// The same of the newest rewind.
+    /// Up to this example no contender is taken, since the candidate proved worse.
+    rests_until: u64,
+    /// How many had come at the newest rewind.
     rewound_at: Option<u64>,
     /// True while nothing is learned.
     is_frozen: bool,
@@ -77,6 +88,11 @@ pub(crate) struct Gate {
     constancy: Constancy,
     /// Up to this example every one is scored.
     watched_until: u64,
+    /// When feedback last came, and an example was last learned, before the newest silences that an incident was
+    /// raised for; 0 before the first.
+    silences: [i64; 2],
+    /// True from an alarm about errors to the end of its entry, where that is to freeze the model.
+    has_drifted: bool,
     /// The newest contender against this champion that had forgotten something.
     veto: Option<Veto>,
     pub(crate) anchor_slices: AnchorSlices,
@@ -91,11 +107,14 @@ impl Gate {
             contender: None,
             n_contenders: 0,
             n_declines: 0,
-            promotion: EProcess::default(),
-            decline: EProcess::default(),
+            n_retrainings: 0,
+            looked_at: 0,
+            promotion: Differences::default(),
+            decline: Differences::default(),
             scale: LossScale::default(),
             n_labels: 0,
             taken_at: 0,
+            rests_until: 0,
             rewound_at: None,
             is_frozen: false,
             frozen_by: Default::default(),
@@ -104,6 +123,8 @@ impl Gate {
             errors: RecentErrors::default(),
             constancy: Constancy::default(),
             watched_until: 0,
+            has_drifted: false,
+            silences: [0; 2],
             veto: None,
             anchor_slices: AnchorSlices::default(),
             incidents: Incidents::default(),
@@ -134,6 +155,18 @@ impl Gate {
         self.frozen_by = [clipped(actor), clipped(note)];
     }
 
+    /// The error of what is served has drifted, which is to freeze the model.
+    pub(crate) fn note_drift(&mut self) {
+        self.has_drifted = true;
+    }
+
+    /// Learns nothing more where that was noted; true if it did until now.
+    pub(crate) fn freeze_on_drift(&mut self) -> bool {
+        let freezes = std::mem::take(&mut self.has_drifted) && !self.is_frozen;
+        self.is_frozen |= freezes;
+        freezes
+    }
+
     /// Learns again.
     pub(crate) fn resume(&mut self) {
         self.is_frozen = false;
@@ -145,12 +178,11 @@ impl Gate {
     pub(crate) fn promotion(&self, publish: &Publish) -> Option<Evidence> {
         self.contender.as_ref()?;
         let k = self.n_contenders as f64;
-        let margin = publish.margin;
         Some(Evidence {
             labels: self.promotion.n(),
             wealth: self.promotion.wealth(),
             needed: k * (k + 1.0) / publish.alpha,
-            difference: margin - self.promotion.mean() * (1.0 + margin),
+            difference: self.promotion.mean(),
         })
     }
 
@@ -163,6 +195,26 @@ impl Gate {
             needed: k * (k + 1.0) / publish.alpha,
             difference: self.decline.mean(),
         }
+    }
+
+    /// Takes note that a learner begins anew, whose answers are held against those that were served.
+    pub(crate) fn note_retraining(&mut self) {
+        self.n_retrainings += 1;
+    }
+
+    /// Learners that began anew since this champion.
+    pub(crate) fn n_retrainings(&self) -> u64 {
+        self.n_retrainings
+    }
+
+    /// True if the weights of the candidate are to be looked at, as they are with each contender and every so
+    /// many examples; it counts as done.
+    pub(crate) fn looks_at_weights(&mut self, takes: bool) -> bool {
+        let looks = takes || self.n_labels >= self.looked_at + LOOK_EVERY;
+        if looks {
+            self.looked_at = self.n_labels;
+        }
+        looks
     }
 
     /// Counts an example that comes; true if it is to be scored, which earlier labels and a hash decide.
@@ -208,19 +260,24 @@ impl Gate {
         let sides = [candidate.as_ref(), champion.as_ref(), contender.as_ref()];
         let losses = self.scale.losses(spec, truth, sides);
         self.scale.observe(truth, champion.as_ref());
-        let [of_candidate, of_champion, of_contender] = losses?;
-        self.decline.observe(of_candidate - of_champion);
+        let SideLosses {
+            bounded,
+            shown,
+            blamed,
+            margin_part,
+            ..
+        } = losses?;
+        self.decline
+            .observe(bounded[0] - bounded[1], shown[0] - shown[1]);
+        self.blame.add(source, [shown[1], blamed[1]]);
         if self.contender.is_some() {
-            let margin = spec.publish.margin;
-            let in_favour = of_champion - of_contender + margin;
-            self.promotion.observe(in_favour / (1.0 + margin));
-        }
-        self.blame.add(source, of_champion);
-        if self.contender.is_some() {
-            self.contender_blame.add(source, of_contender);
+            let margin = margin_part * spec.publish.margin;
+            let in_favour = (bounded[1] - bounded[2] + margin) / (1.0 + margin);
+            self.promotion.observe(in_favour, shown[2] - shown[1]);
+            self.contender_blame.add(source, [shown[2], blamed[2]]);
         }
         self.constancy.observe(answers);
-        Some([of_candidate, of_champion])
+        Some([shown[0], shown[1]])
     }
 
     /// True if the evidence against the candidate is so strong that every example is scored.
@@ -260,15 +317,20 @@ impl Gate {
             };
         }
         let is_old = self.n_labels >= self.taken_at + SPACINGS_MAX * self.spacing(publish);
-        let is_worse = promotion.difference >= publish.margin || (is_old && promotion.wealth < 1.0);
-        let gives_up = promotion.labels >= LABELS_MIN && is_worse;
-        (gives_up || promotion.labels >= LABELS_MAX).then_some(Judgement::Rejected)
+        let is_worse = !self.promotion.are_in_favour() || (is_old && promotion.wealth < 1.0);
+        let part = if self.scale.has_rewards() {
+            REWARDS_PART
+        } else {
+            1
+        };
+        let gives_up = promotion.labels >= part * LABELS_MIN && is_worse;
+        (gives_up || promotion.labels >= part * LABELS_MAX).then_some(Judgement::Rejected)
     }
 
     /// True if the next contender is due.
     pub(crate) fn wants_contender(&self, publish: &Publish) -> bool {
-        let is_due = self.n_labels >= self.taken_at + self.spacing(publish);
-        self.contender.is_none() && is_due && !self.is_frozen
+        let next = self.next_contender(publish);
+        next.is_some_and(|next| self.n_labels >= next)
     }
 
     /// Examples that have come.
@@ -280,7 +342,8 @@ impl Gate {
     /// tested, and while nothing is learned.
     pub(crate) fn next_contender(&self, publish: &Publish) -> Option<u64> {
         let waits = self.contender.is_none() && !self.is_frozen;
-        waits.then(|| self.taken_at + self.spacing(publish))
+        let next = self.taken_at + self.spacing(publish);
+        waits.then(|| next.max(self.rests_until))
     }
 
     fn spacing(&self, publish: &Publish) -> u64 {
@@ -293,7 +356,7 @@ impl Gate {
         self.contender = Some(contender);
         self.n_contenders += 1;
         self.taken_at = self.n_labels;
-        self.promotion = EProcess::default();
+        self.promotion = Differences::default();
         self.contender_blame.clear();
     }
 
@@ -326,6 +389,8 @@ impl Gate {
     pub(crate) fn crown(&mut self, champion: Arc<FrozenState>) {
         self.champion = champion;
         (self.n_contenders, self.n_declines) = (0, 0);
+        self.n_retrainings = 0;
+        self.rests_until = 0;
         self.blame.clear();
         self.veto = None;
         self.begin_again();
@@ -334,121 +399,11 @@ impl Gate {
     /// Begins all evidence against the same champion anew.
     pub(crate) fn begin_again(&mut self) {
         self.contender = None;
-        self.promotion = EProcess::default();
-        self.decline = EProcess::default();
+        self.promotion = Differences::default();
+        self.decline = Differences::default();
         self.contender_blame.clear();
         self.constancy = Constancy::default();
         self.taken_at = self.n_labels;
-    }
-
-    /// The candidate proved worse, at a position: raises an incident, and begins the evidence anew. True
-    /// if it is a second rewind too close to the first, which freezes the model.
-    pub(crate) fn note_decline(&mut self, position: u64, publish: &Publish) -> bool {
-        let is_live = publish.policy == PublishPolicy::Live;
-        let before = self.rewound_at.replace(self.n_labels);
-        let is_close = before.is_some_and(|at| self.n_labels - at <= publish.freeze_within);
-        let kind = match (is_live, is_close) {
-            (false, _) => IncidentKind::Worse,
-            (true, false) => IncidentKind::Rewound,
-            (true, true) => IncidentKind::Frozen,
-        };
-        if is_live || !self.incidents.has_open(kind, "") {
-            let incident = self.incident(position, kind, publish);
-            self.incidents.raise(incident);
-        }
-        let freezes = kind == IncidentKind::Frozen;
-        self.is_frozen |= freezes;
-        self.n_declines += 1;
-        if is_live {
-            // The candidate is the champion again, and has learned nothing of these labels.
-            self.blame.clear();
-        }
-        self.begin_again();
-        freezes
-    }
-
-    fn incident(&self, position: u64, kind: IncidentKind, publish: &Publish) -> Incident {
-        Incident {
-            position,
-            kind,
-            about: String::new(),
-            version: self.champion.version,
-            since: self.champion.position,
-            evidence: self.decline(publish),
-            suspects: self.blame.suspects(),
-            state: IncidentState::Open,
-            actor: String::new(),
-            note: String::new(),
-        }
-    }
-
-    /// The approval that stands at a position was of weights that this history does not have: raises an
-    /// incident.
-    pub(crate) fn note_void(&mut self, position: u64, publish: &Publish) {
-        let incident = Incident {
-            suspects: Vec::new(),
-            ..self.incident(position, IncidentKind::Void, publish)
-        };
-        self.incidents.raise(incident);
-    }
-
-    /// A served answer had this error by a label of a source.
-    pub(crate) fn note_error(&mut self, source: &str, error: f64) {
-        self.errors.add(source, error);
-    }
-
-    /// The errors of served answers, or of a slice of them, rise: raises an incident unless one is open, and
-    /// scores the examples that follow.
-    pub(crate) fn note_alarm(&mut self, alarm: &Alarm, needed: f64, publish: &Publish) {
-        let kind = match alarm.watched {
-            WatchedStream::Error | WatchedStream::ErrorWindow => IncidentKind::Errors,
-            WatchedStream::Slice => IncidentKind::Slice,
-            _ => return,
-        };
-        self.watched_until = self.watched_until.max(self.n_labels + WATCHED_EXAMPLES);
-        if self.incidents.has_open(kind, &alarm.input) {
-            return;
-        }
-        let (labels, difference) = self.errors.rise();
-        let incident = Incident {
-            about: alarm.input.clone(),
-            evidence: Evidence {
-                labels,
-                wealth: alarm.evidence,
-                needed,
-                difference,
-            },
-            suspects: self.errors.suspects(alarm.input.strip_prefix(OF_SOURCE)),
-            ..self.incident(alarm.position, kind, publish)
-        };
-        self.incidents.raise(incident);
-    }
-
-    /// Raises an incident where the candidate answers every row alike, or its weights, which have this norm
-    /// beside the champion's, have exploded; none of both decides alone, so the test begins anew.
-    pub(crate) fn note_health(
-        &mut self,
-        position: u64,
-        norms: Option<[f64; 2]>,
-        publish: &Publish,
-    ) {
-        let has_exploded = norms.is_some_and(|[of_candidate, of_champion]| {
-            of_champion > 0.0 && of_candidate > EXPLODED * of_champion
-        });
-        let signs = [
-            (IncidentKind::Constant, self.constancy.is_shown()),
-            (IncidentKind::Exploding, has_exploded),
-        ];
-        for (kind, is_shown) in signs {
-            if is_shown && !self.incidents.has_open(kind, "") {
-                let incident = self.incident(position, kind, publish);
-                self.incidents.raise(incident);
-                self.watched_until = self.watched_until.max(self.n_labels + WATCHED_EXAMPLES);
-                // A new test, so that earlier evidence is no help to the candidate.
-                self.n_declines += 1;
-                self.decline = EProcess::default();
-            }
-        }
     }
 
     /// Gives champion and contender the numbers of versions: those of the recorded history are not theirs,
@@ -471,101 +426,6 @@ impl Gate {
             Arc::make_mut(state).learned.reconfigure(spec);
         }
     }
-
-    pub(crate) fn save(&self, tensors: &mut Tensors) {
-        let mut all = Tensors::default();
-        self.champion.save("champion", &mut all);
-        if let Some(contender) = &self.contender {
-            contender.save("contender", &mut all);
-        }
-        self.promotion.save("promotion", &mut all);
-        self.decline.save("decline", &mut all);
-        self.scale.save(&mut all);
-        let numbers = vec![
-            self.n_contenders,
-            self.n_declines,
-            self.n_labels,
-            self.taken_at,
-            self.rewound_at.map_or(0, |at| at + 1),
-            u64::from(self.is_frozen),
-            self.watched_until,
-        ];
-        all.put_u64("numbers", &[numbers.len()], numbers);
-        let mut frozen_by = Tensors::default();
-        put_texts(&mut frozen_by, self.frozen_by.iter().map(String::as_str));
-        all.nest("frozen_by", frozen_by);
-        self.blame.save("blame", &mut all);
-        self.contender_blame.save("contender_blame", &mut all);
-        self.errors.save("errors", &mut all);
-        self.constancy.save(&mut all);
-        if let Some(veto) = &self.veto {
-            save_veto(veto, &mut all);
-        }
-        self.anchor_slices.save(&mut all);
-        self.incidents.save(&mut all);
-        tensors.nest("gate", all);
-    }
-
-    /// As it was saved; none where nothing was.
-    pub(crate) fn load(spec: &Spec, tensors: &mut Tensors) -> Result<Option<Gate>, Error> {
-        let mut all = tensors.unnest("gate");
-        let Some(champion) = FrozenState::load("champion", spec, &mut all)? else {
-            return Ok(None);
-        };
-        let numbers = all.take_u64("numbers", &[None])?;
-        let (numbers, later) = numbers
-            .split_at_checked(6)
-            .ok_or_else(|| Error::value("numbers", "fewer than a gate has"))?;
-        let frozen_by = take_texts(&mut all.unnest("frozen_by"))?;
-        let two = |_| Error::value("frozen_by", "not a person and a reason");
-        Ok(Some(Gate {
-            champion,
-            contender: FrozenState::load("contender", spec, &mut all)?,
-            n_contenders: numbers[0],
-            promotion: EProcess::load("promotion", &mut all)?,
-            decline: EProcess::load("decline", &mut all)?,
-            scale: LossScale::load(&mut all)?,
-            n_declines: numbers[1],
-            n_labels: numbers[2],
-            taken_at: numbers[3],
-            rewound_at: numbers[4].checked_sub(1),
-            is_frozen: numbers[5] == 1,
-            frozen_by: frozen_by.try_into().map_err(two)?,
-            blame: Blame::load("blame", &mut all)?,
-            contender_blame: Blame::load("contender_blame", &mut all)?,
-            errors: RecentErrors::load("errors", &mut all)?,
-            constancy: Constancy::load(&mut all)?,
-            watched_until: later.first().copied().unwrap_or(0),
-            veto: load_veto(&mut all)?,
-            anchor_slices: AnchorSlices::load(&mut all)?,
-            incidents: Incidents::load(&mut all)?,
-        }))
-    }
-}
-
-fn save_veto(veto: &Veto, tensors: &mut Tensors) {
-    let numbers = vec![veto.version, veto.anchors, veto.right[0], veto.right[1]];
-    let mut saved = Tensors::default();
-    saved.put_u64("numbers", &[4], numbers);
-    put_texts(&mut saved, [&veto.class[..], &veto.slice].into_iter());
-    tensors.nest("veto", saved);
-}
-
-fn load_veto(tensors: &mut Tensors) -> Result<Option<Veto>, Error> {
-    let mut saved = tensors.unnest("veto");
-    if saved.0.is_empty() {
-        return Ok(None);
-    }
-    let numbers = saved.take_u64("numbers", &[Some(4)])?;
-    let two = |_| Error::value("veto", "not a class and a slice");
-    let [class, slice] = take_texts(&mut saved)?.try_into().map_err(two)?;
-    Ok(Some(Veto {
-        version: numbers[0],
-        class,
-        slice,
-        anchors: numbers[1],
-        right: [numbers[2], numbers[3]],
-    }))
 }
 
 /// A hash of a number, by SplitMix64 (Steele, Lea and Flood 2014).

@@ -10,6 +10,8 @@ use crate::model::weights::{Error, Tensors};
 const INCIDENTS_MAX: usize = 64;
 /// Sources that are suspected, at most.
 pub(super) const SUSPECTS_MAX: usize = 3;
+/// The sources beyond the bound, which count together.
+pub(super) const OTHERS: &str = "(further sources)";
 /// The longest note that is kept, in bytes.
 const NOTE_BYTES_MAX: usize = 1024;
 
@@ -32,10 +34,14 @@ pub enum IncidentKind {
     Constant,
     /// The candidate's weights are many times as large as the champion's.
     Exploding,
+    /// No feedback came for as long as the description allows.
+    Silent,
+    /// Nothing was learned for as long as it allows.
+    Stale,
 }
 
 impl IncidentKind {
-    const ALL: [IncidentKind; 8] = [
+    const ALL: [IncidentKind; 10] = [
         IncidentKind::Rewound,
         IncidentKind::Worse,
         IncidentKind::Frozen,
@@ -44,6 +50,8 @@ impl IncidentKind {
         IncidentKind::Slice,
         IncidentKind::Constant,
         IncidentKind::Exploding,
+        IncidentKind::Silent,
+        IncidentKind::Stale,
     ];
 
     /// The word for it, on the wire and on screens.
@@ -57,6 +65,8 @@ impl IncidentKind {
             IncidentKind::Slice => "slice",
             IncidentKind::Constant => "constant",
             IncidentKind::Exploding => "exploding",
+            IncidentKind::Silent => "silent",
+            IncidentKind::Stale => "stale",
         }
     }
 }
@@ -129,6 +139,70 @@ pub struct Incident {
     pub note: String,
 }
 
+impl Incident {
+    /// What a person can do about it: one sentence, with the command of a model of this name.
+    pub fn remedy(&self, model: &str) -> String {
+        let retracts = self.suspects.iter().find_map(|one| quoted(&one.source));
+        let retracts = retracts.map(|source| {
+            format!(
+                "`perennial retract {model} --source {source} --dry-run` shows what the model is without the \
+                 source that is suspected first"
+            )
+        });
+        let version = self.version;
+        let restores = match version {
+            // Version 1 has learned nothing.
+            0 | 1 => {
+                format!("`perennial freeze {model}` stops its learning until the cause is known")
+            }
+            _ => format!("`perennial restore {model} {version}` puts the champion in its place"),
+        };
+        let looks = format!(
+            "`perennial status {model}` shows which streams have changed, and `perennial versions {model}` what \
+             can be restored"
+        );
+        match self.kind {
+            IncidentKind::Frozen => {
+                let resumes = format!("`perennial resume {model}` lets it learn again");
+                match retracts {
+                    Some(retracts) => format!("{retracts}, and {resumes}"),
+                    None => resumes,
+                }
+            }
+            IncidentKind::Rewound => retracts.unwrap_or_else(|| {
+                let number = self.position;
+                format!(
+                    "the champion is back, so that `perennial incidents {model} --close {number}` is left"
+                )
+            }),
+            IncidentKind::Worse => retracts.unwrap_or(restores),
+            IncidentKind::Errors | IncidentKind::Slice => retracts.unwrap_or(looks),
+            IncidentKind::Void => {
+                format!("`perennial promote {model}` approves the contender as it is now")
+            }
+            IncidentKind::Constant | IncidentKind::Exploding => restores,
+            IncidentKind::Silent => {
+                format!("`perennial status {model}` shows what came last and from which sources")
+            }
+            IncidentKind::Stale => format!(
+                "`perennial status {model}` shows whether the model is frozen, or what becomes of its feedback"
+            ),
+        }
+    }
+}
+
+/// A source as a shell takes it; none of one without a name, or with characters that no line should hold.
+fn quoted(source: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.:@/".contains(c);
+    if source.is_empty() || source == OTHERS || source.contains(char::is_control) {
+        None
+    } else if source.chars().all(is_plain) && !source.starts_with('-') {
+        Some(source.to_owned())
+    } else {
+        Some(format!("'{}'", source.replace('\'', "'\\''")))
+    }
+}
+
 /// The incidents of a model, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Incidents(Vec<Incident>);
@@ -197,23 +271,30 @@ impl Incidents {
         self.0.push(incident);
     }
 
-    /// Moves an incident on; the sentence is the reason where it is not.
+    /// Moves the incidents of an entry on that are not closed; the sentence is the reason where there are none.
     pub(crate) fn move_on(
         &mut self,
         position: u64,
         state: IncidentState,
         (actor, note): (&str, &str),
     ) -> Option<String> {
-        let found = self.0.iter_mut().find(|one| one.position == position);
-        let Some(incident) = found else {
+        let of_entry = self.0.iter_mut().filter(|one| one.position == position);
+        let of_entry: Vec<&mut Incident> = of_entry.collect();
+        if of_entry.is_empty() {
             return Some(format!("there is no incident {position}"));
-        };
-        if incident.state == IncidentState::Closed {
+        }
+        if of_entry
+            .iter()
+            .all(|one| one.state == IncidentState::Closed)
+        {
             return Some(format!("incident {position} is closed"));
         }
-        incident.state = state;
-        incident.actor = clipped(actor);
-        incident.note = clipped(note);
+        let open = of_entry.into_iter();
+        for incident in open.filter(|one| one.state != IncidentState::Closed) {
+            incident.state = state;
+            incident.actor = clipped(actor);
+            incident.note = clipped(note);
+        }
         None
     }
 
@@ -377,6 +458,82 @@ mod tests {
         let mut tensors = Tensors::default();
         incidents.save(&mut tensors);
         assert_eq!(Incidents::load(&mut tensors), Ok(incidents));
+    }
+
+    #[test]
+    fn two_incidents_of_one_entry_are_moved_on_together() {
+        let mut incidents = Incidents::default();
+        incidents.raise(incident(7));
+        incidents.raise(Incident {
+            kind: IncidentKind::Errors,
+            ..incident(7)
+        });
+        let closed = incidents.move_on(7, IncidentState::Closed, ("ann", ""));
+        assert_eq!(closed, None);
+        let is_closed = |one: &Incident| one.state == IncidentState::Closed;
+        assert!(incidents.all().iter().all(is_closed));
+    }
+
+    #[test]
+    fn every_kind_says_in_one_sentence_what_a_person_can_do() {
+        let check = |kind, suspects: &[&str], expected: &str| {
+            let suspects = suspects.iter().map(|source| suspect((source, 0.5)));
+            let one = Incident {
+                kind,
+                suspects: suspects.collect(),
+                ..incident(7)
+            };
+            assert_eq!(one.remedy("fraud"), expected, "{kind:?}");
+        };
+        use IncidentKind::{Constant, Errors, Exploding, Frozen, Rewound, Slice, Void, Worse};
+        let retracts = "`perennial retract fraud --source web --dry-run` shows what the model is without the \
+                        source that is suspected first";
+        for kind in [Rewound, Worse, Errors, Slice] {
+            check(kind, &["", "web"], retracts);
+        }
+        check(
+            Frozen,
+            &["web"],
+            &format!("{retracts}, and `perennial resume fraud` lets it learn again"),
+        );
+        check(Frozen, &[], "`perennial resume fraud` lets it learn again");
+        let restores = "`perennial restore fraud 3` puts the champion in its place";
+        for kind in [Worse, Constant, Exploding] {
+            check(kind, &["\u{1b}[2J", OTHERS], restores);
+        }
+        let looks = "`perennial status fraud` shows which streams have changed, and `perennial versions fraud` \
+                     what can be restored";
+        for kind in [Errors, Slice] {
+            check(kind, &["", OTHERS], looks);
+        }
+        let untrained = Incident {
+            kind: Worse,
+            version: 1,
+            suspects: Vec::new(),
+            ..incident(7)
+        };
+        let freezes = "`perennial freeze fraud` stops its learning until the cause is known";
+        assert_eq!(untrained.remedy("fraud"), freezes);
+        check(
+            Void,
+            &[],
+            "`perennial promote fraud` approves the contender as it is now",
+        );
+        check(
+            Rewound,
+            &[],
+            "the champion is back, so that `perennial incidents fraud --close 7` is left",
+        );
+        let quoted = "--source 'team '\\''7'\\''' --dry-run";
+        let one = Incident {
+            suspects: vec![suspect(("team '7'", 0.5))],
+            ..incident(7)
+        };
+        assert!(
+            one.remedy("fraud").contains(quoted),
+            "{}",
+            one.remedy("fraud")
+        );
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //!   (Brier 1950), in [0, 1].
 //! - A value: the absolute error, as a part of four times the champion's mean absolute error so far, 1 at
 //!   most.
-//! - A reward: the estimate of the policy's reward by its importance weight (Horvitz and Thompson 1952), with
-//!   the sign turned, as a part of the largest that the propensity floor of the policy allows. Rewards are
-//!   held between the smallest and the largest that came before. A policy without a floor above 0 gives no
-//!   evidence: where one side would act as it never did, nothing is known.
+//! - A reward: the doubly robust estimate of the policy's reward (Dudik, Langford and Li 2011), whose model is
+//!   the mean of the earlier rewards of each action, with the sign turned, times the propensity floor of the
+//!   policy: so differences stay in [-1, 1], and a margin, which is a part of the range of rewards, counts
+//!   times the floor as well. Rewards are held between the smallest and the largest that came before. A policy
+//!   without a floor above 0 gives no evidence: where one side would act as it never did, nothing is known.
+//!   People see rewards: the estimate with its sign turned, as it was before the floor.
 //!
 //! Invariant: every scale is known before the label comes, so that it biases no difference.
 
@@ -35,6 +37,22 @@ pub(crate) struct SideAnswers {
     pub contender: Option<RowOutputs>,
 }
 
+/// The losses of so many sides on one example.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct SideLosses<const N: usize> {
+    /// Those whose differences lie in [-1, 1].
+    pub bounded: [f64; N],
+    /// The same as people see them: the estimated rewards of a bandit, with their sign turned.
+    pub shown: [f64; N],
+    /// Those that the source of the label is suspected by, at least 0: of rewards, by how much the estimate is
+    /// below that of the largest reward so far.
+    pub blamed: [f64; N],
+    /// The part of the margin that is the same for bounded losses.
+    pub margin_part: f64,
+    /// The bounded loss that one unit of what people see is.
+    pub unit: f64,
+}
+
 /// The scales of losses, as earlier labels show them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LossScale {
@@ -42,6 +60,27 @@ pub(super) struct LossScale {
     errors: [f64; 2],
     /// The smallest and the largest reward.
     rewards: Option<[f64; 2]>,
+    /// Of each action: how many rewards, up to the horizon, and their mean.
+    actions: Vec<[f64; 2]>,
+}
+
+/// A reward on the scale of those before it.
+struct ScaledReward<'a> {
+    scale: &'a LossScale,
+    action: usize,
+    /// The propensity of the action, and its floor.
+    propensity: f64,
+    floor: f64,
+    /// The smallest reward so far, and the distance to the largest.
+    low: f64,
+    range: f64,
+    /// The reward, as a part of the range above the smallest.
+    earned: f64,
+}
+
+/// A reward whose sums stay finite: entries of before rewards had a range may hold any.
+fn sane(reward: f64) -> f64 {
+    reward.clamp(-1e100, 1e100)
 }
 
 /// The smallest propensity of any action; none where an action may have none, and where the deviations of
@@ -56,6 +95,19 @@ pub(crate) fn gives_evidence(spec: &Spec) -> bool {
     !matches!(spec.task, Task::Bandit { .. }) || propensity_floor(spec).is_some()
 }
 
+impl<const N: usize> SideLosses<N> {
+    /// Those that are the same for every use.
+    pub(super) fn plain(losses: [f64; N]) -> SideLosses<N> {
+        SideLosses {
+            bounded: losses,
+            shown: losses,
+            blamed: losses,
+            margin_part: 1.0,
+            unit: 1.0,
+        }
+    }
+}
+
 impl LossScale {
     /// The loss of each side, none where the example is no evidence; an answer that is not finite is no
     /// answer, and has the full loss.
@@ -64,7 +116,7 @@ impl LossScale {
         spec: &Spec,
         truth: Truth,
         answers: [Option<&RowOutputs>; N],
-    ) -> Option<[f64; N]> {
+    ) -> Option<SideLosses<N>> {
         let loss: Box<dyn Fn(&RowOutputs) -> f64> = match truth.target {
             Target::Class(right) | Target::BestAction(right) => {
                 Box::new(move |answer| brier(&answer.outputs, right as usize) / 2.0)
@@ -73,26 +125,45 @@ impl LossScale {
                 Box::new(move |answer| self.error_loss(answer.outputs[0], value))
             }
             Target::Reward { action, reward } => {
-                let floor = propensity_floor(spec)?;
-                // The same f32 arithmetic gives the floor and the propensity.
-                let propensity = truth.propensity.filter(|p| *p >= floor * (1.0 - 1e-5))?;
-                let [low, high] = self.rewards.filter(|[low, high]| low < high)?;
-                let earned = (reward.clamp(low, high) - low) / (high - low);
-                Box::new(move |answer| {
-                    let probability = answer.outputs[action as usize];
-                    -(probability * floor / propensity).min(1.0) * earned
-                })
+                let propensity = truth.propensity?;
+                let reward = self.scaled(spec, (action as usize, propensity, reward))?;
+                return Some(reward.losses(answers));
             }
             Target::Correction { .. } => return None,
         };
-        let most = match truth.target {
-            Target::Reward { .. } => 0.0,
-            _ => 1.0,
-        };
-        Some(answers.map(|answer| match answer {
+        Some(SideLosses::plain(answers.map(|answer| match answer {
             Some(answer) => loss(answer),
-            None => most,
-        }))
+            None => 1.0,
+        })))
+    }
+
+    /// The reward of an action with its propensity, on the scale of those before it.
+    fn scaled(
+        &self,
+        spec: &Spec,
+        (action, propensity, reward): (usize, f64, f64),
+    ) -> Option<ScaledReward<'_>> {
+        let floor = propensity_floor(spec)?;
+        // The same f32 arithmetic gives the floor and the propensity.
+        if propensity < floor * (1.0 - 1e-5) {
+            return None;
+        }
+        let [low, high] = self.rewards.filter(|[low, high]| low < high)?;
+        let reward = sane(reward);
+        Some(ScaledReward {
+            scale: self,
+            action,
+            propensity: propensity.max(floor),
+            floor,
+            low,
+            range: high - low,
+            earned: (reward.clamp(low, high) - low) / (high - low),
+        })
+    }
+
+    /// True once rewards were seen, whose estimates vary more than other losses.
+    pub(super) fn has_rewards(&self) -> bool {
+        self.rewards.is_some()
     }
 
     fn error_loss(&self, answer: f64, value: f64) -> f64 {
@@ -116,9 +187,17 @@ impl LossScale {
                     *mean += (error.min(1e100) - *mean) / *n;
                 }
             }
-            Target::Reward { reward, .. } => {
+            Target::Reward { action, reward } => {
+                let reward = sane(reward);
                 let [low, high] = self.rewards.unwrap_or([reward; 2]);
                 self.rewards = Some([low.min(reward), high.max(reward)]);
+                let action = action as usize;
+                if self.actions.len() <= action {
+                    self.actions.resize(action + 1, [0.0; 2]);
+                }
+                let [n, mean] = &mut self.actions[action];
+                *n = (*n + 1.0).min(ERRORS_HORIZON);
+                *mean += (reward - *mean) / *n;
             }
             Target::Class(_) | Target::BestAction(_) | Target::Correction { .. } => {}
         }
@@ -128,17 +207,69 @@ impl LossScale {
         let [low, high] = self.rewards.unwrap_or([1.0, 0.0]);
         let values = vec![self.errors[0], self.errors[1], low, high];
         tensors.put_f64("scale", &[4], values);
+        if !self.actions.is_empty() {
+            let actions = self.actions.iter().flatten().copied().collect();
+            tensors.put_f64("scale.actions", &[self.actions.len(), 2], actions);
+        }
     }
 
     pub(super) fn load(tensors: &mut Tensors) -> Result<LossScale, Error> {
         let values = tensors.take_f64("scale", &[Some(4)])?;
-        if values.iter().any(|value| !value.is_finite()) {
+        let actions = if tensors.0.contains_key("scale.actions") {
+            tensors.take_f64("scale.actions", &[None, Some(2)])?
+        } else {
+            Vec::new()
+        };
+        if values
+            .iter()
+            .chain(&actions)
+            .any(|value| !value.is_finite())
+        {
             return Err(Error::value("scale", "values that are not finite"));
         }
+        let actions = actions.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
         Ok(LossScale {
+            actions: actions.collect(),
             errors: [values[0], values[1]],
             rewards: (values[2] <= values[3]).then_some([values[2], values[3]]),
         })
+    }
+}
+
+impl ScaledReward<'_> {
+    fn losses<const N: usize>(&self, answers: [Option<&RowOutputs>; N]) -> SideLosses<N> {
+        let estimates = answers.map(|answer| answer.map_or(0.0, |one| self.estimate(one)));
+        SideLosses {
+            bounded: estimates.map(|estimate| -self.floor * estimate),
+            shown: estimates.map(|estimate| -(self.low + self.range * estimate)),
+            blamed: answers.map(|answer| {
+                let weight =
+                    answer.map_or(1.0, |one| self.share(one, self.action) / self.propensity);
+                self.range * weight * (1.0 - self.earned)
+            }),
+            margin_part: self.floor,
+            unit: self.floor / self.range,
+        }
+    }
+
+    /// The doubly robust estimate of the reward, as a part of the range.
+    fn estimate(&self, answer: &RowOutputs) -> f64 {
+        let modelled =
+            (0..answer.outputs.len()).map(|action| self.share(answer, action) * self.mean(action));
+        let weight = self.share(answer, self.action) / self.propensity;
+        modelled.sum::<f64>() + weight * (self.earned - self.mean(self.action))
+    }
+
+    fn share(&self, answer: &RowOutputs, action: usize) -> f64 {
+        answer.outputs.get(action).copied().unwrap_or(0.0)
+    }
+
+    /// The mean of the earlier rewards of an action, as a part of the range; half of it before any.
+    fn mean(&self, action: usize) -> f64 {
+        match self.scale.actions.get(action) {
+            Some([n, mean]) if *n > 0.0 => ((mean - self.low) / self.range).clamp(0.0, 1.0),
+            _ => 0.5,
+        }
     }
 }
 
@@ -181,7 +312,7 @@ mod tests {
             let answer = answer(outputs);
             let answers = [Some(&answer), None];
             let losses = LossScale::default().losses(&spec, truth(Target::Class(class)), answers);
-            let [loss, none] = losses.expect("a class is evidence");
+            let [loss, none] = losses.expect("a class is evidence").bounded;
             assert!((loss - expected).abs() < 1e-12, "{loss}");
             assert_eq!(none, 1.0);
         };
@@ -199,25 +330,29 @@ mod tests {
         scale.observe(truth(Target::Value(1.0)), Some(&near));
         let answers = [Some(&near), Some(&far)];
         let losses = scale.losses(&spec, truth(Target::Value(4.0)), answers);
-        assert_eq!(losses, Some([0.5, 1.0]));
+        assert_eq!(losses, Some(SideLosses::plain([0.5, 1.0])));
     }
+
+    fn reward(reward: f64, propensity: Option<f64>) -> Truth {
+        Truth {
+            target: Target::Reward { action: 1, reward },
+            propensity,
+        }
+    }
+
+    const BANDIT: &str = "task = 'bandit'\nactions = ['a', 'b']";
 
     #[test]
     fn rewards_are_evidence_where_every_action_has_a_propensity() {
-        let bandit = "task = 'bandit'\nactions = ['a', 'b']";
         let mut scale = LossScale::default();
-        let reward = |reward, propensity| Truth {
-            target: Target::Reward { action: 1, reward },
-            propensity,
-        };
         scale.observe(reward(0.0, None), None);
         scale.observe(reward(2.0, None), None);
         let (takes, avoids) = (answer(&[0.1, 0.9]), answer(&[0.9, 0.1]));
         let check = |policy: &str, propensity, expected: Option<[f64; 2]>| {
-            let spec = spec(&format!("{bandit}\n[policy]\n{policy}"));
+            let spec = spec(&format!("{BANDIT}\n[policy]\n{policy}"));
             let answers = [Some(&takes), Some(&avoids)];
-            let losses = scale.losses(&spec, reward(1.0, propensity), answers);
-            match (losses, expected) {
+            let losses = scale.losses(&spec, reward(1.5, propensity), answers);
+            match (losses.map(|losses| losses.bounded), expected) {
                 (Some(got), Some(expected)) => {
                     let far = got.iter().zip(expected).any(|(g, e)| (g - e).abs() > 1e-9);
                     assert!(!far, "{got:?}");
@@ -225,13 +360,46 @@ mod tests {
                 (got, expected) => assert_eq!(got, expected),
             }
         };
+        // Half of the range is expected of both actions, and a quarter more came.
         let epsilon = "kind = 'epsilon'\nepsilon = 0.2";
-        check(epsilon, Some(0.1), Some([-0.45, -0.05]));
-        check(epsilon, Some(0.9), Some([-0.05, -0.005 / 0.9]));
+        check(epsilon, Some(0.1), Some([-0.275, -0.075]));
+        check(epsilon, Some(0.9), Some([-0.075, -0.05 - 0.0025 / 0.9]));
         check(epsilon, Some(0.01), None);
         check(epsilon, None, None);
         check("kind = 'greedy'", Some(1.0), None);
         let floored = "kind = 'greedy'\nfloor = 0.1";
-        check(floored, Some(0.1), Some([-0.45, -0.05]));
+        check(floored, Some(0.1), Some([-0.275, -0.075]));
+    }
+
+    #[test]
+    fn people_see_rewards_and_differences_stay_within_one() {
+        let spec = spec(&format!(
+            "{BANDIT}\n[policy]\nkind = 'epsilon'\nepsilon = 0.2"
+        ));
+        let mut scale = LossScale::default();
+        scale.observe(reward(-1.0, None), None);
+        scale.observe(reward(3.0, None), None);
+        let (takes, avoids) = (answer(&[0.0, 1.0]), answer(&[1.0, 0.0]));
+        for propensity in [0.1, 0.5, 0.9] {
+            for earned in [-1.0, 0.0, 3.0] {
+                let answers = [Some(&takes), Some(&avoids), None];
+                let losses = scale.losses(&spec, reward(earned, Some(propensity)), answers);
+                let losses = losses.expect("it is evidence");
+                let [takes, avoids, _] = losses.bounded;
+                assert!((takes - avoids).abs() <= 1.0, "{losses:?}");
+                // Of the action that is avoided the mean is known, and of the other its reward.
+                let expected = 1.0 + (earned - 1.0) / propensity;
+                assert!((losses.shown[0] + expected).abs() < 1e-9, "{losses:?}");
+                assert!((losses.shown[1] + 1.0).abs() < 1e-9, "{losses:?}");
+                let difference = (losses.shown[0] - losses.shown[1]) * losses.unit;
+                assert!((difference - (takes - avoids)).abs() < 1e-9, "{losses:?}");
+                assert!((losses.blamed[0] - (3.0 - earned) / propensity).abs() < 1e-9);
+                assert_eq!(losses.blamed[1], 0.0);
+                assert!((losses.margin_part - 0.1).abs() < 1e-9);
+            }
+        }
+        let mut tensors = Tensors::default();
+        scale.save(&mut tensors);
+        assert_eq!(LossScale::load(&mut tensors), Ok(scale));
     }
 }

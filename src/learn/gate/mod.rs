@@ -26,6 +26,7 @@ mod blame;
 pub(crate) mod champion;
 mod constancy;
 mod dependence;
+mod differences;
 pub(crate) mod e_process;
 mod evidence;
 pub(crate) mod frozen;

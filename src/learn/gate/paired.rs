@@ -12,7 +12,7 @@
 //! Invariant: both answers to a row were given before its label came, by states that have not learned it.
 
 use super::e_process::EProcess;
-use super::losses::{LossScale, Truth, gives_evidence};
+use super::losses::{LossScale, SideLosses, Truth, gives_evidence};
 use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::model::Spec;
 
@@ -37,9 +37,10 @@ pub struct PairedEvidence {
     pub finding: TrialOutcome,
     /// Rows that were judged.
     pub rows: u64,
-    /// The mean bounded loss of each set, in [0, 1]; the estimated reward of a bandit, with its sign turned.
+    /// The mean bounded loss of each set, in [0, 1]; the estimated reward of a bandit's policy, with its sign
+    /// turned.
     pub losses: [f64; 2],
-    /// The mean loss of the second set, less that of the first.
+    /// The mean loss of the second set, less that of the first; of a bandit in units of its rewards.
     pub difference: f64,
     /// Bounds of that, each of which holds with a probability of at least `1 - alpha` however many rows
     /// are judged.
@@ -60,10 +61,24 @@ pub struct PairedEvidence {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PairedTrial {
     scale: LossScale,
-    /// `[rows]`, the loss of the second set less that of the first.
-    differences: Vec<f64>,
+    /// `[rows]`
+    differences: Vec<SideDifference>,
     /// The sum of each set's losses.
     sums: [f64; 2],
+    /// The sum of the differences, each divided by the part of the margin that it is measured by.
+    sum: f64,
+    /// The largest difference that there can be, as people see it.
+    largest: f64,
+}
+
+/// The bounded loss of the second set on a row less that of the first, in [-1, 1].
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct SideDifference {
+    bounded: f64,
+    /// The part of the margin that is the same for bounded losses.
+    margin_part: f64,
+    /// The bounded loss that one unit of what people see is.
+    unit: f64,
 }
 
 /// The largest wealth of a bettor, and the row from which on it is enough.
@@ -89,26 +104,42 @@ impl PairedTrial {
     ) -> bool {
         let losses = self.scale.losses(spec, truth, [first, second]);
         self.scale.observe(truth, first);
-        let Some([of_first, of_second]) = losses else {
+        let Some(losses) = losses else {
             return false;
         };
-        self.differences.push(of_second - of_first);
-        self.sums[0] += of_first;
-        self.sums[1] += of_second;
+        let SideLosses {
+            bounded: [of_first, of_second],
+            margin_part,
+            unit,
+            ..
+        } = losses;
+        self.differences.push(SideDifference {
+            bounded: of_second - of_first,
+            margin_part,
+            unit,
+        });
+        self.sum += (of_second - of_first) / margin_part;
+        self.largest = self.largest.max(margin_part / unit);
+        for (sum, loss) in self.sums.iter_mut().zip(losses.shown) {
+            *sum += loss;
+        }
         true
     }
 
     /// The evidence for a margin in [0, 0.5] and an alpha in (0, 0.5].
     pub(crate) fn evidence(&self, margin: f64, alpha: f64) -> PairedEvidence {
         let needed = 1.0 / alpha;
-        let passes = self.wealth(needed, |d| (margin - d) / (1.0 + margin));
-        let worse = self.wealth(needed, |d| (d - margin) / (1.0 + margin));
+        let by = |d: &SideDifference| margin * d.margin_part;
+        let passes = self.wealth(needed, |d| (by(d) - d.bounded) / (1.0 + by(d)));
+        let worse = self.wealth(needed, |d| (d.bounded - by(d)) / (1.0 + by(d)));
         let n = self.differences.len().max(1) as f64;
         let losses = self.sums.map(|sum| sum / n);
         let difference = losses[1] - losses[0];
+        // By the measure of the margin.
+        let mean = self.sum / n;
         let (finding, decided_after) = match (passes.reached, worse.reached) {
-            (_, Some(row)) if difference > margin => (TrialOutcome::Worse, Some(row)),
-            (Some(row), None) if difference < margin => (TrialOutcome::Passes, Some(row)),
+            (_, Some(row)) if mean > margin => (TrialOutcome::Worse, Some(row)),
+            (Some(row), None) if mean < margin => (TrialOutcome::Passes, Some(row)),
             _ => (TrialOutcome::NoEvidence, None),
         };
         let disagrees = match (passes.reached, worse.reached) {
@@ -122,8 +153,8 @@ impl PairedTrial {
             losses,
             difference,
             bounds: [
-                self.lower(needed).min(difference),
-                self.upper(needed).max(difference),
+                self.lower(needed, 1.0).min(difference),
+                (-self.lower(needed, -1.0)).max(difference),
             ],
             not_worse: passes.largest,
             worse: worse.largest,
@@ -133,28 +164,30 @@ impl PairedTrial {
         }
     }
 
-    /// The largest mean that is rejected as being too small, or -1.
-    fn lower(&self, needed: f64) -> f64 {
-        bisect(|mean| {
-            let wealth = self.wealth(needed, |d| (d - mean) / (1.0 + mean.abs()));
-            wealth.reached.is_some()
-        })
-    }
-
-    /// The smallest mean that is rejected as being too large, or 1.
-    fn upper(&self, needed: f64) -> f64 {
-        -bisect(|mean| {
-            let wealth = self.wealth(needed, |d| (-d - mean) / (1.0 + mean.abs()));
-            wealth.reached.is_some()
-        })
+    /// The largest mean difference as people see it that is rejected as being too small, or the smallest that
+    /// there can be; of the differences with their sign turned where `sign` is -1.
+    fn lower(&self, needed: f64, sign: f64) -> f64 {
+        let largest = if self.differences.is_empty() {
+            1.0
+        } else {
+            self.largest
+        };
+        largest
+            * bisect(|mean| {
+                let wealth = self.wealth(needed, |d| {
+                    let mean = largest * mean * d.unit;
+                    (sign * d.bounded - mean) / (1.0 + mean.abs())
+                });
+                wealth.reached.is_some()
+            })
     }
 
     /// Bets on these functions of the differences.
-    fn wealth(&self, needed: f64, x: impl Fn(f64) -> f64) -> Wealth {
+    fn wealth(&self, needed: f64, x: impl Fn(&SideDifference) -> f64) -> Wealth {
         let mut process = EProcess::default();
         let (mut largest, mut reached) = (process.wealth(), None);
         for (row, difference) in (1..).zip(&self.differences) {
-            process.observe(x(*difference));
+            process.observe(x(difference));
             largest = largest.max(process.wealth());
             if largest >= needed && reached.is_none() {
                 reached = Some(row);
@@ -243,6 +276,7 @@ mod tests {
         for (sum, more) in changed.sums.iter_mut().zip(later.sums) {
             *sum += more;
         }
+        changed.sum += later.sum;
         let evidence = check(&changed, 0.01, TrialOutcome::Worse);
         assert!(
             evidence.disagrees && evidence.not_worse > 20.0,

@@ -3,9 +3,9 @@
 //!
 //! Invariant: both answers to a row were given before its label came.
 
-use super::e_process::EProcess;
+use super::differences::Differences;
 use super::evidence::Evidence;
-use super::losses::{LossScale, Truth};
+use super::losses::{LossScale, SideLosses, Truth};
 use crate::learn::algorithms::learned::answers::RowOutputs;
 use crate::model::{Publish, Spec, Target};
 
@@ -13,7 +13,7 @@ use crate::model::{Publish, Spec, Target};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Trial {
     scale: LossScale,
-    not_worse: EProcess,
+    not_worse: Differences,
 }
 
 impl Trial {
@@ -35,23 +35,29 @@ impl Trial {
 
     /// The same where only is known whether each answer is right.
     pub(crate) fn observe_right(&mut self, spec: &Spec, right: [bool; 2]) {
-        self.take(spec, right.map(|right| f64::from(u8::from(!right))));
+        self.take(
+            spec,
+            SideLosses::plain(right.map(|right| f64::from(u8::from(!right)))),
+        );
     }
 
-    fn take(&mut self, spec: &Spec, [tried, served]: [f64; 2]) {
-        let margin = spec.publish.margin;
-        let in_favour = served - tried + margin;
-        self.not_worse.observe(in_favour / (1.0 + margin));
+    fn take(&mut self, spec: &Spec, losses: SideLosses<2>) {
+        let margin = losses.margin_part * spec.publish.margin;
+        let [tried, served] = losses.bounded;
+        let in_favour = (served - tried + margin) / (1.0 + margin);
+        self.not_worse
+            .observe(in_favour, losses.shown[0] - losses.shown[1]);
     }
 
-    /// The evidence that the answers which are tried are not worse by the margin.
-    pub(crate) fn evidence(&self, publish: &Publish) -> Evidence {
-        let margin = publish.margin;
+    /// The evidence that the answers which are tried are not worse by the margin; the k-th attempt needs a wealth
+    /// of `k (k + 1) / alpha`, so that all together are wrong with a probability of at most `alpha`.
+    pub(crate) fn evidence(&self, publish: &Publish, attempt: u64) -> Evidence {
+        let k = attempt as f64;
         Evidence {
             labels: self.not_worse.n(),
             wealth: self.not_worse.wealth(),
-            needed: 1.0 / publish.alpha,
-            difference: margin - self.not_worse.mean() * (1.0 + margin),
+            needed: k * (k + 1.0) / publish.alpha,
+            difference: self.not_worse.mean(),
         }
     }
 }
@@ -81,7 +87,8 @@ mod tests {
             let answers = [sure(turn < tried), sure(turn < served)];
             trial.observe(&spec, Target::Class(0), answers);
         }
-        trial.evidence(&spec.publish)
+        assert_eq!(trial.evidence(&spec.publish, 3).needed, 240.0);
+        trial.evidence(&spec.publish, 1)
     }
 
     #[test]
@@ -93,7 +100,7 @@ mod tests {
         let worse = evidence([7, 9]);
         assert!(worse.wealth < 1.0, "{worse:?}");
         assert!((worse.difference - 0.2 * 0.8).abs() < 1e-9, "{worse:?}");
-        assert_eq!((better.labels, better.needed), (400, 20.0));
+        assert_eq!((better.labels, better.needed), (400, 40.0));
     }
 
     #[test]
@@ -101,7 +108,7 @@ mod tests {
         let spec = Spec::parse(TOML).unwrap();
         let mut trial = Trial::default();
         (0..200).for_each(|row| trial.observe_right(&spec, [true, row % 2 == 0]));
-        let evidence = trial.evidence(&spec.publish);
+        let evidence = trial.evidence(&spec.publish, 1);
         assert!((evidence.difference + 0.5).abs() < 1e-9, "{evidence:?}");
         assert!(evidence.wealth > 20.0, "{evidence:?}");
     }

@@ -113,7 +113,8 @@ impl Learner {
     /// The tests of another description begin anew, and so do other slices.
     pub(super) fn watch_as(&mut self, earlier: &Spec) {
         let same_slices = self.spec.monitor.has_slices_of(&earlier.monitor);
-        if self.spec.drift != earlier.drift || !same_slices {
+        let watched = |spec: &Spec| spec.drift.map(|drift| drift.false_alarms);
+        if watched(&self.spec) != watched(earlier) || !same_slices {
             self.accounts.detectors = None;
         }
         if !same_slices {

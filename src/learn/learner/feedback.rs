@@ -146,7 +146,7 @@ impl Learner {
         self.stream.time.0.saturating_sub(happened.0) > PRESENT_US
     }
 
-    fn excludes(&self, feedback: &Feedback) -> bool {
+    pub(super) fn excludes(&self, feedback: &Feedback) -> bool {
         let History::Other(exclusions) = &self.history else {
             return false;
         };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::feedback::Example;
 use super::{Error, History, Learner, Step};
-use crate::event::{Alarm, Judgement, Order, OrderRefusal, PredictionId, Reason, Verdict, Version};
+use crate::event::{
+    Alarm, Judgement, Order, OrderRefusal, PredictionId, Reason, Verdict, Version, WatchedStream,
+};
 use crate::learn::algorithms::learned::answers::AskedRow;
 use crate::learn::gate::champion::Gate;
 use crate::learn::gate::frozen::FrozenState;
@@ -18,7 +20,7 @@ use crate::learn::gate::{
 use crate::learn::lookup::Lookup;
 use crate::learn::monitors::Monitors;
 use crate::learn::records::sources::Sources;
-use crate::model::{Model, PublishPolicy, Target};
+use crate::model::{DriftAction, Model, PublishPolicy, Target};
 
 impl Learner {
     /// The champion's version and the position of its state; none under rules without a gate.
@@ -115,6 +117,13 @@ impl Learner {
     /// Examples that the gate has had.
     pub fn n_scored(&self) -> u64 {
         self.accounts.gate.as_ref().map_or(0, Gate::n_labels)
+    }
+
+    /// Which attempt to put a learner that began anew in place of what is learned the newest one is, since the
+    /// champion was chosen.
+    pub fn retraining_attempt(&self) -> u64 {
+        let gate = self.accounts.gate.as_ref();
+        gate.map_or(1, Gate::n_retrainings).max(1)
     }
 
     /// The newest contender against the champion that was not promoted, since it had forgotten something.
@@ -304,6 +313,12 @@ impl Learner {
 
     /// Decides by the evidence, and takes the next contender when it is due.
     pub(super) fn decide(&mut self, step: &mut Step) {
+        let Some(gate) = &mut self.accounts.gate else {
+            return;
+        };
+        if gate.freeze_on_drift() {
+            self.note(Judgement::Frozen, step);
+        }
         let Some(gate) = &self.accounts.gate else {
             return;
         };
@@ -353,16 +368,19 @@ impl Learner {
         }
     }
 
-    /// Looks whether the candidate is broken: at its weights where the next contender is taken.
+    /// Looks whether the candidate is broken: at its weights where the next contender is taken, and every so many
+    /// examples.
     fn note_health(&mut self, takes: bool) {
-        let Some(gate) = &self.accounts.gate else {
+        let Some(gate) = &mut self.accounts.gate else {
             return;
         };
+        let looks = gate.looks_at_weights(takes);
+        let gate = &*gate;
         let norms = || {
             let of_candidate = self.learned.network_norm()?;
             Some([of_candidate, gate.champion().learned.network_norm()?])
         };
-        let norms = if takes { norms() } else { None };
+        let norms = if looks { norms() } else { None };
         let (position, publish) = (self.stream.position, self.spec.publish);
         if let Some(gate) = &mut self.accounts.gate {
             gate.note_health(position, norms, &publish);
@@ -371,10 +389,18 @@ impl Learner {
 
     /// The errors of served answers, or of a slice of them, rise by this evidence.
     pub(super) fn note_alarms(&mut self, alarms: &[(Alarm, f64)]) {
-        let publish = self.spec.publish;
+        let (publish, drift) = (self.spec.publish, self.spec.drift);
+        let freezes = drift.is_some_and(|drift| drift.action == DriftAction::Freeze);
         if let Some(gate) = &mut self.accounts.gate {
             for (alarm, needed) in alarms {
                 gate.note_alarm(alarm, *needed, &publish);
+                let is_of_errors = matches!(
+                    alarm.watched,
+                    WatchedStream::Error | WatchedStream::ErrorWindow
+                );
+                if freezes && is_of_errors {
+                    gate.note_drift();
+                }
             }
         }
     }
@@ -439,8 +465,7 @@ impl Learner {
     fn obey(&mut self, order: &Order, by: (&str, &str), step: &mut Step) -> Option<String> {
         let is_recorded = self.history == History::Recorded;
         let Some(gate) = &mut self.accounts.gate else {
-            let why = "the model has no gate: that begins with rules.revision = 3, and is not there \
-                       where silence earns a reward";
+            let why = "the model has no gate: that begins with rules.revision = 3";
             return Some(why.to_owned());
         };
         match order {

@@ -142,6 +142,9 @@ impl Learner {
                     newest: *newest,
                     is_open: true,
                 });
+                if let Some(gate) = &mut self.accounts.gate {
+                    gate.note_retraining();
+                }
             }
             Order::Retrain { .. } | Order::EndRetraining => {
                 let retraining = self.stream.retraining.iter_mut();

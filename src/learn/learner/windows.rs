@@ -131,8 +131,9 @@ impl Learner {
     }
 
     /// Predictions take no feedback beyond the age at which the journal may let them go, and what waits in
-    /// quarantine, and counts towards a budget, has its time as well.
+    /// quarantine, counts towards a budget, or is waited for in silence, has its time as well.
     pub(super) fn expire(&mut self) {
+        self.note_silences();
         let windows = Windows::at(&self.spec, self.stream.time);
         windows.expire(&mut self.accounts.pending);
         self.expire_quarantined();

@@ -4,6 +4,7 @@ pub(crate) mod anchors;
 mod balance;
 pub(crate) mod class_shares;
 pub(crate) mod first_rows;
+pub(crate) mod kept_examples;
 pub(crate) mod likeness;
 pub(crate) mod output_counts;
 mod replay;

@@ -227,6 +227,34 @@ mod tests {
     }
 
     #[test]
+    fn of_sixty_that_are_alike_a_correction_changes_one() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut memory = Memory::new(MemoryBounds {
+            short_term: 60,
+            long_term: 60,
+        });
+        let reward = |reward: f64| Target::Reward { action: 0, reward };
+        for example in 1..=60 {
+            let stored = StoredExample {
+                row: StoredRow::Raw(RawRow::default()),
+                target: reward(0.0),
+                example: Some(example),
+                weight: 1.0,
+                is_anchor: false,
+                outputs: vec![],
+            };
+            memory.offer(&Arc::new(stored), &mut rng);
+        }
+        memory.amend(17, reward(1.0), |_| {});
+        let long_term = memory.long_term.examples();
+        for stored in memory.short_term.iter().chain(long_term) {
+            let expected = if stored.example == Some(17) { 1.0 } else { 0.0 };
+            assert_eq!(stored.target, reward(expected), "{:?}", stored.example);
+        }
+        assert_eq!((memory.short_term.len(), long_term.len()), (60, 60));
+    }
+
+    #[test]
     fn what_is_saved_is_loaded() {
         let form = ExampleBounds {
             n_dense: 1,

@@ -10,6 +10,9 @@ use std::ops::RangeInclusive;
 
 use crate::model::weights::{Error, Tensors};
 
+/// The part of the sentence about a tainted version that names its fault.
+pub const HOLDS_RETRACTED: &str = "holds feedback that was retracted";
+
 /// Runs that are kept apart, under the second revision of the learning rules.
 pub(crate) const RUNS_MAX: usize = 8192;
 
@@ -55,8 +58,7 @@ impl TaintedVersions {
             successor = next;
         }
         Some(format!(
-            "version {version} holds feedback that was retracted; \
-             version {successor} is the first without it"
+            "version {version} {HOLDS_RETRACTED}; version {successor} is the first without it"
         ))
     }
 

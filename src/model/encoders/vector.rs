@@ -25,6 +25,9 @@ pub(crate) struct VectorEncoder {
     width: usize,
 }
 
+/// A pass of the network.
+type GraphPass = fn(&Graph, Vec<Value>) -> Result<Tensor, crate::onnx::Error>;
+
 impl VectorEncoder {
     /// Checks and takes the network of an ONNX file. It is computed for one row and for two, so
     /// that an input which cannot be computed is refused here.
@@ -87,7 +90,7 @@ impl VectorEncoder {
 
     fn append(&self, rows: &[f32], vectors: &mut Vec<f32>) -> Result<(), Error> {
         let n_rows = rows.len() / self.n_values();
-        let computed = self.compute(rows).and_then(|output| {
+        let computed = self.compute(rows, Graph::run).and_then(|output| {
             let values = output.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
             Ok(values?)
         });
@@ -109,16 +112,21 @@ impl VectorEncoder {
         }
     }
 
-    fn compute(&self, rows: &[f32]) -> Result<Tensor, Error> {
+    fn compute(&self, rows: &[f32], pass: GraphPass) -> Result<Tensor, Error> {
         let shape = [&[rows.len() / self.n_values()], &self.dims[..]].concat();
         let rows = Tensor::from_vec(rows.to_vec(), shape, self.graph.device())?;
-        self.graph.run(vec![Value::Floats(rows)])
+        pass(&self.graph, vec![Value::Floats(rows)])
     }
 
     /// The width of a row's output, tried on zeros.
     fn probe(&self, n_rows: usize) -> Result<usize, Error> {
         let zeros = vec![0.0; n_rows * self.n_values()];
-        let output = self.compute(&zeros).map_err(Error::of_trial)?;
+        let pass = if n_rows == 1 {
+            Graph::try_row
+        } else {
+            Graph::run
+        };
+        let output = self.compute(&zeros, pass).map_err(Error::of_trial)?;
         let dims = output.dims();
         let width: usize = dims.iter().skip(1).product();
         if dims.first() == Some(&n_rows) && (1..=WIDTH_MAX).contains(&width) {

@@ -3,28 +3,30 @@
 //! Invariant: a [`Network`] is an immutable deep copy of dense parameters; nothing that learns
 //! holds the same storage.
 
+mod apart;
 mod dense;
+#[cfg(target_arch = "x86_64")]
+mod fma;
 pub(crate) mod layers;
+mod product;
 mod training;
 pub(crate) mod weight_check;
 
 use std::borrow::Borrow;
 use std::sync::{Arc, Mutex};
 
-use gemm::Parallelism;
-
 use crate::device::{self, Device, Use};
 use crate::model::encoders::features::Encoded;
 use crate::model::linear_algebra::sparse::SparseTable;
 use dense::DenseLayers;
 use layers::{Layer, Parameters, embed};
+use product::{SMALL_PRODUCT, multiply};
 pub use training::{Rule, Training};
 
 /// Rows that are computed together before others have a turn, if their outputs allow it.
 const SLICE_ROWS: usize = 32;
-/// Products of at most so many elements are summed apart, by gemm 0.19.
-const SMALL_PRODUCT: usize = 256;
-/// So are those of at most so many rows and columns whose sums are longer than this.
+/// Products of at most so many rows and columns are summed apart where their sums are longer than this, as
+/// small products are.
 const FEW: usize = 64;
 const LONG_SUM: usize = 512;
 
@@ -89,11 +91,39 @@ impl Network {
     /// does.
     pub fn forward(&self, rows: &[impl Borrow<Encoded> + Sync]) -> Result<Vec<f32>, device::Error> {
         match &self.place {
-            LayerLocation::Processor(layers) => Ok(self.compute(layers, rows)),
+            // As gemm would, and sooner.
+            LayerLocation::Processor(layers) if rows.len() == 1 && self.shares_passes() => {
+                Ok(self.compute(layers, rows, forward_apart))
+            }
+            LayerLocation::Processor(layers) => Ok(self.compute(layers, rows, forward)),
             LayerLocation::Device(elsewhere) => {
                 let outputs = elsewhere.layers()?.answer(&self.sparse, rows);
                 outputs.map_err(device::Error::failed("answer"))
             }
+        }
+    }
+
+    /// True if rows of several requests can be computed together: [`Network::forward_apart`].
+    pub fn shares_passes(&self) -> bool {
+        match &self.place {
+            LayerLocation::Processor(layers) => {
+                apart::is_supported() && layers.iter().all(apart::takes)
+            }
+            LayerLocation::Device(_) => false,
+        }
+    }
+
+    /// Outputs `[rows, n_outputs]` for a few encoded rows, each of which has those that it has alone, to the bit;
+    /// none where rows cannot be computed so.
+    ///
+    /// # Panics
+    /// When there are more than 256 rows.
+    pub fn forward_apart(&self, rows: &[impl Borrow<Encoded>]) -> Option<Vec<f32>> {
+        match &self.place {
+            LayerLocation::Processor(layers) if self.shares_passes() => {
+                Some(self.compute(layers, rows, forward_apart))
+            }
+            _ => None,
         }
     }
 
@@ -116,7 +146,12 @@ impl Network {
         slice_rows
     }
 
-    fn compute(&self, layers: &[Layer], rows: &[impl Borrow<Encoded>]) -> Vec<f32> {
+    fn compute(
+        &self,
+        layers: &[Layer],
+        rows: &[impl Borrow<Encoded>],
+        forward: impl Fn(&Layer, &[f32], usize) -> Vec<f32>,
+    ) -> Vec<f32> {
         let mut x = Vec::with_capacity(rows.len() * self.n_dense);
         rows.iter()
             .for_each(|row| x.extend_from_slice(&row.borrow().dense));
@@ -152,46 +187,26 @@ impl Elsewhere {
 }
 
 /// `x` `[rows, in]` through one layer, `[rows, out]`, in the thread of the caller.
-///
-/// # Panics
-/// When the rows are not of the layer's width.
 fn forward(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
-    let (n_in, n_out) = (layer.n_in, layer.n_out);
-    let mut z = vec![0.0; n_rows * n_out];
-    assert!(x.len() == n_rows * n_in && layer.weight.len() == n_out * n_in);
-    if !x.is_empty() && n_out > 0 {
-        // SAFETY: the assertion and the length of `z` bound every element that the three matrices
-        // name by the length of its slice, and a mutable slice overlaps no other.
-        unsafe {
-            gemm::gemm(
-                n_rows,
-                n_out,
-                n_in,
-                z.as_mut_ptr(),
-                1,
-                n_out as isize,
-                false,
-                x.as_ptr(),
-                1,
-                n_in as isize,
-                layer.weight.as_ptr(),
-                n_in as isize,
-                1,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
-        }
-    }
-    for z in z.chunks_exact_mut(n_out.max(1)) {
+    let mut z = vec![0.0; n_rows * layer.n_out];
+    multiply(layer, 0..layer.n_out, x, &mut z);
+    add_bias(layer, &mut z);
+    z
+}
+
+/// The same, where each row has the outputs that it has alone.
+fn forward_apart(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
+    let mut z = apart::forward(layer, x, n_rows);
+    add_bias(layer, &mut z);
+    z
+}
+
+fn add_bias(layer: &Layer, z: &mut [f32]) {
+    for z in z.chunks_exact_mut(layer.n_out.max(1)) {
         z.iter_mut()
             .zip(&layer.bias)
             .for_each(|(z, bias)| *z += bias);
     }
-    z
 }
 
 #[cfg(test)]

@@ -172,11 +172,9 @@ impl Spec {
         self.revision >= RETAINS
     }
 
-    /// Whether evidence decides which weights serve: from the third revision of the rules on. Not where
-    /// silence earns a reward: an entry that is retracted later closes windows too, so that the ends of
-    /// entries, where decisions fall, would show in the learned state.
+    /// Whether evidence decides which weights serve: from the third revision of the rules on.
     pub fn has_gate(&self) -> bool {
-        self.revision >= RETAINS && self.rewards.default.is_none()
+        self.revision >= RETAINS
     }
 
     /// Whether scores of all kinds are kept: from the third revision of the rules on.

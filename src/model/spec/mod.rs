@@ -29,7 +29,7 @@ mod time;
 
 pub use budget::Budget;
 pub use description::Spec;
-pub use drift::DriftSettings;
+pub use drift::{DriftAction, DriftSettings};
 pub use error::Error;
 pub(crate) use input::Input;
 pub(crate) use input::N_CALENDAR;

@@ -15,6 +15,10 @@ pub struct MonitorSettings {
     pub values_max: usize,
     /// Judged answers that the window of every score is of.
     pub window: u64,
+    /// Seconds without feedback after which an incident is raised.
+    pub silence_after_s: Option<u64>,
+    /// Seconds without an example that was learned after which one is raised.
+    pub stale_after_s: Option<u64>,
 }
 
 impl MonitorSettings {
@@ -27,6 +31,8 @@ impl MonitorSettings {
     pub(crate) fn has_slices_of(&self, other: &MonitorSettings) -> bool {
         let windowless = MonitorSettings {
             window: other.window,
+            silence_after_s: other.silence_after_s,
+            stale_after_s: other.stale_after_s,
             ..self.clone()
         };
         windowless == *other

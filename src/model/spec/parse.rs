@@ -122,8 +122,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let rows = rows(&raw.rows, &task)?;
     let exposure_floor = exposure_floor(&task, raw.policy.as_ref())?;
     let budget = sources::budget(&raw.sources, revision)?;
-    let silence = raw.feedback.default_reward;
-    let publish = publish(&raw.publish, &inputs, revision, silence)?;
+    let publish = publish(&raw.publish, &inputs, revision)?;
     Ok(Spec {
         datatype: output::datatype(&raw.output, &task, revision)?,
         task,

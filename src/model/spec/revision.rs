@@ -10,7 +10,8 @@
 /// 3: a classifier has a retention set, whose anchors are withheld from memories, and `auto` answers
 /// for what is kept as well as for what comes, with a network that keeps; the scale of a column is
 /// judged robustly by its first values; memories store rows raw, and standardise them by the scale of
-/// the moment; members of a regression's portfolio see the past of its target.
+/// the moment; members of a regression's portfolio see the past of its target; amended rewards are
+/// learned again from a state that is held before them.
 pub const REVISION: u32 = 3;
 
 /// The first revision with a retention set.

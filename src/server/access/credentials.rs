@@ -11,8 +11,10 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::quota::{Quota, Spent};
 use super::scope::Scope;
 use crate::model::keys::with_nearest;
+use crate::server::budget::Share;
 
 /// The beginning of every token, so that one that lies about is recognised.
 const TOKEN_PREFIX: &str = "perennial_";
@@ -31,7 +33,7 @@ const SOURCE_BYTES_MAX: usize = 256;
 pub struct CredentialsError(String);
 
 /// A caller with its scopes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Credential {
     /// The actor in journals, logs and certificates of retraction.
     pub name: String,
@@ -43,6 +45,11 @@ pub(super) struct Credential {
     /// When it ends.
     pub expires: Option<SystemTime>,
     proof: Proof,
+    pub quota: Quota,
+    /// What its calls have of the budget.
+    pub share: Arc<Share>,
+    /// What it has of its quota.
+    pub spent: Arc<Spent>,
 }
 
 /// How a caller shows that a credential is its own.
@@ -55,10 +62,23 @@ enum Proof {
 }
 
 impl Credential {
-    /// How long it still holds; `None` where it has no end.
-    pub(super) fn time_left(&self, now: SystemTime) -> Option<Duration> {
-        let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
-        self.expires.map(left)
+    /// True if another one gives the same rights to the same caller.
+    fn is_same(&self, other: &Credential) -> bool {
+        fn rights(of: &Credential) -> impl PartialEq {
+            let Credential {
+                name,
+                scopes,
+                models,
+                source,
+                expires,
+                proof,
+                quota,
+                share: _,
+                spent: _,
+            } = of;
+            (name, scopes, models, source, expires, proof, quota)
+        }
+        rights(self) == rights(other)
     }
 }
 
@@ -87,6 +107,9 @@ struct CredentialEntry {
     scopes: Vec<Scope>,
     models: Option<Vec<String>>,
     source: Option<String>,
+    predictions_per_day: Option<u64>,
+    events_per_day: Option<u64>,
+    bytes_per_day: Option<u64>,
 }
 
 impl Credentials {
@@ -149,7 +172,25 @@ impl Credentials {
             Proof::Token(digest) => self.by_token.get(digest.as_bytes()),
             Proof::Certificate(name) => self.by_certificate.get(name),
         };
-        found.is_some_and(|found| **found == *credential)
+        found.is_some_and(|found| found.is_same(credential))
+    }
+
+    /// Counts on, under the credentials of the same names, calls under way and what is spent.
+    pub(super) fn take_over_shares(&mut self, old: &Credentials) {
+        let old = old.all().map(|one| (&one.name, one));
+        let old: BTreeMap<&String, &Arc<Credential>> = old.collect();
+        let own = (self.by_token.values_mut()).chain(self.by_certificate.values_mut());
+        for credential in own {
+            let credential = Arc::get_mut(credential).expect("it is not in force yet");
+            if let Some(old) = old.get(&credential.name) {
+                credential.share = old.share.clone();
+                credential.spent = old.spent.clone();
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        (self.by_token.values()).chain(self.by_certificate.values())
     }
 }
 
@@ -170,6 +211,7 @@ impl CredentialEntry {
             let what = format!("source: {source_bytes} bytes, expected 1 to {SOURCE_BYTES_MAX}");
             return Err(self.fault(what));
         }
+        let quota = self.quota()?;
         Ok(Credential {
             expires: self.end(&proof)?,
             proof,
@@ -177,7 +219,22 @@ impl CredentialEntry {
             scopes: self.scopes.into_iter().collect(),
             models: self.models.map(|models| models.into_iter().collect()),
             source: self.source,
+            quota,
+            share: Arc::default(),
+            spent: Arc::default(),
         })
+    }
+
+    fn quota(&self) -> Result<Quota, CredentialsError> {
+        let quota = Quota {
+            predictions_per_day: self.predictions_per_day,
+            events_per_day: self.events_per_day,
+            bytes_per_day: self.bytes_per_day,
+        };
+        match quota.bounds().iter().find(|(_, bound)| *bound == Some(0)) {
+            Some((name, _)) => Err(self.fault(format!("{name}: 0, expected at least 1"))),
+            None => Ok(quota),
+        }
     }
 
     fn proof(&self) -> Result<Proof, CredentialsError> {

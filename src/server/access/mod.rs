@@ -3,11 +3,12 @@
 //! Invariant: with credentials everything but health is refused to a caller that shows none; without
 //! them only callers of this machine are served. What is in force is replaced whole or not at all.
 //!
-//! In reading order: `scope` (what each method needs), `credentials` (the file), `files` (all files of access), [`Access`] (what is in
+//! In reading order: `scope` (what each method needs), `credentials` (the file), `quota`, `files` (all files of access), [`Access`] (what is in
 //! force), `tls`.
 
 mod credentials;
 mod files;
+mod quota;
 mod scope;
 mod tls;
 
@@ -27,10 +28,12 @@ pub use self::credentials::{
     CredentialsError, NewToken, TokenRights, check_credentials, new_token,
 };
 pub use self::files::{AccessError, AccessFiles};
+pub(super) use self::quota::Spending;
 pub use self::scope::Scope;
 pub(super) use self::scope::{Method, Needs, needs_of_path};
 pub(super) use self::tls::{Protocol, names_of};
 use self::tls::{ServerKeys, server_keys};
+use super::budget::{Share, Shares};
 use super::conduct::Conduct;
 use super::wire::Refusal;
 
@@ -40,6 +43,8 @@ const REFUSED_PER_SECOND: u32 = 20;
 const ADDRESSES_MAX: usize = 1024;
 /// Bytes of a header that may be a token.
 const TOKEN_BYTES_MAX: usize = 256;
+/// The actor of a caller on the socket of the file system.
+const LOCAL: &str = "local";
 /// Between two looks at whether a credential has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -110,7 +115,11 @@ impl Access {
     pub fn replace(&self, files: &AccessFiles) -> Result<(), AccessError> {
         let read = self.follows(files).and_then(|()| InForce::read(files));
         self.is_stale.send_replace(read.is_err());
-        self.in_force.store(Arc::new(read?));
+        let mut read = read?;
+        if let (Some(new), Some(old)) = (&mut read.credentials, &self.in_force.load().credentials) {
+            new.take_over_shares(old);
+        }
+        self.in_force.store(Arc::new(read));
         self.changes.send_modify(|n| *n += 1);
         Ok(())
     }
@@ -189,11 +198,12 @@ impl Access {
                 ))
             };
         };
-        let credential = match credential_of(credentials, headers, peer) {
-            Ok(credential) => credential,
+        let (credential, not_after) = match credential_of(credentials, headers, peer) {
+            Ok(found) => found,
             Err(why) => return Err(self.refused_login(peer, why)),
         };
-        if credential.time_left(SystemTime::now()) == Some(Duration::ZERO) {
+        let end = credential.expires.into_iter().chain(not_after).min();
+        if end.is_some_and(|end| end <= SystemTime::now()) {
             let why = "the credential has expired: ask for a new one";
             return Err(self.refused_login(peer, why));
         }
@@ -211,6 +221,7 @@ impl Access {
         Ok(Caller {
             address: peer.address,
             rights: Rights::Of(credential.clone()),
+            end,
         })
     }
 
@@ -223,7 +234,8 @@ impl Access {
         loop {
             let in_force = self.in_force.load_full();
             let credentials = in_force.credentials.as_ref();
-            let left = credential.time_left(SystemTime::now());
+            let left = |end: SystemTime| end.duration_since(SystemTime::now()).unwrap_or_default();
+            let left = caller.end.map(left);
             if !credentials.is_some_and(|all| all.holds(credential)) || left == Some(Duration::ZERO)
             {
                 return;
@@ -267,15 +279,16 @@ impl Access {
     }
 }
 
-/// The credential that a request shows: its token, or the certificate of its connection.
+/// The credential that a request shows: its token, or the certificate of its connection, and when that ends.
 fn credential_of<'a>(
     credentials: &'a Credentials,
     headers: &HeaderMap,
     peer: &Peer,
-) -> Result<&'a Arc<Credential>, &'static str> {
+) -> Result<(&'a Arc<Credential>, Option<SystemTime>), &'static str> {
     let mut sent = headers.get_all(AUTHORIZATION).iter();
     let Some(header) = sent.next() else {
         let found = credentials.of_certificate(&peer.names);
+        let found = found.map(|credential| (credential, peer.not_after));
         return found.ok_or(if peer.names.is_empty() {
             "no credential came: send the header authorization: Bearer TOKEN, or a client certificate"
         } else {
@@ -296,9 +309,10 @@ fn credential_of<'a>(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
     let token = token.ok_or("authorization: expected Bearer TOKEN")?;
-    credentials
+    let found = credentials
         .of_token(token)
-        .ok_or("the token is not known: it was revoked, or is of another server")
+        .map(|credential| (credential, None));
+    found.ok_or("the token is not known: it was revoked, or is of another server")
 }
 
 /// The other side of a connection.
@@ -309,8 +323,12 @@ pub(super) struct Peer {
     pub is_encrypted: bool,
     /// The DNS names and URIs of its certificate, which a root of ours vouches for.
     pub names: Arc<[String]>,
+    /// When that certificate ends.
+    pub not_after: Option<SystemTime>,
     /// How its connection behaves.
     pub conduct: Arc<Conduct>,
+    /// What its address has of the budgets, where it shows no credential.
+    pub shares: Arc<Shares>,
 }
 
 impl Peer {
@@ -334,6 +352,8 @@ impl Peer {
 pub(super) struct Caller {
     address: Option<SocketAddr>,
     rights: Rights,
+    /// When its credential ends, or its certificate.
+    end: Option<SystemTime>,
 }
 
 #[derive(Clone, Debug)]
@@ -348,6 +368,7 @@ impl Caller {
         Caller {
             address: peer.address,
             rights: Rights::None,
+            end: None,
         }
     }
 
@@ -355,6 +376,7 @@ impl Caller {
         Caller {
             address: peer.address,
             rights: Rights::All,
+            end: None,
         }
     }
 
@@ -366,13 +388,36 @@ impl Caller {
             .unwrap_or_else(|| Caller::nobody(&Peer::stranger()))
     }
 
-    /// The actor in journals and logs: the name of its credential, or its address where none is asked
-    /// for.
+    /// The actor in journals and logs: the name of its credential, or where none is asked for its address.
     pub(super) fn name(&self) -> String {
         match (&self.rights, self.address) {
             (Rights::Of(credential), _) => credential.name.clone(),
             (_, Some(address)) => address.ip().to_string(),
-            (_, None) => String::new(),
+            (_, None) => LOCAL.to_owned(),
+        }
+    }
+
+    /// What its credential has of the budget of calls; `None` where it shows none.
+    pub(super) fn share(&self) -> Option<&Arc<Share>> {
+        match &self.rights {
+            Rights::None | Rights::All => None,
+            Rights::Of(credential) => Some(&credential.share),
+        }
+    }
+
+    /// True if it has a quota of what it journals.
+    pub(super) fn has_quota(&self) -> bool {
+        matches!(&self.rights, Rights::Of(credential) if !credential.quota.is_none())
+    }
+
+    /// Spends some of its quota, if it has one.
+    pub(super) fn spend(&self, spending: Spending) -> Result<(), Refusal> {
+        match &self.rights {
+            Rights::Of(credential) if self.has_quota() => {
+                let (quota, now) = (&credential.quota, Instant::now());
+                credential.spent.spend(quota, spending, now)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -417,5 +462,57 @@ impl Caller {
             Rights::None | Rights::All => None,
             Rights::Of(credential) => credential.source.as_deref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p8_a_token_is_taken_over_tls_alone_unless_it_comes_from_this_machine() {
+        let token = format!("perennial_{}", "7f".repeat(32));
+        let digest = blake3::hash(token.as_bytes());
+        let credentials = format!(
+            "[[credential]]\nname = \"a\"\ntoken = \"{digest}\"\nexpires = \"2100-01-01T00:00:00Z\"\n\
+             scopes = [\"predict\"]\n"
+        );
+        let access = Access::new(&AccessFiles {
+            credentials: Some(credentials),
+            ..AccessFiles::default()
+        });
+        let access = access.expect("it is sound");
+        let value = format!("Bearer {token}").parse().expect("a header");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        let check = |address: Option<&str>, is_encrypted: bool, expected: Result<&str, &str>| {
+            let address = address.map(|address| address.parse().expect("an address"));
+            let peer = Peer {
+                address,
+                is_encrypted,
+                ..Peer::default()
+            };
+            let admitted = access.admit(Needs::OneOf(&[Scope::Predict]), &headers, &peer);
+            let admitted = admitted.map(|caller| caller.name());
+            let admitted = admitted.map_err(|refusal| refusal.message);
+            match (&admitted, expected) {
+                (Ok(name), Ok(expected)) => assert_eq!(name, expected),
+                (Err(why), Err(expected)) => assert!(why.starts_with(expected), "{why}"),
+                _ => panic!("{address:?} {is_encrypted}: {admitted:?}"),
+            }
+        };
+        check(Some("127.0.0.1:1"), false, Ok("a"));
+        check(Some("[::ffff:127.0.0.1]:1"), false, Ok("a"));
+        check(None, false, Ok("a"));
+        check(Some("10.0.0.1:1"), true, Ok("a"));
+        check(
+            Some("10.0.0.1:1"),
+            false,
+            Err("a token is taken over TLS alone"),
+        );
+        check(
+            Some("[2001:db8::1]:1"),
+            false,
+            Err("a token is taken over TLS alone"),
+        );
     }
 }

@@ -162,10 +162,20 @@ impl Method {
         SERVICES[self.service].1[self.method].1
     }
 
-    /// True if its answer is one message that may be large, whatever was asked.
-    pub(in crate::server) fn has_large_answers(self) -> bool {
-        let (service, method) = self.names();
-        service == "perennial.v1.Registry" && method != "Watch"
+    /// True if it takes any number of messages over any time.
+    pub(in crate::server) fn takes_a_stream(self) -> bool {
+        let (_, method) = self.names();
+        matches!(method, "StreamFeedback" | "ServerReflectionInfo")
+    }
+
+    /// True if it answers by any number of messages over any time.
+    pub(in crate::server) fn gives_a_stream(self) -> bool {
+        self.takes_a_stream() || self.names().1 == "Watch"
+    }
+
+    /// True if it tells of the services.
+    pub(in crate::server) fn is_reflection(self) -> bool {
+        self.names().1 == "ServerReflectionInfo"
     }
 
     /// True if it asks for predictions.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::time_provider::TimeProvider;
 use rustls::{RootCertStore, ServerConfig};
 
 use x509_cert::der::Decode;
@@ -61,7 +62,7 @@ pub(super) fn server_keys(files: &AccessFiles) -> Result<Option<ServerKeys>, Acc
     let key = PrivateKeyDer::from_pem_slice(key)
         .or_else(|error| fault(format!("key: {error}, expected a private key as PEM")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(CertificateClock))
         .with_safe_default_protocol_versions()
         .or_else(|error| fault(error.to_string()))?;
     let builder = match &files.client_ca {
@@ -102,18 +103,34 @@ fn certificates(key: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, A
     }
 }
 
-/// Refuses a certificate that no client would take any more.
+/// Refuses a certificate that no client would take any more, or yet.
 fn check_time(certificate: &CertificateDer<'_>, now: SystemTime) -> Result<(), AccessError> {
     let read = x509_cert::Certificate::from_der(certificate);
     let read = read.or_else(|error| fault(format!("certificate: {error}")))?;
-    let end = read.tbs_certificate.validity.not_after;
+    let validity = read.tbs_certificate.validity;
+    let (begin, end) = (validity.not_before, validity.not_after);
     let now = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     if end.to_unix_duration() <= now {
-        fault(format!("certificate: it expired at {end}"))
-    } else {
-        Ok(())
+        return fault(format!("certificate: it expired at {end}"));
+    }
+    if begin.to_unix_duration() > now {
+        return fault(format!(
+            "certificate: it holds from {begin} on; see to the clock of this machine, or to its issuer's"
+        ));
+    }
+    Ok(())
+}
+
+/// The time of this machine; none before 1970, where no certificate holds.
+#[derive(Debug)]
+struct CertificateClock;
+
+impl TimeProvider for CertificateClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.ok().map(UnixTime::since_unix_epoch)
     }
 }
 
@@ -131,12 +148,15 @@ fn fault<T>(what: impl Into<String>) -> Result<T, AccessError> {
     Err(AccessError::Tls(what.into()))
 }
 
-/// The DNS names and URIs of a certificate that was verified.
-pub(in crate::server) fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else {
-        return vec![];
-    };
+/// The DNS names and URIs of a certificate that was verified, and when it ends.
+pub(in crate::server) fn names_of(
+    certificate: &CertificateDer<'_>,
+) -> Option<(Vec<String>, SystemTime)> {
+    let read = x509_cert::Certificate::from_der(certificate).ok()?;
+    let end = read.tbs_certificate.validity.not_after.to_unix_duration();
+    let end = SystemTime::UNIX_EPOCH.checked_add(end)?;
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
     let names = certificate.valid_dns_names();
     let names = names.chain(certificate.valid_uri_names());
-    names.take(NAMES_MAX).map(str::to_owned).collect()
+    Some((names.take(NAMES_MAX).map(str::to_owned).collect(), end))
 }

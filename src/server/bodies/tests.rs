@@ -53,28 +53,32 @@ fn deflated(content: &[u8]) -> Vec<u8> {
 
 const BYTES_MAX: usize = 1 << 20;
 
+fn bounds(messages: Messages, message_bytes_max: usize) -> BodyBounds {
+    BodyBounds::new(messages == Messages::Many, message_bytes_max)
+}
+
 fn body(
     budget: &Arc<RequestBudget>,
     encoding: &str,
     messages: Messages,
     (pieces, stays): (Vec<Vec<u8>>, bool),
-) -> RequestBody {
-    let holding = budget.hold().expect("a place");
+) -> RequestBody<Pieces> {
+    let holding = budget.hold_alone().expect("a place");
     let pieces = pieces.into_iter().map(Bytes::from).collect();
-    let inner = Body::new(Pieces(pieces, stays));
+    let inner = Pieces(pieces, stays);
     let mut headers = HeaderMap::new();
     headers.insert(ENCODING, encoding.parse().expect("a header"));
-    let body = RequestBody::new(inner, &mut headers, holding, messages, BYTES_MAX);
+    let body = RequestBody::new(inner, &mut headers, holding, bounds(messages, BYTES_MAX));
     assert_eq!(headers.contains_key(ENCODING), body.encoding.is_none());
     body
 }
 
-async fn next(body: &mut RequestBody) -> Option<Result<Bytes, Status>> {
+async fn next(body: &mut RequestBody<Pieces>) -> Option<Result<Bytes, Status>> {
     let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
     frame.map(|frame| frame.map(|frame| frame.into_data().expect("no trailers")))
 }
 
-async fn all(mut body: RequestBody) -> Result<Vec<u8>, Status> {
+async fn all(mut body: RequestBody<Pieces>) -> Result<Vec<u8>, Status> {
     let mut read = vec![];
     while let Some(bytes) = next(&mut body).await {
         read.extend_from_slice(&bytes?);
@@ -154,7 +158,7 @@ async fn p8_a_large_message_is_counted_at_the_length_that_it_claims() {
 #[tokio::test]
 async fn p8_one_message_is_held_until_it_is_answered_and_of_many_each_until_the_next() {
     let sent = [message(0, &[1; 400]), message(0, &[2; 400])];
-    let budget = Arc::new(RequestBudget::new(8, 500));
+    let budget = Arc::new(RequestBudget::new(8, 600));
     let mut many = body(&budget, "identity", Messages::Many, (sent.to_vec(), false));
     for _ in 0..2 {
         next(&mut many)
@@ -205,6 +209,27 @@ async fn p8_a_bomb_is_counted_at_what_it_is_inflated_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p8_a_stranger_sends_little_and_soon() {
+    let budget = Arc::new(RequestBudget::new(8, 1 << 20));
+    let of_stranger = |bytes: Vec<u8>, stays| {
+        let holding = budget.hold_alone().expect("a place");
+        let inner = Pieces([Bytes::from(bytes)].into(), stays);
+        let bounds = BodyBounds::of_strangers();
+        RequestBody::new(inner, &mut HeaderMap::new(), holding, bounds)
+    };
+    let sound = all(of_stranger(message(0, &[1; 4096]), false)).await;
+    assert_eq!(sound.expect("it is small").len(), PREFIX + 4096);
+    let start = tokio::time::Instant::now();
+    let long = all(of_stranger(message(0, &[1; 4097])[..PREFIX].to_vec(), true)).await;
+    assert_eq!(long.expect_err("it is too long").code(), Code::OutOfRange);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let late = all(of_stranger(message(0, &[1; 100])[..50].to_vec(), true)).await;
+    assert_eq!(late.expect_err("it is late").code(), Code::DeadlineExceeded);
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+    assert_eq!(budget.bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p8_one_message_comes_in_time_and_many_take_what_they_take() {
     let budget = Arc::new(RequestBudget::new(8, 1000));
     let half = || (vec![message(0, &[1; 100])[..50].to_vec()], true);
@@ -236,9 +261,9 @@ impl HttpBody for Reset {
 async fn p8_a_request_whose_caller_has_gone_is_not_read_to_its_end() {
     let budget = Arc::new(RequestBudget::new(8, 100));
     let ended = |messages| {
-        let holding = budget.hold().expect("a place");
-        let inner = Body::new(Reset);
-        let mut body = RequestBody::new(inner, &mut HeaderMap::new(), holding, messages, 100);
+        let holding = budget.hold_alone().expect("a place");
+        let bounds = bounds(messages, 100);
+        let mut body = RequestBody::new(Reset, &mut HeaderMap::new(), holding, bounds);
         let mut context = Context::from_waker(std::task::Waker::noop());
         Pin::new(&mut body).poll_frame(&mut context).is_ready()
     };

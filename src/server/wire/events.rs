@@ -24,7 +24,10 @@ pub(in crate::server) fn learning_event(event: &engine::LearningEvent) -> Learni
         wealth: verdict.map(|verdict| verdict.evidence),
         difference: verdict.map(|verdict| verdict.difference),
         alarms: event.alarms.iter().cloned().map(alarm).collect(),
-        incident: event.incident.clone().map(incident),
+        incident: event
+            .incident
+            .clone()
+            .map(|one| incident(&event.model, one)),
         incidents_added: event.incidents_added.clone(),
         incidents_withdrawn: event.incidents_withdrawn.clone(),
     }

@@ -141,6 +141,12 @@ pub(in crate::server) struct EventAcknowledgement {
     pub is_unmatched: bool,
 }
 
+/// The id of an event as its reply has it: one that is longer than an id may be is cut.
+pub(in crate::server) fn echoed_id(feedback_id: &str) -> String {
+    let end = feedback_id.floor_char_boundary(FEEDBACK_ID_BYTES_MAX);
+    feedback_id[..end].to_owned()
+}
+
 /// The reply to the event `feedback_id`.
 pub(in crate::server) fn reply(
     feedback_id: String,

@@ -215,8 +215,9 @@ pub(in crate::server) fn retrained(done: engine::RetrainReport) -> Retrained {
     }
 }
 
-/// One incident.
-pub(in crate::server) fn incident(incident: engine::Incident) -> Incident {
+/// One incident of a model.
+pub(in crate::server) fn incident(model: &str, incident: engine::Incident) -> Incident {
+    let remedy = incident.remedy(model);
     let suspects = incident.suspects.into_iter();
     let suspects = suspects.map(|one| Suspect {
         source: one.source,
@@ -235,5 +236,6 @@ pub(in crate::server) fn incident(incident: engine::Incident) -> Incident {
         state: incident.state.word().to_owned(),
         actor: incident.actor,
         note: incident.note,
+        remedy,
     }
 }

@@ -15,7 +15,7 @@ use crate::engine::{self, Remedy};
 /// A client that was turned away by load waits so long, in milliseconds.
 const RETRY_MS: &str = "100";
 /// The same, as the standard details of an error (`google.rpc.RetryInfo`) have it.
-const RETRY: Duration = Duration::from_millis(100);
+pub(in crate::server) const RETRY: Duration = Duration::from_millis(100);
 /// gRPC's own hint, which retry policies obey, and one for those who read.
 const RETRY_KEYS: [&str; 2] = ["grpc-retry-pushback-ms", "retry-after-ms"];
 
@@ -29,6 +29,8 @@ pub(in crate::server) struct Refusal {
     pub field: &'static str,
     /// One sentence: the value that came, and the one expected.
     pub message: String,
+    /// A word for metrics, where code and field leave open which bound it is.
+    pub reason: &'static str,
 }
 
 impl Refusal {
@@ -37,7 +39,13 @@ impl Refusal {
             code,
             field,
             message: in_a_line(message.into()),
+            reason: "",
         }
+    }
+
+    /// The same, for this reason.
+    pub(crate) fn because(self, reason: &'static str) -> Refusal {
+        Refusal { reason, ..self }
     }
 
     /// The request itself is wrong.
@@ -81,7 +89,11 @@ impl From<engine::Error> for Refusal {
             | Error::Store(_) => without_folders(&error.to_string()),
             _ => error.to_string(),
         };
-        Refusal::new(code, field, message)
+        Refusal::new(code, field, message).because(match &error {
+            Error::Full { .. } => "full",
+            Error::Shortage { .. } => "shortage",
+            _ => "",
+        })
     }
 }
 

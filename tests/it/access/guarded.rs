@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use perennial::engine::Engine;
 use perennial::server::{self, Access, AccessFiles, Listeners};
+use perennial::store::Disk;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
@@ -51,8 +53,27 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) async fn start(models: &[(&str, &str)], files: &AccessFiles) -> Guarded {
+        Guarded::start_bounded(models, files, server::Config::default()).await
+    }
+
+    /// By bounds of its own.
+    pub(super) async fn start_bounded(
+        models: &[(&str, &str)],
+        files: &AccessFiles,
+        bounds: server::Config,
+    ) -> Guarded {
+        Guarded::start_on(Disk::default(), models, files, bounds).await
+    }
+
+    /// On a disk that the test watches.
+    pub(super) async fn start_on(
+        disk: Disk,
+        models: &[(&str, &str)],
+        files: &AccessFiles,
+        bounds: server::Config,
+    ) -> Guarded {
         let workspace = Workspace::new(models);
-        let engine = workspace.open();
+        let engine = workspace.open_on(disk);
         let access = Arc::new(Access::new(files).expect("the files are sound"));
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners {
@@ -67,7 +88,7 @@ impl Guarded {
         };
         let config = server::Config {
             access: access.clone(),
-            ..server::Config::default()
+            ..bounds
         };
         let running = tokio::spawn(server::run(listeners, engine.clone(), config, shutdown));
         Guarded {
@@ -167,6 +188,24 @@ impl Identities {
         old.not_before = rcgen::date_time_ymd(2000, 1, 1);
         old.not_after = rcgen::date_time_ymd(2001, 1, 1);
         signed(old, &self.issuer)
+    }
+
+    /// A certificate of the server that no client takes yet.
+    pub(super) fn early(&self) -> (String, String) {
+        let mut early = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        early.not_before = rcgen::date_time_ymd(2200, 1, 1);
+        early.not_after = rcgen::date_time_ymd(2201, 1, 1);
+        signed(early, &self.issuer)
+    }
+
+    /// A certificate of the client that ends so many seconds from now.
+    pub(super) fn client_for(&self, seconds: u64) -> (String, String) {
+        let mut client = CertificateParams::new(vec![CLIENT.to_owned()]).expect("parameters");
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let end = now.expect("after 1970") + Duration::from_secs(seconds);
+        client.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+        signed(client, &self.issuer)
     }
 
     /// The files of a server with these keys.

@@ -55,7 +55,7 @@ fn a_type_name_is_defined_in_one_file() {
     check("names of types", &files, |file| {
         let own = types(file).into_iter();
         let shared = own.filter(|(_, name)| by_name[name].len() > 1 && !IDIOMS.contains(name));
-        let sentence = |name: &str| format!("{name} is defined in {:?}", by_name[name]);
+        let sentence = |name| format!("{name} is defined in {:?}", by_name[name]);
         shared.map(|(line, name)| (line, sentence(name))).collect()
     });
     for idiom in IDIOMS {

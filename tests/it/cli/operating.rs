@@ -17,6 +17,24 @@ use crate::support::server::{
 use crate::support::{AUTO, Workspace};
 
 #[test]
+fn a_restore_with_a_freeze_learns_nothing_more_until_the_model_is_resumed() {
+    let workspace = Workspace::new(&[("m", AUTO)]);
+    let file = csv(&workspace, 5);
+    let server = Server::of(&workspace);
+    server.json(&["stream", "m", text(&file), "--target", "target"]);
+    server.refuses(&["restore", "m", "99", "--freeze"], "no version 99");
+    let is_frozen = || server.json(&["status", "m"])["gate"]["frozen"].clone();
+    assert_eq!(is_frozen(), false, "nothing was restored");
+    for _ in 0..2 {
+        server.json(&["restore", "m", "1", "--freeze", "--note", "under review"]);
+        assert_eq!(is_frozen(), true);
+    }
+    server.ask(&["resume", "m"]);
+    assert_eq!(is_frozen(), false);
+    server.stop();
+}
+
+#[test]
 fn an_order_and_its_refusal_stand_in_the_log_with_who_gave_it() {
     let workspace = Workspace::new(&[("m", AUTO)]);
     let file = csv(&workspace, 5);

@@ -314,6 +314,60 @@ fn p6_the_older_label_comes_back_where_the_newer_one_is_taken_back() {
 }
 
 #[test]
+fn p6_the_second_label_is_all_that_was_learned_where_the_first_is_taken_back_or_undone_between() {
+    for (learner, remembered) in learners() {
+        let case = case("classification", &learner, SEED, remembered);
+        let rows_of = || AnsweredRows::new(&case, 20);
+        let (mut retracted, mut restored, mut once) = (rows_of(), rows_of(), rows_of());
+        for row in 0..10 {
+            let class = once.ids[row].1;
+            for answered in [&mut retracted, &mut restored, &mut once] {
+                answered.fate(row, class);
+            }
+        }
+        let before = restored.order(Order::Checkpoint);
+        let wrong = other(once.ids[10].1);
+        retracted.fate(10, wrong);
+        restored.fate(10, wrong);
+        retracted.retract("said-11");
+        restored.order(Order::Restore { version: before });
+        for row in 10..20 {
+            let class = once.ids[row].1;
+            for answered in [&mut retracted, &mut restored, &mut once] {
+                let fate = answered.fate(row, class);
+                assert!(
+                    matches!(fate, Fate::Applied | Fate::Pending),
+                    "{fate:?}: {}",
+                    case.name
+                );
+            }
+        }
+        assert_eq!(retracted.digest(), once.digest(), "{}", case.name);
+        assert_eq!(restored.digest(), once.digest(), "{}", case.name);
+        let served = [&retracted, &restored, &once];
+        let served = served.map(|answered| answered.learner().evaluation().served());
+        assert_eq!(served[0], served[2], "{}", case.name);
+    }
+}
+
+#[test]
+fn a_correction_has_its_fate_at_once_where_several_examples_make_an_update() {
+    let learner = "[learner]\nkind = \"gradient\"\nexamples_per_update = 4\n";
+    let mut answered = AnsweredRows::new(&case("classification", learner, SEED, 0), 8);
+    for row in 0..3 {
+        assert_eq!(answered.fate(row, answered.ids[row].1), Fate::Pending);
+    }
+    // The first label waits for its update, and so does the one that takes its place.
+    assert_eq!(answered.fate(0, other(answered.ids[0].1)), Fate::Pending);
+    assert_eq!(answered.fates(), [0, 1, 0, 0]);
+    assert_eq!(answered.fate(3, answered.ids[3].1), Fate::Applied);
+    assert_eq!(answered.fates(), [4, 1, 0, 0]);
+    // Here the first one is learned: what the second one corrects is learned at once.
+    assert_eq!(answered.fate(1, other(answered.ids[1].1)), Fate::Applied);
+    assert_eq!(answered.fates(), [4, 2, 0, 0]);
+}
+
+#[test]
 fn p2_labels_that_were_corrected_survive_a_restart() {
     let mut answered = AnsweredRows::analytic(3);
     answered.fate(0, "b");

@@ -380,7 +380,7 @@ async fn p8_silent_connections_leave_descriptors_to_files() {
         assert!(started.elapsed() < WAIT_MAX, "places become free");
     }
     let page = server.metrics();
-    let metric = "perennial_refused_connections_total ";
+    let metric = "perennial_refused_connections_total{reason=\"descriptors\"} ";
     let refused = page.lines().find_map(|line| line.strip_prefix(metric));
     assert!(refused.unwrap().parse::<u64>().unwrap() >= 218, "{page}");
     server.stop();

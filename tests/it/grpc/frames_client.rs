@@ -87,6 +87,24 @@ impl FramesClient {
         path: &str,
         calls: Vec<VecDeque<Vec<u8>>>,
     ) -> FramesClient {
+        FramesClient::open_with(server, path, OURS, calls)
+    }
+
+    /// The same of a client that takes no byte of an answer.
+    pub(super) fn open_unread(
+        server: SocketAddr,
+        path: &str,
+        calls: Vec<VecDeque<Vec<u8>>>,
+    ) -> FramesClient {
+        FramesClient::open_with(server, path, 0, calls)
+    }
+
+    fn open_with(
+        server: SocketAddr,
+        path: &str,
+        granted: u32,
+        calls: Vec<VecDeque<Vec<u8>>>,
+    ) -> FramesClient {
         let socket = TcpStream::connect(server).expect("it listens");
         socket.set_read_timeout(Some(WAIT_MAX)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
@@ -99,7 +117,7 @@ impl FramesClient {
             is_asked_to_end: false,
         };
         client.socket.write_all(PREFACE).expect("it reads");
-        let initial_window = [&[0, 4], &OURS.to_be_bytes()[..]].concat();
+        let initial_window = [&[0, 4], &granted.to_be_bytes()[..]].concat();
         client.send(SETTINGS, 0, 0, &initial_window);
         let more = OURS - WINDOW as u32;
         client.send(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());

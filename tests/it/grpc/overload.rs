@@ -31,11 +31,10 @@ const LATE: &str = concat!(
     "perennial_calls_total{service=\"inference.GRPCInferenceService\",",
     "method=\"ModelInfer\",code=\"DEADLINE_EXCEEDED\"}"
 );
-const REFUSED: &str =
-    "perennial_refused_total{flow=\"predict\",code=\"DEADLINE_EXCEEDED\",field=\"\"}";
+const REFUSED: &str = "perennial_refused_total{flow=\"predict\",code=\"DEADLINE_EXCEEDED\",field=\"\",reason=\"deadline\"}";
 const UNKNOWN: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
 
-fn row() -> Batch {
+pub(super) fn row() -> Batch {
     rows(1, 0.0).next().expect("a row").0
 }
 
@@ -54,7 +53,7 @@ fn batch(n_rows: usize) -> Batch {
 }
 
 /// The value of a line of `/metrics`.
-fn metric(served: &Served, line: &str) -> u64 {
+pub(super) fn metric(served: &Served, line: &str) -> u64 {
     let page = served.get("/metrics");
     let value = page.lines().find_map(|found| found.strip_prefix(line));
     // A call that never was is not listed.
@@ -100,17 +99,21 @@ async fn given_up(served: &mut Served, n_calls: usize, end: End) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_what_a_caller_gave_up_is_not_journaled() {
-    let mut served = Served::start(&[("m", AUTO)]).await;
-    assert_eq!(given_up(&mut served, 400, End::Open).await, (400, 0));
-    served.goes_on_and_stops("m").await;
+    for model in [AUTO, &gradient("sgd", "32", "er")] {
+        let mut served = Served::start(&[("m", model)]).await;
+        assert_eq!(given_up(&mut served, 400, End::Open).await, (400, 0));
+        served.goes_on_and_stops("m").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_call_that_is_given_up_later_is_answered_or_counted() {
-    let mut served = Served::start(&[("m", AUTO)]).await;
-    let (n_gone, n_entries) = given_up(&mut served, 400, End::Sent).await;
-    assert_eq!(n_gone + n_entries, 400, "{n_gone} and {n_entries}");
-    served.goes_on_and_stops("m").await;
+    for model in [AUTO, &gradient("sgd", "32", "er")] {
+        let mut served = Served::start(&[("m", model)]).await;
+        let (n_gone, n_entries) = given_up(&mut served, 400, End::Sent).await;
+        assert_eq!(n_gone + n_entries, 400, "{n_gone} and {n_entries}");
+        served.goes_on_and_stops("m").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +191,7 @@ async fn p8_a_call_that_waits_beyond_its_deadline_is_answered_so() {
 }
 
 /// A disk on which the first checkpoint after the flag was set is not saved until the sender is dropped.
-fn holding() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
+pub(crate) fn holding() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
     let (release, gate) = mpsc::channel();
     let (holds, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
     let held = holds.clone();
@@ -204,7 +207,7 @@ fn holding() -> (Disk, Arc<AtomicBool>, mpsc::Sender<()>) {
 }
 
 /// The answer of the side that does not serve, once there is a place for the request.
-async fn ask_the_learner(mut client: Client) -> Result<PredictReply, tonic::Status> {
+pub(super) async fn ask_the_learner(mut client: Client) -> Result<PredictReply, tonic::Status> {
     let request = ModelInferRequest {
         model_version: "champion".to_owned(),
         ..question("m", &row())

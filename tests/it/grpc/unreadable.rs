@@ -52,7 +52,8 @@ async fn p9_broken_bytes_are_the_senders_fault_and_counted() {
     check(&replies.message().await.expect_err("it ends the stream"));
     let page = server.get("/metrics");
     for (flow, n) in [("predict", 1), ("feedback", 2)] {
-        let of_flow = format!("{{flow=\"{flow}\",code=\"INVALID_ARGUMENT\",field=\"\"}}");
+        let of_flow =
+            format!("{{flow=\"{flow}\",code=\"INVALID_ARGUMENT\",field=\"\",reason=\"\"}}");
         let line = format!("perennial_refused_total{of_flow} {n}\n");
         assert!(page.contains(&line), "{page}");
     }

@@ -173,7 +173,7 @@ async fn teach(model: &ServedModel, range: Range<usize>, only: Option<&str>) {
         };
         match model.accept(feedback).unwrap().wait().await.unwrap() {
             Acknowledgement::Accepted { position } => {
-                model.wait_for_position(position).await.unwrap()
+                model.wait_for_position(position).await.unwrap();
             }
             other => panic!("row {index} came before: {other:?}"),
         }

@@ -450,6 +450,22 @@ fn p9_a_file_that_is_none_is_refused() {
     assert!(error.contains("no ONNX file"), "{error}");
 }
 
+/// Puts a value behind itself along its last axis, and what comes of that, 60 times.
+fn double(file: &mut Onnx, value: &str) {
+    let mut last = value.to_owned();
+    for n in 0..60 {
+        let doubled = format!("doubled {n}");
+        file.node(
+            "Concat",
+            &[&last, &last],
+            &doubled,
+            &[("axis", Set::Int(-1))],
+        );
+        last = doubled;
+    }
+    file.graph().output[0].name = last;
+}
+
 #[test]
 fn p9_a_hostile_graph_is_refused() {
     check_refused(
@@ -491,18 +507,10 @@ fn p9_a_hostile_graph_is_refused() {
         "(\"MaxPool\"): kernel_shape = [16777216]: expected 1 to 4096",
     );
     check_refused(
-        |file| {
-            let mut last = "x".to_owned();
-            for n in 0..60 {
-                let doubled = format!("doubled {n}");
-                let axis = [("axis", Set::Int(1))];
-                file.node("Concat", &[&last, &last], &doubled, &axis);
-                last = doubled;
-            }
-            file.graph().output[0].name = last;
-        },
-        "values",
+        |file| double(file, "x"),
+        "more than 16777216 values stand at a time",
     );
+    check_refused(|file| double(file, "b1"), "it unfolds into more than 16777");
     check_refused(
         |file| file.graph().sparse_initializer.push(Bytes::new()),
         "it has sparse tensors",

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use perennial::event::{Column, Event, Subject};
+use perennial::proto::inference::ModelInferRequest;
+use perennial::proto::inference::model_infer_request::InferInputTensor;
 use perennial::proto::perennial::v1::feedback_reply::Status as Fate;
 use perennial::proto::perennial::v1::{FeedbackReply, FeedbackRequest, Tensor};
 use perennial::store::Reader;
@@ -43,6 +45,70 @@ fn counting() -> Onnx {
     let along = [("axis", Set::Int(1))];
     file.node("Concat", &["square", "together"], "y", &along);
     file
+}
+
+/// So many rows to be predicted.
+fn asked(n_rows: usize) -> ModelInferRequest {
+    let values = (0..n_rows).flat_map(|row| (row as f32).to_le_bytes());
+    ModelInferRequest {
+        model_name: "auto".to_owned(),
+        inputs: vec![InferInputTensor {
+            name: "v".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![n_rows as i64, 1],
+            ..InferInputTensor::default()
+        }],
+        raw_input_contents: vec![values.collect::<Vec<u8>>().into()],
+        ..ModelInferRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_batch_is_encoded_in_slices_between_which_others_are() {
+    const N_ROWS: usize = 2000;
+    let workspace = workspace(&counting(), 1);
+    let server = Server::of(&workspace);
+    let mut client = Client::connect(&server.address).await;
+    let (mut first, mut second) = (client.inference.clone(), client.inference.clone());
+    let batch = tokio::spawn(async move { first.model_infer(asked(N_ROWS)).await });
+    let mut n_single = 0;
+    while !batch.is_finished() {
+        let answer = second.model_infer(asked(1)).await;
+        answer.expect("there is room for one row");
+        n_single += 1;
+    }
+    // A slice has 64 rows: some are answered while the batch is encoded, and not only before or behind it.
+    assert!(n_single > 4, "{n_single}");
+    let answer = batch
+        .await
+        .expect("no panic")
+        .expect("an answer")
+        .into_inner();
+    assert_eq!(answer.outputs[0].shape[0], N_ROWS as i64);
+    client
+        .inference
+        .model_infer(asked(1))
+        .await
+        .expect("it goes on");
+    server.stop();
+    let journal = workspace.data().join("auto/journal");
+    let end = perennial::store::verify(&journal)
+        .expect("it is sound")
+        .last_position;
+    let mut reader = Reader::open(&journal, 1, end).expect("a sound journal");
+    let mut found = vec![];
+    while let Some(entry) = reader.next(end).expect("a sound entry") {
+        if let Event::Prediction(prediction) = entry.event
+            && prediction.batch.n_rows == N_ROWS
+        {
+            found = vectors(&prediction.batch);
+        }
+    }
+    assert_eq!(found.len(), N_ROWS);
+    for (row, vector) in found.iter().enumerate() {
+        assert_eq!(vector[0], (row * row) as f32);
+        assert!(vector[1] <= 64.0, "{} rows at once", vector[1]);
+    }
 }
 
 fn event(index: usize) -> FeedbackRequest {

@@ -128,11 +128,9 @@ async fn p12_predictions_at_once_leave_feedback_its_room() {
             .map(|one| one.join().unwrap())
             .collect::<Vec<_>>()
     });
-    assert_eq!(
-        asked.iter().filter(|journaled| **journaled).count(),
-        4,
-        "{asked:?}"
-    );
+    // Four have room in the journal, and three at a time in the queue of the writer.
+    let n_journaled = asked.iter().filter(|journaled| **journaled).count();
+    assert!((3..=4).contains(&n_journaled), "{asked:?}");
     feed(model, first, "there is room").await.unwrap();
     assert!(model.status(false).journal_bytes < 59 << 20);
 }

@@ -258,7 +258,7 @@ impl Scenario {
         let waits = error.to_string().contains("cannot make this segment now");
         match model.status(false).state {
             Readiness::Unavailable(reason) => {
-                assert!(reason.contains("journal failed"), "{reason}")
+                assert!(reason.contains("journal failed"), "{reason}");
             }
             state => assert!(waits, "the status says {state:?}: {error}"),
         }
@@ -279,6 +279,7 @@ impl Scenario {
             let options = PredictOptions {
                 journal: false,
                 explore: false,
+                ..PredictOptions::default()
             };
             wait(model.predict(&snapshot, batch, options))
                 .unwrap()

@@ -45,7 +45,7 @@ async fn serve_rows(model: &ServedModel, n_rows: usize, source: &str) -> Vec<Pre
         let receipt = model.accept(feedback).unwrap();
         match receipt.wait().await.unwrap() {
             Acknowledgement::Accepted { position } => {
-                model.wait_for_position(position).await.unwrap()
+                model.wait_for_position(position).await.unwrap();
             }
             other => panic!("{other:?}"),
         }

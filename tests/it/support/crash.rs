@@ -36,6 +36,9 @@ const START_MICROS_MAX: u64 = 30_000;
 const N_ASKING: usize = 2;
 /// The share of answers behind which an operator gives an order.
 const ORDERS_SHARE: f64 = 0.03;
+/// The share of orders whose call is taken back, within this.
+const LEAVERS_SHARE: f64 = 0.25;
+const LEAVES_MICROS_MAX: u64 = 2_000;
 /// The source of some of the feedback, which is taken back now and then.
 const DOUBTFUL: &str = "doubtful";
 
@@ -54,6 +57,8 @@ pub(crate) struct Counts {
     pub versions: u64,
     pub restored: u64,
     pub retracted: u64,
+    /// Orders whose calls were taken back; they may have been carried out.
+    pub left: u64,
     /// Entries that the witnesses applied.
     pub entries: u64,
     /// Digests compared, every one of them equal.
@@ -69,6 +74,7 @@ impl AddAssign for Counts {
         self.versions += more.versions;
         self.restored += more.restored;
         self.retracted += more.retracted;
+        self.left += more.left;
         self.entries += more.entries;
         self.compared += more.compared;
     }
@@ -109,6 +115,8 @@ enum ClientMessage {
     Reply(usize, FeedbackReply),
     /// An order was carried out and made this version, or was not.
     Obeyed(usize, OperatorOrder, Option<u64>),
+    /// A call with an order was taken back before its outcome came.
+    Left,
 }
 
 /// An order of an operator.
@@ -122,7 +130,7 @@ enum OperatorOrder {
 /// Whoever sends something to one model.
 struct Senders {
     events: UnboundedSender<FeedbackRequest>,
-    orders: UnboundedSender<OperatorOrder>,
+    orders: UnboundedSender<(OperatorOrder, Duration)>,
 }
 
 impl Scenario {
@@ -236,8 +244,13 @@ impl Scenario {
                 let _ = sender.events.send(event);
                 if self.rng.random_bool(ORDERS_SHARE) {
                     let order = self.order(index);
-                    self.n_orders += u64::from(sender.orders.send(order).is_ok());
+                    let waits = self.waits();
+                    self.n_orders += u64::from(sender.orders.send((order, waits)).is_ok());
                 }
+            }
+            ClientMessage::Left => {
+                self.n_orders = self.n_orders.saturating_sub(1);
+                self.counts.left += 1;
             }
             ClientMessage::Obeyed(index, order, made) => {
                 self.n_orders = self.n_orders.saturating_sub(1);
@@ -252,6 +265,15 @@ impl Scenario {
                 self.counts.acknowledged += 1;
                 self.counts.repeated += u64::from(duplicate);
             }
+        }
+    }
+
+    /// How long the operator waits for the outcome of an order before the call is taken back.
+    fn waits(&mut self) -> Duration {
+        if self.rng.random_bool(LEAVERS_SHARE) {
+            Duration::from_micros(self.rng.random_range(0..LEAVES_MICROS_MAX))
+        } else {
+            WAIT_MAX
         }
     }
 
@@ -407,46 +429,51 @@ async fn operate(
     mut client: Client,
     index: usize,
     model: &'static str,
-    mut orders: UnboundedReceiver<OperatorOrder>,
+    mut orders: UnboundedReceiver<(OperatorOrder, Duration)>,
     sender: UnboundedSender<ClientMessage>,
 ) {
-    let model = model.to_owned();
-    while let Some(order) = orders.recv().await {
-        let (model, registry) = (model.clone(), &mut client.registry);
-        let note = "a test asks".to_owned();
-        let made = match order {
-            OperatorOrder::Save => {
-                let made = registry.checkpoint(CheckpointRequest { model, note }).await;
-                made.map(|made| made.into_inner().version)
-            }
-            OperatorOrder::Restore(version) => {
-                let request = RestoreRequest {
-                    model,
-                    version,
-                    note,
-                    ..Default::default()
-                };
-                let made = registry.restore(request).await;
-                made.map(|made| made.into_inner().version)
-            }
-            OperatorOrder::Retract => {
-                let request = RetractRequest {
-                    model,
-                    source: Some(DOUBTFUL.to_owned()),
-                    note,
-                    ..Default::default()
-                };
-                let done = registry.retract(request).await;
-                done.map(|done| done.into_inner().version)
-            }
+    while let Some((order, waits)) = orders.recv().await {
+        let made = give(&mut client, model.to_owned(), order);
+        let message = match tokio::time::timeout(waits, made).await {
+            Ok(made) => ClientMessage::Obeyed(index, order, made),
+            Err(_) => ClientMessage::Left,
         };
-        if sender
-            .send(ClientMessage::Obeyed(index, order, made.ok()))
-            .is_err()
-        {
+        if sender.send(message).is_err() {
             return;
         }
     }
+}
+
+/// Gives an order; the version that it made, where it was carried out.
+async fn give(client: &mut Client, model: String, order: OperatorOrder) -> Option<u64> {
+    let (registry, note) = (&mut client.registry, "a test asks".to_owned());
+    let made = match order {
+        OperatorOrder::Save => {
+            let made = registry.checkpoint(CheckpointRequest { model, note }).await;
+            made.map(|made| made.into_inner().version)
+        }
+        OperatorOrder::Restore(version) => {
+            let request = RestoreRequest {
+                model,
+                version,
+                note,
+                ..Default::default()
+            };
+            let made = registry.restore(request).await;
+            made.map(|made| made.into_inner().version)
+        }
+        OperatorOrder::Retract => {
+            let request = RetractRequest {
+                model,
+                source: Some(DOUBTFUL.to_owned()),
+                note,
+                ..Default::default()
+            };
+            let done = registry.retract(request).await;
+            done.map(|done| done.into_inner().version)
+        }
+    };
+    made.ok()
 }
 
 /// Asks one question after the other until no answer comes.

@@ -205,6 +205,7 @@ pub(crate) fn answers(model: &ServedModel) -> Vec<Outputs> {
     let options = PredictOptions {
         journal: false,
         explore: false,
+        ..PredictOptions::default()
     };
     let ask = |(batch, _)| {
         let answer = wait(model.predict(&snapshot, batch, options));

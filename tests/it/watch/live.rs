@@ -235,8 +235,20 @@ fn the_command_prints_a_line_an_event_and_ends_well_on_ctrl_c() {
         stderr.read_line(&mut line).unwrap();
         assert_eq!(line, "watching m; ctrl-c ends it\n");
         server.ask(&["freeze", "m", "--note", "under\treview"]);
-        line.clear();
-        stdout.read_line(&mut line).unwrap();
+        let mut shown = Vec::new();
+        loop {
+            line.clear();
+            stdout.read_line(&mut line).unwrap();
+            if line.contains("frozen") {
+                break;
+            }
+            shown.push(line.clone());
+        }
+        // The state of the model comes first, for people.
+        let has_status = shown
+            .iter()
+            .any(|line| line.contains("version 1, position"));
+        assert_eq!(has_status, !is_json, "{shown:?}");
         if is_json {
             let event: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(

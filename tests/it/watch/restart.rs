@@ -3,6 +3,9 @@
 use std::fs;
 use std::process::Stdio;
 
+use perennial::event::{Command, Event, Order};
+use perennial::store::{Config, Directory, Journal, Reader, verify};
+
 use super::receiver::{Answer, Receiver, SECRET};
 use super::{GOOD, described};
 use crate::support::Workspace;
@@ -44,6 +47,54 @@ fn p1_what_was_queued_before_a_kill_is_sent_after_it_and_nothing_twice() {
     assert!(page.contains(counted), "{page}");
     assert!(page.contains("perennial_webhook_queued_events "), "{page}");
     replayed.stop();
+}
+
+/// Appends orders to the journal of a stopped model, as a kill leaves those that were synced and not learned.
+fn append(workspace: &Workspace, orders: [Order; 2]) {
+    let directory = Directory::open(&workspace.data()).unwrap();
+    let folder = directory.journal("m");
+    let (mut journal, _) = Journal::create_or_open(&folder, 0, Config::default()).unwrap();
+    let last = verify(&folder).unwrap().last_position;
+    let newest = Reader::open(&folder, last, last).unwrap().next(last);
+    let now = newest.unwrap().expect("an entry").time;
+    for order in orders {
+        let command = Command {
+            order,
+            actor: "ann".to_owned(),
+            note: String::new(),
+        };
+        journal.append(now, &Event::Command(command)).unwrap();
+    }
+    journal.close().unwrap();
+}
+
+#[test]
+fn p1_what_was_synced_and_not_learned_at_a_kill_is_sent_once_after_it() {
+    let workspace = Workspace::new(&[("m", &described("live", GOOD))]);
+    let receiver = Receiver::start(vec![Answer::Status("200 OK")]);
+    let first = server(&workspace, &receiver.url());
+    first.ask(&["freeze", "m"]);
+    assert_eq!(receiver.next().event()["kind"], "frozen");
+    first.stop();
+    append(&workspace, [Order::Resume, Order::Freeze]);
+    for is_replayed in [false, true] {
+        if is_replayed {
+            fs::remove_dir_all(workspace.data().join("m/checkpoints")).unwrap();
+        }
+        let again = server(&workspace, &receiver.url());
+        if !is_replayed {
+            let told = [receiver.next(), receiver.next()];
+            let kinds = told.each_ref().map(|one| one.event()["kind"].clone());
+            assert_eq!(kinds, ["resumed", "frozen"]);
+            assert_eq!(told[0].event()["actor"], "ann");
+        }
+        // Nothing comes in between.
+        again.ask(&["resume", "m"]);
+        assert_eq!(receiver.next().event()["kind"], "resumed");
+        again.ask(&["freeze", "m", "--note", "again"]);
+        assert_eq!(receiver.next().event()["note"], "again");
+        again.stop();
+    }
 }
 
 #[test]

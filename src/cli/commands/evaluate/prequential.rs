@@ -143,9 +143,13 @@ impl<'a> PrequentialEvaluation<'a> {
     }
 }
 
+/// Rewinds that are listed.
+const REWINDS_MAX: usize = 10;
+
 /// How many examples were held out and undone; warnings give the reason, and the version that answered.
 fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
     warnings.extend(champion(model));
+    warnings.extend(rewinds(&model.rewinds));
     let counts = [Fate::HeldOut, Fate::Undone].map(|fate| model.learner.ledger().count(fate));
     let why = [
         "held out: a second rewind soon after the first froze the model",
@@ -155,6 +159,18 @@ fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
         warnings.push(format!("{} {why}", counted(n, "example")));
     }
     counts
+}
+
+/// When the champion came back in place of the candidate, if it did.
+fn rewinds(after: &[u64]) -> Option<String> {
+    let shown: Vec<String> = after.iter().take(REWINDS_MAX).map(u64::to_string).collect();
+    let more = match after.len().saturating_sub(REWINDS_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let n = counted(after.len() as u64, "rewind");
+    let shown = shown.join(", ");
+    (!after.is_empty()).then(|| format!("{n} to the champion, after {shown}{more} examples"))
 }
 
 /// The answers of the champion, where it serves: how long nothing was learned by it, and when it changed.

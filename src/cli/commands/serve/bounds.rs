@@ -14,7 +14,7 @@ use serde::Deserialize;
 const CONNECTIONS: AllowedValues = AllowedValues::Count(1, 1_000_000);
 const REQUESTS: AllowedValues = AllowedValues::Count(1, 1_000_000);
 
-pub(super) const KEYS: [Key; 8] = [
+pub(super) const KEYS: [Key; 9] = [
     Key {
         name: "bounds.request_bytes_max",
         values: AllowedValues::Size(96),
@@ -69,6 +69,14 @@ pub(super) const KEYS: [Key; 8] = [
                   connects anew, and a balancer may lead it elsewhere; without, never.",
     },
     Key {
+        name: "bounds.connection_idle_max",
+        values: AllowedValues::Time,
+        default: "1h",
+        unit: "",
+        meaning: "How long a connection over gRPC may be without a call; then it is asked to end (GOAWAY). A \
+                  stream is a call, however quiet it is.",
+    },
+    Key {
         name: "bounds.connection_age_grace",
         values: AllowedValues::Time,
         default: "30s",
@@ -88,6 +96,7 @@ pub(super) struct BoundsTable {
     connections_per_peer_max: Option<u64>,
     proxies: Vec<String>,
     connection_age_max: Option<String>,
+    connection_idle_max: Option<String>,
     connection_age_grace: Option<String>,
 }
 
@@ -102,6 +111,7 @@ impl BoundsTable {
             per_peer,
             proxies,
             age,
+            idle,
             grace,
         ] = &KEYS;
         let mut config = Config::default();
@@ -141,6 +151,9 @@ impl BoundsTable {
         }
         if let Some(written) = &self.connection_age_max {
             config.connection_age_max = Some(time(age, written)?);
+        }
+        if let Some(written) = &self.connection_idle_max {
+            config.connection_idle_max = Some(time(idle, written)?);
         }
         if let Some(written) = &self.connection_age_grace {
             config.connection_age_grace = time(grace, written)?;
@@ -183,7 +196,9 @@ mod tests {
             predictions,
             connections,
             per_peer,
-            ..,
+            _,
+            _,
+            idle,
             grace,
         ] = &KEYS;
         assert_eq!(
@@ -199,6 +214,8 @@ mod tests {
             Some(config.connection_age_grace.as_secs())
         );
         assert_eq!(config.connection_age_max, None);
+        let idle_max = config.connection_idle_max.map(|max| max.as_secs());
+        assert_eq!(idle.values.seconds(idle.default), idle_max);
     }
 
     #[test]
@@ -206,7 +223,7 @@ mod tests {
         let config = read(
             "request_bytes_max = '1GiB'\nrequests_max = 7\npredictions_max = 6\nconnections_max = 8\n\
              connections_per_peer_max = 9\nproxies = ['10.0.0.2', '::ffff:10.0.0.3']\n\
-             connection_age_max = '1h'\nconnection_age_grace = '5s'",
+             connection_age_max = '1h'\nconnection_idle_max = '2h'\nconnection_age_grace = '5s'",
         );
         let config = config.expect("all are allowed");
         let counts = [
@@ -223,6 +240,8 @@ mod tests {
             times,
             (Some(Duration::from_secs(3600)), Duration::from_secs(5))
         );
+        let idle_max = config.connection_idle_max;
+        assert_eq!(idle_max, Some(Duration::from_secs(7200)));
         let check = |text: &str, expected: &str| {
             let error = read(text).expect_err(text);
             assert!(error.contains(expected), "{error}");

@@ -22,7 +22,9 @@ impl Learned {
         encoders: &[Option<Arc<TextEncoder>>],
     ) -> Outcome {
         if encoders.is_empty() {
-            return self.amend_row(batch, row, amendment);
+            let outcome = self.amend_row(batch, row, amendment);
+            self.keep_amended((batch, row), &amendment, &outcome);
+            return outcome;
         }
         let adapters: Vec<_> = self.adapters().collect();
         let batch = match embed_again(batch.row(row), encoders, &adapters) {
@@ -39,7 +41,7 @@ impl Learned {
         outcome
     }
 
-    fn amend_row(&mut self, batch: &Batch, row: usize, amendment: Amendment) -> Outcome {
+    pub(super) fn amend_row(&mut self, batch: &Batch, row: usize, amendment: Amendment) -> Outcome {
         let (before, after) = (amendment.before, amendment.after);
         if let (Some(before), Some(after)) = (before.number(), after.number()) {
             let newest = self.newest.as_mut().unwrap_or(&mut self.target);

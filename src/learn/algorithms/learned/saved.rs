@@ -34,12 +34,14 @@ impl Learned {
         Ok(self)
     }
 
-    /// The Euclidean norm of the weights of a network; none of other kinds, whose state is no weights alone.
+    /// The Euclidean norm of the weights of a network, also of that in a portfolio; none of other kinds, whose
+    /// state is no weights alone.
     pub(crate) fn network_norm(&self) -> Option<f64> {
-        let Kind::Gradient(learner) = &self.kind else {
-            return None;
+        let weights = match &self.kind {
+            Kind::Gradient(learner) => learner.weights(),
+            Kind::Auto(learner) => learner.network_learner()?.weights(),
+            Kind::Analytic(_) | Kind::Neighbours(_) => return None,
         };
-        let weights = learner.weights();
         let squares = weights.0.values().map(|tensor| match &tensor.data {
             Data::F32(values) => values.iter().map(|one| f64::from(*one).powi(2)).sum(),
             _ => 0.0,
@@ -95,6 +97,7 @@ impl Learned {
         if let Some(shares) = &self.class_shares {
             shares.save(&mut tensors);
         }
+        self.save_relearning(&mut tensors);
         tensors.nest("encoder", self.encoder.save());
         let lengths: Vec<u32> = self.names.iter().map(|name| name.len() as u32).collect();
         tensors.put_u32("names.lengths", &[lengths.len()], lengths);
@@ -146,6 +149,7 @@ impl Learned {
             let n_outputs = spec.task.n_outputs();
             learned.class_shares = Some(ClassShares::load(n_outputs, state)?);
         }
+        learned.load_relearning(spec, state)?;
         learned.names = Arc::new(load_names(spec, state)?);
         for (place, learner) in learned.adapters.iter_mut().enumerate() {
             if let Some(learner) = learner {

@@ -285,6 +285,34 @@ fn a_second_rewind_soon_after_the_first_freezes_the_model() {
 }
 
 #[test]
+fn a_contender_that_is_tested_stays_where_the_candidate_proves_worse() {
+    let mut story = Story::new("manual");
+    story.learn(1000);
+    let (version, _) = story.learner.contender().expect("one is tested");
+    let digest = story.digest_of(version);
+    assert_eq!(
+        story.order(Order::Promote { version, digest }).refused,
+        None
+    );
+    story.learn(250);
+    let contender = story.learner.contender().expect("another is tested");
+    let tested = |story: &Story| story.learner.promotion_evidence().map(|one| one.labels);
+    let labels = tested(&story);
+    story.describe("manual", BAD);
+    while story.n_verdicts(Judgement::Declined) == 0 {
+        story.learn(1);
+        assert!(story.rows < 3000, "it is not found");
+    }
+    assert_eq!(story.learner.contender(), Some(contender));
+    assert!(tested(&story) > labels);
+    // The next one is not a copy of what has just proved worse.
+    let gate = story.learner.accounts.gate.as_mut().expect("a gate");
+    gate.reject(None);
+    let next = story.learner.next_contender().expect("none is tested");
+    assert_eq!(next, story.learner.n_scored() + 2_000);
+}
+
+#[test]
 fn under_manual_a_person_alone_promotes() {
     let mut story = Story::new("manual");
     story.learn(1500);
@@ -428,5 +456,6 @@ fn earlier_revisions_have_no_gate() {
 }
 
 mod at_defaults;
+mod bandits;
 mod broken;
 mod forgetting;

@@ -8,11 +8,13 @@ use super::key::{AllowedValues, Key};
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "drift.action",
-        values: AllowedValues::Words(&["report", "off"]),
+        values: AllowedValues::Words(&["report", "freeze", "retrain", "off"]),
         default: "report",
         unit: "",
-        meaning: "The effect of an alarm of drift: \"report\" journals and shows it. With \"off\", and under \
-                  rules.revision = 1 and 2, nothing is watched.",
+        meaning: "The effect of an alarm of drift: \"report\" journals and shows it; \"freeze\" and \"retrain\" do so as \
+                  well, and of an alarm of the error of the answers, \"freeze\" has \
+                  nothing learned until a person resumes the model, and \"retrain\" has a learner begin anew, as \
+                  retrain.on_drift. With \"off\", and under rules.revision = 1 and 2, nothing is watched.",
     },
     Key {
         name: "drift.false_alarms",

@@ -45,4 +45,20 @@ pub(super) const KEYS: &[Key] = &[
         unit: "answers",
         meaning: "Judged answers that the window of every score is of.",
     },
+    Key {
+        name: "monitor.silence_after",
+        values: AllowedValues::Time,
+        default: "never raised",
+        unit: "",
+        meaning: "An incident (\"silent\") is raised once so much time has passed since the last feedback, or \
+                  since the first answer before any came.",
+    },
+    Key {
+        name: "monitor.stale_after",
+        values: AllowedValues::Time,
+        default: "never raised",
+        unit: "",
+        meaning: "An incident (\"stale\") is raised once so much time has passed since an example was last \
+                  learned, or since the first answer before any was.",
+    },
 ];

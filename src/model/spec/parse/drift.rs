@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::values::{not_here, number, unknown, word};
-use crate::model::spec::drift::DriftSettings;
+use crate::model::spec::drift::{DriftAction, DriftSettings};
 use crate::model::spec::error::Error;
 use crate::model::spec::revision::RETAINS;
 
@@ -22,12 +22,16 @@ pub(super) fn drift(raw: &RawDrift, revision: u32) -> Result<Option<DriftSetting
         not_here("drift.false_alarms", &raw.false_alarms, &of)?;
         return Ok(None);
     }
-    let settings = DriftSettings {
-        false_alarms: number("drift.false_alarms", raw.false_alarms)?,
+    let false_alarms = number("drift.false_alarms", raw.false_alarms)?;
+    let action = match word("drift.action", raw.action.as_deref()) {
+        "report" => DriftAction::Report,
+        "freeze" => DriftAction::Freeze,
+        "retrain" => DriftAction::Retrain,
+        "off" => return Ok(None),
+        other => return Err(unknown("drift.action", other)),
     };
-    match word("drift.action", raw.action.as_deref()) {
-        "report" => Ok(Some(settings)),
-        "off" => Ok(None),
-        other => Err(unknown("drift.action", other)),
-    }
+    Ok(Some(DriftSettings {
+        action,
+        false_alarms,
+    }))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::values::{count, not_here, refused};
+use super::values::{count, not_here, refused, time_above};
 use crate::model::spec::error::Error;
 use crate::model::spec::input::{Input, InputKind};
 use crate::model::spec::monitor::MonitorSettings;
@@ -23,6 +23,8 @@ pub(super) struct RawMonitor {
     sources: Option<bool>,
     values_max: Option<u64>,
     window: Option<u64>,
+    silence_after: Option<String>,
+    stale_after: Option<String>,
 }
 
 /// The settings, checked against the inputs.
@@ -38,6 +40,8 @@ pub(super) fn monitor(
         not_here("monitor.sources", &raw.sources, &of)?;
         not_here("monitor.values_max", &raw.values_max, &of)?;
         not_here("monitor.window", &raw.window, &of)?;
+        not_here("monitor.silence_after", &raw.silence_after, &of)?;
+        not_here("monitor.stale_after", &raw.stale_after, &of)?;
     }
     let names = raw.inputs.as_deref().unwrap_or_default();
     let place = |name: &String| {
@@ -62,6 +66,8 @@ pub(super) fn monitor(
         sources: raw.sources.unwrap_or(false),
         values_max: count("monitor.values_max", raw.values_max)? as usize,
         window: count("monitor.window", raw.window)?,
+        silence_after_s: time_above("monitor.silence_after", raw.silence_after.as_deref())?,
+        stale_after_s: time_above("monitor.stale_after", raw.stale_after.as_deref())?,
     })
 }
 
@@ -103,6 +109,16 @@ mod tests {
         check(
             "tags = ['']",
             "monitor.tags = [\"\"]: expected a list: at most 8 names of 1 to 128 bytes, none twice",
+        );
+        check(
+            "silence_after = '0s'",
+            "monitor.silence_after = \"0s\": expected a time above 0",
+        );
+        let quiet = parse("silence_after = '1h'\nstale_after = '2d'").expect("it is sound");
+        let quiet = quiet.monitor;
+        assert_eq!(
+            (quiet.silence_after_s, quiet.stale_after_s),
+            (Some(3600), Some(2 * 86_400))
         );
         check(
             "values_max = 0",

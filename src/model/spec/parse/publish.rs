@@ -9,12 +9,7 @@ use crate::model::spec::input::Input;
 use crate::model::spec::publish::{Publish, PublishPolicy};
 use crate::model::spec::revision::RETAINS;
 
-pub(super) fn publish(
-    raw: &RawPublish,
-    inputs: &[Input],
-    revision: u32,
-    silence: Option<f64>,
-) -> Result<Publish, Error> {
+pub(super) fn publish(raw: &RawPublish, inputs: &[Input], revision: u32) -> Result<Publish, Error> {
     const KEY: &str = "publish.policy";
     let written = word(KEY, raw.policy.as_deref());
     let policy = match written {
@@ -26,10 +21,6 @@ pub(super) fn publish(
     if policy != PublishPolicy::Live && revision < RETAINS {
         let needs = format!("it needs rules.revision = {RETAINS}");
         return Err(value(KEY, format!("{written:?}"), needs));
-    }
-    if policy != PublishPolicy::Live && silence.is_some() {
-        let why = "there is no evidence where silence earns feedback.default_reward";
-        return Err(value(KEY, format!("{written:?}"), why));
     }
     let canary = number("publish.canary", raw.canary)?;
     if canary > 0.0 && policy == PublishPolicy::Live {

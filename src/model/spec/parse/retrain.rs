@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::values::{count, flag, number, time, value};
-use crate::model::spec::drift::DriftSettings;
+use super::values::{count, flag, number, time_above, value};
+use crate::model::spec::drift::{DriftAction, DriftSettings};
 use crate::model::spec::error::Error;
 use crate::model::spec::retrain::RetrainSettings;
 use crate::model::spec::task::Task;
@@ -31,8 +31,9 @@ pub(super) fn retrain(
             None => None,
             written => Some(count("retrain.after_events", written)?),
         },
-        every_s: raw.every.as_deref().map(every).transpose()?,
-        on_drift: flag("retrain.on_drift", raw.on_drift),
+        every_s: time_above("retrain.every", raw.every.as_deref())?,
+        on_drift: flag("retrain.on_drift", raw.on_drift)
+            || drift.is_some_and(|drift| drift.action == DriftAction::Retrain),
         below_accuracy: match raw.below_accuracy {
             None => None,
             written => Some(number("retrain.below_accuracy", written)?),
@@ -44,22 +45,10 @@ pub(super) fn retrain(
         let why = "only a classification has an accuracy";
         return Err(value("retrain.below_accuracy", share, why));
     }
-    let watched = "it needs drift.action = \"report\", under rules.revision = 3";
+    let watched = "it needs a drift.action that is not \"off\", under rules.revision = 3";
     match (drift, settings.on_drift, below) {
         (None, true, _) => Err(value("retrain.on_drift", "true", watched)),
         (None, _, Some(share)) => Err(value("retrain.below_accuracy", share, watched)),
         _ => Ok(settings),
-    }
-}
-
-fn every(written: &str) -> Result<u64, Error> {
-    const KEY: &str = "retrain.every";
-    match time(KEY, Some(written))? {
-        0 => Err(value(
-            KEY,
-            format!("{written:?}"),
-            "expected a time above 0",
-        )),
-        seconds => Ok(seconds),
     }
 }

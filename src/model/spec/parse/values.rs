@@ -115,6 +115,17 @@ pub(super) fn size(key: &str, written: Option<&str>) -> Result<u64, Error> {
 }
 
 /// Seconds, from a time with its unit: `d`, `h`, `m` or `s`.
+/// The seconds of a time that is longer than none; none where it is not stated.
+pub(super) fn time_above(key: &str, written: Option<&str>) -> Result<Option<u64>, Error> {
+    let Some(text) = written else {
+        return Ok(None);
+    };
+    match time(key, written)? {
+        0 => Err(value(key, format!("{text:?}"), "expected a time above 0")),
+        seconds => Ok(Some(seconds)),
+    }
+}
+
 pub(super) fn time(key: &str, written: Option<&str>) -> Result<u64, Error> {
     let key = Key::named(key);
     let written = written.unwrap_or(key.default);

@@ -12,7 +12,7 @@ fn numbered(word: &str, n_labels: usize) -> Vec<String> {
 }
 
 /// Compares the task and its reason, or the refusal.
-fn check(ys: &[String], asked: Option<Task>, expected: &str) {
+fn check(ys: &[String], asked: Option<DraftTask>, expected: &str) {
     let rows = ys.iter().enumerate();
     let rows = rows.map(|(row, y)| format!("{}.5,{y}\n", row % 5));
     let text = format!("x,y\n{}", rows.collect::<String>());
@@ -32,7 +32,7 @@ fn the_values_tell_the_task() {
     );
     check(
         &texts(&["up", "down", "NA", "", "up"]),
-        Some(Task::Bandit),
+        Some(DraftTask::Bandit),
         "Bandit, given; target \"y\": 2 distinct values, not numeric",
     );
     check(
@@ -70,7 +70,7 @@ fn the_values_tell_the_task() {
     );
     check(
         &most,
-        Some(Task::Regression),
+        Some(DraftTask::Regression),
         "Regression, given; target \"y\": numbers, 0 .. 29",
     );
     check(
@@ -85,7 +85,7 @@ fn the_values_tell_the_task() {
     );
     check(
         &texts(&["1", "2"]),
-        Some(Task::Regression),
+        Some(DraftTask::Regression),
         "Regression, given; target \"y\": numbers, 1 .. 2",
     );
     check(
@@ -110,7 +110,7 @@ fn a_target_of_times_says_that_a_regression_takes_numbers() {
 fn a_target_that_cannot_be_learned_is_refused() {
     check(
         &texts(&["up", "down", "NA", "", "up"]),
-        Some(Task::Regression),
+        Some(DraftTask::Regression),
         "target \"y\": a regression needs numbers, and line 2 has \"up\"",
     );
     check(
@@ -131,13 +131,13 @@ fn a_target_that_cannot_be_learned_is_refused() {
     );
     check(
         &numbered("", 1001),
-        Some(Task::Classification),
+        Some(DraftTask::Classification),
         "target \"y\" has more than 1000 distinct values; try --task regression or another \
          column",
     );
     check(
         &numbered("", 1001),
-        Some(Task::Bandit),
+        Some(DraftTask::Bandit),
         "target \"y\" has more than 1000 distinct values, too many for actions; try another \
          column",
     );
@@ -228,7 +228,7 @@ fn a_target_that_is_nearly_always_another_is_refused() {
     );
     check(
         &ids,
-        Some(Task::Classification),
+        Some(DraftTask::Classification),
         "Classification, given; target \"y\": 40 distinct values, not numeric",
     );
 }

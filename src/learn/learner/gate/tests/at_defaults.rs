@@ -52,7 +52,7 @@ fn later_contenders_follow_at_least_every_four_thousand_rows() {
 }
 
 /// Deviations of a uniform value from its mean, by SplitMix64 (Steele, Lea and Flood 2014).
-fn deviation(number: u64) -> f64 {
+pub(super) fn deviation(number: u64) -> f64 {
     let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -57,3 +57,29 @@ fn a_broken_candidate_raises_one_incident_and_a_new_test() {
     gate.save(&mut tensors);
     assert!(Gate::load(&spec, &mut tensors) == Ok(Some(gate)));
 }
+
+#[test]
+fn weights_are_looked_at_every_so_many_labels_and_those_of_a_portfolio_as_well() {
+    let mut story = Story::new("live");
+    let described = toml("live", GOOD).replace("every_examples = 200", "every_examples = 100000");
+    let spec = Spec::parse(&described).expect("a description");
+    story.learner = Learner::new(Arc::new(spec));
+    story.apply(Event::Description(Description {
+        toml: Spec::pin(&described, &[], REVISION),
+        ..Description::default()
+    }));
+    story.learn(1100);
+    // It was done by the learner at the 1,024th label.
+    let learner = &mut story.learner;
+    let gate = learner.accounts.gate.as_mut().expect("a gate");
+    for _ in 1100..2048 {
+        assert!(!gate.looks_at_weights(false));
+        gate.count(&learner.spec);
+    }
+    assert!(gate.looks_at_weights(false) && !gate.looks_at_weights(false));
+    assert!(learner.learned().network_norm().is_some());
+    let images = "task = 'classification'\nclasses = ['a', 'b']\n[[input]]\nname = 'pixels'\n\
+                  kind = 'vector'\nlength = 784\n";
+    let wide = Learner::new(Arc::new(Spec::parse(images).expect("a description")));
+    assert!(wide.learned().network_norm().is_some_and(|norm| norm > 0.0));
+}

@@ -1,0 +1,5 @@
+//! The keys of TLS as PEM.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| perennial::fuzz::keys(bytes));
