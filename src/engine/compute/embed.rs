@@ -257,7 +257,7 @@ impl RowSlices {
         }
     }
 
-    /// What stands for the column before a slice of it is computed: all of its vectors, none of its texts.
+    /// The column before a slice of it is computed: all of its vectors, none of its texts.
     fn none_taken(&self) -> Column {
         match &self.vectors {
             Some(bytes) => Column::Vectors(bytes.clone()),

@@ -33,7 +33,7 @@ impl ServedModel {
     }
 }
 
-/// What the refusal of a freeze says of a frozen model.
+/// The sentence that refuses a freeze of a frozen model.
 pub const FROZEN_ALREADY: &str = "it is frozen already";
 
 impl ModelRuntime {

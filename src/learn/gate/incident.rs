@@ -140,7 +140,7 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// What a person can do about it: one sentence, with the command of a model of this name.
+    /// The remedy, one sentence with the command for a model of this name.
     pub fn remedy(&self, model: &str) -> String {
         let retracts = self.suspects.iter().find_map(|one| quoted(&one.source));
         let retracts = retracts.map(|source| {

@@ -8,7 +8,7 @@ use crate::event::Time;
 use crate::learn::gate::IncidentKind;
 
 impl Learner {
-    /// What is waited for, with when it last came, where it is declared and something was asked.
+    /// Both silences, each with the time of its newest event and its due time; none where none is declared.
     fn awaited(&self) -> [(IncidentKind, Option<(Time, Time)>); 2] {
         let until = |last: Option<Time>, seconds: Option<u64>| {
             let (last, micros) = (last?, seconds?.checked_mul(1_000_000)?);
@@ -28,7 +28,7 @@ impl Learner {
         ]
     }
 
-    /// Silences that nobody was told of yet: each with when something last came, and the moment that it is due.
+    /// Silences without an incident so far: each with the time of the newest event, and its due time.
     fn silences(&self) -> impl Iterator<Item = (IncidentKind, Time, Time)> + '_ {
         let gate = self.accounts.gate.as_ref();
         let awaited = self.awaited().into_iter();

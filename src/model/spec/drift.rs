@@ -2,7 +2,7 @@
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 
-/// What an alarm does that says that the error of the answers has drifted.
+/// The effect of an alarm that the error of the answers has drifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftAction {
     /// It is shown, as every alarm.
@@ -16,7 +16,7 @@ pub enum DriftAction {
 /// Settings of `[drift]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DriftSettings {
-    /// What an alarm about errors does beside that it is shown.
+    /// The effect of an alarm about errors, beside its display.
     pub action: DriftAction,
     /// False alarms that all tests together may raise in 100,000 events, larger than 0.
     pub false_alarms: f64,

@@ -46,7 +46,7 @@ pub(super) struct Credential {
     pub expires: Option<SystemTime>,
     proof: Proof,
     pub quota: Quota,
-    /// What its calls have of the budget.
+    /// The part of the budget that its calls may hold.
     pub share: Arc<Share>,
     /// What it has of its quota.
     pub spent: Arc<Spent>,
