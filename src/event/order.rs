@@ -2,7 +2,10 @@
 //!
 //! Invariant: plain values; whether an order is carried out is decided where it is applied.
 
-use super::{Description, Disposal, Retraction, Selector};
+use std::fmt;
+
+use super::feedback::Feedback;
+use super::time::Time;
 
 /// An operator's command.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,4 +168,106 @@ impl Order {
             _ => None,
         }
     }
+}
+
+/// A retraction: feedback to be retracted, out of all that was accepted before the order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retraction {
+    /// The selection of events.
+    pub selector: Selector,
+    /// The position of the first of them: nothing before it is touched.
+    pub first_position: u64,
+    /// The fate of its content: kept, or overwritten as well.
+    pub disposal: Disposal,
+}
+
+/// The disposal of the content of retracted feedback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposal {
+    /// The content stays in the journal, where an audit finds it.
+    Keep,
+    /// The content is overwritten, the checkpoints that learned from it are deleted, and those that
+    /// only hold it keep their learned state alone. The order names nobody.
+    Erase,
+}
+
+/// A selection of feedback events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// All events of this source.
+    Source(String),
+    /// The event with this key.
+    FeedbackId(String),
+    /// The events accepted from `since` on, up to and including `until`.
+    Accepted {
+        /// The first moment.
+        since: Time,
+        /// The last moment.
+        until: Time,
+    },
+    /// All events of the source with this hash.
+    SourceHash(NameHash),
+    /// The event whose key has this hash.
+    FeedbackIdHash(NameHash),
+}
+
+/// The first half of the BLAKE3 of a name that is not to be journaled.
+pub type NameHash = [u8; 16];
+
+fn name_hash(name: &str) -> NameHash {
+    let hash = blake3::hash(name.as_bytes());
+    *hash.as_bytes().first_chunk().expect("it has 32 bytes")
+}
+
+impl Selector {
+    /// The same selection, by hash.
+    pub fn hashed(&self) -> Selector {
+        match self {
+            Selector::Source(source) => Selector::SourceHash(name_hash(source)),
+            Selector::FeedbackId(id) => Selector::FeedbackIdHash(name_hash(id)),
+            other => other.clone(),
+        }
+    }
+
+    /// True if it selects this event, which was accepted at `time`.
+    pub fn chooses(&self, feedback: &Feedback, time: Time) -> bool {
+        match self {
+            Selector::SourceHash(hash) => name_hash(&feedback.source) == *hash,
+            Selector::FeedbackIdHash(hash) => name_hash(&feedback.feedback_id) == *hash,
+            Selector::Source(source) => feedback.source == *source,
+            Selector::FeedbackId(feedback_id) => feedback.feedback_id == *feedback_id,
+            Selector::Accepted { since, until } => (*since..=*until).contains(&time),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Source(source) => write!(f, "source {source:?}"),
+            Selector::FeedbackId(feedback_id) => write!(f, "the id {feedback_id:?}"),
+            Selector::SourceHash(hash) => {
+                write!(f, "the source of hash {:032x}", u128::from_be_bytes(*hash))
+            }
+            Selector::FeedbackIdHash(hash) => {
+                write!(f, "the id of hash {:032x}", u128::from_be_bytes(*hash))
+            }
+            Selector::Accepted { since, until } => match (since.0, until.0) {
+                (i64::MIN, _) => write!(f, "the time up to {until}"),
+                (_, i64::MAX) => write!(f, "the time since {since}"),
+                _ => write!(f, "the time from {since} to {until}"),
+            },
+        }
+    }
+}
+
+/// The model description in force from here on, with the program and its numeric profile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Description {
+    /// The text of model.toml.
+    pub toml: String,
+    /// Name and version of the program.
+    pub build: String,
+    /// The numeric profile: the settings, besides the journal, on which the bits of a result depend.
+    pub profile: String,
 }
