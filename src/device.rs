@@ -8,7 +8,7 @@
 use std::sync::Mutex;
 
 /// The device that a model computes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Device {
     /// The processor.
     #[default]

@@ -45,7 +45,7 @@ pub enum Order {
         /// Its version.
         version: u64,
         /// The digest of its learned state.
-        digest: [u8; 32],
+        digest: blake3::Hash,
     },
     /// Score examples, and learn none.
     Freeze,

@@ -72,10 +72,10 @@ pub struct Version {
     /// The reason.
     pub reason: Reason,
     /// The digest of the learned state.
-    pub digest: [u8; 32],
+    pub digest: blake3::Hash,
     /// The digest of the tallies, by which other histories are compared; none where an older
     /// program made the version.
-    pub tallies: Option<[u8; 32]>,
+    pub tallies: Option<blake3::Hash>,
 }
 
 /// A decision of the gate.

@@ -18,9 +18,9 @@ const UNMADE: u64 = 0;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OrderState {
     /// Of the learned state.
-    digest: [u8; 32],
+    digest: blake3::Hash,
     /// Of the tallies.
-    counted: [u8; 32],
+    counted: blake3::Hash,
     tallies: Tallies,
     /// True if these are all; the learned examples of waiting predictions can be too many to be
     /// kept.
@@ -29,7 +29,7 @@ pub(super) struct OrderState {
 
 impl OrderState {
     /// The digest of the learned state by then, and all tallies with their digest.
-    pub(super) fn whole(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> OrderState {
+    pub(super) fn whole(learned: &Learned, counted: blake3::Hash, tallies: Tallies) -> OrderState {
         OrderState {
             digest: learned.digest(),
             counted,
@@ -39,7 +39,11 @@ impl OrderState {
     }
 
     /// The same of tallies that lack the learned examples of waiting predictions.
-    pub(super) fn partial(learned: &Learned, counted: [u8; 32], tallies: Tallies) -> OrderState {
+    pub(super) fn partial(
+        learned: &Learned,
+        counted: blake3::Hash,
+        tallies: Tallies,
+    ) -> OrderState {
         OrderState {
             whole: false,
             ..OrderState::whole(learned, counted, tallies)
@@ -227,11 +231,11 @@ mod tests {
             comparison.observe(&order(position, Order::Checkpoint), &other);
         }
         let strange = Version {
-            digest: [7; 32],
+            digest: [7; 32].into(),
             ..version(3, 6, &other)
         };
         let counts = Version {
-            tallies: Some([7; 32]),
+            tallies: Some([7; 32].into()),
             ..version(4, 8, &other)
         };
         let silent = Version {

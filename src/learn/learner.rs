@@ -390,7 +390,7 @@ impl Learner {
     }
 
     /// BLAKE3 of the tallies.
-    pub fn counted(&self) -> [u8; 32] {
+    pub fn counted(&self) -> blake3::Hash {
         self.accounts.tallies_digest(self.spec.revision)
     }
 

@@ -239,7 +239,7 @@ impl Tensors {
     }
 
     /// BLAKE3 over names, types, shapes and bytes.
-    pub fn digest(&self) -> [u8; 32] {
+    pub fn digest(&self) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();
         for (name, tensor) in &self.0 {
             let form = format!("{name}\n{}{:?}\n", tensor.data.dtype(), tensor.shape);
@@ -248,7 +248,7 @@ impl Tensors {
                 hash.update(piece);
             });
         }
-        *hash.finalize().as_bytes()
+        hash.finalize()
     }
 }
 

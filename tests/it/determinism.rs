@@ -2,7 +2,7 @@
 //!
 //! Invariant: every comparison is of whole states or of digests, bit for bit.
 
-use crate::support::{AUTO, LearnerHarness, cases, gradient, hex, label, rows};
+use crate::support::{AUTO, LearnerHarness, cases, gradient, label, rows};
 use perennial::event::{
     Batch, Column, Command, Description, Duplicate, Entry, Event, Feedback, Order, Outputs,
     PredictionId, Signal, Subject, Time,
@@ -177,7 +177,7 @@ fn check_equal(one: &LearnerHarness, other: &LearnerHarness, toml: &str) {
 /// Everything that a process can tell another of a state.
 fn summary(learner: &Learner) -> String {
     let (learned, state) = (learner.learned().digest(), learner.state().digest());
-    format!("digest {} {}", hex(learned), hex(state))
+    format!("digest {learned} {state}")
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn wide_summaries() -> Vec<String> {
         };
         let bits: Vec<u8> = p.iter().flat_map(|p| p.to_bits().to_le_bytes()).collect();
         let answered = blake3::hash(&bits).to_hex();
-        format!("digest {} {answered}", hex(learner.learned().digest()))
+        format!("digest {} {answered}", learner.learned().digest())
     };
     ["cpu", "candle"].into_iter().map(summary).collect()
 }
@@ -405,7 +405,7 @@ fn p2_what_is_learned_knows_no_names_and_no_positions() {
         }
         assert!(n_more > 100);
         assert!(other.learner.position() > room.learner.position());
-        let digest = |room: &LearnerHarness| hex(room.learner.learned().digest());
+        let digest = |room: &LearnerHarness| room.learner.learned().digest().to_string();
         assert_eq!(digest(&other), digest(&room), "{toml}");
         assert_eq!(
             other.learner.evaluation(),

@@ -16,7 +16,7 @@ use perennial::engine::{
 };
 use perennial::event::{Command, Feedback, Order, Selector};
 
-use crate::support::{Workspace, answers, copy, digest, hex, label, order, rows, teach};
+use crate::support::{Workspace, answers, copy, digest, label, order, rows, teach};
 
 /// Rates at which the network learns, and at which each update undoes the last.
 const GOOD: f64 = 0.05;
@@ -350,7 +350,7 @@ async fn p5_p6_after_a_retraction_every_state_that_can_serve_is_a_version_of_its
     let of_champion = manifest(model, champion_version);
     assert_eq!(of_champion.reason, "champion");
     assert!(of_champion.frozen_at > 0 && of_champion.frozen_at < of_champion.position);
-    assert_eq!(manifest(model, candidate).digest, hex(learned));
+    assert_eq!(manifest(model, candidate).digest, learned.to_string());
     assert_eq!(manifest(model, contender).reason, "contender");
     let digests = [champion_version, contender, candidate].map(|one| manifest(model, one).digest);
     assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2]);
@@ -397,7 +397,7 @@ async fn goes_back_to_the_champion(
     )
     .await;
     assert_eq!(champion(model), restored.version);
-    assert_eq!(hex(digest(model)), digests[0]);
+    assert_eq!(digest(model).to_string(), digests[0]);
     assert_eq!(answers(model), *served);
     teach_stream(model, 690, 720, Some("batch")).await;
     // In a history without one more label the order brings back the champion of that history.
@@ -409,7 +409,7 @@ async fn goes_back_to_the_champion(
     };
     model.retract(request).await.expect("it is taken back");
     let twice = (digest(model), answers(model), sides(model));
-    assert_ne!(hex(twice.0), digests[0]);
+    assert_ne!(twice.0.to_string(), digests[0]);
     engine.close();
     drop(engine);
     for folder in ["m/checkpoints", "m/frozen"] {
@@ -490,7 +490,7 @@ async fn p7_a_model_that_no_longer_serves_what_comes_serves_on_what_it_served() 
         assert_eq!(answers(model), served, "{policy}");
         let version = champion(model);
         assert_eq!(model.snapshot("").unwrap().version, version);
-        assert_eq!(manifest(model, version).digest, hex(digest(model)));
+        assert_eq!(manifest(model, version).digest, digest(model).to_string());
         teach_until(model, (90, 120), || false).await;
         assert_eq!(answers(model), served, "{policy}: the candidate learns on");
         engine.close();

@@ -216,8 +216,8 @@ fn write_lived(directory: &Directory) {
         description: blake3::hash(LIVED.as_bytes()).to_string(),
         build: learner.description().build.clone(),
         profile: learner.description().profile.clone(),
-        digest: hex(&learner.learned().digest()),
-        chain: hex(&journal.chain()),
+        digest: learner.learned().digest().to_string(),
+        chain: journal.chain().to_string(),
         metrics: BTreeMap::from([("score".to_owned(), 0.1 + 0.2)]),
         ..Manifest::default()
     };
@@ -319,7 +319,7 @@ fn every_kind_of_event_is_among_the_samples() {
 fn the_golden_journals_verify_and_every_entry_is_what_it_was() {
     for (model, expected) in [("samples", SAMPLES), ("lived", LIVED_ENTRIES)] {
         let report = verify(&golden().join(model).join("journal")).unwrap();
-        let chain = hex(&report.chain);
+        let chain = report.chain.to_string();
         let found = (report.last_position, report.erased, chain.as_str());
         assert_eq!(found, expected, "{model}");
         assert_eq!((report.entries, report.segments), (expected.0, 1));
@@ -410,7 +410,7 @@ fn check_checkpoint(golden: &Path, digest: &str, form: Form) -> Learner {
     assert_eq!(manifest.metrics["score"], 0.1 + 0.2);
     let again = tempfile::tempdir().unwrap();
     let learner = Learner::load(found.weights, found.learner).unwrap();
-    assert_eq!(hex(&learner.learned().digest()), digest);
+    assert_eq!(learner.learned().digest().to_string(), digest);
     assert_eq!(learner.position(), manifest.position);
     let (weights, state) = (learner.learned().weights(), learner.state());
     checkpoint::save(&Disk::default(), again.path(), manifest, &weights, &state).unwrap();
@@ -466,7 +466,7 @@ fn a_model_recovers_from_the_golden_files_and_goes_on() {
 fn a_model_that_arrived_trained_recovers_from_its_golden_start() {
     let kept = golden_newest().join("trained/start.safetensors");
     assert_eq!(fs::read(&kept).unwrap(), start());
-    let digest = *blake3::hash(&start()).as_bytes();
+    let digest = blake3::hash(&start());
     let loaded = checkpoint::load_start(&kept, &digest).unwrap();
     assert_eq!(loaded.tensors.0.len(), 2);
     let workspace = Workspace::new(&[("trained", TRAINED)]);

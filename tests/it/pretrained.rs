@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{AUTO, Workspace, digest, hex, order, syncing_nothing, teach, wait};
+use crate::support::{AUTO, Workspace, digest, order, syncing_nothing, teach, wait};
 use bytes::Bytes;
 use perennial::engine::{Config, Engine, Offline, PredictOptions};
 use perennial::event::{Batch, Column, Order, Outputs};
@@ -169,7 +169,11 @@ async fn p2_what_was_learned_on_top_is_derived_from_the_data_directory_alone() {
         // The file is needed no more for what was; the folder still has to be what it was.
         let file = workspace.models().join("net/net.safetensors");
         fs::rename(&file, file.with_extension("away")).unwrap();
-        assert_eq!(replayed(&workspace, "net"), hex(learned), "{strategy}");
+        assert_eq!(
+            replayed(&workspace, "net"),
+            learned.to_string(),
+            "{strategy}"
+        );
         fs::remove_dir_all(workspace.data().join("net/checkpoints")).unwrap();
         fs::rename(file.with_extension("away"), &file).unwrap();
         let engine = workspace.open();
@@ -209,7 +213,11 @@ async fn p1_a_power_cut_loses_neither_the_start_nor_what_was_learned_on_top() {
         assert!(place >= acknowledged, "cut after {n}: {place:?}");
         engine.close();
         drop(engine);
-        assert_eq!(replayed_in(&data, "net"), hex(found), "cut after {n}");
+        assert_eq!(
+            replayed_in(&data, "net"),
+            found.to_string(),
+            "cut after {n}"
+        );
         fs::remove_dir_all(&image).unwrap();
     }
 }

@@ -61,10 +61,6 @@ fn replayed(workspace: &Workspace) -> String {
     replay.outcome().digest
 }
 
-fn hex(digest: [u8; 32]) -> String {
-    crate::support::hex(digest)
-}
-
 #[tokio::test]
 async fn a_learner_that_begins_anew_has_learned_the_newest_rows_alone() {
     for toml in [
@@ -95,7 +91,7 @@ async fn a_learner_that_begins_anew_has_learned_the_newest_rows_alone() {
         copy(&workspace.data(), &killed.data());
         engine.close();
         drop(engine);
-        assert_eq!(replayed(&workspace), hex(last));
+        assert_eq!(replayed(&workspace), last.to_string());
         let recovered = killed.open();
         assert_eq!(digest(recovered.model("m").unwrap()), last);
     }
@@ -125,7 +121,7 @@ async fn p6_a_retraction_finds_the_learner_that_began_anew_without_the_feedback(
     let last = digest(model);
     engine.close();
     drop(engine);
-    assert_eq!(replayed(&workspace), hex(last));
+    assert_eq!(replayed(&workspace), last.to_string());
 }
 
 #[tokio::test]

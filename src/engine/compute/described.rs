@@ -205,7 +205,7 @@ fn fit_file(path: &Path, file: &Path) -> Result<Vec<TensorMatch>, Error> {
     // The file that the description names may not be there yet.
     pins.extend(named.weights.map(|path| PinnedFile {
         path,
-        digest: [0; 32],
+        digest: [0; 32].into(),
         length: None,
     }));
     let spec = Spec::parse(&Spec::pin(&toml, &pins, REVISION)).map_err(|error| of_file(&error))?;
@@ -308,7 +308,7 @@ pub(crate) fn read(
         let place = folder.join(&path);
         let read = read_foreign_file(root_of(models, &place, &path), &place);
         let (bytes, file) = read.map_err(|error| Error::from(error).of("network.weights"))?;
-        let digest = *blake3::hash(&bytes).as_bytes();
+        let digest = blake3::hash(&bytes);
         let length = None;
         pins.push(PinnedFile {
             path,

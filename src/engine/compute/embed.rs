@@ -2,7 +2,7 @@
 //!
 //! Invariant: a vector that is not finite is refused, to the request it is for.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,12 +61,12 @@ impl BatchRequest for EmbedRows {
 
 /// The encoders that were read, by their content and their device: models share them.
 #[derive(Default)]
-pub(crate) struct Embedders(BTreeMap<([u8; 32], Device), Embedder>);
+pub(crate) struct Embedders(HashMap<(blake3::Hash, Device), Embedder>);
 
 /// An encoder that was read.
 pub(crate) struct Read {
     pub embedder: Embedder,
-    pub digest: [u8; 32],
+    pub digest: blake3::Hash,
     /// The folder it was read from; none where that was a file.
     pub folder: Option<EncoderFolder>,
 }
@@ -98,7 +98,7 @@ impl Embedders {
 
     fn read_file(&mut self, root: &Path, path: &Path, device: Device) -> Result<Read, Error> {
         let file = read_onnx_file(root, path)?;
-        let digest = *blake3::hash(&file).as_bytes();
+        let digest = blake3::hash(&file);
         let embedder = self.known_or((digest, device), || {
             let encoder = VectorEncoder::new(Bytes::from(file), &device);
             let encoder = encoder.map_err(|what| Error::description(what).of(path.display()))?;
@@ -128,7 +128,7 @@ impl Embedders {
     /// The one of this digest, made where it is not known.
     fn known_or(
         &mut self,
-        key: ([u8; 32], Device),
+        key: (blake3::Hash, Device),
         make: impl FnOnce() -> Result<PretrainedEncoder, Error>,
     ) -> Result<Embedder, Error> {
         if let Some(known) = self.0.get(&key) {

@@ -26,7 +26,7 @@ pub(crate) struct EncoderFolder {
     sentence: Option<Vec<u8>>,
     weights: (&'static str, Bytes),
     /// Over all of them.
-    pub digest: [u8; 32],
+    pub digest: blake3::Hash,
 }
 
 impl EncoderFolder {
@@ -70,7 +70,7 @@ impl EncoderFolder {
             tokenizer,
             sentence,
             weights: (name, file),
-            digest: *hash.finalize().as_bytes(),
+            digest: hash.finalize(),
         };
         Ok((folder, weights))
     }
@@ -132,7 +132,7 @@ fn check_one(encoders: &Path, folder: &Path) -> Option<String> {
         return None;
     }
     let digest = match EncoderFolder::read(encoders, folder) {
-        Ok((read, _)) => blake3::Hash::from(read.digest).to_hex(),
+        Ok((read, _)) => read.digest.to_hex(),
         Err(error) => return Some(error.to_string()),
     };
     let named = folder

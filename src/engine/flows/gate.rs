@@ -82,7 +82,7 @@ impl ModelRuntime {
 
 /// The contender with its digest, if it is the version that is wanted. One that nothing was scored on yet
 /// has to be named.
-fn contender(learner: &Learner, wanted: Option<u64>) -> Result<(u64, [u8; 32]), Error> {
+fn contender(learner: &Learner, wanted: Option<u64>) -> Result<(u64, blake3::Hash), Error> {
     let not_now = |what: String| Error::NotNow {
         field: "version",
         what,

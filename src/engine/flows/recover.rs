@@ -20,7 +20,7 @@ use crate::engine::host::bounds::ids_bounds;
 use crate::engine::host::follower::{Follower, Unsent};
 use crate::engine::host::retracted::RetractedFeedback;
 use crate::engine::versions::error::Error as StateError;
-use crate::engine::versions::saved::{Versions, hex};
+use crate::engine::versions::saved::Versions;
 use crate::event::{Description, Event, ModelName, Time};
 use crate::learn::{Learner, is_forgotten};
 use crate::model::{PublishPolicy, Spec, SpecError};
@@ -219,7 +219,7 @@ pub(crate) fn reopen(
         versions.keep_encoders(described)?;
     }
     let learner = match newest {
-        Some(one) if one.manifest.chain != hex(recovered.from_chain) => {
+        Some(one) if one.manifest.chain != recovered.from_chain.to_string() => {
             return Err(StateError::OfAnotherJournal(one.manifest.position).into());
         }
         Some(checkpoint) => versions.state_of(checkpoint)?,

@@ -433,7 +433,7 @@ mod tests {
                 parent: 1,
                 position,
                 reason: Reason::Restore,
-                digest: [0; 32],
+                digest: [0; 32].into(),
                 tallies: None,
             })
         };
@@ -474,7 +474,7 @@ mod tests {
                 parent: 1,
                 position,
                 reason: Reason::Restore,
-                digest: [0; 32],
+                digest: [0; 32].into(),
                 tallies: None,
             })
         };

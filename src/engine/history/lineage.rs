@@ -91,7 +91,7 @@ mod tests {
                     parent,
                     position,
                     reason,
-                    digest: [version as u8; 32],
+                    digest: [version as u8; 32].into(),
                     tallies: None,
                 });
             }

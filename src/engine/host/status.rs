@@ -102,7 +102,7 @@ pub struct Status {
     /// Examples in memory.
     pub remembered: u64,
     /// BLAKE3 of the learned state, if asked for.
-    pub digest: Option<[u8; 32]>,
+    pub digest: Option<blake3::Hash>,
     /// The numeric profile.
     pub profile: String,
 }

@@ -12,7 +12,7 @@ use crate::engine::history::orders::RecordedFacts;
 use crate::engine::history::pass::first_position;
 use crate::engine::history::rebuild::Rebuild;
 use crate::engine::history::translation::Divergence;
-use crate::engine::versions::saved::{Versions, hex};
+use crate::engine::versions::saved::Versions;
 use crate::event::{Description, Order};
 use crate::learn::{ChampionScore, Evaluation, Fate};
 use crate::store::Manifest;
@@ -151,7 +151,7 @@ impl Replay {
             // A checkpoint of another numeric profile holds other bits.
             return Ok(());
         }
-        let digest = hex(self.rebuild.learner.learned().digest());
+        let digest = self.rebuild.learner.learned().digest().to_string();
         if digest != saved {
             return Err(self.damaged(format!(
                 "the checkpoint at position {position} was saved with digest {saved}, \
@@ -181,7 +181,7 @@ impl Replay {
             entries: learner.position() - self.base,
             compared: self.compared,
             has_other_bits: self.rebuild.has_other_bits(),
-            digest: hex(learner.learned().digest()),
+            digest: learner.learned().digest().to_string(),
             evaluation: learner.evaluation().clone(),
             champion: learner.champion_score(),
             n_incidents: learner.incidents().len() as u64,

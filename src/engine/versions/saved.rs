@@ -3,7 +3,7 @@
 //! Invariant: a version's number is never reused, and only checkpoints that no order asked for are ever
 //! removed: those of the cadence, of the gate, of learners that began anew, and of a stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -40,7 +40,7 @@ pub(crate) struct Versions {
     pub encoders: PathBuf,
     /// The folder that states are set aside in.
     pub scratch: PathBuf,
-    pub read: Arc<Mutex<BTreeMap<[u8; 32], Arc<TextEncoder>>>>,
+    pub read: Arc<Mutex<HashMap<blake3::Hash, Arc<TextEncoder>>>>,
     pub model: String,
     pub journal_id: [u8; 16],
     /// Versions that commands on their way need, and how many do.
@@ -300,7 +300,7 @@ impl Versions {
     /// Keeps the encoders whose adapters learn, so that learning needs no other folder.
     pub(crate) fn keep_encoders(&self, described: &LoadedDescription) -> Result<(), StateError> {
         for folder in &described.kept {
-            let kept = folder.keep(&self.disk, &self.encoders.join(hex(folder.digest)));
+            let kept = folder.keep(&self.disk, &self.encoders.join(folder.digest.to_string()));
             kept.map_err(StateError::of_encoder)?;
         }
         if described.spec.device == Device::Cpu {
@@ -318,7 +318,7 @@ impl Versions {
         if let Some(encoder) = read.get(&pinned.digest) {
             return Ok(encoder.clone());
         }
-        let path = self.encoders.join(hex(pinned.digest));
+        let path = self.encoders.join(pinned.digest.to_string());
         let found = EncoderFolder::read(&self.encoders, &path);
         let (folder, weights) = found.map_err(StateError::of_encoder)?;
         if folder.digest != pinned.digest {
@@ -358,7 +358,7 @@ impl Versions {
         }
         let learner = Learner::load(checkpoint.weights, checkpoint.learner);
         let learner = learner.map_err(|error| StateError::Unfit { position, error })?;
-        if hex(learner.learned().digest()) != manifest.digest {
+        if learner.learned().digest().to_string() != manifest.digest {
             return Err(StateError::Digest(position));
         }
         Ok(learner)
@@ -371,7 +371,7 @@ impl Versions {
         learner: &Learner,
         version: &Version,
         entry: &Entry,
-        chain: [u8; 32],
+        chain: blake3::Hash,
     ) -> Result<(), store::Error> {
         let is_frozen = learner.version() != version.version;
         let frozen = is_frozen.then(|| learner.frozen_part(version.version));
@@ -426,7 +426,11 @@ impl Versions {
     }
 
     /// Saves the state from which the next start goes on; it replaces the one before.
-    pub(crate) fn save_stop(&self, learner: &Learner, chain: [u8; 32]) -> Result<(), store::Error> {
+    pub(crate) fn save_stop(
+        &self,
+        learner: &Learner,
+        chain: blake3::Hash,
+    ) -> Result<(), store::Error> {
         self.save_unnamed(learner, STOP, chain)?;
         self.prune(&self.manifests()?, (STOP, 1), &[])
     }
@@ -436,7 +440,7 @@ impl Versions {
         &self,
         learner: &Learner,
         reason: &str,
-        chain: [u8; 32],
+        chain: blake3::Hash,
     ) -> Result<(), store::Error> {
         if checkpoint::manifest(&self.folder, learner.position()).is_ok() {
             return Ok(());
@@ -510,7 +514,7 @@ impl Versions {
         self.read(position).is_ok()
     }
 
-    fn manifest(&self, learner: &Learner, digest: [u8; 32], chain: [u8; 32]) -> Manifest {
+    fn manifest(&self, learner: &Learner, digest: blake3::Hash, chain: blake3::Hash) -> Manifest {
         let description = learner.description();
         let evaluation = learner.evaluation();
         let served = evaluation.served();
@@ -531,8 +535,8 @@ impl Versions {
             description: blake3::hash(description.toml.as_bytes()).to_string(),
             build: description.build.clone(),
             profile: description.profile.clone(),
-            digest: hex(digest),
-            chain: hex(chain),
+            digest: digest.to_string(),
+            chain: chain.to_string(),
             metrics,
             ..Manifest::default()
         }
@@ -573,9 +577,4 @@ impl Versions {
 /// True if a checkpoint is a version.
 fn is_named(manifest: &Manifest) -> bool {
     !UNNAMED.contains(&manifest.reason.as_str())
-}
-
-/// A digest in lower-case hexadecimal digits.
-pub(crate) fn hex(digest: [u8; 32]) -> String {
-    blake3::Hash::from(digest).to_string()
 }

@@ -49,17 +49,17 @@ impl Accounts {
 
     /// BLAKE3 of the tallies; from the second revision of the rules on, with the learned part of the
     /// predictions that wait.
-    pub(super) fn tallies_digest(&self, revision: u32) -> [u8; 32] {
+    pub(super) fn tallies_digest(&self, revision: u32) -> blake3::Hash {
         let mut tensors = Tensors::default();
         let fates = self.ledger.restored();
         tensors.put_u64("fates", &[fates.len()], fates.to_vec());
         self.sources.save(&mut tensors);
         let mut hash = blake3::Hasher::new();
-        hash.update(&tensors.digest());
+        hash.update(tensors.digest().as_bytes());
         if revision >= 2 {
             HeldExamples::hash(&self.pending, &mut hash);
         }
-        *hash.finalize().as_bytes()
+        hash.finalize()
     }
 
     /// Brings back the tallies of a version; scores, waiting predictions and the tests of the world go

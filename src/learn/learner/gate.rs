@@ -68,13 +68,13 @@ impl Learner {
     }
 
     /// The digest of the champion's state.
-    pub fn champion_digest(&self) -> Option<[u8; 32]> {
+    pub fn champion_digest(&self) -> Option<blake3::Hash> {
         let champion = self.accounts.gate.as_ref()?.champion();
         Some(champion.learned.digest())
     }
 
     /// The digest of the contender's state.
-    pub fn contender_digest(&self) -> Option<[u8; 32]> {
+    pub fn contender_digest(&self) -> Option<blake3::Hash> {
         let contender = self.accounts.gate.as_ref()?.contender()?;
         Some(contender.learned.digest())
     }
@@ -515,7 +515,7 @@ impl Learner {
 
     /// In another history than the one that an approval was given in, its weights may be others. Those that
     /// are the champion already need none.
-    fn void_approval(&mut self, digest: [u8; 32]) {
+    fn void_approval(&mut self, digest: blake3::Hash) {
         let (position, publish) = (self.stream.position, self.spec.publish);
         if let (History::Other(_), Some(gate)) = (&self.history, &mut self.accounts.gate)
             && gate.champion().learned.digest() != digest

@@ -199,9 +199,9 @@ fn save_unrecorded(unrecorded: &[Version], tensors: &mut Tensors) {
     for (index, version) in unrecorded.iter().enumerate() {
         numbers.extend([version.version, version.parent, version.position]);
         numbers.push(version.reason as u64);
-        digests.extend(version.digest);
+        digests.extend(version.digest.as_bytes());
         counted.extend(version.tallies.map(|_| index as u64));
-        tallies.extend(version.tallies.iter().flatten());
+        tallies.extend(version.tallies.iter().flat_map(blake3::Hash::as_bytes));
     }
     tensors.put_u64("unrecorded", &[unrecorded.len(), 4], numbers);
     tensors.put_u8("unrecorded.digests", &[unrecorded.len(), 32], digests);
@@ -224,7 +224,7 @@ fn load_unrecorded(tensors: &mut Tensors) -> Result<Vec<Version>, weights::Error
             reason: reason.ok_or_else(|| {
                 weights::Error::value("unrecorded", format!("reason {}", numbers[3]))
             })?,
-            digest: digest.try_into().expect("thirty-two bytes"),
+            digest: blake3::Hash::from_slice(digest).expect("thirty-two bytes"),
             tallies: None,
         })
     };
@@ -238,7 +238,7 @@ fn load_unrecorded(tensors: &mut Tensors) -> Result<Vec<Version>, weights::Error
             let version = version.ok_or_else(|| {
                 weights::Error::value("unrecorded.counted", format!("there is no row {index}"))
             })?;
-            version.tallies = Some(digest.try_into().expect("thirty-two bytes"));
+            version.tallies = Some(blake3::Hash::from_slice(digest).expect("thirty-two bytes"));
         }
     }
     Ok(all)

@@ -395,8 +395,7 @@ impl Learner {
         if !derived.is_some_and(same) {
             let position = self.stream.position;
             let name = |version: &Version| {
-                let digest = blake3::Hash::from_bytes(version.digest);
-                format!("version {} with digest {digest}", version.version)
+                format!("version {} with digest {}", version.version, version.digest)
             };
             return Err(Error::Diverged {
                 position,

@@ -105,7 +105,7 @@ mod tests {
                 parent: version - 1,
                 position,
                 reason,
-                digest: [0; 32],
+                digest: [0; 32].into(),
                 tallies: None,
             });
         }

@@ -97,7 +97,7 @@ pub struct PinnedFile {
     /// Where, from the folder of the model.
     pub path: String,
     /// BLAKE3 of its content.
-    pub digest: [u8; 32],
+    pub digest: blake3::Hash,
     /// The number of outputs of an encoder; none of other files.
     pub length: Option<usize>,
 }

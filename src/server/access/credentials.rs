@@ -3,7 +3,7 @@
 //! Invariant: no token stands in the file, only its digest. A token is 256 random bits, so a fast
 //! digest hides it as well as a slow one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -85,7 +85,7 @@ impl Credential {
 /// The credentials of a file.
 #[derive(Debug, Default)]
 pub(super) struct Credentials {
-    by_token: BTreeMap<[u8; 32], Arc<Credential>>,
+    by_token: HashMap<blake3::Hash, Arc<Credential>>,
     by_certificate: BTreeMap<String, Arc<Credential>>,
 }
 
@@ -135,10 +135,7 @@ impl Credentials {
                 return refused(format!("credential {name:?}: the name stands twice"));
             }
             let other = match &credential.proof {
-                Proof::Token(digest) => {
-                    let digest = *digest.as_bytes();
-                    credentials.by_token.insert(digest, credential.clone())
-                }
+                Proof::Token(digest) => credentials.by_token.insert(*digest, credential.clone()),
                 Proof::Certificate(of) => {
                     let of = of.clone();
                     credentials.by_certificate.insert(of, credential.clone())
@@ -157,7 +154,7 @@ impl Credentials {
     /// compared in constant time.
     pub(super) fn of_token(&self, token: &str) -> Option<&Arc<Credential>> {
         let digest = blake3::hash(token.as_bytes());
-        let found = self.by_token.get(digest.as_bytes())?;
+        let found = self.by_token.get(&digest)?;
         (found.proof == Proof::Token(digest)).then_some(found)
     }
 
@@ -169,7 +166,7 @@ impl Credentials {
     /// True if the credential stands here as it was.
     pub(super) fn holds(&self, credential: &Credential) -> bool {
         let found = match &credential.proof {
-            Proof::Token(digest) => self.by_token.get(digest.as_bytes()),
+            Proof::Token(digest) => self.by_token.get(digest),
             Proof::Certificate(name) => self.by_certificate.get(name),
         };
         found.is_some_and(|found| found.is_same(credential))

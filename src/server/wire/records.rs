@@ -122,7 +122,7 @@ pub(in crate::server) fn model_status(status: engine::Status) -> ModelStatus {
         remembered: status.remembered,
         digest: status
             .digest
-            .map_or_else(String::new, |digest| blake3::Hash::from(digest).to_string()),
+            .map_or_else(String::new, |digest| digest.to_string()),
         profile: status.profile,
     }
 }

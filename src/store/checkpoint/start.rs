@@ -39,10 +39,10 @@ pub fn keep_file(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Foreign`]: it is another file. [`Error::Io`]: it cannot be read.
-pub fn load_start(path: &Path, digest: &[u8; 32]) -> Result<Foreign, Error> {
+pub fn load_start(path: &Path, digest: &blake3::Hash) -> Result<Foreign, Error> {
     let folder = path.parent().expect("a file lies in a folder");
     let bytes = read_whole(folder, path, FOREIGN_BYTES_MAX)?;
-    if blake3::hash(&bytes).as_bytes() != digest {
+    if blake3::hash(&bytes) != *digest {
         return Err(Error::foreign(
             path,
             "not the weights that the model started with; restore the file from a copy",
@@ -103,7 +103,7 @@ mod tests {
         keep_file(&disk, &path, &file(1.0)).unwrap();
         keep_file(&disk, &path, &file(2.0)).unwrap();
         keep_file(&disk, &path, &file(2.0)).unwrap();
-        let digest = |value| *blake3::hash(&file(value)).as_bytes();
+        let digest = |value| blake3::hash(&file(value));
         let kept = load_start(&path, &digest(2.0)).unwrap();
         assert_eq!(kept.tensors.0["0.bias"].shape, [1]);
         let advice = "not the weights that the model started with; restore the file from a copy";

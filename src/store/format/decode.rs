@@ -312,7 +312,7 @@ fn command(rest: &mut Rest, format: u8) -> Result<Command, Malformed> {
         7 => Order::Erase(selector(rest)?),
         8 if format >= 2 => Order::Promote {
             version: rest.u64()?,
-            digest: rest.array()?,
+            digest: rest.digest()?,
         },
         9 if format >= 2 => Order::Freeze,
         10 if format >= 2 => Order::Resume,
@@ -388,13 +388,13 @@ fn version(rest: &mut Rest, format: u8) -> Result<Version, Malformed> {
             10 if format >= 4 => Reason::Champion,
             tag => return Err(unknown("reason", tag)),
         },
-        digest: rest.array()?,
+        digest: rest.digest()?,
         tallies: match format {
             1 => None,
-            2 => Some(rest.array()?),
+            2 => Some(rest.digest()?),
             _ => match rest.u8()? {
                 0 => None,
-                1 => Some(rest.array()?),
+                1 => Some(rest.digest()?),
                 tag => return Err(unknown("tallies", tag)),
             },
         },
@@ -437,6 +437,10 @@ impl Rest {
         let array = self.0[..N].try_into().expect("the slice has N bytes");
         bytes::Buf::advance(&mut self.0, N);
         Ok(array)
+    }
+
+    fn digest(&mut self) -> Result<blake3::Hash, Malformed> {
+        self.array().map(blake3::Hash::from_bytes)
     }
 
     fn check(&self, n_bytes: usize) -> Result<(), Malformed> {

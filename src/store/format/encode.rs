@@ -300,7 +300,7 @@ fn put_order(out: &mut Vec<u8>, order: &Order) -> Result<(), Malformed> {
         Order::Promote { version, digest } => {
             out.push(8);
             put_u64(out, *version);
-            out.extend_from_slice(digest);
+            out.extend_from_slice(digest.as_bytes());
         }
         Order::Freeze => out.push(9),
         Order::Resume => out.push(10),
@@ -394,11 +394,11 @@ fn put_version(out: &mut Vec<u8>, version: &Version) {
         Reason::Retrain => 9,
         Reason::Champion => 10,
     });
-    out.extend_from_slice(&version.digest);
+    out.extend_from_slice(version.digest.as_bytes());
     if format_of_version(version) > 2 {
         out.push(u8::from(version.tallies.is_some()));
     }
-    out.extend(version.tallies.iter().flatten());
+    out.extend(version.tallies.iter().flat_map(blake3::Hash::as_bytes));
 }
 
 fn put_verdict(out: &mut Vec<u8>, verdict: &Verdict) {

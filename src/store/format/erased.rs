@@ -45,7 +45,7 @@ pub(in crate::store) fn erased(
     let mut hasher = blake3::Hasher::new_derive_key("perennial 2026 erased payload v1");
     hasher.update(journal_id);
     hasher.update(&header.position.to_le_bytes());
-    hasher.update(&header.digest);
+    hasher.update(header.digest.as_bytes());
     hasher.update(&kept);
     hasher.finalize_xof().fill(&mut bytes);
     for (byte, start) in bytes.iter_mut().zip(ERASED_MAGIC.into_iter().chain(kept)) {
@@ -177,8 +177,8 @@ mod tests {
             time: Time(0),
             kind: 3,
             format: 1,
-            digest: [7; 32],
-            chain: [0; 32],
+            digest: [7; 32].into(),
+            chain: [0; 32].into(),
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
             assert_ne!(erased(&header(60, 4), 1), bytes);
             assert_ne!(erased(&header(60, 3), 2), bytes);
             let other = EntryHeader {
-                digest: [8; 32],
+                digest: [8; 32].into(),
                 ..header(60, 3)
             };
             assert_ne!(erased(&other, 1), bytes);

@@ -15,8 +15,8 @@ pub(in crate::store) const GROUP_MAGIC: [u8; 8] = *b"\x93pergrp\n";
 const SEGMENT_FORMAT: u32 = 1;
 
 /// The chain before position 1.
-pub(in crate::store) fn genesis(journal_id: &[u8; 16]) -> [u8; 32] {
-    *blake3::hash(journal_id).as_bytes()
+pub(in crate::store) fn genesis(journal_id: &[u8; 16]) -> blake3::Hash {
+    blake3::hash(journal_id)
 }
 
 /// The start of a segment.
@@ -25,7 +25,7 @@ pub(in crate::store) struct SegmentHeader {
     pub first_position: u64,
     pub journal_id: [u8; 16],
     /// The chain before the first entry.
-    pub chain: [u8; 32],
+    pub chain: blake3::Hash,
 }
 
 impl SegmentHeader {
@@ -35,7 +35,7 @@ impl SegmentHeader {
         bytes[12..16].copy_from_slice(&SEGMENT_FORMAT.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.first_position.to_le_bytes());
         bytes[24..40].copy_from_slice(&self.journal_id);
-        bytes[40..72].copy_from_slice(&self.chain);
+        bytes[40..72].copy_from_slice(self.chain.as_bytes());
         let checksum = crc32c::crc32c(&bytes[12..]);
         bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -61,7 +61,7 @@ impl SegmentHeader {
         Ok(SegmentHeader {
             first_position: u64::from_le_bytes(array(bytes, 16)),
             journal_id: array(bytes, 24),
-            chain: array(bytes, 40),
+            chain: blake3::Hash::from_bytes(array(bytes, 40)),
         })
     }
 }
@@ -124,23 +124,23 @@ pub(in crate::store) struct EntryHeader {
     pub kind: u8,
     pub format: u8,
     /// BLAKE3 of the payload.
-    pub digest: [u8; 32],
+    pub digest: blake3::Hash,
     /// Of this entry and all before it.
-    pub chain: [u8; 32],
+    pub chain: blake3::Hash,
 }
 
 impl EntryHeader {
     /// The header's bytes; `chain` is computed from `before`, the chain of the entry before.
-    pub(crate) fn link(&mut self, before: &[u8; 32]) -> [u8; ENTRY_HEADER_BYTES] {
+    pub(crate) fn link(&mut self, before: &blake3::Hash) -> [u8; ENTRY_HEADER_BYTES] {
         let mut bytes = [0; ENTRY_HEADER_BYTES];
         bytes[4..8].copy_from_slice(&self.payload_bytes.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.time.0.to_le_bytes());
         bytes[24] = self.kind;
         bytes[25] = self.format;
-        bytes[32..64].copy_from_slice(&self.digest);
+        bytes[32..64].copy_from_slice(self.digest.as_bytes());
         self.chain = chain_after(before, &bytes);
-        bytes[64..96].copy_from_slice(&self.chain);
+        bytes[64..96].copy_from_slice(self.chain.as_bytes());
         let checksum = crc32c::crc32c(&bytes[4..]);
         bytes[..4].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -157,21 +157,21 @@ impl EntryHeader {
             time: Time(i64::from_le_bytes(array(bytes, 16))),
             kind: bytes[24],
             format: bytes[25],
-            digest: array(bytes, 32),
-            chain: array(bytes, 64),
+            digest: blake3::Hash::from_bytes(array(bytes, 32)),
+            chain: blake3::Hash::from_bytes(array(bytes, 64)),
         })
     }
 }
 
 /// The chain after the entry with this header.
 pub(in crate::store) fn chain_after(
-    before: &[u8; 32],
+    before: &blake3::Hash,
     header: &[u8; ENTRY_HEADER_BYTES],
-) -> [u8; 32] {
+) -> blake3::Hash {
     let mut input = [0; 32 + 60];
-    input[..32].copy_from_slice(before);
+    input[..32].copy_from_slice(before.as_bytes());
     input[32..].copy_from_slice(&header[4..64]);
-    *blake3::hash(&input).as_bytes()
+    blake3::hash(&input)
 }
 
 fn check(what: &str, bytes: &[u8], at: usize, expected: u32) -> Result<(), Malformed> {
@@ -219,8 +219,8 @@ mod tests {
             time: Time(-2),
             kind: 3,
             format: 1,
-            digest: *blake3::hash(b"a payload").as_bytes(),
-            chain: [0; 32],
+            digest: blake3::hash(b"a payload"),
+            chain: blake3::Hash::from_bytes([0; 32]),
         }
     }
 
@@ -231,7 +231,7 @@ mod tests {
         let bytes = group().to_bytes(&JOURNAL);
         assert_eq!(GroupHeader::parse(&bytes, &JOURNAL), Ok(group()));
         let mut linked = entry();
-        let bytes = linked.link(&[1; 32]);
+        let bytes = linked.link(&[1; 32].into());
         assert_eq!(EntryHeader::parse(&bytes), Ok(linked));
     }
 
@@ -253,7 +253,7 @@ mod tests {
             "937065726772700a 0d8c0441 c8000000 0500000000000000 0300000000000000",
         );
         check(
-            &entry().link(&[1; 32]),
+            &entry().link(&[1; 32].into()),
             "a6ad92f6 09000000 0500000000000000 feffffffffffffff \
              03 01 000000000000 \
              cf3b8053e750ff9764caf4d2f979014a 54657dd6504e8c6c1ed5c38c7a0320a0 \
@@ -275,7 +275,9 @@ mod tests {
         check(group().to_bytes(&JOURNAL), |b| {
             GroupHeader::parse(b, &JOURNAL).is_ok()
         });
-        check(entry().link(&[1; 32]), |b| EntryHeader::parse(b).is_ok());
+        check(entry().link(&[1; 32].into()), |b| {
+            EntryHeader::parse(b).is_ok()
+        });
     }
 
     #[test]

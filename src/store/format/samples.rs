@@ -222,7 +222,7 @@ fn records() -> Vec<Sample> {
                 parent: 1,
                 position: 9,
                 reason: Reason::Cadence,
-                digest: [0xab; 32],
+                digest: [0xab; 32].into(),
                 tallies: None,
             }),
             "0200000000000000 0100000000000000 0900000000000000 03 \
@@ -234,8 +234,8 @@ fn records() -> Vec<Sample> {
                 parent: 1,
                 position: 9,
                 reason: Reason::Restore,
-                digest: [0xab; 32],
-                tallies: Some([0xcd; 32]),
+                digest: [0xab; 32].into(),
+                tallies: Some([0xcd; 32].into()),
             }),
             "0200000000000000 0100000000000000 0900000000000000 04 \
              abababababababababababababababab abababababababababababababababab \
@@ -247,8 +247,8 @@ fn records() -> Vec<Sample> {
                 parent: 1,
                 position: 9,
                 reason: Reason::Rewind,
-                digest: [0xab; 32],
-                tallies: Some([0xcd; 32]),
+                digest: [0xab; 32].into(),
+                tallies: Some([0xcd; 32].into()),
             }),
             "0200000000000000 0100000000000000 0900000000000000 08 \
              abababababababababababababababab abababababababababababababababab \
@@ -260,7 +260,7 @@ fn records() -> Vec<Sample> {
                 parent: 1,
                 position: 9,
                 reason: Reason::Retrain,
-                digest: [0xab; 32],
+                digest: [0xab; 32].into(),
                 tallies: None,
             }),
             "0200000000000000 0100000000000000 0900000000000000 09 \
@@ -272,8 +272,8 @@ fn records() -> Vec<Sample> {
                 parent: 1,
                 position: 9,
                 reason: Reason::Champion,
-                digest: [0xab; 32],
-                tallies: Some([0xcd; 32]),
+                digest: [0xab; 32].into(),
+                tallies: Some([0xcd; 32].into()),
             }),
             "0200000000000000 0100000000000000 0900000000000000 0a \
              abababababababababababababababab abababababababababababababababab \
@@ -359,7 +359,10 @@ pub(in crate::store) fn events() -> impl Strategy<Value = Event> {
             })
         }),
         selector().prop_map(Order::Erase),
-        any::<(u64, [u8; 32])>().prop_map(|(version, digest)| Order::Promote { version, digest }),
+        any::<(u64, [u8; 32])>().prop_map(|(version, digest)| {
+            let digest = digest.into();
+            Order::Promote { version, digest }
+        }),
         Just(Order::Freeze),
         Just(Order::Resume),
         any::<u64>().prop_map(|incident| Order::Acknowledge { incident }),

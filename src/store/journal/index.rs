@@ -128,7 +128,7 @@ impl SegmentIndex {
     ) -> Result<Event, Error> {
         let erased = payload.starts_with(&ERASED_MAGIC);
         let written = match trust {
-            Trust::Nothing => *blake3::hash(&payload).as_bytes() == header.digest,
+            Trust::Nothing => blake3::hash(&payload) == header.digest,
             Trust::Payload => !erased,
         };
         let position = header.position;

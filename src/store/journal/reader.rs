@@ -29,7 +29,7 @@ pub struct Reader {
     next_position: u64,
     verify_to: u64,
     /// After the last entry passed.
-    chain: [u8; 32],
+    chain: blake3::Hash,
     /// The first positions of the segments that are known to exist, rising.
     firsts: Vec<u64>,
     /// The segment that is read in sequence.
@@ -53,7 +53,7 @@ impl Reader {
             dir: dir.to_owned(),
             next_position,
             verify_to,
-            chain: [0; 32],
+            chain: [0; 32].into(),
             firsts: segment::list(dir)?,
             current: 0,
             open: BTreeMap::new(),
@@ -167,7 +167,7 @@ impl Reader {
     }
 
     /// The chain at the last entry that was passed, for a checkpoint there.
-    pub fn chain(&self) -> [u8; 32] {
+    pub fn chain(&self) -> blake3::Hash {
         self.chain
     }
 

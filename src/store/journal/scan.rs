@@ -96,7 +96,7 @@ impl JournalScan {
             head: Head {
                 position: 0,
                 time: Time(0),
-                chain: [0; 32],
+                chain: [0; 32].into(),
             },
             n_bytes: sizes.iter().sum(),
             torn_tail: None,

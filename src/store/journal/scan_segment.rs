@@ -140,7 +140,7 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> SegmentScan<'_, V> {
         let Some(payload) = self.buffer.get(self.segment, offset, n_bytes)? else {
             return corruption(offset, "the file ends in a payload");
         };
-        if *blake3::hash(payload).as_bytes() == entry.digest {
+        if blake3::hash(payload) == entry.digest {
             (self.visit)(&entry, Content::Written(payload))?;
         } else if let Some(kind) = erasure_list::erased_kind(self.segment, &entry, payload)? {
             (self.visit)(&entry, Content::Erased(kind))?;

@@ -23,7 +23,7 @@ const SEGMENT_BYTES_MAX: u64 = 5 << 30;
 pub(super) struct Head {
     pub position: u64,
     pub time: Time,
-    pub chain: [u8; 32],
+    pub chain: blake3::Hash,
 }
 
 /// A torn end that no sync covered.

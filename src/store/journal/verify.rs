@@ -30,7 +30,7 @@ pub struct JournalReport {
     /// The last position; 0 when there is none.
     pub last_position: u64,
     /// The chain at the last position; two journals with the same chain hold the same entries.
-    pub chain: [u8; 32],
+    pub chain: blake3::Hash,
     /// A torn end, which opening the journal will cut.
     pub torn_tail: Option<TornTail>,
 }

@@ -50,9 +50,9 @@ pub struct JournalRecovery {
     /// The journal time of the last position; the epoch in a new journal.
     pub last_time: Time,
     /// The chain at the last position.
-    pub chain: [u8; 32],
+    pub chain: blake3::Hash,
     /// The chain at the position that was asked for, to compare with the checkpoint's.
-    pub from_chain: [u8; 32],
+    pub from_chain: blake3::Hash,
     /// The torn end that was cut, to be reported.
     pub torn_tail: Option<TornTail>,
 }
@@ -289,7 +289,7 @@ impl Journal {
     }
 
     /// The chain at the last appended position.
-    pub fn chain(&self) -> [u8; 32] {
+    pub fn chain(&self) -> blake3::Hash {
         self.head.chain
     }
 
@@ -347,8 +347,8 @@ impl Journal {
             time,
             kind: kind(event),
             format: format(event),
-            digest: *blake3::hash(payload).as_bytes(),
-            chain: [0; 32],
+            digest: blake3::hash(payload),
+            chain: [0; 32].into(),
         };
         let bytes = header.link(&self.head.chain);
         self.group[start..payload_start].copy_from_slice(&bytes);

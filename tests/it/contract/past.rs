@@ -83,7 +83,7 @@ impl LateRows {
         assert_eq!(step.refused, None);
     }
 
-    fn digest(&self) -> [u8; 32] {
+    fn digest(&self) -> blake3::Hash {
         self.room.learner.learned().digest()
     }
 

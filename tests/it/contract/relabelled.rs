@@ -82,7 +82,7 @@ impl AnsweredRows {
         &self.room.learner
     }
 
-    fn digest(&self) -> [u8; 32] {
+    fn digest(&self) -> blake3::Hash {
         self.learner().learned().digest()
     }
 

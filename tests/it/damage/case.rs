@@ -23,7 +23,7 @@ const LIMITS: &str = "[feedback]\nwaiting_max = 5\n[journal]\nbytes_max = \"16Mi
 /// A data directory in which both models have learned, and the digest of "m".
 pub(super) struct Taught {
     pub workspace: Workspace,
-    pub digest: [u8; 32],
+    pub digest: blake3::Hash,
 }
 
 pub(super) fn describe() -> Workspace {

@@ -24,7 +24,7 @@ use crate::support::{overwrite, syncing_nothing};
 pub(super) struct Written {
     folder: TempDir,
     segment_bytes: u32,
-    chains: Vec<[u8; 32]>,
+    chains: Vec<blake3::Hash>,
     /// The segments' first positions and bytes.
     segments: Vec<(u64, Vec<u8>)>,
 }

@@ -74,11 +74,11 @@ pub(super) fn turn(n_flips: u64, nth: u64, seed: u64) -> Found {
 /// A data directory with three checkpoints, a journal and the weights of the start, closed.
 struct Intact {
     workspace: Workspace,
-    digest: [u8; 32],
+    digest: blake3::Hash,
     /// By kind, with their paths.
     files: [Vec<(PathBuf, Vec<u8>)>; KINDS.len()],
     /// Of the weights that it started with.
-    start: [u8; 32],
+    start: blake3::Hash,
 }
 
 impl Intact {
@@ -108,7 +108,7 @@ impl Intact {
             workspace,
             digest,
             files,
-            start: *blake3::hash(&weights).as_bytes(),
+            start: blake3::hash(&weights),
         }
     }
 

@@ -240,7 +240,7 @@ pub(super) fn judged() -> Vec<Event> {
     let orders = [
         Order::Promote {
             version: 7,
-            digest: [0xab; 32],
+            digest: [0xab; 32].into(),
         },
         Order::Freeze,
         Order::Resume,
@@ -441,7 +441,7 @@ pub(super) fn version(reason: Reason) -> Event {
         parent: 1,
         position: 9,
         reason,
-        digest: [0xab; 32],
+        digest: [0xab; 32].into(),
         tallies: None,
     })
 }
@@ -453,8 +453,8 @@ pub(super) fn counted() -> Event {
         parent: 1,
         position: 9,
         reason: Reason::Checkpoint,
-        digest: [0xab; 32],
-        tallies: Some([0xcd; 32]),
+        digest: [0xab; 32].into(),
+        tallies: Some([0xcd; 32].into()),
     })
 }
 

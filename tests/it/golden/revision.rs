@@ -18,7 +18,7 @@ use perennial::event::{Entry, Event, Selector, Time};
 use perennial::model::{Device, profile};
 use tokio::runtime::Runtime;
 
-use super::{entries, hex};
+use super::entries;
 use crate::support::histories::twin;
 use crate::support::passed_over::pass_over;
 use crate::support::{copy, digest, syncing_nothing};
@@ -136,7 +136,7 @@ fn outcome(model: &ServedModel) -> Outcome {
         model.name()
     );
     Outcome {
-        digest: hex(&digest(model)),
+        digest: digest(model).to_string(),
         fates: fates(model),
     }
 }

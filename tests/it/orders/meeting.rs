@@ -350,7 +350,7 @@ impl Known {
     }
 
     /// The digest of the learned state at its end.
-    fn expected(&self) -> [u8; 32] {
+    fn expected(&self) -> blake3::Hash {
         // It lives under the last description from the start.
         let mut journal: Vec<Entry> = self.0.values().cloned().collect();
         journal
@@ -457,7 +457,7 @@ fn check_names(model: &ServedModel, place: &str) {
 }
 
 /// The digest of a server that starts and stops.
-fn opened(workspace: &Workspace, place: &str) -> [u8; 32] {
+fn opened(workspace: &Workspace, place: &str) -> blake3::Hash {
     let engine = workspace.open_on(syncing_nothing());
     let model = engine.model("m").unwrap();
     let ready = model.snapshot("").map(drop);

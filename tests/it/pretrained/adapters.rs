@@ -300,13 +300,13 @@ async fn p2_adapters_are_the_same_again_without_the_folder() {
     drop(engine);
     assert_eq!(
         crate::pretrained::replayed(&workspace, "m"),
-        crate::support::hex(restored)
+        restored.to_string()
     );
     let folder = workspace.data().with_file_name("bert");
     fs::rename(&folder, folder.with_extension("away")).unwrap();
     assert_eq!(
         crate::pretrained::replayed(&workspace, "m"),
-        crate::support::hex(restored)
+        restored.to_string()
     );
     workspace.describe("m", &toml(ADAPTED).replace("bert", "bert.away"));
     assert_eq!(digest(workspace.open().model("m").unwrap()), restored);
@@ -378,13 +378,13 @@ async fn p4_adapters_are_adopted_and_given_up() {
         Offline::order(&workspace.data(), "m", command).unwrap();
         let engine = workspace.open();
         let model = engine.model("m").unwrap();
-        assert_eq!(crate::support::hex(digest(model)), expected);
+        assert_eq!(digest(model).to_string(), expected);
         teach(model, range, None).await;
         let learned = digest(model);
         drop(engine);
         assert_eq!(
             crate::pretrained::replayed(&workspace, "m"),
-            crate::support::hex(learned)
+            learned.to_string()
         );
     }
 }

@@ -65,7 +65,7 @@ fn a_network_answers_alike_on_every_device() {
 }
 
 /// The answers of a learner that was taught on this device.
-fn taught(toml: &str, device: Device) -> (Vec<f32>, [u8; 32]) {
+fn taught(toml: &str, device: Device) -> (Vec<f32>, blake3::Hash) {
     let mut room = LearnerHarness::new(&on(toml, device));
     for (batch, truth) in rows(300, 0.0) {
         let id = room.predict(batch).ids[0];
@@ -126,7 +126,7 @@ fn ask(engine: &Arc<Engine>, n_callers: usize) -> Vec<(PredictionId, Batch, Outp
     answers.collect()
 }
 
-async fn teach_and_save(model: &ServedModel, prefix: &str) -> ([u8; 32], u64) {
+async fn teach_and_save(model: &ServedModel, prefix: &str) -> (blake3::Hash, u64) {
     teach_rows(model, 40, 0.0, prefix).await;
     let made = order(model, Order::Checkpoint).await;
     (digest(model), made.version)

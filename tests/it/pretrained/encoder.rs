@@ -132,7 +132,7 @@ async fn p2_nothing_that_learns_or_replays_asks_the_encoder() {
     for (kind, digest) in &learned {
         assert_eq!(
             crate::pretrained::replayed(&workspace, kind),
-            crate::support::hex(*digest),
+            digest.to_string(),
             "{kind}"
         );
     }

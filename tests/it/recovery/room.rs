@@ -126,7 +126,7 @@ async fn p6_whole_segments_go_once_nothing_needs_them() {
 }
 
 /// Without the newer checkpoints, each one that is left leads to the same.
-fn every_state_of_the_horizon_goes_on(clocked: &Clocked, expected: [u8; 32]) {
+fn every_state_of_the_horizon_goes_on(clocked: &Clocked, expected: blake3::Hash) {
     let checkpoints = clocked.workspace.data().join("m/checkpoints");
     let mut positions: Vec<_> = fs::read_dir(&checkpoints)
         .unwrap()

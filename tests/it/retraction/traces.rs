@@ -330,7 +330,7 @@ async fn restores(planted: &Planted, name: &str) {
         model.check_restore(version).expect(name);
         order(model, Order::Restore { version }).await;
         assert_eq!(
-            hex(digest(model)),
+            digest(model).to_string(),
             manifest.digest,
             "{name}, version {version}"
         );

@@ -389,8 +389,7 @@ impl Witness {
                 "{model}: version {version} was acknowledged"
             );
         }
-        let digest = learner.learned().digest();
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = learner.learned().digest().to_string();
         assert_eq!(status.digest, digest, "{model} at {}", learner.position());
         for fate in Fate::ALL {
             let n = status.fates.get(fate.word()).copied().unwrap_or(0);

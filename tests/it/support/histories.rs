@@ -166,7 +166,7 @@ impl History {
             (_, Some(((version, _), digest))) => Order::Promote { version, digest },
             (_, None) => Order::Promote {
                 version: 1,
-                digest: [0; 32],
+                digest: [0; 32].into(),
             },
         };
         self.room.append(command(order));

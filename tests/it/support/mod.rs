@@ -214,13 +214,8 @@ pub(crate) fn answers(model: &ServedModel) -> Vec<Outputs> {
     rows(50, 0.0).map(ask).collect()
 }
 
-pub(crate) fn digest(model: &ServedModel) -> [u8; 32] {
+pub(crate) fn digest(model: &ServedModel) -> blake3::Hash {
     model.status(true).digest.expect("it was asked for")
-}
-
-/// A digest as manifests and reports show it.
-pub(crate) fn hex(digest: [u8; 32]) -> String {
-    blake3::Hash::from(digest).to_string()
 }
 
 /// A learner that is fed in memory, with the journal it was fed and the versions it made.
@@ -400,7 +395,7 @@ impl LearnerHarness {
     }
 
     /// Of what had been learned at a version, where the state is still there.
-    pub(crate) fn digest_of(&self, version: u64) -> Option<[u8; 32]> {
+    pub(crate) fn digest_of(&self, version: u64) -> Option<blake3::Hash> {
         let (weights, state) = self.versions.get(&version)?.clone();
         let learner = Learner::load(weights, state).expect("what was saved");
         Some(learner.learned().digest())

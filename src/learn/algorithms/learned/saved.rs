@@ -108,7 +108,7 @@ impl Learned {
 
     /// BLAKE3 over the learned state. Outputs kept for rows that wait for their labels are not in it: their
     /// order is that of the ids of predictions, and a digest knows no names.
-    pub fn digest(&self) -> [u8; 32] {
+    pub fn digest(&self) -> blake3::Hash {
         let mut all = Tensors::default();
         all.nest("weights", self.weights());
         all.nest("state", self.state());

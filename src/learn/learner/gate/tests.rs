@@ -137,13 +137,13 @@ impl Story {
         places.iter().filter(|place| right(place)).count() as f64 / places.len() as f64
     }
 
-    fn digest_of(&self, version: u64) -> [u8; 32] {
+    fn digest_of(&self, version: u64) -> blake3::Hash {
         let mut versions = self.steps.iter().filter_map(|step| step.version.as_ref());
         let found = versions.find(|one| one.version == version);
         found.expect("it was made").digest
     }
 
-    fn champion_digest(&self) -> [u8; 32] {
+    fn champion_digest(&self) -> blake3::Hash {
         let gate = self.learner.accounts.gate.as_ref().expect("a gate");
         gate.champion().learned.digest()
     }
@@ -330,7 +330,7 @@ fn under_manual_a_person_alone_promotes() {
     let digest = story.digest_of(version);
     let other = Order::Promote {
         version,
-        digest: [7; 32],
+        digest: [7; 32].into(),
     };
     let refused = story.order(other).refused.expect("other weights");
     assert!(refused.contains("is not the contender"), "{refused}");

@@ -78,11 +78,7 @@ pub(super) fn pin(toml: &str, pins: &[PinnedFile], revision: u32) -> String {
         }
         // A JSON string of a path without control characters is one of TOML, too.
         let path = serde_json::Value::from(pin.path.as_str());
-        let digest: String = pin
-            .digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = pin.digest;
         text.push_str(&format!("\n[pinned.{path}]\nblake3 = \"{digest}\"\n"));
         if let Some(length) = pin.length {
             text.push_str(&format!("length = {length}\n"));
@@ -106,7 +102,7 @@ mod tests {
     const TOML: &str = "task = \"regression\"\n[[input]]\nname = \"x\"\nkind = \"number\"\n\
         [learner]\nkind = \"gradient\"\n[network]\nkind = \"linear\"\nweights = \"a \\\"b\\\".st\"";
 
-    fn pins(digest: [u8; 32]) -> String {
+    fn pins(digest: blake3::Hash) -> String {
         let path = "a \"b\".st".to_owned();
         let length = None;
         pin(
@@ -125,13 +121,16 @@ mod tests {
         let named = named(TOML).unwrap();
         assert_eq!(named.weights.as_deref(), Some("a \"b\".st"));
         let spec = |digest| Spec::parse(&pins(digest)).unwrap();
-        let LearnerKind::Gradient(gradient) = &spec([0xab; 32]).learner else {
+        let LearnerKind::Gradient(gradient) = &spec([0xab; 32].into()).learner else {
             panic!("it is described as one")
         };
         let weights = gradient.weights.as_ref().unwrap();
-        assert_eq!(weights.digest, [0xab; 32]);
-        assert_eq!(spec([1; 32]).check_change(&spec([1; 32])), Ok(()));
-        let changed = spec([1; 32]).check_change(&spec([2; 32]));
+        assert_eq!(weights.digest, blake3::Hash::from([0xab; 32]));
+        assert_eq!(
+            spec([1; 32].into()).check_change(&spec([1; 32].into())),
+            Ok(())
+        );
+        let changed = spec([1; 32].into()).check_change(&spec([2; 32].into()));
         assert_eq!(changed, Err(Error::Shape("network.weights")));
     }
 
@@ -145,7 +144,7 @@ mod tests {
         check(TOML, "it was not read yet");
         let short = format!("{TOML}\n[pinned.'a \"b\".st']\nblake3 = 'ab'\n");
         check(&short, "blake3 = ab: 64 hexadecimal digits");
-        let written = pins([1; 32]);
+        let written = pins([1; 32].into());
         let error = super::named(&written).unwrap_err().to_string();
         assert!(error.contains("leave it out"), "{error}");
         let control = TOML.replace("a \\\"b\\\".st", "a\\nb");

@@ -93,6 +93,6 @@ pub(super) fn check_path(key: &str, path: &str) -> Result<(), Error> {
     }
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
-    blake3::Hash::from_hex(text).ok().map(Into::into)
+fn digest(text: &str) -> Option<blake3::Hash> {
+    blake3::Hash::from_hex(text).ok()
 }

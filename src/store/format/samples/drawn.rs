@@ -18,8 +18,8 @@ pub(super) fn versions() -> impl Strategy<Value = Event> {
                 parent,
                 position,
                 reason,
-                digest,
-                tallies,
+                digest: digest.into(),
+                tallies: tallies.map(blake3::Hash::from),
             })
         })
 }
