@@ -24,7 +24,7 @@
 //! - `onnx`: frozen networks from ONNX files.
 //! - [`model`]: the served function; it knows shapes, not requests.
 //! - [`learn`]: how the function changes; pure and deterministic.
-//! - [`store`]: the data directory; the only room that writes files.
+//! - [`store`]: the data directory; the only room that writes to it.
 //! - [`engine`]: the running system; threads, clocks and queues.
 //! - [`proto`]: generated messages.
 //! - [`server`]: the wire, thin.

@@ -4,8 +4,8 @@
 //! only once it is on disk; everything has a bound.
 //!
 //! In reading order: [`Engine`] (every model), [`ServedModel`] (one model), then `flows`, one file a
-//! flow (predict, feedback, command, gate, limits, retract, retrain, erase, audit, fate, recover), and `host`, with the
-//! journal's only writer (`writer`) and the learner (`learning`: apply and publish). [`Offline`] reads the
+//! flow (predict, feedback, command, gate, limits, retract, quarantine, retrain, erase, audit, fate, recover), and
+//! `host`, with the journal's only writer (`writer`) and the learner (`learning`: apply and publish). [`Offline`] reads the
 //! data of a server that has stopped.
 //!
 //! ```

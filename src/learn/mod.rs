@@ -6,7 +6,8 @@
 //! In reading order: [`Learner`] (apply one entry), `PendingPredictions` (which prediction was meant),
 //! `Learned` (the state of any algorithm). The folders, each using those before it: `records` and
 //! `memory` (examples kept of the stream), `training` (how networks move), `algorithms` (one a kind of
-//! learner), `versions`, `gate` (which of two states answers worse).
+//! learner), `versions`, `gate` (which of two states answers worse), `drift` and `monitors` (streams that
+//! are watched, and figures over spans and slices).
 //!
 //! ```
 //! use std::sync::Arc;

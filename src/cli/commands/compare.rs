@@ -141,7 +141,7 @@ fn side(offline: &Offline, text: &str) -> anyhow::Result<Side> {
 /// The rows of a file, as each side reads them.
 fn given_rows(args: &Args, path: &Path, sides: &SideBySide<'_>) -> anyhow::Result<Vec<GivenRow>> {
     let [first, second] = sides.specs();
-    let mut unusable = UnusableRows::new(false);
+    let mut unusable = UnusableRows::default();
     let mut rows = Vec::new();
     let (of_first, of_second) = (truths(args, path, first)?, truths(args, path, second)?);
     for (one, two) in of_first.zip(of_second) {

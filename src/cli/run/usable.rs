@@ -14,7 +14,7 @@ use crate::cli::rows::lines::shown;
 const REASONS_MAX: usize = 100;
 
 /// The rows that a run could not use.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct UnusableRows {
     /// True if the first one ends the run.
     strict: bool,
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_file_of_which_no_row_is_used_is_refused() {
-        let mut rows = UnusableRows::new(false);
+        let mut rows = UnusableRows::default();
         let file = Path::new("rows.csv");
         let refused =
             |rows: &UnusableRows| rows.ensure_used(file, 0).map_err(|why| why.to_string());
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_shown_with_the_numbers_of_the_first_row() {
-        let mut rows = UnusableRows::new(false);
+        let mut rows = UnusableRows::default();
         let refused = |n: u64| {
             let sentence = format!("c has {n} bytes, expected at most 10");
             Err::<(), _>(anyhow::Error::new(Unusable::refused(&sentence)))
@@ -228,7 +228,7 @@ mod tests {
             let error = anyhow::Error::new(Unusable { reason, sentence });
             Err(error).context("rows.csv")
         };
-        let mut rows = UnusableRows::new(false);
+        let mut rows = UnusableRows::default();
         assert!(rows.sort(Ok(())).unwrap().is_some());
         for (line, reason) in [(2, "a"), (3, "b"), (7, "a")] {
             assert!(rows.sort(bad(line, reason)).unwrap().is_none());
@@ -239,7 +239,7 @@ mod tests {
         (0..1000).for_each(|line| _ = rows.sort(bad(line, &line.to_string())));
         assert_eq!((rows.n_rows(), rows.notes().len()), (1003, REASONS_MAX));
         assert!(rows.sort::<()>(Err(anyhow!("the disk is gone"))).is_err());
-        let mut others = UnusableRows::new(false);
+        let mut others = UnusableRows::default();
         (0..2).for_each(|line| _ = others.sort(bad(line, "a")));
         rows.add(others);
         assert_eq!(rows.reasons[0].n, 4);

@@ -65,6 +65,15 @@ pub struct RetrainReport {
 /// Where the outcome is waited for.
 type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 
+/// The beginning of a retraining.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// It was asked for just now, and is journaled.
+    New,
+    /// The journal has it: it goes on after a stop.
+    Resumed,
+}
+
 /// Why a derivation ended without a state.
 enum DerivationEnd {
     /// It begins again.
@@ -92,7 +101,7 @@ impl ServedModel {
             });
         }
         let (asked, done) = oneshot::channel();
-        runtime.derive_on_a_thread(request, true, Some(asked));
+        runtime.derive_on_a_thread(request, Beginning::New, Some(asked));
         let ended = done.await;
         ended.map_err(|_| runtime.unavailable("its thread has panicked"))?
     }
@@ -122,7 +131,10 @@ impl ModelRuntime {
         if !self.retraining().begin() {
             return;
         }
-        let is_new = cause.is_some();
+        let beginning = match cause {
+            Some(_) => Beginning::New,
+            None => Beginning::Resumed,
+        };
         let note = cause.map_or("going on after a stop".to_owned(), |one| one.to_string());
         let request = RetrainingRequest {
             newest,
@@ -130,19 +142,19 @@ impl ModelRuntime {
             actor: BY_DESCRIPTION.to_owned(),
             note,
         };
-        self.derive_on_a_thread(request, is_new, None);
+        self.derive_on_a_thread(request, beginning, None);
     }
 
     fn derive_on_a_thread(
         self: &Arc<ModelRuntime>,
         request: RetrainingRequest,
-        is_new: bool,
+        beginning: Beginning,
         asked: Option<RetrainReply>,
     ) {
         let runtime = self.clone();
         let spawned = self.retraining().run(move || {
             stand_back();
-            let derive = || runtime.begin_anew(&request, is_new, asked.as_ref());
+            let derive = || runtime.begin_anew(&request, beginning, asked.as_ref());
             let outcome = catch_unwind(AssertUnwindSafe(derive)).unwrap_or_else(|_| {
                 let why = "the thread that derived it has panicked";
                 // Nothing goes on with it at the next turn.
@@ -182,7 +194,7 @@ impl ModelRuntime {
     fn begin_anew(
         self: &Arc<ModelRuntime>,
         request: &RetrainingRequest,
-        is_new: bool,
+        beginning: Beginning,
         asked: Option<&RetrainReply>,
     ) -> Result<RetrainReport, Error> {
         let RetrainingRequest {
@@ -192,7 +204,7 @@ impl ModelRuntime {
             ..
         } = request;
         tracing::info!(model = self.name(), newest, note, "a learner begins anew");
-        if is_new {
+        if beginning == Beginning::New {
             let order = Order::BeginRetraining { newest: *newest };
             self.note_order(order, actor, note)?;
         }

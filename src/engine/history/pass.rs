@@ -1,8 +1,9 @@
 //! A pass over the journal: its entries, one after the other.
 //!
-//! Invariant: every loop over entries goes through here and counts them, but for those of learners.
-//! A rebuild counts the entries that its learner applies; a follower's are counted nowhere, nor is
-//! the single entry that a learner looks up. So a test can count how often a journal is read.
+//! Invariant: every loop over entries goes through here and counts them, but for those of learners and of
+//! checks. A rebuild counts the entries that its learner applies, and `Offline` those of the check when a
+//! journal is opened; a follower's are counted nowhere, nor is the single entry that a learner looks up.
+//! So a test can count how often a journal is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::engine::compute::clock::{Clock, WallClock};
 use crate::engine::compute::described::LoadedDescription;
@@ -51,8 +51,10 @@ impl Offline {
     /// [`Error::Refused`]: no such model has a journal there.
     pub fn open(data: &Path, model: &str) -> Result<Offline, Error> {
         let (directory, report, facts) = inspect(data, model)?;
+        let versions = Versions::new(&directory, model, report.journal_id);
+        versions.entries_read.store(report.entries, Relaxed);
         Ok(Offline {
-            versions: Versions::new(&directory, model, report.journal_id),
+            versions,
             data: data.to_owned(),
             facts,
             first_position: report.last_position + 1 - report.entries,
@@ -248,7 +250,7 @@ impl Offline {
         Ok(rebuilt.learner.evaluation().clone())
     }
 
-    /// Entries that were read of the journal since it was opened.
+    /// Entries that were read of the journal, those of the check at the opening included.
     #[doc(hidden)]
     pub fn entries_read(&self) -> Arc<AtomicU64> {
         self.versions.entries_read.clone()
@@ -300,7 +302,10 @@ fn carry_out(
         reason,
     };
     let stuck = |error: RecoverError| unavailable(error.to_string());
-    drop(Offline::open(data, model)?);
+    // A replay that is adopted had its journal checked.
+    if rebuilt.is_none() {
+        drop(Offline::open(data, model)?);
+    }
     let directory = Directory::open(data)?;
     let recovered = Recovered::new(model, None);
     let clocks = Clocks {

@@ -1,6 +1,7 @@
 //! How often a journal is read: counted entry by entry by the engine's readers.
 //!
-//! Invariant: a pass over the journal is as many entries as it holds.
+//! Invariant: a pass over the journal is as many entries as it holds. A command on a stopped server checks
+//! the journal when it opens it, which is a pass of its own.
 
 use perennial::engine::{Disposal, Offline, describe};
 use perennial::event::{Order, PredictionId, Selector};
@@ -59,7 +60,7 @@ async fn an_erasure_reads_the_journal_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_audit_without_a_source_reads_the_journal_twice() {
+async fn an_audit_without_a_source_reads_the_checked_journal_twice() {
     let (workspace, ids) = workspace().await;
     let offline = Offline::open(&workspace.data(), "m").unwrap();
     let (_, last) = offline.positions();
@@ -75,13 +76,13 @@ async fn an_audit_without_a_source_reads_the_journal_twice() {
         .entries_read()
         .load(std::sync::atomic::Ordering::Relaxed);
     println!("{read} entries read of {last}");
-    // One pass finds it, and one rebuilds without the source; the stretches from the last version
+    // One pass checks the journal, one finds the prediction, and one rebuilds without the source; the stretches from the last version
     // to the answer and to its feedback are short.
-    assert!(read <= 2 * last + 160, "{read} of {last}");
+    assert!(read <= 3 * last + 160, "{read} of {last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_that_is_adopted_reads_the_journal_once() {
+async fn a_replay_that_is_adopted_reads_the_checked_journal_once() {
     let (workspace, _) = workspace().await;
     workspace.describe("other", &gradient("adamw", "8", "er"));
     let described = describe(&workspace.models().join("other/model.toml")).unwrap();
@@ -96,7 +97,7 @@ async fn a_replay_that_is_adopted_reads_the_journal_once() {
     let (made, _) = adopted.unwrap();
     let read = entries_read.load(std::sync::atomic::Ordering::Relaxed);
     println!("{read} entries read of {last}");
-    assert!(read <= last + 8, "{read} of {last}");
+    assert!(read <= 2 * last + 8, "{read} of {last}");
     let offline = Offline::open(&workspace.data(), "m").unwrap();
     let state = offline.version(made.version).unwrap();
     let adopted = state.learned().digest().to_string();

@@ -132,7 +132,7 @@ impl Survey {
         let nothing = Cell::Text(String::new());
         let mut stats: Vec<(usize, ColumnStats)> = Vec::new();
         let mut target = reading.target(name, decimals);
-        let mut unusable = UnusableRows::new(false);
+        let mut unusable = UnusableRows::default();
         let (mut n_rows, mut n_known) = (0, 0);
         while let Some(row) = rows.next() {
             let Some(row) = unusable.sort(row)? else {

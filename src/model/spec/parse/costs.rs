@@ -23,14 +23,14 @@ pub(super) fn costs(raw: &Raw, revision: u32) -> Result<Costs, Error> {
         };
     }
     let Some(costs) = &learner.costs else {
-        return match balanced {
-            true if revision < BALANCES => {
-                let allowed = "it needs rules.revision = 3";
-                Err(value("learner.balanced", true, allowed))
-            }
-            true => Ok(Costs::Balanced),
-            false => Ok(Costs::None),
-        };
+        if !balanced {
+            return Ok(Costs::None);
+        }
+        if revision < BALANCES {
+            let allowed = "it needs rules.revision = 3";
+            return Err(value("learner.balanced", true, allowed));
+        }
+        return Ok(Costs::Balanced);
     };
     if balanced {
         return refuse("learner.costs", "leave out one of costs and balanced");
