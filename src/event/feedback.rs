@@ -78,6 +78,9 @@ pub struct Feedback {
 /// The weights that an event can have; a description may allow less.
 pub const WEIGHTS: RangeInclusive<f64> = 0.001..=1000.0;
 
+/// The age of an event that is of the present at most, in microseconds.
+const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
+
 /// The tag that holds the name of the backfill which an event belongs to.
 pub const BACKFILL_TAG: &str = "backfill";
 
@@ -86,6 +89,13 @@ impl Feedback {
     /// is retained.
     pub fn backfill(&self) -> Option<&str> {
         self.tags.get(BACKFILL_TAG).map(String::as_str)
+    }
+
+    /// True if the event happened more than a day before it was accepted: it is no evidence about the
+    /// present, and only a backfill may bring it.
+    pub fn is_past(&self, accepted: Time) -> bool {
+        let happened = self.event_time.unwrap_or(accepted);
+        accepted.0.saturating_sub(happened.0) > PRESENT_US
     }
 }
 

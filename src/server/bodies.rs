@@ -30,8 +30,8 @@ const STRANGERS_MESSAGE_MAX: u64 = 4 * 1024;
 /// Bytes that are inflated before others are served.
 const SLICE: usize = 64 * 1024;
 /// The flag and the length before each message.
-const PREFIX: usize = 5;
-const ENCODING: &str = "grpc-encoding";
+pub(super) const PREFIX: usize = 5;
+pub(super) const ENCODING: &str = "grpc-encoding";
 
 /// How many messages a request has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,16 +14,13 @@ use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
 use prost::Message;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
 use super::access::Caller;
+use super::bodies::{ENCODING, PREFIX};
 use super::inference_service::InferenceService;
 use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
-
-/// The flag and the length before each message.
-const PREFIX: usize = 5;
-const ENCODING: &str = "grpc-encoding";
 
 /// True if a call can be answered here: the generated service refuses the encodings that nobody knows.
 pub(super) fn takes(headers: &HeaderMap) -> bool {
@@ -59,8 +56,6 @@ where
         let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         match frame {
             None => break,
-            // Its caller has gone.
-            Some(Err(status)) if status.code() == Code::Cancelled => break,
             Some(Err(status)) => return Err(status),
             Some(Ok(frame)) => pieces.push(frame.into_data().unwrap_or_default(), bytes_max)?,
         }
@@ -126,8 +121,8 @@ fn length(bytes: &[u8], bytes_max: usize) -> Result<Option<usize>, Status> {
         return Ok(None);
     };
     if flag != 0 {
-        let what = format!("a message has the flag {flag}, and no encoding that it was sent in");
-        return Err(Status::internal(what));
+        let what = "protocol error: received message with compressed-flag but no grpc-encoding";
+        return Err(Status::internal(format!("{what} (flag {flag})")));
     }
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if length > bytes_max {
@@ -191,6 +186,8 @@ impl HttpBody for PredictionBody {
 mod tests {
     use std::collections::VecDeque;
 
+    use tonic::Code;
+
     use super::*;
 
     struct Come(VecDeque<Bytes>);
@@ -253,7 +250,12 @@ mod tests {
         check(&broken, Code::Internal, "failed to decode Protobuf message").await;
         let twice = [&whole[..], &whole].concat();
         check(&twice, Code::InvalidArgument, "the call has more than").await;
-        check(&message(1, &[]), Code::Internal, "a message has the flag 1").await;
+        check(
+            &message(1, &[]),
+            Code::Internal,
+            "protocol error: received message",
+        )
+        .await;
         let long = message(0, &[0; 401]);
         check(&long, Code::OutOfRange, "Error, decoded message length").await;
     }

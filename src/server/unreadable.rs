@@ -12,10 +12,14 @@ use super::context::ServerContext;
 use super::refusals::Refusals;
 use super::wire::Refusal;
 
-/// The first words of the generated code's errors for a message that it could not read, or that there was none.
-const UNREAD: [&str; 2] = [
+/// The first words of the generated code's errors for a message that it could not read, that was torn or of an
+/// encoding that the call does not name, or that there was none.
+const UNREAD: [&str; 5] = [
     "failed to decode Protobuf message",
     "Missing request message",
+    "Unexpected EOF decoding stream",
+    "protocol error: received message",
+    "Error decompressing",
 ];
 
 /// The refusal that a status of the generated code stands for, if it is of an unreadable message.

@@ -29,7 +29,7 @@ pub(crate) use answer::{AnswerValue, ModelAnswer};
 pub(crate) use feedback::{FeedbackStream, IN_FLIGHT_MAX};
 pub(crate) use refusal::refusal;
 use refusal::{ANSWERS_HTTP, is_broken_off};
-pub(crate) use request::{PredictRequest, tensors};
+pub(crate) use request::{PredictRequest, moment, tensors};
 
 use crate::cli::rows::Unusable;
 use crate::cli::rows::signature::ModelSignature;

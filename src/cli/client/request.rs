@@ -4,12 +4,14 @@
 
 use std::collections::HashMap;
 
+use anyhow::Context;
 use bytes::Bytes;
 use perennial::event::{Batch, Column};
 use perennial::proto::inference::InferParameter;
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
 use perennial::proto::inference::model_infer_request::InferInputTensor;
+use prost_types::Timestamp;
 
 use crate::cli::rows::ModelInput;
 
@@ -88,6 +90,12 @@ pub(crate) fn tensors(inputs: &[ModelInput], batch: &Batch) -> (Vec<InferInputTe
         (tensor, raw)
     };
     inputs.iter().zip(&batch.columns).map(tensor).unzip()
+}
+
+/// A moment as an option names it.
+pub(crate) fn moment(text: &str) -> anyhow::Result<Timestamp> {
+    let moment = text.parse().ok();
+    moment.context("expected a time as 2026-01-31T12:00:00Z")
 }
 
 #[cfg(test)]

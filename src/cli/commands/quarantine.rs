@@ -2,14 +2,14 @@
 //!
 //! Invariant: an event a line, the oldest first; nothing is decided without a choice of events.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use perennial::proto::perennial::v1::{ListQuarantineRequest, QuarantinedFeedback, ReviewRequest};
 use prost_types::Timestamp;
 use serde_json::Value;
 
 use super::audit::{feedback_line, feedback_object};
 use super::promote::print_done;
-use crate::cli::client::{self, Client, refusal};
+use crate::cli::client::{self, Client, moment, refusal};
 use crate::cli::output::print;
 
 /// The model, the events, and the decision on them.
@@ -47,11 +47,6 @@ pub(crate) struct Args {
     note: String,
     #[command(flatten)]
     client: client::Args,
-}
-
-fn moment(text: &str) -> anyhow::Result<Timestamp> {
-    let moment = text.parse().ok();
-    moment.context("expected a time as 2026-01-31T12:00:00Z")
 }
 
 /// Lists the events that wait, or decides on them.

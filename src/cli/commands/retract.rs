@@ -2,12 +2,11 @@
 //!
 //! Invariant: the change is announced before it is made.
 
-use anyhow::Context;
 use perennial::proto::perennial::v1::{Certificate, ChampionScore, MovedAlias, RetractRequest};
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::client::{self, Client, refusal};
+use crate::cli::client::{self, Client, moment, refusal};
 use crate::cli::output::print;
 
 /// The feedback to retract, and the reason.
@@ -45,11 +44,6 @@ pub(crate) struct Args {
     note: String,
     #[command(flatten)]
     client: client::Args,
-}
-
-fn moment(text: &str) -> anyhow::Result<Timestamp> {
-    let moment = text.parse().ok();
-    moment.context("expected a time as 2026-01-31T12:00:00Z")
 }
 
 /// Announces the change, makes it, and prints the certificate.

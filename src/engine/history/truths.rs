@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::engine::history::facts::Facts;
 use crate::engine::history::pass::Pass;
 use crate::engine::versions::saved::Versions;
-use crate::event::{Entry, Event, Feedback, PredictionId, Signal, Subject, Time};
+use crate::event::{Entry, Event, Feedback, PredictionId, Signal, Subject};
 use crate::learn::LastWord;
 use crate::store;
 
@@ -16,9 +16,6 @@ use crate::store;
 pub const ROWS_MAX: usize = 100_000;
 /// Predictions that are known to have been labelled earlier, the newest ones by their ids.
 const BEFORE_MAX: usize = 1_000_000;
-/// A row that comes with its truth longer after its event is no evidence about the present, as for the
-/// gate; in microseconds.
-const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
 
 /// The truth about a prediction.
 pub(crate) struct JournaledTruth {
@@ -82,7 +79,7 @@ impl Truths {
     ) {
         let position = entry.position;
         let Subject::Prediction(id) = feedback.subject else {
-            match (position > behind, is_past(feedback, entry.time)) {
+            match (position > behind, feedback.is_past(entry.time)) {
                 (false, _) => self.n_before += 1,
                 (true, true) => self.n_past += 1,
                 (true, false) => self.push(position, None),
@@ -153,9 +150,4 @@ pub(crate) fn truth_of<'a>(entry: &'a Entry, facts: &Facts, last: u64) -> Option
     }
     let retracted = facts.retracted_by(entry.position, entry.time, feedback, last);
     retracted.is_none().then_some(feedback)
-}
-
-fn is_past(feedback: &Feedback, accepted: Time) -> bool {
-    let happened = feedback.event_time.unwrap_or(accepted);
-    accepted.0.saturating_sub(happened.0) > PRESENT_US
 }

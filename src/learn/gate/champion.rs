@@ -23,6 +23,7 @@ use super::frozen::FrozenState;
 use super::incident::{Incidents, clipped};
 use super::losses::{LossScale, SideAnswers, SideLosses, Truth};
 use crate::event::Judgement;
+use crate::learn::memory::anchors::hash;
 use crate::model::{Publish, PublishPolicy, Spec};
 
 /// Labels between two contenders at most, however many there were.
@@ -426,12 +427,4 @@ impl Gate {
             Arc::make_mut(state).learned.reconfigure(spec);
         }
     }
-}
-
-/// A hash of a number, by SplitMix64 (Steele, Lea and Flood 2014).
-fn hash(seed: u64, number: u64) -> u64 {
-    let mut mixed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -13,10 +13,6 @@ use crate::learn::records::ledger::Fate;
 use crate::learn::records::quarantine::QuarantineCause;
 use crate::model::{Target, Task};
 
-/// The age of an event that is of the present at most, in microseconds: what is older comes in a
-/// backfill.
-const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
-
 /// A row to be learned.
 #[derive(Clone, Copy)]
 pub(super) struct Example<'a> {
@@ -142,8 +138,7 @@ impl Learner {
 
     /// True if the event happened more than a day ago, as only those of a backfill may have.
     pub(super) fn is_past(&self, feedback: &Feedback) -> bool {
-        let happened = feedback.event_time.unwrap_or(self.stream.time);
-        self.stream.time.0.saturating_sub(happened.0) > PRESENT_US
+        feedback.is_past(self.stream.time)
     }
 
     pub(super) fn excludes(&self, feedback: &Feedback) -> bool {

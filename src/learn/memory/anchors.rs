@@ -171,7 +171,7 @@ impl Anchors {
 }
 
 /// A hash of a number, by SplitMix64 (Steele, Lea and Flood 2014).
-fn hash(seed: u64, number: u64) -> u64 {
+pub(crate) fn hash(seed: u64, number: u64) -> u64 {
     let mut mixed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

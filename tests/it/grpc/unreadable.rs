@@ -1,17 +1,23 @@
 //! Bytes that are no message of their method: the sender is at fault, it is counted, and others are served.
 
 use std::fs::{self, File};
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
+use axum::http;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use perennial::engine::Clock;
 use perennial::proto::inference::ModelInferResponse;
 use perennial::proto::perennial::v1::FeedbackReply;
+use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
+use tower::Service;
 
 use crate::grpc::served::Served;
 use crate::support::server::Server;
@@ -56,6 +62,48 @@ async fn p9_broken_bytes_are_the_senders_fault_and_counted() {
             format!("{{flow=\"{flow}\",code=\"INVALID_ARGUMENT\",field=\"\",reason=\"\"}}");
         let line = format!("perennial_refused_total{of_flow} {n}\n");
         assert!(page.contains(&line), "{page}");
+    }
+    server.goes_on_and_stops("m").await;
+}
+
+/// Bodies that are no whole message of their call: torn in its prefix or behind it, of a flag that there is
+/// none of, and compressed by nothing that the call names.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_torn_message_is_the_senders_fault_too() {
+    let server = Served::start(&[("m", AUTO)]).await;
+    let mut channel = server.client.channel.clone();
+    let bodies: [&[u8]; 4] = [
+        &[0, 0, 0],
+        &[0, 0, 0, 0, 9, 10, 1],
+        &[2, 0, 0, 0, 1, 0],
+        &[1, 0, 0, 0, 1, 0],
+    ];
+    for path in [
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/perennial.v1.Learning/SubmitFeedback",
+        "/perennial.v1.Learning/StreamFeedback",
+        "/perennial.v1.Registry/ListVersions",
+    ] {
+        for body in bodies {
+            let body = Full::new(Bytes::copy_from_slice(body));
+            let request = http::Request::post(format!("http://localhost{path}"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(Body::new(body))
+                .expect("a request");
+            poll_fn(|context| channel.poll_ready(context))
+                .await
+                .expect("it is connected");
+            let answer = channel.call(request).await.expect("an answer");
+            let (head, body) = answer.into_parts();
+            let trailers = body.collect().await.expect("it ends");
+            let status = Status::from_header_map(&head.headers)
+                .or_else(|| Status::from_header_map(trailers.trailers()?))
+                .expect("a status");
+            assert_eq!(status.code(), Code::InvalidArgument, "{path}: {status}");
+            let expected = "the message is none of this method: ";
+            assert!(status.message().starts_with(expected), "{path}: {status}");
+        }
     }
     server.goes_on_and_stops("m").await;
 }
