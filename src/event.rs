@@ -15,13 +15,17 @@ mod time;
 pub use alarm::{Alarm, Change, WatchedStream};
 pub use batch::{Batch, Column};
 pub use feedback::{
-    BACKFILL_TAG, Decision, Duplicate, ErasedKind, Feedback, Signal, Subject, Tombstone, WEIGHTS,
+    BACKFILL_TAG, Decision, Duplicate, ErasedKind, Feedback, Signal, Subject, Tombstone,
 };
-pub use names::{MalformedAlias, MalformedId, MalformedName, ModelName, PredictionId, check_alias};
+pub use names::{MalformedAlias, MalformedId, MalformedName, ModelName, PredictionId};
 pub use order::{Command, Description, Disposal, NameHash, Order, Retraction, Selector};
-pub use prediction::{Outputs, Prediction, is_single, value_text};
+pub use prediction::{Outputs, Prediction, value_text};
 pub use records::{Erasure, Judgement, OrderRefusal, Reason, Verdict, Version};
 pub use time::Time;
+
+pub(crate) use feedback::WEIGHTS;
+pub(crate) use names::check_alias;
+pub(crate) use prediction::is_single;
 
 /// An entry of a journal. Causes decide the state; records are derived from it.
 #[derive(Clone, Debug, PartialEq)]

@@ -76,7 +76,7 @@ pub struct Feedback {
 }
 
 /// The weights that an event can have; a description may allow less.
-pub const WEIGHTS: RangeInclusive<f64> = 0.001..=1000.0;
+pub(crate) const WEIGHTS: RangeInclusive<f64> = 0.001..=1000.0;
 
 /// The age of an event that is of the present at most, in microseconds.
 const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
@@ -93,7 +93,7 @@ impl Feedback {
 
     /// True if the event happened more than a day before it was accepted: it is no evidence about the
     /// present, and only a backfill may bring it.
-    pub fn is_past(&self, accepted: Time) -> bool {
+    pub(crate) fn is_past(&self, accepted: Time) -> bool {
         let happened = self.event_time.unwrap_or(accepted);
         accepted.0.saturating_sub(happened.0) > PRESENT_US
     }

@@ -59,7 +59,7 @@ pub enum MalformedAlias {
 ///
 /// # Errors
 /// [`MalformedAlias`].
-pub fn check_alias(text: &str) -> Result<(), MalformedAlias> {
+pub(crate) fn check_alias(text: &str) -> Result<(), MalformedAlias> {
     let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic());
     if !starts_well || text.parse::<ModelName>().is_err() {
         return Err(MalformedAlias::Form);
@@ -93,7 +93,7 @@ impl fmt::Display for PredictionId {
 
 impl PredictionId {
     /// The text form, written into the caller's buffer: no allocation on the predict path.
-    pub fn hyphenated<'a>(&self, text: &'a mut [u8; 36]) -> &'a str {
+    pub(crate) fn hyphenated<'a>(&self, text: &'a mut [u8; 36]) -> &'a str {
         uuid::Uuid::from_u128(self.0)
             .hyphenated()
             .encode_lower(text)

@@ -143,7 +143,7 @@ impl Order {
     }
 
     /// True if a refusal of it is journaled.
-    pub fn is_recorded_when_refused(&self) -> bool {
+    pub(crate) fn is_recorded_when_refused(&self) -> bool {
         let others = matches!(self, Order::Restore { .. } | Order::Retrain { .. });
         others || self.is_of_gate() || self.is_of_quarantine()
     }
@@ -154,7 +154,7 @@ impl Order {
     }
 
     /// True if it only records that a learner which begins anew is derived, or is not.
-    pub fn is_note_of_retraining(&self) -> bool {
+    pub(crate) fn is_note_of_retraining(&self) -> bool {
         matches!(self, Order::BeginRetraining { .. } | Order::EndRetraining)
     }
 

@@ -93,7 +93,7 @@ pub fn value_text(value: f64) -> String {
 }
 
 /// True if 32 bits hold a value to the bit.
-pub fn is_single(value: f64) -> bool {
+pub(crate) fn is_single(value: f64) -> bool {
     f64::from(value as f32).to_bits() == value.to_bits()
 }
 

@@ -74,7 +74,7 @@ impl Held {
 
 impl PendingPrediction {
     /// True if it has had no feedback, and its window is open.
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         !self.has_truth && self.credited.is_none()
     }
 
@@ -262,7 +262,7 @@ impl PendingPredictions {
     }
 
     /// Where the oldest that waits stands: none stands before it.
-    pub fn oldest_position(&self) -> Option<u64> {
+    pub(crate) fn oldest_position(&self) -> Option<u64> {
         let oldest = self.order.front()?;
         Some(self.waiting[oldest].position)
     }
@@ -312,7 +312,7 @@ impl PendingPredictions {
     }
 
     /// When the next window closes; none where no silent prediction waits.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
         if let Some(open) = &self.open {
             return open.keys().next().map(|window| window.0);
         }
@@ -321,7 +321,7 @@ impl PendingPredictions {
     }
 
     /// The predictions that have made room by now, where `waiting_max` may wait.
-    pub fn evicted(&self, waiting_max: usize) -> EvictedPredictions {
+    pub(crate) fn evicted(&self, waiting_max: usize) -> EvictedPredictions {
         let older = self.waiting.range(..=self.made_room).map(|(id, _)| *id);
         EvictedPredictions::new(
             self.made_room,
@@ -332,7 +332,7 @@ impl PendingPredictions {
     }
 
     /// How many are kept without any feedback; looks at each of them.
-    pub fn n_silent(&self) -> usize {
+    pub(crate) fn n_silent(&self) -> usize {
         self.waiting.values().filter(|one| one.is_silent()).count()
     }
 

@@ -356,7 +356,7 @@ impl Learner {
     }
 
     /// Versions whose records have not been applied yet, in the order in which they were made.
-    pub fn unrecorded_versions(&self) -> &[Version] {
+    pub(crate) fn unrecorded_versions(&self) -> &[Version] {
         &self.stream.unrecorded
     }
 

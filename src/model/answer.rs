@@ -110,7 +110,7 @@ impl Model {
     ///
     /// # Panics
     /// As [`Model::predict`].
-    pub fn predict_rows(
+    pub(crate) fn predict_rows(
         &self,
         batch: &Batch,
         rows: Range<usize>,
@@ -286,7 +286,7 @@ impl Model {
     }
 
     /// True if rows of several requests can be computed together: [`Model::forward_apart`].
-    pub fn shares_passes(&self) -> bool {
+    pub(crate) fn shares_passes(&self) -> bool {
         match &self.function {
             Function::Network(network) => network.shares_passes(),
             Function::Ridge(_) | Function::Portfolio { .. } | Function::Neighbours(_) => false,
@@ -298,7 +298,7 @@ impl Model {
     ///
     /// # Panics
     /// When there are more than 256 rows.
-    pub fn forward_apart(&self, rows: &[Encoded]) -> Option<Vec<f32>> {
+    pub(crate) fn forward_apart(&self, rows: &[Encoded]) -> Option<Vec<f32>> {
         match &self.function {
             Function::Network(network) => network.forward_apart(rows),
             Function::Ridge(_) | Function::Portfolio { .. } | Function::Neighbours(_) => None,
@@ -372,7 +372,7 @@ pub(crate) fn finish(
 }
 
 /// The place of the class that is answered for a row; none beyond the last, and of other tasks.
-pub fn answered_class(outputs: &Outputs, row: usize, n_classes: usize) -> Option<usize> {
+pub(crate) fn answered_class(outputs: &Outputs, row: usize, n_classes: usize) -> Option<usize> {
     match outputs {
         Outputs::Probabilities(all) => all.chunks_exact(n_classes).nth(row).map(argmax),
         Outputs::Decisions { chosen, .. } => chosen.get(row).map(|place| *place as usize),

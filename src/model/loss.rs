@@ -35,7 +35,7 @@ pub enum Target {
 
 impl Target {
     /// The group that a class-balanced memory keeps it in.
-    pub fn stratum(&self) -> u32 {
+    pub(crate) fn stratum(&self) -> u32 {
         match *self {
             Target::Class(class) => class,
             Target::Value(_) => 0,

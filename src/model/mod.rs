@@ -32,8 +32,8 @@ pub mod weights;
 
 pub use crate::device::{Device, Error as DeviceError, profile};
 pub use crate::onnx::Error as EncoderError;
-pub use answer::{Choice, Model, answered_class};
-pub(crate) use answer::{Function, OutputForm, finish};
+pub use answer::{Choice, Model};
+pub(crate) use answer::{Function, OutputForm, answered_class, finish};
 pub(crate) use encoders::features::{
     Conversion, Encoder, Reach, Rescale, Scale, floats, n_buckets,
 };

@@ -59,7 +59,7 @@ impl Policy {
 
 impl Spec {
     /// The probability of each action, `[actions]`: that of the policy, raised to the floor.
-    pub fn action_probabilities(&self, estimates: Estimates<'_>) -> Vec<f32> {
+    pub(crate) fn action_probabilities(&self, estimates: Estimates<'_>) -> Vec<f32> {
         let mut probabilities = self.policy.distribution(estimates);
         let floor = self.exposure_floor;
         if floor > 0.0 {
@@ -71,7 +71,7 @@ impl Spec {
     }
 
     /// The least probability that any action has, whatever is learned.
-    pub fn least_probability(&self) -> f64 {
+    pub(crate) fn least_probability(&self) -> f64 {
         let (floor, n_actions) = (self.exposure_floor, self.task.names().len() as f64);
         let of_policy = match self.policy {
             Policy::Epsilon(epsilon) => epsilon / n_actions,

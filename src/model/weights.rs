@@ -220,13 +220,13 @@ impl Tensors {
     }
 
     /// Adds every tensor of `other`, its names behind `prefix` and a dot.
-    pub fn nest(&mut self, prefix: &str, other: Tensors) {
+    pub(crate) fn nest(&mut self, prefix: &str, other: Tensors) {
         let named = |(name, tensor)| (format!("{prefix}.{name}"), tensor);
         self.0.extend(other.0.into_iter().map(named));
     }
 
     /// Takes out the tensors behind `prefix` and a dot, without it.
-    pub fn unnest(&mut self, prefix: &str) -> Tensors {
+    pub(crate) fn unnest(&mut self, prefix: &str) -> Tensors {
         let start = format!("{prefix}.");
         let mut rest = self.0.split_off(&start);
         // '/' follows '.': every name that starts with the prefix sorts below this one.

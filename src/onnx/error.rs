@@ -45,7 +45,7 @@ impl Error {
     }
 
     /// True if the device is at fault, and neither a file nor a row.
-    pub fn is_of_device(&self) -> bool {
+    pub(crate) fn is_of_device(&self) -> bool {
         matches!(self, Error::NoRoom(_) | Error::Device(_))
     }
 

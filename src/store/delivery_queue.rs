@@ -154,7 +154,7 @@ impl DeliveryQueue {
     ///
     /// # Errors
     /// [`Error::Io`]: it is gone from memory alone, and is there again after a restart.
-    pub fn remove_first(&mut self, id: &str) -> Result<(), Error> {
+    pub(crate) fn remove_first(&mut self, id: &str) -> Result<(), Error> {
         let is_first = |one: &mut Delivery| one.id == id;
         let Some(removed) = self.waiting.pop_front_if(is_first) else {
             return Ok(());

@@ -115,7 +115,7 @@ impl Directory {
     }
 
     /// The file of the events that a webhook is still to be sent.
-    pub fn delivery_queue(&self) -> PathBuf {
+    pub(crate) fn delivery_queue(&self) -> PathBuf {
         self.path.join(DELIVERY_QUEUE)
     }
 

@@ -133,7 +133,7 @@ impl Error {
     }
 
     /// True if the same call may succeed later, as things are.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             Error::Io { source, .. } | Error::NoSegment { source, .. } => is_passing(source),
             _ => false,

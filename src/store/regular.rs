@@ -28,7 +28,7 @@ pub(super) fn open_for_writing(root: &Path, path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_for_appending(path: &Path) -> io::Result<File> {
+pub(crate) fn open_for_appending(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut options = OpenOptions::new();
     let options = options.append(true).mode(0o600).custom_flags(flags);
@@ -59,7 +59,7 @@ pub fn read(root: &Path, path: &Path, n_bytes_max: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`]: out of the root. Otherwise the error of the system.
-pub fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
     let real = fs::canonicalize(path)?;
     let root = fs::canonicalize(if root == "" { Path::new(".") } else { root })?;
     if real.starts_with(&root) {

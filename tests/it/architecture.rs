@@ -7,6 +7,7 @@ mod ci;
 mod modules;
 mod names;
 mod promises;
+mod public;
 mod wire_document;
 
 use std::cell::RefCell;

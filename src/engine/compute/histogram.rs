@@ -47,7 +47,7 @@ impl HistogramCounts {
     }
 
     /// Bounds, each with the number of values up to it; the last bound is left out.
-    pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut passed = 0;
         let bounds = self.counts[..BOUNDS - 1].iter().enumerate();
         bounds.map(move |(bound, count)| {

@@ -40,7 +40,7 @@ impl Receipt {
 impl ServedModel {
     /// The position up to which everything is learned from, where no prediction of this id is
     /// known there; `None` where one is, and while there are entries to learn from.
-    pub fn unknown_until(&self, id: PredictionId) -> Option<u64> {
+    pub(crate) fn unknown_until(&self, id: PredictionId) -> Option<u64> {
         let runtime = self.get().ok()?;
         // A stream that keeps the learner at work is not to contend for it.
         if *runtime.serving().position().borrow() < runtime.progress().synced() {
@@ -52,7 +52,7 @@ impl ServedModel {
 
     /// True unless [`ServedModel::accept`] refuses all feedback until the learner or the writer has caught up:
     /// whoever has more of it may wait, and ask again.
-    pub fn has_room_for_feedback(&self) -> bool {
+    pub(crate) fn has_room_for_feedback(&self) -> bool {
         self.get()
             .map_or(true, |runtime| runtime.has_room_for_feedback())
     }
@@ -73,7 +73,7 @@ impl ServedModel {
     ///
     /// # Errors
     /// As [`ServedModel::accept`].
-    pub fn accept_waited(&self, feedback: Feedback) -> Result<Receipt, Error> {
+    pub(crate) fn accept_waited(&self, feedback: Feedback) -> Result<Receipt, Error> {
         let runtime = self.get()?;
         runtime.check_room(EntryClass::Feedback)?;
         let (reply, done) = oneshot::channel();

@@ -58,14 +58,14 @@ impl Default for PredictOptions {
 
 impl ServedModel {
     /// Notes that a prediction which came at this moment has its turn to be computed.
-    pub fn end_queue(&self, came: Instant) {
+    pub(crate) fn end_queue(&self, came: Instant) {
         if let Ok(runtime) = self.get() {
             runtime.phases().end(Phase::Queue, came);
         }
     }
 
     /// True if one of the model's inputs has an encoder.
-    pub fn encodes(&self) -> bool {
+    pub(crate) fn encodes(&self) -> bool {
         let runtime = self.get().ok();
         runtime.is_some_and(|runtime| runtime.embedders().iter().any(Option::is_some))
     }

@@ -13,9 +13,9 @@ use crate::engine::host::deliveries::EventIntake;
 use crate::engine::host::learning_event::LearningEvent;
 
 /// Watches at once.
-pub const WATCHES_MAX: usize = 64;
+pub(crate) const WATCHES_MAX: usize = 64;
 /// Events that wait for one watch to read them.
-pub const WATCH_EVENTS_MAX: usize = 256;
+pub(crate) const WATCH_EVENTS_MAX: usize = 256;
 /// Events that are kept for those who begin to watch, over all models.
 const RECENT_MAX: usize = 1024;
 
@@ -235,7 +235,7 @@ impl Subscription {
     }
 
     /// True once it was dropped, since too many waited to be read.
-    pub fn was_dropped(&self) -> bool {
+    pub(crate) fn was_dropped(&self) -> bool {
         self.was_dropped.load(Relaxed)
     }
 }

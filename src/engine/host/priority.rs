@@ -89,17 +89,17 @@ mod policy {
 /// Elsewhere every thread keeps its priority.
 #[cfg(not(target_os = "linux"))]
 mod policy {
-    pub fn stand_back() -> bool {
+    pub(crate) fn stand_back() -> bool {
         true
     }
 
-    pub fn hasten(_: i32) {}
+    pub(crate) fn hasten(_: i32) {}
 
-    pub fn is_background() -> bool {
+    pub(crate) fn is_background() -> bool {
         true
     }
 
-    pub fn this_thread() -> i32 {
+    pub(crate) fn this_thread() -> i32 {
         0
     }
 }

@@ -249,7 +249,12 @@ impl Detectors {
     }
 
     /// Takes the judgement of a served answer to a row of this slice.
-    pub fn observe_slice(&mut self, name: &str, judged: JudgedAnswer, position: u64) -> Vec<Alarm> {
+    pub(crate) fn observe_slice(
+        &mut self,
+        name: &str,
+        judged: JudgedAnswer,
+        position: u64,
+    ) -> Vec<Alarm> {
         let threshold = self.needed(WatchedStream::Slice);
         if !self.slices.contains_key(name) {
             let test = ChangeTest::new(StreamKind::Rises, hash(name.as_bytes()));

@@ -36,12 +36,12 @@ impl Learner {
     }
 
     /// The champion with its score; none under rules without a gate.
-    pub fn champion_score(&self) -> Option<ChampionScore> {
+    pub(crate) fn champion_score(&self) -> Option<ChampionScore> {
         Some(self.accounts.gate.as_ref()?.champion_score())
     }
 
     /// The change for the champion and the incidents where the learner becomes another one.
-    pub fn champion_change(&self, other: &Learner) -> Option<ChampionChange> {
+    pub(crate) fn champion_change(&self, other: &Learner) -> Option<ChampionChange> {
         let (before, after) = (self.champion_score()?, other.champion_score()?);
         let position = |one: &Incident| one.position;
         let mut derived = other.accounts.gate.as_ref()?.incidents.clone();
@@ -121,18 +121,18 @@ impl Learner {
 
     /// Which attempt to put a learner that began anew in place of what is learned the newest one is, since the
     /// champion was chosen.
-    pub fn retraining_attempt(&self) -> u64 {
+    pub(crate) fn retraining_attempt(&self) -> u64 {
         let gate = self.accounts.gate.as_ref();
         gate.map_or(1, Gate::n_retrainings).max(1)
     }
 
     /// The newest contender against the champion that was not promoted, since it had forgotten something.
-    pub fn veto_of_newest(&self) -> Option<&Veto> {
+    pub(crate) fn veto_of_newest(&self) -> Option<&Veto> {
         self.accounts.gate.as_ref()?.veto()
     }
 
     /// Why rewards are no evidence here, if they are none.
-    pub fn lacks_evidence(&self) -> Option<&'static str> {
+    pub(crate) fn lacks_evidence(&self) -> Option<&'static str> {
         let lacks = self.accounts.gate.is_some() && !gives_evidence(&self.spec);
         lacks.then_some("no evidence: the policy has no propensity floor")
     }
@@ -176,7 +176,7 @@ impl Learner {
 
     /// The position of the state that serves. One that sees the past of the target answers with that of the
     /// candidate.
-    pub fn served_position(&self) -> u64 {
+    pub(crate) fn served_position(&self) -> u64 {
         match self.serving_champion() {
             Some(champion) if !self.spec.sees_past() => champion.position,
             _ => self.stream.position,

@@ -305,7 +305,7 @@ impl Learner {
     /// The part of this version that a restore brings back, with its tallies by now. The rest is of
     /// a moment that knew feedback which is erased: it is left out, and no history can go on from
     /// it.
-    pub fn restorable_part(&self, now: Option<Tallies>) -> Learner {
+    pub(crate) fn restorable_part(&self, now: Option<Tallies>) -> Learner {
         let stream = &self.stream;
         let own = self.tallies();
         let Tallies {

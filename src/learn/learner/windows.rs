@@ -141,7 +141,7 @@ impl Learner {
     }
 
     /// The first moment at which the next entry ends the waiting of the oldest prediction.
-    pub fn next_expiry(&self) -> Option<Time> {
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
         let oldest = self.accounts.pending.oldest()?;
         Some(Time(
             self.windows().ends(&self.accounts.pending, oldest).0 + 1,
@@ -155,7 +155,7 @@ impl Learner {
 
     /// True if no prediction of this id waits, or has gone by its age: feedback about it ends as
     /// unmatched.
-    pub fn is_unknown(&self, id: PredictionId) -> bool {
+    pub(crate) fn is_unknown(&self, id: PredictionId) -> bool {
         matches!(self.waiting(id), Err(Fate::Unmatched))
     }
 

@@ -33,7 +33,7 @@ impl ClassCount {
     }
 
     /// Examples of other classes that were answered with it.
-    pub fn false_positives(&self) -> f64 {
+    pub(crate) fn false_positives(&self) -> f64 {
         (self.answered - self.right).max(0.0)
     }
 }

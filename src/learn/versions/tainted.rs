@@ -34,13 +34,13 @@ struct TaintedRun {
 impl TaintedVersions {
     /// The first version without the retracted feedback of this one, if it holds any feedback that was taken
     /// back.
-    pub fn successor(&self, version: u64) -> Option<u64> {
+    pub(crate) fn successor(&self, version: u64) -> Option<u64> {
         let (_, run) = self.runs.range(..=version).next_back()?;
         (version <= run.last).then_some(run.successor)
     }
 
     /// True if it is no longer known which feedback a version holds.
-    pub fn has_left(&self, version: u64) -> bool {
+    pub(crate) fn has_left(&self, version: u64) -> bool {
         version > 1 && version <= self.left
     }
 

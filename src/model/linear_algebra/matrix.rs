@@ -9,7 +9,9 @@ mod product;
 mod symmetric;
 mod vector;
 
-pub use cholesky::{factor_block, invert_block};
-pub use product::{ADD, Blend, SUBTRACT, Shape, View, multiply};
+pub(crate) use cholesky::{factor_block, invert_block};
+pub(crate) use product::{ADD, SUBTRACT};
+pub use product::{Blend, Shape, View, multiply};
 pub use symmetric::Symmetric;
-pub use vector::{add_scaled, dot, dot_f32, take_outer};
+pub(crate) use vector::{add_scaled, take_outer};
+pub use vector::{dot, dot_f32};

@@ -45,12 +45,12 @@ impl SparseTable {
     }
 
     /// How many values a row has.
-    pub fn row_len(&self) -> usize {
+    pub(crate) fn row_len(&self) -> usize {
         self.row_len
     }
 
     /// How many buckets a feature can hash to.
-    pub fn n_buckets(&self) -> usize {
+    pub(crate) fn n_buckets(&self) -> usize {
         self.blocks.len() * BLOCK
     }
 
@@ -78,7 +78,7 @@ impl SparseTable {
     }
 
     /// Every row written, to write to.
-    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+    pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         let written = self.blocks.iter_mut().flatten();
         written.flat_map(|block| Arc::make_mut(block).rows.chunks_exact_mut(self.row_len))
     }

@@ -77,14 +77,14 @@ impl LinearMembers {
     }
 
     /// How far a step along the gradient moves the scores of this row.
-    pub fn squared_length(&self, row: &Encoded) -> f32 {
+    pub(crate) fn squared_length(&self, row: &Encoded) -> f32 {
         self.bias_rate
             + row.dense.iter().map(|x| x * x).sum::<f32>()
             + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>()
     }
 
     /// Moves every weight by `-x * derivative`; `gradient` `[n_members, n_outputs]` carries the step sizes.
-    pub fn descend(&mut self, row: &Encoded, gradient: &[f32]) {
+    pub(crate) fn descend(&mut self, row: &Encoded, gradient: &[f32]) {
         let n_columns = self.n_columns();
         let (dense, sparse, bias_rate) = (&mut self.dense, &mut self.sparse, &self.bias_rate);
         Arch::new().dispatch(
@@ -103,7 +103,7 @@ impl LinearMembers {
 
     /// Multiplies the weights of members by `factor`, and adds a shift to the bias of each output;
     /// `shifts` `[members, n_outputs]` are of as many members as there are, the first ones.
-    pub fn rescale(&mut self, factor: f32, shifts: &[f32]) {
+    pub(crate) fn rescale(&mut self, factor: f32, shifts: &[f32]) {
         let n_columns = self.n_columns();
         let of_members = |weights: &mut [f32]| {
             let weights = weights.iter_mut().take(shifts.len());

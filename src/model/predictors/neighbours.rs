@@ -170,7 +170,7 @@ impl Neighbours {
     }
 
     /// The most rows that are held: a block goes when its last row has left the window.
-    pub fn n_held_max(&self) -> usize {
+    pub(crate) fn n_held_max(&self) -> usize {
         self.window.n_rows + ROWS_TEXT
     }
 
@@ -191,7 +191,7 @@ impl Neighbours {
     }
 
     /// Remembers a raw row.
-    pub fn push_raw(&mut self, row: &RawRow, example: RememberedRow) {
+    pub(crate) fn push_raw(&mut self, row: &RawRow, example: RememberedRow) {
         let searched = self.searched(row);
         let block = self.block_for(row.sparse.len(), RowBlock::of_raw);
         block.push_raw(row, &searched, example);

@@ -80,7 +80,7 @@ impl Network {
     }
 
     /// True if another device than the processor is to compute it.
-    pub fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         matches!(self.place, LayerLocation::Device(_))
     }
 
@@ -104,7 +104,7 @@ impl Network {
     }
 
     /// True if rows of several requests can be computed together: [`Network::forward_apart`].
-    pub fn shares_passes(&self) -> bool {
+    pub(crate) fn shares_passes(&self) -> bool {
         match &self.place {
             LayerLocation::Processor(layers) => {
                 apart::is_supported() && layers.iter().all(apart::takes)
@@ -118,7 +118,7 @@ impl Network {
     ///
     /// # Panics
     /// When there are more than 256 rows.
-    pub fn forward_apart(&self, rows: &[impl Borrow<Encoded>]) -> Option<Vec<f32>> {
+    pub(crate) fn forward_apart(&self, rows: &[impl Borrow<Encoded>]) -> Option<Vec<f32>> {
         match &self.place {
             LayerLocation::Processor(layers) if self.shares_passes() => {
                 Some(self.compute(layers, rows, forward_apart))
@@ -130,7 +130,7 @@ impl Network {
     /// How many rows of a batch may be computed apart so that their outputs stay those of the whole batch.
     /// gemm adds up in another order for a single row, for small products, and for few rows and columns
     /// with a long sum; a slice has to be on the same side of each of these as the batch is.
-    pub fn slice_rows(&self, n_rows: usize) -> usize {
+    pub(crate) fn slice_rows(&self, n_rows: usize) -> usize {
         let LayerLocation::Processor(layers) = &self.place else {
             return n_rows.max(1);
         };

@@ -86,7 +86,7 @@ pub struct NoChange {
 
 /// The outputs of all members for a row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MemberOutputs {
+pub(crate) struct MemberOutputs {
     /// The scores of the members, those of classes before their inverse temperatures;
     /// `[members, n_outputs]`.
     pub scores: Vec<f32>,
@@ -169,12 +169,12 @@ impl Portfolio {
     }
 
     /// True if they are probabilities of classes.
-    pub fn is_classes(&self) -> bool {
+    pub(crate) fn is_classes(&self) -> bool {
         self.classes
     }
 
     /// How many single models there are, without the stack.
-    pub fn n_members(&self) -> usize {
+    pub(crate) fn n_members(&self) -> usize {
         self.plan.members.len()
     }
 
@@ -187,7 +187,7 @@ impl Portfolio {
     }
 
     /// The names of the linear members, logistic ones included.
-    pub fn linear_member_names(&self) -> Vec<String> {
+    pub(crate) fn linear_member_names(&self) -> Vec<String> {
         let members = self.plan.members.iter();
         let linear = members.filter(|member| member.is_linear());
         linear.map(|member| member.name()).collect()
@@ -195,7 +195,7 @@ impl Portfolio {
 
     /// A row as linear members and ridge regressions see it: those of a regression see the newest
     /// value too, so that they can forecast its moves.
-    pub fn with_newest<'a>(&self, row: &'a Encoded, scale: &Scale) -> Cow<'a, Encoded> {
+    pub(crate) fn with_newest<'a>(&self, row: &'a Encoded, scale: &Scale) -> Cow<'a, Encoded> {
         match &self.no_change {
             Some(last) if self.plan.sees_newest => {
                 let mut row = row.clone();
@@ -229,7 +229,7 @@ impl Portfolio {
     }
 
     /// A row as the networks see it.
-    pub fn for_network<'a>(&self, row: &'a Encoded) -> Cow<'a, Encoded> {
+    pub(crate) fn for_network<'a>(&self, row: &'a Encoded) -> Cow<'a, Encoded> {
         self.shortened(self.filtered(row))
     }
 
@@ -245,7 +245,7 @@ impl Portfolio {
     }
 
     /// The outputs of every member for a row; `network` is there where the plan has one.
-    pub fn member_outputs(
+    pub(crate) fn member_outputs(
         &self,
         row: &Encoded,
         scale: &Scale,
@@ -426,7 +426,7 @@ impl Portfolio {
     }
 
     /// The answer of all members, `[n_outputs]`.
-    pub fn mix(&self, member_outputs: &MemberOutputs) -> Vec<f32> {
+    pub(crate) fn mix(&self, member_outputs: &MemberOutputs) -> Vec<f32> {
         match &self.kept {
             Some(kept) if kept.keep != Keep::Recent => {
                 kept.mix(&self.kept_answers(kept, member_outputs).answers)

@@ -158,12 +158,12 @@ impl Spec {
 
     /// Whether events may have weights other than 1, and sources budgets: from the third revision of the
     /// rules on.
-    pub fn has_weights(&self) -> bool {
+    pub(crate) fn has_weights(&self) -> bool {
         self.revision >= RETAINS
     }
 
     /// Whether quarantined feedback waits for a person: from the third revision of the rules on.
-    pub fn has_quarantine(&self) -> bool {
+    pub(crate) fn has_quarantine(&self) -> bool {
         self.revision >= RETAINS
     }
 
@@ -173,7 +173,7 @@ impl Spec {
     }
 
     /// Whether evidence decides which weights serve: from the third revision of the rules on.
-    pub fn has_gate(&self) -> bool {
+    pub(crate) fn has_gate(&self) -> bool {
         self.revision >= RETAINS
     }
 
@@ -230,7 +230,7 @@ impl Spec {
     }
 
     /// True if the rows of one description are rows of the other.
-    pub fn has_inputs_of(&self, other: &Spec) -> bool {
+    pub(crate) fn has_inputs_of(&self, other: &Spec) -> bool {
         let mut pairs = self.inputs.iter().zip(&other.inputs);
         pairs.all(|(one, other)| one.is_alike(other)) && self.inputs.len() == other.inputs.len()
     }

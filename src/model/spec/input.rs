@@ -194,7 +194,7 @@ impl Input {
 
 impl InputKind {
     /// True if it has an encoder that learns.
-    pub fn is_adapted(&self) -> bool {
+    pub(crate) fn is_adapted(&self) -> bool {
         matches!(
             self,
             InputKind::Embedded {

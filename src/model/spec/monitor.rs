@@ -23,7 +23,7 @@ pub struct MonitorSettings {
 
 impl MonitorSettings {
     /// The inputs and tags that are declared, and one for sources.
-    pub fn n_keys(&self) -> usize {
+    pub(crate) fn n_keys(&self) -> usize {
         self.inputs.len() + self.tags.len() + usize::from(self.sources)
     }
 

@@ -90,13 +90,13 @@ impl Spec {
     ///
     /// # Errors
     /// When the text is no description; limits that cannot be are found by [`Spec::journaled`].
-    pub fn order_limits(toml: &str, limits: &OrderedLimits) -> Result<String, Error> {
+    pub(crate) fn order_limits(toml: &str, limits: &OrderedLimits) -> Result<String, Error> {
         order(toml, limits)
     }
 
     /// The text of a description with the limits that were ordered for the `journaled` one, unless
     /// its author has changed the same limits since.
-    pub fn carry_limits(journaled: &str, toml: &str) -> String {
+    pub(crate) fn carry_limits(journaled: &str, toml: &str) -> String {
         carry(journaled, toml)
     }
 }

@@ -17,7 +17,7 @@ pub struct QuarantineSettings {
 
 impl QuarantineSettings {
     /// True if events are looked at when they come.
-    pub fn looks_at_events(&self) -> bool {
+    pub(crate) fn looks_at_events(&self) -> bool {
         self.outliers.is_some() || self.flood.is_some()
     }
 }

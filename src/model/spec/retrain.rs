@@ -21,7 +21,7 @@ pub struct RetrainSettings {
 
 impl RetrainSettings {
     /// True if anything but an order asks for it.
-    pub fn is_asked_for(&self) -> bool {
+    pub(crate) fn is_asked_for(&self) -> bool {
         let asked = [
             self.after_events.is_some(),
             self.every_s.is_some(),

@@ -66,7 +66,7 @@ impl BackfillIds {
     }
 
     /// True if the journal itself is the only record of the ids.
-    pub fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.file.is_none()
     }
 
@@ -110,7 +110,7 @@ impl BackfillIds {
     }
 
     /// Drops the ids whose entries the journal does not hold any more.
-    pub fn forget_before(&mut self, first_position: u64) {
+    pub(crate) fn forget_before(&mut self, first_position: u64) {
         self.known
             .retain(|_, (position, _)| *position >= first_position);
         self.unwritten.retain(|one| one.position >= first_position);

@@ -48,7 +48,7 @@ pub struct IdBounds {
 
 impl IdBounds {
     /// How many ids that is.
-    pub fn ids_max(&self) -> u64 {
+    pub(crate) fn ids_max(&self) -> u64 {
         self.bytes_max / RECORD_BYTES as u64
     }
 
@@ -167,7 +167,7 @@ impl Ids {
     }
 
     /// The position of the oldest event whose id is held.
-    pub fn oldest_position(&self) -> Option<u64> {
+    pub(crate) fn oldest_position(&self) -> Option<u64> {
         let sorted = self.runs.front().map(|run| run.oldest);
         let mut recent = self.order.iter().filter_map(|key| self.recent.get(key));
         sorted.or_else(|| Some(recent.next()?.position))
@@ -182,7 +182,7 @@ impl Ids {
     ///
     /// # Errors
     /// [`Error::Io`]: the disk refused; it can be tried again.
-    pub fn write_retracted(&mut self, positions: BTreeSet<u64>) -> Result<(), Error> {
+    pub(crate) fn write_retracted(&mut self, positions: BTreeSet<u64>) -> Result<(), Error> {
         if positions != self.retracted {
             let path = self.retracted_path();
             retracted::write(&self.disk, &path, &self.journal_id, &positions)?;
@@ -224,7 +224,7 @@ impl Ids {
     ///
     /// # Errors
     /// The use of the source, where it may hold no more.
-    pub fn check_quota(&self, source: &str, bounds: &IdBounds) -> Result<(), SourceQuota> {
+    pub(crate) fn check_quota(&self, source: &str, bounds: &IdBounds) -> Result<(), SourceQuota> {
         let held = self.counts.of(self.counted_as(source));
         let free = bounds.ids_max().saturating_sub(self.n_ids);
         let unwritten_max = 2 * bounds.sealed_at();
@@ -252,7 +252,7 @@ impl Ids {
     }
 
     /// Inserts an id by its key, of an event whose content is not known.
-    pub fn insert_key(&mut self, key: u128, source: &str, position: u64, time: Time) {
+    pub(crate) fn insert_key(&mut self, key: u128, source: &str, position: u64, time: Time) {
         let source = self.counted_as(source);
         self.add(Record {
             key,

@@ -38,7 +38,7 @@ pub(crate) fn mark(feedback: &Feedback) -> u32 {
 
 impl Record {
     /// Forty bytes, as they stand in a file.
-    pub fn to_bytes(self) -> [u8; RECORD_BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
         bytes[..16].copy_from_slice(&self.key.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.position.to_le_bytes());

@@ -180,7 +180,7 @@ impl Journal {
     /// [`Error::NoSegment`]: it cannot be made now, for want of room or descriptors; all that was
     /// taken is on disk, and this can be called again. [`Error::Io`]: the disk refused, and the
     /// journal is poisoned. [`Error::Poisoned`] from then on.
-    pub fn start_due_segment(&mut self) -> Result<(), Error> {
+    pub(crate) fn start_due_segment(&mut self) -> Result<(), Error> {
         self.check_sound()?;
         if !self.full {
             return Ok(());
@@ -274,12 +274,12 @@ impl Journal {
     }
 
     /// From now on, a group that would make a segment longer than this starts a new one.
-    pub fn set_segment_bytes(&mut self, segment_bytes: u32) {
+    pub(crate) fn set_segment_bytes(&mut self, segment_bytes: u32) {
         self.config.segment_bytes = segment_bytes;
     }
 
     /// The position that the last segment begins at.
-    pub fn last_segment(&self) -> u64 {
+    pub(crate) fn last_segment(&self) -> u64 {
         self.last.first_position
     }
 
@@ -304,7 +304,8 @@ impl Journal {
     }
 
     /// How long all segments are together, in bytes.
-    pub fn bytes_on_disk(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
         self.n_bytes
     }
 

@@ -102,7 +102,7 @@ impl Filters {
     }
 
     /// How many features they give.
-    pub fn n_features(&self) -> usize {
+    pub(crate) fn n_features(&self) -> usize {
         let features = self.parts.iter().map(|part| match part {
             DensePart::Plain(n) => *n,
             DensePart::Image(image) => image.n_features(),

@@ -129,7 +129,7 @@ impl Encoder {
     }
 
     /// How many buckets hashed features fall into; 0 where nothing is hashed.
-    pub fn n_buckets(&self) -> usize {
+    pub(crate) fn n_buckets(&self) -> usize {
         self.n_buckets
     }
 

@@ -201,7 +201,7 @@ impl Scale {
     }
 
     /// Appends every value, standardised in f32: a subtraction and a product each.
-    pub fn standardise_all(&self, values: impl Iterator<Item = f32>, out: &mut Vec<f32>) {
+    pub(crate) fn standardise_all(&self, values: impl Iterator<Item = f32>, out: &mut Vec<f32>) {
         if self.all.variance <= 0.0 {
             out.extend(values.map(|_| 0.0));
             return;
@@ -256,7 +256,7 @@ impl Scale {
     }
 
     /// True if it is far enough from another one that weights learned in it fit badly.
-    pub fn is_far_from(&self, other: &Scale) -> bool {
+    pub(crate) fn is_far_from(&self, other: &Scale) -> bool {
         let (mine, theirs) = (self.all.variance.sqrt(), other.all.variance.sqrt());
         let apart = (self.all.mean - other.all.mean).abs();
         theirs > 0.0 && (apart > FAR_MEAN * theirs || !NEAR_DEVIATION.contains(&(mine / theirs)))

@@ -43,11 +43,6 @@ impl Adapters {
         }
     }
 
-    /// How many of the last layers they adapt.
-    pub fn n_layers(&self) -> usize {
-        self.shape.layers
-    }
-
     /// As they are kept in a checkpoint.
     pub fn save(&self, tensors: &mut Tensors) {
         let LowRank { rank, layers, .. } = self.shape;

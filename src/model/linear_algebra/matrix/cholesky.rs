@@ -114,7 +114,7 @@ impl Symmetric {
 }
 
 /// Replaces the lower triangle of `a` `[n, n]` by its Cholesky factor; zeros stand above it.
-pub fn factor_block(a: &mut [f64], n: usize, floor: f64) {
+pub(crate) fn factor_block(a: &mut [f64], n: usize, floor: f64) {
     let mut column = vec![0.0; n];
     Arch::new().dispatch(
         #[inline(always)]
@@ -136,7 +136,7 @@ pub fn factor_block(a: &mut [f64], n: usize, floor: f64) {
 }
 
 /// Replaces a lower triangular `l` `[n, n]` with a positive diagonal by its inverse.
-pub fn invert_block(l: &mut [f64], n: usize) {
+pub(crate) fn invert_block(l: &mut [f64], n: usize) {
     let mut row = vec![0.0; n];
     Arch::new().dispatch(
         #[inline(always)]

@@ -64,13 +64,13 @@ pub(super) const REPLACE: Blend = Blend {
 };
 
 /// Adds to the value that was there.
-pub const ADD: Blend = Blend {
+pub(crate) const ADD: Blend = Blend {
     keep: 1.0,
     factor: 1.0,
 };
 
 /// Subtracts from the value that was there.
-pub const SUBTRACT: Blend = Blend {
+pub(crate) const SUBTRACT: Blend = Blend {
     keep: 1.0,
     factor: -1.0,
 };

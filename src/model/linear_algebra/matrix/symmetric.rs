@@ -35,7 +35,7 @@ impl Symmetric {
     }
 
     /// Adds `value` to every element of the diagonal.
-    pub fn add_diagonal(&mut self, value: f64) {
+    pub(crate) fn add_diagonal(&mut self, value: f64) {
         for i in 0..self.n {
             self.values[i * self.stride + i] += value;
         }
@@ -50,7 +50,7 @@ impl Symmetric {
     }
 
     /// The largest element of the diagonal.
-    pub fn diagonal_max(&self) -> f64 {
+    pub(crate) fn diagonal_max(&self) -> f64 {
         let diagonal = (0..self.n).map(|i| self.values[i * self.stride + i]);
         diagonal.fold(0.0, f64::max)
     }
@@ -88,7 +88,7 @@ impl Symmetric {
     }
 
     /// The product with every row of `x` `[rows, n]`, as `[rows, n]`.
-    pub fn times_rows(&self, x: &[f64]) -> Vec<f64> {
+    pub(crate) fn times_rows(&self, x: &[f64]) -> Vec<f64> {
         let (n, n_rows) = (self.n, x.len() / self.n);
         if n_rows < LANES {
             return x.chunks_exact(n).flat_map(|x| self.times(x)).collect();
@@ -115,7 +115,7 @@ impl Symmetric {
     }
 
     /// Blends in the sum of the outer products of `rows` `[rows, n]` with themselves.
-    pub fn add_outer(&mut self, blend: Blend, rows: &[f64]) {
+    pub(crate) fn add_outer(&mut self, blend: Blend, rows: &[f64]) {
         let (n, n_inner) = (self.n, rows.len() / self.n);
         for (start, end) in self.blocks() {
             let factors = [View::columns(&rows[start..], n), View::rows(rows, n)];

@@ -18,7 +18,7 @@ pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `into += scale * from`.
-pub fn add_scaled(into: &mut [f64], from: &[f64], scale: f64) {
+pub(crate) fn add_scaled(into: &mut [f64], from: &[f64], scale: f64) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -30,7 +30,7 @@ pub fn add_scaled(into: &mut [f64], from: &[f64], scale: f64) {
 }
 
 /// Takes from `spread` each of `rows` `[rows, n]` times its inner product with `x` `[n]`.
-pub fn take_outer(spread: &mut [f64], rows: &[f64], x: &[f64]) {
+pub(crate) fn take_outer(spread: &mut [f64], rows: &[f64], x: &[f64]) {
     Arch::new().dispatch(TakeOuter { spread, rows, x });
 }
 

@@ -72,7 +72,7 @@ impl Parameters {
     }
 
     /// Halves the weights of every layer.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         for layer in &mut self.layers {
             let weights = layer.weight.iter_mut().chain(&mut layer.bias);
             weights.for_each(|weight| *weight *= 0.5);

@@ -253,7 +253,7 @@ impl Training {
     ///
     /// # Errors
     /// As [`Training::forward`].
-    pub fn approach(
+    pub(crate) fn approach(
         &mut self,
         other: &Training,
         rate: f32,

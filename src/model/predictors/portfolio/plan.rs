@@ -120,7 +120,7 @@ const PAST_MEMBERS: [PastMember; MEMBERS] = [
 
 impl Member {
     /// True for a linear model, logistic ones included.
-    pub fn is_linear(self) -> bool {
+    pub(crate) fn is_linear(self) -> bool {
         self.step().is_some()
     }
 
@@ -276,7 +276,7 @@ impl Plan {
     }
 
     /// The step sizes of the linear members, for rows of squared length one.
-    pub fn linear_steps(&self) -> impl Iterator<Item = f32> {
+    pub(crate) fn linear_steps(&self) -> impl Iterator<Item = f32> {
         self.members.iter().filter_map(|member| match member {
             Member::Linear(step) => Some(*step),
             _ => None,
@@ -284,7 +284,7 @@ impl Plan {
     }
 
     /// The step sizes of the logistic members, which only a bandit has.
-    pub fn logistic_steps(&self) -> impl Iterator<Item = f32> {
+    pub(crate) fn logistic_steps(&self) -> impl Iterator<Item = f32> {
         self.members.iter().filter_map(|member| match member {
             Member::Logistic(step) => Some(*step),
             _ => None,
@@ -310,17 +310,17 @@ impl Plan {
     }
 
     /// How many ridge regressions there are.
-    pub fn n_ridges(&self) -> usize {
+    pub(crate) fn n_ridges(&self) -> usize {
         self.forgetting().count() + usize::from(self.has(Member::Exclusive))
     }
 
     /// True if a member repeats the newest label or value.
-    pub fn repeats_newest(&self) -> bool {
+    pub(crate) fn repeats_newest(&self) -> bool {
         self.has(Member::LastLabel) || self.has(Member::LastValue)
     }
 
     /// How many linear members there are, logistic ones included.
-    pub fn n_linear_members(&self) -> usize {
+    pub(crate) fn n_linear_members(&self) -> usize {
         self.members
             .iter()
             .filter(|member| member.is_linear())

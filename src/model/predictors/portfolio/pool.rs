@@ -32,7 +32,7 @@ impl Pool {
     }
 
     /// A pool of equal weights, of members alone.
-    pub fn without_stack(n_members: usize) -> Pool {
+    pub(crate) fn without_stack(n_members: usize) -> Pool {
         Pool {
             weights: vec![1.0 / n_members as f64; n_members],
             inverse_temperature: vec![1.0; n_members + 1],
@@ -42,7 +42,7 @@ impl Pool {
 
     /// The weights' mean of `members` `[members, n_outputs]`, `[n_outputs]`: of classes, the input
     /// of the mixture's inverse temperature in [`Pool::mix`].
-    pub fn mixture(&self, member_outputs: &[f32], n_outputs: usize) -> Vec<f32> {
+    pub(crate) fn mixture(&self, member_outputs: &[f32], n_outputs: usize) -> Vec<f32> {
         let mut mixed = vec![0.0; n_outputs];
         for (outputs, weight) in member_outputs.chunks_exact(n_outputs).zip(&self.weights) {
             for (mixed, output) in mixed.iter_mut().zip(outputs) {
@@ -54,7 +54,7 @@ impl Pool {
 
     /// The stack's answer `[n_outputs]`: the log probabilities, or values, of `members`
     /// `[members, n_outputs]`, added with its weights; of classes, as probabilities.
-    pub fn stacked(&self, members: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
+    pub(crate) fn stacked(&self, members: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
         let mut stacked = vec![0.0; n_outputs];
         for (outputs, weight) in members.chunks_exact(n_outputs).zip(&self.stack) {
             for (stacked, output) in stacked.iter_mut().zip(outputs) {
@@ -68,7 +68,7 @@ impl Pool {
     }
 
     /// The answer `[n_outputs]` of all `members` `[members, n_outputs]`, members and the stack.
-    pub fn mix(&self, member_outputs: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
+    pub(crate) fn mix(&self, member_outputs: &[f32], n_outputs: usize, classes: bool) -> Vec<f32> {
         let mut mixed = self.mixture(member_outputs, n_outputs);
         if classes {
             let inverse_temperature = self.inverse_temperature[self.inverse_temperature.len() - 1];

@@ -126,7 +126,7 @@ impl RandomFeatures {
     }
 
     /// How many features a row has.
-    pub fn n_features(&self) -> usize {
+    pub(crate) fn n_features(&self) -> usize {
         let n_own = if self.own {
             self.form.n_dense + self.n_sketch
         } else {
@@ -136,7 +136,7 @@ impl RandomFeatures {
     }
 
     /// The features of a row, `[n_features]`.
-    pub fn phi(&self, row: &Encoded) -> Vec<f32> {
+    pub(crate) fn phi(&self, row: &Encoded) -> Vec<f32> {
         let mut inputs = Vec::with_capacity(self.form.n_dense + self.n_sketch);
         inputs.extend_from_slice(&row.dense);
         inputs.resize(self.form.n_dense + self.n_sketch, 0.0);
