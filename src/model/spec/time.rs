@@ -465,29 +465,14 @@ fn month_of(days: i64) -> u8 {
     ((month + 2) % 12) as u8
 }
 
-/// Microseconds since 1970 in RFC 3339, in UTC.
+/// Microseconds since 1970 in RFC 3339, in UTC, with a fraction of six digits where there is one; moments
+/// beyond the year 9999 in microseconds.
 pub fn rfc_3339_of(microseconds: i64) -> String {
-    let day_us = DAY_S * MICROSECONDS;
-    let (days, within) = (
-        microseconds.div_euclid(day_us),
-        microseconds.rem_euclid(day_us),
-    );
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = i64::from(month_of(days)) + 1;
-    let day = day_of_year - (153 * ((5 * day_of_year + 2) / 153) + 2) / 5 + 1;
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (seconds, micro) = (within / MICROSECONDS, within % MICROSECONDS);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let fraction = match micro {
-        0 => String::new(),
-        micro => format!(".{micro:06}"),
-    };
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+    match jiff::Timestamp::from_microsecond(microseconds) {
+        Ok(moment) if microseconds % MICROSECONDS == 0 => moment.to_string(),
+        Ok(moment) => format!("{moment:.6}"),
+        Err(_) => format!("{microseconds} us"),
+    }
 }
 
 /// A zone of so many seconds east of UTC, as it may be written.

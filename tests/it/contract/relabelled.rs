@@ -7,7 +7,7 @@ use perennial::event::{
 use perennial::learn::{Fate, Learner, Step};
 use perennial::model::Choice;
 
-use crate::support::cases::{Case, SEED, case, learners};
+use crate::support::cases::{Case, SEED, case, gradient, learners, remembered_max};
 use crate::support::{LearnerHarness, label, rows};
 
 /// Rows with a class, all answered before the first label comes.
@@ -176,6 +176,50 @@ fn a_corrected_label_is_exact_where_its_kind_can_subtract() {
     let apart = apart.fold(0.0, f64::max);
     println!("{apart:.4} apart, {factor:.2} as sharp");
     assert!(apart < 0.03, "{apart}");
+}
+
+/// The probability of class "a" of rows, as a learner answers them.
+fn probabilities(learner: &Learner) -> Vec<f64> {
+    let model = learner.model();
+    let answer = |(batch, _)| match model.predict(&batch, Choice::Best) {
+        Ok(Outputs::Probabilities(p)) => f64::from(p[0]),
+        other => panic!("{other:?}"),
+    };
+    rows(200, 0.3).map(answer).collect()
+}
+
+/// The largest mean distance between the probabilities of a learner of this kind whose wrong labels were
+/// corrected, and of one that had the right ones at once.
+fn distance_max(learner: &str) -> f64 {
+    match learner {
+        _ if learner.contains("neighbours") => 0.0,
+        _ => 1.0,
+    }
+}
+
+#[test]
+fn corrected_labels_are_as_near_to_right_ones_at_once_as_the_documents_state() {
+    let networks = ["sgd", "adamw"].map(|optimizer| gradient("mlp", optimizer, "er"));
+    let networks = networks.map(|learner| (learner, remembered_max("er")));
+    for (learner, remembered) in learners().into_iter().chain(networks) {
+        let case = case("classification", &learner, SEED, remembered);
+        let mut corrected = AnsweredRows::new(&case, 300);
+        let mut once = AnsweredRows::new(&case, 300);
+        for row in 0..300 {
+            let class = corrected.ids[row].1;
+            let is_wrong = |row: usize| row.is_multiple_of(10);
+            corrected.fate(row, if is_wrong(row) { other(class) } else { class });
+            once.fate(row, class);
+            if let Some(earlier) = row.checked_sub(9).filter(|earlier| is_wrong(*earlier)) {
+                corrected.fate(earlier, corrected.ids[earlier].1);
+            }
+        }
+        let [one, other] = [&corrected, &once].map(|rows| probabilities(rows.learner()));
+        let apart: Vec<f64> = one.iter().zip(&other).map(|(a, b)| (a - b).abs()).collect();
+        let apart = super::mean(&apart);
+        println!("{apart:.4} apart, {}", case.name);
+        assert!(apart <= distance_max(&learner), "{apart}: {}", case.name);
+    }
 }
 
 #[test]

@@ -1,19 +1,25 @@
 //! A history that a server recovers from its journal and lives on with.
 //!
+//! Syncs are held back, the wall clock jumps, and clients leave while their orders are on their way.
+//!
 //! Invariant: what the engine derives is compared with learners that have never seen it: one that
 //! applies the same entries in memory, and one that never had the retracted feedback.
 
 use std::fs;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::Poll;
 
 use perennial::engine::{
     Acknowledgement, Certificate, Clock, ClockReading, Disposal, Engine, Error, PredictOptions,
-    Readiness, RetractionRequest, ServedModel,
+    Readiness, Receipt, RetractionRequest, ServedModel,
 };
 use perennial::event::{Command, Entry, Feedback, Order, Outputs, Selector, Signal, Time};
 use perennial::learn::{Fate, Learner};
-use perennial::store::{Config, Directory, Journal, Reader, checkpoint, verify};
+use perennial::store::disk::{ChangeOutcome, DiskChange};
+use perennial::store::{Config, Directory, Disk, Journal, Reader, checkpoint, verify};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,6 +31,39 @@ use super::{LearnerHarness, Workspace, digest, label, rows, syncing_nothing, wai
 /// Rows that are served between two orders.
 const N_ROWS: usize = 3;
 const SECOND: i64 = 1_000_000;
+const DAY: i64 = 24 * 3600 * SECOND;
+/// How far the wall clock may be from the monotonic one.
+const JUMPS: [i64; 5] = [0, DAY, -DAY, 400 * DAY, -40 * DAY];
+
+/// Syncs that wait while the test holds them.
+#[derive(Default)]
+struct HeldSyncs {
+    held: Mutex<bool>,
+    released: Condvar,
+}
+
+impl HeldSyncs {
+    fn hold(&self, hold: bool) {
+        *self.held.lock().expect("no thread has panicked") = hold;
+        self.released.notify_all();
+    }
+
+    /// A disk that pretends to sync, as soon as it may.
+    fn disk(self: &Arc<HeldSyncs>) -> Disk {
+        let syncs = self.clone();
+        Disk::watched(move |change| {
+            Ok(match change {
+                DiskChange::Sync(_) | DiskChange::SyncFolder(_) => {
+                    let held = syncs.held.lock().expect("no thread has panicked");
+                    let released = syncs.released.wait_while(held, |held| *held);
+                    drop(released.expect("no thread has panicked"));
+                    ChangeOutcome::Pretend
+                }
+                _ => ChangeOutcome::Make,
+            })
+        })
+    }
+}
 
 /// A model of a history, and what decides how it goes on.
 struct Served<'a> {
@@ -32,6 +71,9 @@ struct Served<'a> {
     runtime: &'a Runtime,
     rng: ChaCha8Rng,
     now: Arc<AtomicI64>,
+    /// How far the wall clock is ahead of the monotonic one.
+    ahead: Arc<AtomicI64>,
+    syncs: Arc<HeldSyncs>,
     n_submitted: usize,
 }
 
@@ -42,6 +84,8 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
         runtime,
         rng: ChaCha8Rng::seed_from_u64(seed),
         now: Arc::default(),
+        ahead: Arc::default(),
+        syncs: Arc::default(),
         n_submitted: 0,
     };
     let place = |what: &str| format!("seed {seed}, {what}: {toml}");
@@ -115,10 +159,16 @@ impl Served<'_> {
     /// No time has passed since the last entry, so nothing falls due by itself.
     fn open(&self, last: Time) -> Arc<Engine> {
         self.now.store(last.0, Relaxed);
-        let now = self.now.clone();
+        self.ahead.store(0, Relaxed);
+        let (now, ahead) = (self.now.clone(), self.ahead.clone());
+        let read = move || {
+            let monotonic_us = now.load(Relaxed);
+            let wall = Time(monotonic_us + ahead.load(Relaxed));
+            ClockReading { wall, monotonic_us }
+        };
         let config = perennial::engine::Config {
-            disk: syncing_nothing(),
-            clock: Clock::simulated(move || ClockReading::agreed(now.load(Relaxed))),
+            disk: self.syncs.disk(),
+            clock: Clock::simulated(read),
             ..self.workspace.config()
         };
         Engine::open(config).expect("the engine opens")
@@ -145,6 +195,10 @@ impl Served<'_> {
         self.teach(model);
         let made = self.order(model, Order::Checkpoint).expect("it is made");
         self.teach(model);
+        let is_left = self.rng.random_bool(0.5);
+        if is_left {
+            self.leave(model, made);
+        }
         let source = SOURCES.choose(&mut self.rng).expect("there are three");
         let selector = Selector::Source((*source).to_owned());
         let done = self.retract(engine, selector.clone(), Disposal::Keep);
@@ -152,7 +206,7 @@ impl Served<'_> {
         if self.rng.random_bool(0.5) {
             let restored = self.order(model, Order::Restore { version: made });
             // It may hold the retracted feedback.
-            assert!(restored.is_ok() || done.is_ok());
+            assert!(restored.is_ok() || done.is_ok() || is_left);
             self.teach(model);
         }
         match done {
@@ -167,6 +221,36 @@ impl Served<'_> {
         let command = Command { order, actor, note };
         let made = self.runtime.block_on(model.command(command));
         made.map(|made| made.version)
+    }
+
+    /// Asks for an order, and goes away before the answer.
+    fn leave(&mut self, model: &ServedModel, version: u64) {
+        let (actor, note) = <(String, String)>::default();
+        if self.rng.random_bool(0.5) {
+            let source = SOURCES.choose(&mut self.rng).expect("there are three");
+            let selector = Selector::Source((*source).to_owned());
+            let disposal = Disposal::Keep;
+            self.poll_once(model.retract(RetractionRequest {
+                selector,
+                actor,
+                note,
+                disposal,
+            }));
+        } else {
+            let order = Order::Restore { version };
+            self.poll_once(model.command(Command { order, actor, note }));
+        }
+    }
+
+    fn poll_once(&self, asked: impl Future) {
+        self.runtime.block_on(async {
+            let mut asked = pin!(asked);
+            poll_fn(|context| {
+                let _ = asked.as_mut().poll(context);
+                Poll::Ready(())
+            })
+            .await;
+        });
     }
 
     fn retract(
@@ -186,34 +270,43 @@ impl Served<'_> {
         self.runtime.block_on(model.retract(request))
     }
 
+    /// Serves rows and sends their feedback; sometimes nothing is synced before all of it is sent.
     fn teach(&mut self, model: &ServedModel) {
-        for _ in 0..N_ROWS {
-            let passed = self.rng.random_range(0..12) * SECOND;
-            self.now.fetch_add(passed, Relaxed);
-            let skip = self.rng.random_range(0..500);
-            let (batch, truth) = rows(500, 0.3).nth(skip).expect("rows go on");
-            let snapshot = model.snapshot("").unwrap();
-            let answer = wait(model.predict(&snapshot, batch, PredictOptions::default())).unwrap();
-            self.n_submitted += 1;
-            let source = SOURCES.choose(&mut self.rng).expect("there are three");
-            let feedback = label(
-                answer.ids[0],
-                &format!("served-{}", self.n_submitted),
-                truth,
-            );
-            let signal = match answer.outputs {
-                Outputs::Values(_) => Signal::Value(self.rng.random_range(0..3).into()),
-                Outputs::Actions { .. } => Signal::Reward(self.rng.random_range(0..3).into()),
-                _ => feedback.signal.clone(),
-            };
-            let feedback = Feedback {
-                source: (*source).to_owned(),
-                signal,
-                ..feedback
-            };
-            let receipt = model.accept(feedback).expect("there is room");
+        let ahead = JUMPS.choose(&mut self.rng).expect("there are five");
+        self.ahead.store(*ahead, Relaxed);
+        self.syncs.hold(self.rng.random_bool(0.3));
+        let receipts: Vec<Receipt> = (0..N_ROWS).map(|_| self.submit(model)).collect();
+        self.syncs.hold(false);
+        for receipt in receipts {
             let accepted = self.runtime.block_on(receipt.wait());
             assert!(matches!(accepted, Ok(Acknowledgement::Accepted { .. })));
         }
+    }
+
+    fn submit(&mut self, model: &ServedModel) -> Receipt {
+        let passed = self.rng.random_range(0..12) * SECOND;
+        self.now.fetch_add(passed, Relaxed);
+        let skip = self.rng.random_range(0..500);
+        let (batch, truth) = rows(500, 0.3).nth(skip).expect("rows go on");
+        let snapshot = model.snapshot("").unwrap();
+        let answer = wait(model.predict(&snapshot, batch, PredictOptions::default())).unwrap();
+        self.n_submitted += 1;
+        let source = SOURCES.choose(&mut self.rng).expect("there are three");
+        let feedback = label(
+            answer.ids[0],
+            &format!("served-{}", self.n_submitted),
+            truth,
+        );
+        let signal = match answer.outputs {
+            Outputs::Values(_) => Signal::Value(self.rng.random_range(0..3).into()),
+            Outputs::Actions { .. } => Signal::Reward(self.rng.random_range(0..3).into()),
+            _ => feedback.signal.clone(),
+        };
+        let feedback = Feedback {
+            source: (*source).to_owned(),
+            signal,
+            ..feedback
+        };
+        model.accept(feedback).expect("there is room")
     }
 }
