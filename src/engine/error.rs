@@ -29,7 +29,7 @@ pub enum Error {
         model: String,
         /// The version that was asked for.
         version: u64,
-        /// Those there are.
+        /// The existing versions, as a list for the message.
         known: String,
     },
     /// Name a version that is still there.

@@ -85,7 +85,7 @@ pub use flows::gate::FROZEN_ALREADY;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};
 pub use flows::quarantine::QuarantinedFeedback;
-use flows::recover::{Clocks, Recovered, RecoveredData};
+use flows::recover::{Clocks, RecoveredData, RecoveryRequest};
 pub use flows::retract::{Certificate, RetractionPlan, RetractionRequest};
 pub use flows::retrain::{RetrainReport, RetrainingRequest};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
@@ -238,7 +238,7 @@ impl Engine {
         let mut written = Vec::new();
         for name in names {
             let reached = deliveries.as_ref().and_then(|one| one.reached(&name));
-            let model = Recovered::new(&name, reached);
+            let model = RecoveryRequest::new(&name, reached);
             let opened =
                 flows::recover::open(&directory, &config.models, model, clocks, &mut embedders);
             let served_model = match opened {

@@ -89,7 +89,7 @@ pub enum Order {
         /// The version.
         version: u64,
     },
-    /// Let a name go.
+    /// Remove an alias.
     RemoveAlias {
         /// The name.
         alias: String,
@@ -113,7 +113,7 @@ impl Order {
         }
     }
 
-    /// True if it names a version, or lets a name go.
+    /// True if the order sets or removes an alias.
     pub fn is_of_aliases(&self) -> bool {
         matches!(self, Order::SetAlias { .. } | Order::RemoveAlias { .. })
     }

@@ -64,10 +64,9 @@ pub struct Comparison {
     bounded: bool,
     /// The first version that was compared.
     first: Option<u64>,
-    /// Those that the other history would not have made as they are. Their successor is not made
-    /// yet.
+    /// Versions with other weights in the other history, without a successor yet.
     parted: TaintedVersions,
-    /// Those that it would have made, but would have counted something else.
+    /// Versions with equal weights and different tallies.
     revised_tallies: RevisedTallies,
 }
 

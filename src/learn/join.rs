@@ -44,14 +44,14 @@ pub struct PendingPrediction {
     /// True if its newest truth was beyond the budget of its source: any other takes its place.
     pub is_throttled: bool,
     /// The learned part of its reward: a restore brings back that of its version.
-    pub held_reward: Option<Held>,
+    pub held_reward: Option<LearnedExample>,
     /// The same of its truth: the index of a class or action, or a value.
-    pub held_label: Option<Held>,
+    pub held_label: Option<LearnedExample>,
 }
 
 /// The learned example of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Held {
+pub struct LearnedExample {
     /// The target that the example had.
     pub value: f64,
     /// The number of the example: as many were learned by then, itself counted.
@@ -60,11 +60,11 @@ pub struct Held {
     pub weight: f32,
 }
 
-impl Held {
+impl LearnedExample {
     /// The example of this number, which is at least 1.
-    pub fn new(value: f64, number: u64, weight: f32) -> Held {
+    pub fn new(value: f64, number: u64, weight: f32) -> LearnedExample {
         let number = NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN);
-        Held {
+        LearnedExample {
             value,
             number,
             weight,
@@ -297,14 +297,14 @@ impl PendingPredictions {
         for waiting in self.waiting.values_mut() {
             let held = waiting
                 .credited
-                .map(|value| Held::new(value, n_examples, 1.0));
+                .map(|value| LearnedExample::new(value, n_examples, 1.0));
             waiting.held_reward = held;
         }
     }
 
     /// The examples after `n_examples` were rejected: nothing of them is learned.
     pub(super) fn reject(&mut self, n_examples: u64) {
-        let rejected = |held: &mut Held| held.number.get() > n_examples;
+        let rejected = |held: &mut LearnedExample| held.number.get() > n_examples;
         for waiting in self.waiting.values_mut() {
             waiting.held_reward.take_if(rejected);
             waiting.held_label.take_if(rejected);

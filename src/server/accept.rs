@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::connection_counts::ConnectionRefusal;
 use super::context::ServerContext;
-use super::crowd::Refused;
 use super::log_rate::LogRate;
 
 /// Descriptors that connections leave to files: a model takes some seventy at most, and an audit or
@@ -95,7 +95,9 @@ impl Acceptor {
                     return (stream, address);
                 }
                 Ok(_) => {
-                    self.context.crowd.refuse(Refused::Descriptors);
+                    self.context
+                        .connections
+                        .refuse(ConnectionRefusal::Descriptors);
                     if self.log_rate.is_time() {
                         let n_descriptors = descriptors_max();
                         tracing::warn!(n_descriptors, "{TAKEN}");

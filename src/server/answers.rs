@@ -27,9 +27,9 @@ pub(super) struct AnswerBody {
     rest: Bytes,
     /// The bytes of that message, in all.
     length: u64,
-    /// None where a call was refused at the door.
+    /// None where the guard refused the call.
     holding: Option<Arc<Holding>>,
-    /// What ends a stream before its end.
+    /// The status that ends the stream early.
     ends: Option<BoxFuture<'static, Status>>,
     is_over: bool,
 }

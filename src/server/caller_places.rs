@@ -16,7 +16,7 @@ pub(super) struct CallerPlaces(Arc<TakenPlaces>);
 
 #[derive(Debug)]
 struct TakenPlaces {
-    /// What there are places for, in the plural.
+    /// The plural noun for the message: audits, pages.
     what: &'static str,
     max: usize,
     of_caller_max: usize,

@@ -16,7 +16,7 @@ use super::budget::{Holding, RequestBudget};
 use super::caller_places::CallerPlaces;
 use super::calls::Calls;
 use super::compute_queue::ComputeQueue;
-use super::crowd::Crowd;
+use super::connection_counts::ConnectionCounts;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;
@@ -46,7 +46,7 @@ pub(super) struct ServerContext {
     /// Pages of metrics that are made or read.
     pub pages: CallerPlaces,
     /// The connections that there are.
-    pub crowd: Arc<Crowd>,
+    pub connections: Arc<ConnectionCounts>,
     /// The calls over gRPC that are read or answered.
     pub requests: Arc<RequestBudget>,
     /// Of the calls that take no credential, those with one answer, and the watches of health.
@@ -74,7 +74,7 @@ impl ServerContext {
         draining: watch::Receiver<bool>,
     ) -> ServerContext {
         ServerContext {
-            crowd: Arc::default(),
+            connections: Arc::default(),
             requests: Arc::new(RequestBudget::new(
                 config.requests_max,
                 config.request_bytes_max,

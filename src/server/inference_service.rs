@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
-use super::access::{Caller, Spending};
+use super::access::{Caller, MessageCost};
 use super::context::{self, ServerContext};
 use super::deadline;
 use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};
@@ -134,7 +134,7 @@ impl InferenceService {
         let n_rows = shape.map_or(0, |n| usize::try_from(*n).unwrap_or(0));
         let came = Instant::now();
         if parameters.options.journal && caller.has_quota() {
-            caller.spend(Spending {
+            caller.spend(MessageCost {
                 predictions: n_rows.max(1) as u64,
                 bytes: request.encoded_len() as u64,
                 events: 0,

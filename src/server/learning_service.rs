@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::access::{Caller, Spending};
+use super::access::{Caller, MessageCost};
 use super::budget::Holding;
 use super::call_tasks::end_if_reset;
 use super::context::{self, ServerContext};
@@ -236,7 +236,7 @@ async fn prepare(
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
     let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
-    caller.spend(Spending {
+    caller.spend(MessageCost {
         events: 1,
         bytes: n_bytes as u64,
         predictions: 0,

@@ -76,14 +76,14 @@ pub(crate) struct Clocks<'a> {
 
 /// A model that is recovered: its name, and how far its learning events have come to the webhook, if there is one.
 #[derive(Clone, Copy)]
-pub(crate) struct Recovered<'a> {
+pub(crate) struct RecoveryRequest<'a> {
     pub name: &'a str,
     pub reached: Option<Reached>,
 }
 
-impl Recovered<'_> {
-    pub(crate) fn new(name: &str, reached: Option<Reached>) -> Recovered<'_> {
-        Recovered { name, reached }
+impl RecoveryRequest<'_> {
+    pub(crate) fn new(name: &str, reached: Option<Reached>) -> RecoveryRequest<'_> {
+        RecoveryRequest { name, reached }
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>,
 pub(crate) fn open(
     directory: &Directory,
     models: &Path,
-    model: Recovered<'_>,
+    model: RecoveryRequest<'_>,
     clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
@@ -129,7 +129,7 @@ pub(crate) fn open(
 fn try_open(
     directory: &Directory,
     models: &Path,
-    model: Recovered<'_>,
+    model: RecoveryRequest<'_>,
     clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
@@ -196,7 +196,7 @@ fn undescribed(error: Error, path: &Path, data: &Path) -> RecoverError {
 /// Recovers one model as its journal describes it, or as it is `described` if it has none yet.
 pub(crate) fn reopen(
     directory: &Directory,
-    model: Recovered<'_>,
+    model: RecoveryRequest<'_>,
     described: Option<&LoadedDescription>,
     clocks: Clocks,
 ) -> Result<RecoveredData, RecoverError> {

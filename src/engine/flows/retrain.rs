@@ -67,9 +67,9 @@ type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 
 /// Why a derivation ended without a state.
 enum DerivationEnd {
-    /// It begins again.
+    /// A newer order moved the base: derive again.
     Overtaken(Error),
-    /// It is given up.
+    /// The derivation failed.
     Failed(Error),
     /// The engine stops: the next one goes on with it.
     Stopped(Error),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::history::pass::Pass;
-use crate::engine::versions::kept::Made;
+use crate::engine::versions::kept::VersionOrigin;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
     Description, Entry, ErasedKind, Event, Feedback, Order, Reason, Retraction, Selector, Time,
@@ -32,7 +32,7 @@ pub(crate) struct Facts {
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
     /// Where the versions stand that orders made; those of the cadence are too many.
-    made: BTreeMap<u64, Made>,
+    made: BTreeMap<u64, VersionOrigin>,
     /// By the positions from which they were in force; adopted ones as well.
     descriptions: BTreeMap<u64, Description>,
     /// The last entry that was erased and without which nothing is applied across it.
@@ -81,7 +81,7 @@ impl Facts {
         Ok(())
     }
 
-    /// These, where they are of all entries from `first` to `last`, or such ones.
+    /// The facts of `first..=last`: a copy if these span it, else read from the journal.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -293,7 +293,7 @@ impl Facts {
 
     /// Where a version stands by its record. The contender of a history that an order brought stands at the
     /// order, as its champion does.
-    pub(crate) fn made_as(&self, record: &Version) -> Made {
+    pub(crate) fn made_as(&self, record: &Version) -> VersionOrigin {
         let Version {
             position, reason, ..
         } = *record;
@@ -302,7 +302,7 @@ impl Facts {
             Reason::Contender => self.brings_history(position),
             _ => false,
         };
-        Made {
+        VersionOrigin {
             position,
             side: is_side.then_some(reason),
         }
@@ -316,7 +316,7 @@ impl Facts {
     }
 
     /// Where a version stands that an order made.
-    pub(crate) fn version_made(&self, version: u64) -> Option<Made> {
+    pub(crate) fn version_made(&self, version: u64) -> Option<VersionOrigin> {
         self.made.get(&version).copied()
     }
 

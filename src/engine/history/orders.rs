@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::pass::Pass;
-use crate::engine::versions::kept::{Made, VersionRequests};
+use crate::engine::versions::kept::{VersionOrigin, VersionRequests};
 use crate::engine::versions::saved::Versions;
 use crate::event::{Event, Order};
 use crate::learn::Exclusion;
@@ -99,13 +99,13 @@ impl RecordedOrders {
                 continue;
             }
             match versions.retry.run(|| versions.find(*version))? {
-                Some(manifest) => drop(positions.insert(*version, Made::by(&manifest))),
+                Some(manifest) => drop(positions.insert(*version, VersionOrigin::by(&manifest))),
                 None => drop(missing.insert(*version)),
             }
         }
         positions.extend(recorded(versions, facts, (base, last), &missing)?);
         let made = |version| positions.get(version).copied();
-        let made = |version| made(version).filter(|made: &Made| made.position > base);
+        let made = |version| made(version).filter(|made: &VersionOrigin| made.position > base);
         let mut wanted = VersionRequests::default();
         for (version, order) in &self.restored {
             match made(version) {
@@ -159,7 +159,7 @@ fn recorded(
     facts: &Facts,
     (base, last): (u64, u64),
     missing: &BTreeSet<u64>,
-) -> Result<BTreeMap<u64, Made>, Error> {
+) -> Result<BTreeMap<u64, VersionOrigin>, Error> {
     let mut made = BTreeMap::new();
     if missing.is_empty() {
         return Ok(made);

@@ -27,11 +27,11 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// The outcome of an attempt to deliver an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// It was taken.
+    /// The receiver accepted the event.
     Delivered,
-    /// It was not, for this reason, and is tried again.
+    /// The attempt failed and is retried.
     Failed(String),
-    /// It was not, for this reason, and is not tried again.
+    /// The attempt failed for good.
     GivenUp(String),
 }
 

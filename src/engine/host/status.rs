@@ -15,10 +15,10 @@ use crate::learn::{ConfusionCount, Evidence, Figure, Incident, IncidentState, Re
 /// The readiness of a model to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Readiness {
-    /// It does, and learns.
+    /// The model answers and learns.
     #[default]
     Ready,
-    /// It does not, or does not learn, and why.
+    /// The model does not answer or does not learn; the reason.
     Unavailable(String),
 }
 

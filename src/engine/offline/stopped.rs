@@ -14,7 +14,7 @@ use crate::engine::error::Error;
 use crate::engine::flows::audit::{self, Audit};
 use crate::engine::flows::command::NewVersion;
 use crate::engine::flows::fate::{self, FeedbackFate};
-use crate::engine::flows::recover::{self, Clocks, RecoverError, Recovered};
+use crate::engine::flows::recover::{self, Clocks, RecoverError, RecoveryRequest};
 use crate::engine::flows::retract::check_untainted;
 use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
@@ -302,7 +302,7 @@ fn carry_out(
     let stuck = |error: RecoverError| unavailable(error.to_string());
     drop(Offline::open(data, model)?);
     let directory = Directory::open(data)?;
-    let recovered = Recovered::new(model, None);
+    let recovered = RecoveryRequest::new(model, None);
     let clocks = Clocks {
         clock: &Clock::SYSTEM,
         wall_clock: WallClock::Checked,

@@ -35,7 +35,7 @@ use kept::ExampleOrigin;
 use late::LateLabels;
 use log_ridge::LogLearner;
 use past::PastLearner;
-use pool::Wanted;
+use pool::ScaledTarget;
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
@@ -290,16 +290,16 @@ impl AutoLearner {
     }
 
     /// Where a value stands, and how far from it the stack may be.
-    fn wanted(&self, target: Target, scale: &Scale) -> Wanted {
+    fn wanted(&self, target: Target, scale: &Scale) -> ScaledTarget {
         match target {
-            Target::Value(value) => Wanted {
+            Target::Value(value) => ScaledTarget {
                 value: self.portfolio.wanted(value, scale),
                 reach: match &self.past {
                     Some(_) => self.error_scale.reach(),
                     None => f32::INFINITY,
                 },
             },
-            _ => Wanted::default(),
+            _ => ScaledTarget::default(),
         }
     }
 

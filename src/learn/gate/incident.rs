@@ -26,9 +26,9 @@ pub enum IncidentKind {
     Frozen,
     /// A person's approval was of weights that a retraction or an adoption has changed since.
     Void,
-    /// Served answers err more than before.
+    /// The error of served answers rose.
     Errors,
-    /// Those to the rows of a slice do.
+    /// The error of a slice rose.
     Slice,
     /// The candidate gives every row the same answer, and the champion does not.
     Constant,

@@ -40,9 +40,9 @@ pub(crate) struct SideAnswers {
 /// The losses of so many sides on one example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SideLosses<const N: usize> {
-    /// Those whose differences lie in [-1, 1].
+    /// Losses bounded to [-1, 1].
     pub bounded: [f64; N],
-    /// The same as people see them: the estimated rewards of a bandit, with their sign turned.
+    /// Losses in the unit of the task: the estimated rewards of a bandit, with their sign turned.
     pub shown: [f64; N],
     /// Those that the source of the label is suspected by, at least 0: of rewards, by how much the estimate is
     /// below that of the largest reward so far.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use super::{Held, PendingPrediction, PendingPredictions};
+use super::{LearnedExample, PendingPrediction, PendingPredictions};
 use crate::event::{PredictionId, Time};
 use crate::learn::memory::is_weight;
 use crate::model::weights::{Error, Tensors};
@@ -16,7 +16,7 @@ const REWARD: u64 = 0;
 const LABEL: u64 = 1;
 
 /// A prediction, with the learned examples of its reward and of its truth.
-type HeldPair = (PredictionId, Option<Held>, Option<Held>);
+type HeldPair = (PredictionId, Option<LearnedExample>, Option<LearnedExample>);
 
 /// The learned examples of the predictions that waited in a version, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -207,7 +207,7 @@ impl HeldExamples {
             }
             let (_, reward, label) = all.last_mut().expect("there is one");
             let number = NonZeroU64::new(row[3]);
-            let held = number.map(|number| Held {
+            let held = number.map(|number| LearnedExample {
                 value,
                 number,
                 weight,
@@ -231,11 +231,11 @@ impl HeldExamples {
         let all = take_waiting(tensors)?.into_iter();
         let held = |(id, waiting): (u128, PendingPrediction)| {
             let credited = waiting.credited.filter(|_| revision < 2);
-            let credited = credited.map(|value| Held::new(value, n_examples, 1.0));
+            let credited = credited.map(|value| LearnedExample::new(value, n_examples, 1.0));
             let reward = waiting.held_reward.or(credited);
             (PredictionId(id), reward, waiting.held_label)
         };
-        let some = |(_, reward, label): &(_, Option<Held>, Option<Held>)| {
+        let some = |(_, reward, label): &(_, Option<LearnedExample>, Option<LearnedExample>)| {
             reward.is_some() || label.is_some()
         };
         Ok(HeldExamples(all.map(held).filter(some).collect()))
@@ -319,7 +319,7 @@ fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, PendingPrediction)>,
         for ((row, value), weight) in held.chunks_exact(3).zip(values).zip(weights) {
             let (_, one) = all.get_mut(row[0] as usize).ok_or_else(|| wrong(row[0]))?;
             let number = NonZeroU64::new(row[2]);
-            let held = number.map(|number| Held {
+            let held = number.map(|number| LearnedExample {
                 value,
                 number,
                 weight,
@@ -352,10 +352,12 @@ mod tests {
         };
         let mut joins = PendingPredictions::default();
         joins.wait(&prediction, 3, Time(50));
-        joins.update(ids[1], |one| one.held_reward = Some(Held::new(0.5, 9, 1.0)));
+        joins.update(ids[1], |one| {
+            one.held_reward = Some(LearnedExample::new(0.5, 9, 1.0));
+        });
         joins.update(ids[2], |one| {
-            one.held_reward = Some(Held::new(-1.5, 4, 2.5));
-            one.held_label = Some(Held::new(2.0, 5, 1.0));
+            one.held_reward = Some(LearnedExample::new(-1.5, 4, 2.5));
+            one.held_label = Some(LearnedExample::new(2.0, 5, 1.0));
             one.credited = Some(17.0);
         });
         joins
@@ -408,7 +410,7 @@ mod tests {
         joins.update(PredictionId(4), |one| one.credited = Some(3.0));
         assert_eq!(hash(&joins), before);
         joins.update(PredictionId(4), |one| {
-            one.held_label = Some(Held::new(3.0, 2, 1.0));
+            one.held_label = Some(LearnedExample::new(3.0, 2, 1.0));
         });
         assert_ne!(hash(&joins), before);
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::join::Held;
+use super::super::join::LearnedExample;
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
@@ -248,7 +248,7 @@ impl Learner {
     }
 
     /// How many examples have been learned since one that is held.
-    pub(super) fn n_since(&self, held: Held) -> u64 {
+    pub(super) fn n_since(&self, held: LearnedExample) -> u64 {
         let n_examples = self.learned.n_examples();
         n_examples.saturating_sub(held.number.get())
     }

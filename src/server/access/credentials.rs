@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::quota::{Quota, Spent};
 use super::scope::Scope;
 use crate::model::keys::with_nearest;
-use crate::server::budget::Share;
+use crate::server::budget::CallerUsage;
 
 /// The beginning of every token, so that one that lies about is recognised.
 const TOKEN_PREFIX: &str = "perennial_";
@@ -47,8 +47,8 @@ pub(super) struct Credential {
     proof: Proof,
     pub quota: Quota,
     /// The part of the budget that its calls may hold.
-    pub share: Arc<Share>,
-    /// What it has of its quota.
+    pub share: Arc<CallerUsage>,
+    /// The quota used so far.
     pub spent: Arc<Spent>,
 }
 

@@ -28,12 +28,12 @@ pub use self::credentials::{
     CredentialsError, NewToken, TokenRights, check_credentials, new_token,
 };
 pub use self::files::{AccessError, AccessFiles};
-pub(super) use self::quota::Spending;
+pub(super) use self::quota::MessageCost;
 pub use self::scope::Scope;
 pub(super) use self::scope::{Method, Needs, needs_of_path};
 pub(super) use self::tls::{Protocol, names_of};
 use self::tls::{ServerKeys, server_keys};
-use super::budget::{Share, Shares};
+use super::budget::{CallerUsage, Shares};
 use super::conduct::Conduct;
 use super::wire::Refusal;
 
@@ -54,7 +54,7 @@ pub struct Access {
     in_force: ArcSwap<InForce>,
     /// Counts the files that were put in force.
     changes: watch::Sender<u64>,
-    /// True after files that could not be taken over.
+    /// True after a reload that failed.
     is_stale: watch::Sender<bool>,
     logins: Mutex<BTreeMap<IpAddr, (Instant, u32)>>,
 }
@@ -146,7 +146,7 @@ impl Access {
         self.is_stale.send_replace(true);
     }
 
-    /// True after files that could not be taken over: those of before are in force.
+    /// True after a reload that failed: the previous files stay in force.
     pub fn is_stale(&self) -> bool {
         *self.is_stale.borrow()
     }
@@ -398,7 +398,7 @@ impl Caller {
     }
 
     /// What its credential has of the budget of calls; `None` where it shows none.
-    pub(super) fn share(&self) -> Option<&Arc<Share>> {
+    pub(super) fn share(&self) -> Option<&Arc<CallerUsage>> {
         match &self.rights {
             Rights::None | Rights::All => None,
             Rights::Of(credential) => Some(&credential.share),
@@ -411,7 +411,7 @@ impl Caller {
     }
 
     /// Spends some of its quota, if it has one.
-    pub(super) fn spend(&self, spending: Spending) -> Result<(), Refusal> {
+    pub(super) fn spend(&self, spending: MessageCost) -> Result<(), Refusal> {
         match &self.rights {
             Rights::Of(credential) if self.has_quota() => {
                 let (quota, now) = (&credential.quota, Instant::now());

@@ -23,9 +23,9 @@ pub(super) struct Quota {
     pub bytes_per_day: Option<u64>,
 }
 
-/// What one message is to spend.
+/// The cost of one message in each quota.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::server) struct Spending {
+pub(in crate::server) struct MessageCost {
     pub predictions: u64,
     pub events: u64,
     pub bytes: u64,
@@ -46,7 +46,7 @@ impl Quota {
     }
 }
 
-/// What a credential has spent and is not forgotten, at a moment.
+/// The quota that a credential has used, which decays over a day.
 #[derive(Debug, Default)]
 pub(super) struct Spent(Mutex<Option<([f64; 3], Instant)>>);
 
@@ -55,7 +55,7 @@ impl Spent {
     pub(super) fn spend(
         &self,
         quota: &Quota,
-        spending: Spending,
+        spending: MessageCost,
         now: Instant,
     ) -> Result<(), Refusal> {
         let mut state = self.0.lock().expect("nothing panics under it");
@@ -93,7 +93,7 @@ mod tests {
         };
         let (spent, start) = (Spent::default(), Instant::now());
         let spend = |hours: u64, events: u64, bytes: u64| {
-            let spending = Spending {
+            let spending = MessageCost {
                 predictions: 1_000_000,
                 events,
                 bytes,

@@ -133,7 +133,7 @@ async fn p8_a_broken_file_keeps_the_credentials_of_before_and_health_says_so() {
         let (first, answer) = ready();
         assert_eq!(first, "HTTP/1.1 200 OK");
         assert!(
-            answer.contains("access: its files could not be taken over"),
+            answer.contains("access: reload failed; the previous files stay in force"),
             "{answer}"
         );
         events.send(event("one", "s")).await.expect("it reads");

@@ -81,7 +81,7 @@ impl AccessPaths {
                 Some(error) if *error != logged => {
                     tracing::error!(
                         error,
-                        "access: the changed files are not taken; those of before hold"
+                        "access: changed access files rejected; the previous ones stay in force"
                     );
                 }
                 Some(_) => {}

@@ -35,7 +35,7 @@ const WEIGHT_MAX: f32 = 4.0;
 
 /// Where a value stands in the scale of the target.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct ScaledTarget {
     pub value: f32,
     /// The stack learns from no larger error.
     pub reach: f32,
@@ -46,7 +46,7 @@ pub(super) fn observe(
     portfolio: &mut Portfolio,
     (member_outputs, losses): (&MemberOutputs, &[f64]),
     target: Target,
-    wanted: Wanted,
+    wanted: ScaledTarget,
     slowness: f64,
 ) {
     let n_outputs = portfolio.n_outputs();
@@ -126,7 +126,7 @@ fn stack_classes(pool: &mut Pool, member_outputs: &[f32], class: usize, slowness
     }
 }
 
-fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: Wanted) {
+fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: ScaledTarget) {
     let n_members = pool.stack.len();
     let error = member_outputs[n_members] - wanted.value;
     let error = error.clamp(-wanted.reach, wanted.reach);
