@@ -199,13 +199,13 @@ fn write(data: &Path) {
 fn write_lived(directory: &Directory) {
     let create = |folder: &Path| Journal::create_or_open(folder, 0, Config::default()).unwrap();
     let (mut journal, recovered) = create(&directory.journal("lived"));
-    let mut room = LearnerHarness::journaled(LIVED);
+    let mut harness = LearnerHarness::journaled(LIVED);
     short_history()
         .into_iter()
-        .for_each(|event| drop(room.append(event)));
-    append(&mut journal, &room);
+        .for_each(|event| drop(harness.append(event)));
+    append(&mut journal, &harness);
     journal.sync().unwrap();
-    let learner = &room.learner;
+    let learner = &harness.learner;
     let manifest = Manifest {
         model: "lived".to_owned(),
         journal_id: hex(&recovered.journal_id),
@@ -226,14 +226,14 @@ fn write_lived(directory: &Directory) {
     checkpoint::save(&Disk::default(), &folder, manifest, &weights, &state).unwrap();
     after()
         .into_iter()
-        .for_each(|event| drop(room.append(event)));
-    append(&mut journal, &room);
+        .for_each(|event| drop(harness.append(event)));
+    append(&mut journal, &harness);
     journal.close().unwrap();
 }
 
 /// Writes the entries that came since.
-fn append(journal: &mut Journal, room: &LearnerHarness) {
-    for entry in &room.journal {
+fn append(journal: &mut Journal, harness: &LearnerHarness) {
+    for entry in &harness.journal {
         if entry.position > journal.synced() {
             journal.append(entry.time, &entry.event).unwrap();
         }

@@ -40,11 +40,11 @@ pub(crate) struct Drawn {
 }
 
 impl Memory {
-    pub(crate) fn new(room: MemoryBounds) -> Memory {
+    pub(crate) fn new(bounds: MemoryBounds) -> Memory {
         Memory {
-            short_term_max: room.short_term,
+            short_term_max: bounds.short_term,
             short_term: VecDeque::new(),
-            long_term: Reservoir::new(room.long_term),
+            long_term: Reservoir::new(bounds.long_term),
             balance: Balance::new(),
         }
     }
@@ -153,20 +153,20 @@ impl Memory {
 
     /// Reads the state that [`Memory::save`] wrote.
     pub(crate) fn load(
-        room: MemoryBounds,
+        bounds: MemoryBounds,
         form: ExampleBounds,
         tensors: &mut Tensors,
     ) -> Result<Memory, Error> {
         let recent = load_examples(form, &mut tensors.unnest("short_term"))?;
-        if recent.len() > room.short_term {
-            let what = format!("{} recent examples in {}", recent.len(), room.short_term);
+        if recent.len() > bounds.short_term {
+            let what = format!("{} recent examples in {}", recent.len(), bounds.short_term);
             return Err(Error::value("short_term", what));
         }
         let long_term = &mut tensors.unnest("long_term");
         Ok(Memory {
-            short_term_max: room.short_term,
+            short_term_max: bounds.short_term,
             short_term: recent.into_iter().map(Arc::new).collect(),
-            long_term: Reservoir::load(room.long_term, form, long_term)?,
+            long_term: Reservoir::load(bounds.long_term, form, long_term)?,
             balance: Balance::load(&mut tensors.unnest("balance"))?,
         })
     }

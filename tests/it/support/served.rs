@@ -36,7 +36,7 @@ struct Served<'a> {
 }
 
 /// Checks that what the engine makes of a history, live and recovered, is what it has to be.
-pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runtime) {
+pub(crate) fn check(toml: &str, seed: u64, harness: &LearnerHarness, runtime: &Runtime) {
     let mut served = Served {
         workspace: Workspace::new(&[("m", toml)]),
         runtime,
@@ -45,9 +45,9 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
         n_submitted: 0,
     };
     let place = |what: &str| format!("seed {seed}, {what}: {toml}");
-    served.write(&room.journal);
-    let engine = served.open(room.learner.time());
-    same(&engine, &room.learner, &place("recovered"));
+    served.write(&harness.journal);
+    let engine = served.open(harness.learner.time());
+    same(&engine, &harness.learner, &place("recovered"));
     let selector = served.run(&engine);
     engine.close();
     drop(engine);
@@ -73,16 +73,16 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
 /// The learner that applies these entries; it equals a second one that was
 /// fed live without the retracted feedback.
 fn expected(journal: &[Entry], place: &str) -> Learner {
-    let mut room = LearnerHarness::before(journal);
+    let mut harness = LearnerHarness::before(journal);
     let entries = journal.iter().cloned();
-    entries.for_each(|entry| drop(room.apply(entry)));
-    let learners = [&room.learner, &twin(journal).learner];
+    entries.for_each(|entry| drop(harness.apply(entry)));
+    let learners = [&harness.learner, &twin(journal).learner];
     let digests = learners.map(|learner| learner.learned().digest());
     assert_eq!(digests[0], digests[1], "{place}");
     let n_retracted = retracted(journal).len() as u64;
-    let ledger = room.learner.ledger();
+    let ledger = harness.learner.ledger();
     assert_eq!(ledger.count(Fate::Retracted), n_retracted, "{place}");
-    room.learner
+    harness.learner
 }
 
 /// The model has learned the same, and tells the same fates.
