@@ -77,7 +77,7 @@ pub use compute::serving::Snapshot;
 pub use compute::stages::{Stage, Stages};
 use compute::threads::spawn;
 pub use error::{Error, Remedy};
-pub use flows::audit::{Audit, NotDerived, PredictionFeedback, Without};
+pub use flows::audit::{Audit, DerivationFailure, PredictionFeedback, Without};
 pub use flows::command::NewVersion;
 pub use flows::fate::FeedbackFate;
 pub use flows::feedback::Receipt;
@@ -98,7 +98,7 @@ use host::event_publisher::EventPublisher;
 pub use host::event_publisher::{
     PublishedCounts, Subscription, WATCH_EVENTS_MAX, WATCHES_MAX, WatchError,
 };
-use host::follower::Unsent;
+use host::follower::UnsentEvents;
 pub use host::learning_event::{LearningEvent, LearningEventKind};
 pub(crate) use host::new_labels::check_place;
 pub use host::phases::Phase;
@@ -109,7 +109,7 @@ pub use host::work::Acknowledgement;
 use host::work::Work;
 use host::write_queue::WriteQueue;
 use host::writer::JournalWriter;
-pub use offline::compared::{CompareSettings, ComparisonReport, LeftOut, RowTruth};
+pub use offline::compared::{CompareSettings, ComparisonReport, ExcludedRows, RowTruth};
 pub use offline::difference::{
     Difference, DifferentRow, Disagreement, EntriesBetween, OrderBetween, TensorChange,
 };
@@ -381,7 +381,7 @@ fn serve(
         retracted: opened.retracted,
     };
     let position = recovered.follower.learner.position();
-    let unsent = unsent.map_or(Vec::new(), Unsent::events);
+    let unsent = unsent.map_or(Vec::new(), UnsentEvents::events);
     queues.events.begin(name, position, unsent);
     let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
     runtime.note_journal(&opened.journal);

@@ -42,12 +42,13 @@ struct GuardContext {
     peer: Peer,
 }
 
-type Counted = Result<http::Response<AnswerBody>, Infallible>;
+/// The response to a call, whose body is counted until it is written.
+type GuardedResponse = Result<http::Response<AnswerBody>, Infallible>;
 
 impl hyper::service::Service<http::Request<Incoming>> for GuardedServices {
     type Response = http::Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Either<Answering, Ready<Counted>>;
+    type Future = Either<ResponseFuture, Ready<GuardedResponse>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let (guard, method) = (&self.0, Method::find(request.uri().path()));
@@ -80,7 +81,7 @@ impl hyper::service::Service<http::Request<Incoming>> for GuardedServices {
             holding,
             ends,
         });
-        Either::Left(Answering { inner, open })
+        Either::Left(ResponseFuture { inner, open })
     }
 }
 
@@ -120,7 +121,7 @@ fn in_time(
 }
 
 /// A call that is being answered; dropped before its end, its caller took it back.
-pub(super) struct Answering {
+pub(super) struct ResponseFuture {
     inner: ServiceAnswer,
     /// Gone once it is answered.
     open: Option<OpenCall>,
@@ -134,10 +135,10 @@ struct OpenCall {
     ends: Option<BoxFuture<'static, Status>>,
 }
 
-impl Future for Answering {
-    type Output = Counted;
+impl Future for ResponseFuture {
+    type Output = GuardedResponse;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Counted> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<GuardedResponse> {
         let Ok(answer) = ready!(self.inner.as_mut().poll(context));
         let Some(open) = self.open.take() else {
             return Poll::Ready(Ok(answer.map(|_| AnswerBody::default())));
@@ -157,7 +158,7 @@ impl Future for Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for ResponseFuture {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
             open.guard.context.calls.add(open.method, Code::Cancelled);

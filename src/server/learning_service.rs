@@ -35,7 +35,7 @@ const ENCODING_MAX: usize = 16;
 pub(super) struct LearningService(pub Arc<ServerContext>);
 
 /// The next reply, before it is known.
-enum Pending {
+enum PendingReply {
     Event {
         feedback_id: String,
         submitted: Result<SubmittedEvent, Refusal>,
@@ -127,7 +127,7 @@ async fn read(
     context: Arc<ServerContext>,
     events: Streaming<FeedbackRequest>,
     caller: Caller,
-    (window, pace): (mpsc::Sender<Pending>, StreamPace),
+    (window, pace): (mpsc::Sender<PendingReply>, StreamPace),
 ) {
     let stopped = stopped(&context, &caller);
     tokio::pin!(stopped);
@@ -152,7 +152,7 @@ async fn read(
         let (place, counted) = match pace.place(&window).await {
             Ok(place) => place,
             Err(NoPlace::Unread) => return,
-            Err(NoPlace::Short(place)) => return place.send(Pending::End(short())),
+            Err(NoPlace::Short(place)) => return place.send(PendingReply::End(short())),
         };
         let next = tokio::select! {
             next = prepared.next() => next,
@@ -164,16 +164,16 @@ async fn read(
                 tokio::select! {
                     () = room(&event, &pace, n_events) => {}
                     () = window.closed() => return,
-                    status = &mut stopped => return place.send(Pending::End(status)),
+                    status = &mut stopped => return place.send(PendingReply::End(status)),
                 }
                 let submit = |event| submit(event, ServedModel::accept_waited);
-                place.send(Pending::Event {
+                place.send(PendingReply::Event {
                     feedback_id: event.feedback_id,
                     submitted: event.prepared.and_then(submit),
                     _counted: counted,
                 });
             }
-            Some(Err(status)) => return place.send(Pending::End(ended(&context, status))),
+            Some(Err(status)) => return place.send(PendingReply::End(ended(&context, status))),
             None => return,
         }
     }
@@ -286,10 +286,10 @@ fn submit(
 async fn answer(
     context: &ServerContext,
     pace: &StreamPace,
-    pending: Pending,
+    pending: PendingReply,
 ) -> Result<FeedbackReply, Status> {
     match pending {
-        Pending::Event {
+        PendingReply::Event {
             feedback_id,
             submitted,
             _counted,
@@ -300,7 +300,7 @@ async fn answer(
             pace.end_reply(code == Some(Code::ResourceExhausted));
             Ok(wire::reply(feedback_id, known))
         }
-        Pending::End(status) => Err(status),
+        PendingReply::End(status) => Err(status),
     }
 }
 

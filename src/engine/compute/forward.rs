@@ -37,9 +37,9 @@ impl BatchRequest for ForwardRows {
     }
 }
 
-/// Where the rows of several requests come together.
+/// The computation that the rows of several requests share: a batcher or common passes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sharing<'a> {
+pub(crate) struct SharedComputation<'a> {
     /// Of a model that a device computes.
     pub forwarder: Option<&'a Batcher<ForwardRows>>,
     /// Of a model that the processor computes; none where no other request is there.
@@ -69,7 +69,7 @@ fn compute(requests: &[&ForwardRows]) -> Result<Vec<f32>, ComputeError> {
 /// # Errors
 /// Those of [`Batcher::compute`]; the device fails, or has no room.
 pub(crate) async fn answer(
-    sharing: Sharing<'_>,
+    sharing: SharedComputation<'_>,
     model: &Arc<Model>,
     batch: &Batch,
     choice: Choice<'_>,

@@ -46,7 +46,7 @@ pub struct Audit {
     /// The answer that was served.
     pub answer: Outputs,
     /// The same computed again, or why it cannot be.
-    pub again: Result<Outputs, NotDerived>,
+    pub again: Result<Outputs, DerivationFailure>,
     /// Why these two differ, where they do.
     pub difference: Option<String>,
     /// The description under which it was answered: its program and its numeric profile.
@@ -61,18 +61,18 @@ pub struct Audit {
     /// The position that they are counted from: 1, unless an older program learned the first.
     pub sources_from: u64,
     /// The answer without the feedback of a source, where that was asked for.
-    pub without: Option<Result<Without, NotDerived>>,
+    pub without: Option<Result<Without, DerivationFailure>>,
 }
 
 /// The reason why an answer cannot be derived: the journal or a checkpoint is no longer kept, or cannot
 /// be read or computed now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NotDerived(String);
+pub struct DerivationFailure(String);
 
-impl From<history::Error> for NotDerived {
-    fn from(error: history::Error) -> NotDerived {
-        NotDerived(error.to_string())
+impl From<history::Error> for DerivationFailure {
+    fn from(error: history::Error) -> DerivationFailure {
+        DerivationFailure(error.to_string())
     }
 }
 
@@ -134,8 +134,8 @@ pub(crate) fn audit(
     let state = state_at(versions, prediction.position, &found.facts);
     let served = row_of(&prediction.outputs, row, prediction.ids.len());
     let again = match &state {
-        Ok(state) => answer(&state.learner, prediction, row).map_err(NotDerived::from),
-        Err(error) => Err(NotDerived(error.to_string())),
+        Ok(state) => answer(&state.learner, prediction, row).map_err(DerivationFailure::from),
+        Err(error) => Err(DerivationFailure(error.to_string())),
     };
     let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
     let known = state.as_ref().ok();
@@ -144,7 +144,7 @@ pub(crate) fn audit(
     let learned = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
     let without = found.source.as_ref().map(|source| {
         let other = found.answer_without(versions, source, last);
-        other.map_err(NotDerived::from)
+        other.map_err(DerivationFailure::from)
     });
     let description = found.description(known);
     let spec = Spec::journaled(&description.toml).ok();

@@ -17,7 +17,7 @@ use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_description, first_position};
 use crate::engine::host::bounds::ids_bounds;
-use crate::engine::host::follower::{Follower, Unsent};
+use crate::engine::host::follower::{Follower, UnsentEvents};
 use crate::engine::host::retracted::RetractedFeedback;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::Versions;
@@ -26,7 +26,8 @@ use crate::learn::{Learner, is_forgotten};
 use crate::model::{PublishPolicy, Spec, SpecError};
 use crate::store::regular::is_there;
 use crate::store::{
-    Checkpoint, Config, Directory, Disk, Ids, Journal, Reached, Reader, checkpoint, sweep_scratch,
+    Checkpoint, Config, DeliveryProgress, Directory, Disk, Ids, Journal, Reader, checkpoint,
+    sweep_scratch,
 };
 
 const DESCRIPTION: &str = "model.toml";
@@ -78,11 +79,11 @@ pub(crate) struct Clocks<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct RecoveryRequest<'a> {
     pub name: &'a str,
-    pub reached: Option<Reached>,
+    pub reached: Option<DeliveryProgress>,
 }
 
 impl RecoveryRequest<'_> {
-    pub(crate) fn new(name: &str, reached: Option<Reached>) -> RecoveryRequest<'_> {
+    pub(crate) fn new(name: &str, reached: Option<DeliveryProgress>) -> RecoveryRequest<'_> {
         RecoveryRequest { name, reached }
     }
 }
@@ -235,7 +236,7 @@ pub(crate) fn reopen(
     };
     let reader = Reader::open(&path, from + 1, 0)?;
     let mut follower = Follower::new(learner, FollowerLookup::new(reader, versions));
-    follower.unsent = model.reached.map(Unsent::new);
+    follower.unsent = model.reached.map(UnsentEvents::new);
     apply(&mut follower, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::engine::compute::threads::spawn;
 use crate::engine::host::learning_event::{LearningEvent, LearningEventKind};
-use crate::store::{Delivery, DeliveryQueue, Reached};
+use crate::store::{Delivery, DeliveryProgress, DeliveryQueue};
 
 /// Events that wait for the thread that writes them.
 const INTAKE_MAX: usize = 1024;
@@ -139,7 +139,7 @@ impl Deliveries {
     }
 
     /// How far the events of a model have come; none where none ever came.
-    pub(crate) fn reached(&self, model: &str) -> Option<Reached> {
+    pub(crate) fn reached(&self, model: &str) -> Option<DeliveryProgress> {
         locked(&self.queue).reached(model)
     }
 
@@ -149,7 +149,7 @@ impl Deliveries {
         if queue.reached(model).is_some() {
             return;
         }
-        let begun = Reached {
+        let begun = DeliveryProgress {
             position: position + 1,
             count: 0,
         };
@@ -159,7 +159,7 @@ impl Deliveries {
     }
 
     /// How far the events of their models have come with these.
-    fn reached_with(&self, events: &[Arc<LearningEvent>]) -> BTreeMap<String, Reached> {
+    fn reached_with(&self, events: &[Arc<LearningEvent>]) -> BTreeMap<String, DeliveryProgress> {
         let mut all = BTreeMap::new();
         // A model that has halted has not applied the entry.
         let events = events
@@ -169,7 +169,7 @@ impl Deliveries {
             let before = self.reached(&event.model).unwrap_or_default();
             let reached = all.entry(event.model.clone()).or_insert(before);
             if reached.position != event.position {
-                *reached = Reached {
+                *reached = DeliveryProgress {
                     position: event.position,
                     count: 0,
                 };

@@ -16,7 +16,7 @@ use crate::engine::host::learning_event::{self, LearningEvent};
 use crate::event::{Entry, Event, Time, Version};
 use crate::learn::{Learner, Step};
 use crate::model::{Model, SpecError};
-use crate::store::{self, Reached};
+use crate::store::{self, DeliveryProgress};
 
 /// Learning events of before the last stop that are sent at most, the newest ones.
 const UNSENT_MAX: usize = 1024;
@@ -32,12 +32,12 @@ pub(crate) struct Follower {
     published: Option<Arc<Model>>,
     last_publish: Instant,
     /// Learning events that the webhook is still to be sent, while a state is recovered.
-    pub unsent: Option<Unsent>,
+    pub unsent: Option<UnsentEvents>,
 }
 
 /// The learning events behind those that had come to the queue of the webhook when the last server ended.
-pub(crate) struct Unsent {
-    reached: Reached,
+pub(crate) struct UnsentEvents {
+    reached: DeliveryProgress,
     events: VecDeque<LearningEvent>,
 }
 
@@ -50,10 +50,10 @@ pub(crate) struct SegmentRetention {
     pub needs: BTreeMap<u64, u64>,
 }
 
-impl Unsent {
+impl UnsentEvents {
     /// None yet, behind those that came.
-    pub(crate) fn new(reached: Reached) -> Unsent {
-        Unsent {
+    pub(crate) fn new(reached: DeliveryProgress) -> UnsentEvents {
+        UnsentEvents {
             reached,
             events: VecDeque::new(),
         }

@@ -30,7 +30,7 @@ use crate::model::{
     self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Scales, Spec, Strategy,
     Target, argmax,
 };
-use amended::{Amended, RowGradient};
+use amended::{AmendmentStep, RowGradient};
 use average::Averages;
 use influence::Influence;
 use recent_classes::RecentClasses;
@@ -252,7 +252,7 @@ impl GradientLearner {
     fn update(
         &mut self,
         new: &mut Vec<StoredExample>,
-        amended: Option<&Amended>,
+        amended: Option<&AmendmentStep>,
         output_loss: OutputLoss<'_>,
     ) -> Result<bool, DeviceError> {
         let mut buffers = std::mem::take(&mut self.scratch.0);
@@ -290,7 +290,7 @@ impl GradientLearner {
     /// Forward, backward and a step; nothing where they are not finite.
     fn learn(
         &mut self,
-        (new, amended): (&[StoredExample], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&AmendmentStep>),
         buffers: &mut UpdateBuffers,
         output_loss: OutputLoss<'_>,
     ) -> Result<Option<Losses>, DeviceError> {
@@ -359,7 +359,7 @@ impl GradientLearner {
     /// Writes the gradient of every row's loss with respect to its outputs.
     fn gradient(
         &mut self,
-        (new, amended): (&[StoredExample], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&AmendmentStep>),
         (drawn, logit_offsets): (&[Drawn], &[f32]),
         output_loss: OutputLoss<'_>,
     ) -> Losses {

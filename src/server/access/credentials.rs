@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::quota::{Quota, Spent};
+use super::quota::{Quota, QuotaUsage};
 use super::scope::Scope;
 use crate::model::keys::with_nearest;
 use crate::server::budget::CallerUsage;
@@ -49,7 +49,7 @@ pub(super) struct Credential {
     /// The part of the budget that its calls may hold.
     pub share: Arc<CallerUsage>,
     /// The quota used so far.
-    pub spent: Arc<Spent>,
+    pub spent: Arc<QuotaUsage>,
 }
 
 /// How a caller shows that a credential is its own.

@@ -48,9 +48,9 @@ impl Quota {
 
 /// The quota that a credential has used, which decays over a day.
 #[derive(Debug, Default)]
-pub(super) struct Spent(Mutex<Option<([f64; 3], Instant)>>);
+pub(super) struct QuotaUsage(Mutex<Option<([f64; 3], Instant)>>);
 
-impl Spent {
+impl QuotaUsage {
     /// Spends it, if each part of the quota allows it.
     pub(super) fn spend(
         &self,
@@ -91,7 +91,7 @@ mod tests {
             bytes_per_day: Some(1000),
             ..Quota::default()
         };
-        let (spent, start) = (Spent::default(), Instant::now());
+        let (spent, start) = (QuotaUsage::default(), Instant::now());
         let spend = |hours: u64, events: u64, bytes: u64| {
             let spending = MessageCost {
                 predictions: 1_000_000,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::output_loss::OutputLoss;
-use super::amended::{Amended, RowGradient};
+use super::amended::{AmendmentStep, RowGradient};
 use super::replay_loss::ReplayLoss;
 use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
@@ -134,7 +134,7 @@ impl Averages {
     /// As [`Averages::answer`].
     pub(super) fn amend(
         &mut self,
-        amended: &Amended,
+        amended: &AmendmentStep,
         settings: &Gradient,
         rows: &[&Encoded],
         replay_loss: &ReplayLoss<'_>,
