@@ -33,7 +33,7 @@ pub enum Error {
         /// The refusal of the driver.
         why: String,
     },
-    /// It has no room: a smaller task may succeed, or the same later.
+    /// The device has no room: a smaller task may succeed, or the same later.
     #[error("the device cannot {task}: {why}")]
     NoRoom {
         /// The task that it was given, as a verb.

@@ -25,7 +25,7 @@ pub enum WatchedStream {
     /// The errors of served answers: whether a label was missed, the absolute error of a value, or
     /// the reward of an action, whose fall is the rise of an error.
     Error,
-    /// The same errors, by a window of varying length.
+    /// The errors of served answers, by a window of varying length.
     ErrorWindow,
     /// By how much the confidence of an answer misses whether it is right.
     Calibration,

@@ -74,7 +74,7 @@ pub enum Order {
         /// The description that it began under.
         description: Description,
     },
-    /// It is given up; the note has the reason.
+    /// The new learner is given up; the note has the reason.
     EndRetraining,
     /// Take feedback that waits in quarantine; where nothing of it does, an [`OrderRefusal`] follows.
     ///
@@ -220,7 +220,7 @@ fn name_hash(name: &str) -> NameHash {
 }
 
 impl Selector {
-    /// The same selection, by hash.
+    /// The selection, by hash.
     pub fn hashed(&self) -> Selector {
         match self {
             Selector::Source(source) => Selector::SourceHash(name_hash(source)),

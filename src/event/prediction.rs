@@ -10,7 +10,7 @@ use super::names::PredictionId;
 pub enum Outputs {
     /// `[rows, classes]`, each row sums to one. The answer is the likeliest class.
     Probabilities(Vec<f32>),
-    /// The same where costs decide, and the answer may be another class than the likeliest.
+    /// Probabilities and the decision by costs, which may be another class than the likeliest.
     Decisions {
         /// `[rows, classes]`.
         probabilities: Vec<f32>,

@@ -38,7 +38,7 @@ impl OrderState {
         }
     }
 
-    /// The same of tallies that lack the learned examples of waiting predictions.
+    /// The state of an order whose tallies lack the learned examples of waiting predictions.
     pub(super) fn partial(
         learned: &Learned,
         counted: blake3::Hash,
@@ -58,7 +58,7 @@ pub struct Comparison {
     since: Option<u64>,
     /// The states of the other history at orders whose versions have no record yet.
     moments: BTreeMap<u64, OrderState>,
-    /// Those of its champions at orders that brought the recorded history another one.
+    /// The champions of the other history at orders that brought the recorded history another one.
     champions: BTreeMap<u64, OrderState>,
     /// True if the other history learns under rules by which this is bounded.
     bounded: bool,

@@ -45,7 +45,7 @@ pub struct PendingPrediction {
     pub is_throttled: bool,
     /// The learned part of its reward: a restore brings back that of its version.
     pub held_reward: Option<LearnedExample>,
-    /// The same of its truth: the index of a class or action, or a value.
+    /// The learned part of its truth: the index of a class or action, or a value.
     pub held_label: Option<LearnedExample>,
 }
 

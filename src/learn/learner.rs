@@ -173,7 +173,7 @@ pub struct Learner {
     /// Goes on through restores and retractions.
     stream: Stream,
     history: History,
-    /// Those whose adapters learn, by the place of their input; brought when they are needed.
+    /// The encoders whose adapters learn, by the place of their input; brought when they are needed.
     encoders: Scratch<Vec<Option<Arc<TextEncoder>>>>,
     /// The request of several rows that was last read back: the next feedback may speak of it, too.
     request: Scratch<Option<(u64, Arc<Prediction>)>>,
@@ -275,7 +275,7 @@ impl Learner {
         &self.spec
     }
 
-    /// The same as it stands in the journal; empty before the first entry.
+    /// The description as it stands in the journal; empty before the first entry.
     pub fn description(&self) -> &Description {
         &self.description
     }

@@ -20,10 +20,10 @@ pub enum LookupError {
     /// The disk or an encoder could not be read: mend it.
     #[error("{0}")]
     Unreadable(String),
-    /// It is not as it was written: restore the file from a copy.
+    /// The file is damaged: restore it from a copy.
     #[error("{0}")]
     Damaged(String),
-    /// It is no longer kept.
+    /// The state is no longer kept.
     #[error("{0}")]
     NotRetained(String),
 }

@@ -71,7 +71,7 @@ pub enum Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// The same for some of the rows.
+    /// The choice for some of the rows.
     fn of(self, rows: Range<usize>) -> Self {
         match self {
             Choice::Best => Choice::Best,
@@ -103,7 +103,7 @@ impl Model {
         self.predict_rows(batch, 0..batch.n_rows, choice)
     }
 
-    /// The same for some of its rows; `choice` is that of the whole batch.
+    /// Answers some of the rows of a batch; `choice` is that of the whole batch.
     ///
     /// # Errors
     /// As [`Model::forward`].

@@ -107,7 +107,7 @@ pub struct Tensor {
 /// Tensors of a file that something else wrote.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Foreign {
-    /// Those of types that are computed with here.
+    /// The tensors of types that are computed with here.
     pub tensors: Tensors,
     /// The types and shapes of the others, as in `F16 [3, 2]`, by name.
     pub others: BTreeMap<String, String>,

@@ -57,7 +57,7 @@ impl Error {
         }
     }
 
-    /// The same, of a file, of a part of it or of a task.
+    /// The error of a file, of a part of it or of a task.
     pub(crate) fn of(self, part: impl Display) -> Error {
         let of_part = |what: String| format!("{part}: {what}");
         match self {

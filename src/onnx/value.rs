@@ -84,7 +84,7 @@ impl Value {
         self.shape().iter().product()
     }
 
-    /// The same values in another shape.
+    /// The values in another shape.
     pub(crate) fn reshaped(&self, shape: &[usize]) -> Result<Value, Fault> {
         if n_elements(shape)? != self.n_elements() {
             let own = self.shape();
@@ -121,7 +121,7 @@ impl Value {
         }
     }
 
-    /// The same repeated along dimensions of one.
+    /// The values repeated along dimensions of one.
     pub(crate) fn expanded(&self, shape: &[usize]) -> Result<Value, Fault> {
         n_elements(shape)?;
         Ok(match self {
@@ -143,7 +143,7 @@ impl Value {
 }
 
 impl Ints {
-    /// The same with its axes in another order.
+    /// The numbers with their axes in another order.
     pub(crate) fn permuted(&self, order: &[usize]) -> Ints {
         let shape: Vec<usize> = order.iter().map(|axis| self.shape[*axis]).collect();
         let step = |axis: usize| self.shape[axis + 1..].iter().product::<usize>();

@@ -27,7 +27,7 @@ pub(super) struct AnswerBody {
     rest: Bytes,
     /// The bytes of that message, in all.
     length: u64,
-    /// None where the guard refused the call.
+    /// The place of the call; none where the guard refused it.
     holding: Option<Arc<Holding>>,
     /// The status that ends the stream early.
     ends: Option<BoxFuture<'static, Status>>,

@@ -30,7 +30,7 @@ struct AuditState {
     file: File,
     /// Lines about refused callers since a moment.
     refused: (Instant, u32),
-    /// Those that were left out since the last one.
+    /// The number of lines left out since the last one.
     n_left_out: u64,
 }
 

@@ -24,7 +24,7 @@ use super::budget::{Holding, SMALL_MAX};
 
 /// How long the body of a call with one message may take to come.
 const BODY_MAX: Duration = Duration::from_secs(60);
-/// The same of a call that takes no credential, and the bytes of its message.
+/// The time for the body of a call that takes no credential, and the bytes of its message.
 const STRANGERS_BODY_MAX: Duration = Duration::from_secs(5);
 const STRANGERS_MESSAGE_MAX: u64 = 4 * 1024;
 /// Bytes that are inflated before others are served.

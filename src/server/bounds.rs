@@ -36,7 +36,7 @@ pub struct Config {
     pub batches_max: usize,
     /// Connections at a time, on both ports together.
     pub connections_max: usize,
-    /// The same of one address, but for those of this machine and of `proxies`.
+    /// Connections of one address at a time, but for those of this machine and of `proxies`.
     pub connections_per_peer_max: usize,
     /// Addresses that speak for many peers.
     pub proxies: Vec<IpAddr>,

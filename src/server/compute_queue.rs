@@ -46,7 +46,7 @@ struct Turns {
     waiting: Mutex<TurnQueue>,
 }
 
-/// Those that wait for a turn, by start-time fair queueing (Goyal, Vin and Cheng 1996): each has a tag, the
+/// The queue of waiting turns, by start-time fair queueing (Goyal, Vin and Cheng 1996): each has a tag, the
 /// least comes first, and those of one connection have one after the other.
 #[derive(Debug, Default)]
 struct TurnQueue {

@@ -1,4 +1,4 @@
-//! How a connection behaves: the calls that it takes back, and the answers that it leaves unread.
+//! The conduct of a connection: the calls that it takes back, and the answers that it leaves unread.
 //!
 //! Invariant: short deadlines of one caller end no call of others on its connection; a connection that
 //! does nothing but begin calls and take them back is closed, and so is one that does not read.

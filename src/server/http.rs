@@ -363,7 +363,7 @@ fn page(text: String, place: CallerPlace) -> Response {
     (headers, Body::from_stream(pieces)).into_response()
 }
 
-/// What was refused, and which connections were closed.
+/// The counts of refusals and of closed connections.
 fn of_refusals(text: &mut String, context: &ServerContext) {
     let name = "perennial_refused_total";
     let help = "Requests and events refused, by what is at fault.";

@@ -39,7 +39,7 @@ impl LoggedOrder {
         }
     }
 
-    /// It made a version, whose order stands at a position, or it was refused.
+    /// Ends the order: it made a version, whose order stands at a position, or it was refused.
     pub(super) fn end(mut self, done: Result<(u64, u64), &Refusal>) {
         self.ended = true;
         let (order, model, actor) = (self.order, &self.model, &self.actor);

@@ -416,7 +416,7 @@ impl RegistryService {
         Ok(Response::new(VersionMade { version, position }))
     }
 
-    /// The same of an order that makes no version.
+    /// Carries out an order that makes no version.
     async fn done(
         &self,
         name: &'static str,

@@ -4,6 +4,7 @@
 //! Invariant: one rule, one test; a failure lists every place as `file:line`.
 
 mod ci;
+mod doc_lines;
 mod modules;
 mod names;
 mod promises;

@@ -152,7 +152,7 @@ fn varied_history(toml: &str) -> LearnerHarness {
     harness
 }
 
-/// The same entries from the start; between them, `between` may do what it likes.
+/// The learner of the same entries from the start; between them, `between` may do what it likes.
 fn replay(
     toml: &str,
     journal: &[Entry],
@@ -343,7 +343,7 @@ fn p2_the_number_of_threads_changes_no_digest() {
     }
 }
 
-/// The same fact under other names, whose order is the same.
+/// The fact under other names, whose order is the same.
 fn rename(event: &Event) -> Event {
     let rename_id = |id: PredictionId| match id.0 {
         u128::MAX => id,

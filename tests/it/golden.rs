@@ -52,7 +52,7 @@ const LIVED_ENTRIES: (u64, u64, &str) = (
 );
 /// Of what had been learned at the checkpoint, and what its weights say of x = 1.
 const LIVED_DIGEST: &str = "42d0bac525ae8fda44d8170baa65a09c045fa55514a11fa356fc62691cec7fdf";
-/// The same of the first checkpoint that counts examples by source.
+/// Digest of the first checkpoint that counts examples by source.
 const COUNTED_DIGEST: &str = "e10c5f974d8b20f33c03de10023f7f80bacfee675ada455d707795d9d3eccb97";
 const LIVED_SCORES: [f32; 2] = [0.567_579_3, 0.632_062_1];
 

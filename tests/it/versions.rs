@@ -23,7 +23,7 @@ const SMALL: &str = "[network]\nkind = \"linear\"\n\
     [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\n[memory]\nstrategy = \"none\"\n\
     [feedback]\nwaiting_max = 10\n";
 
-/// The same, with a version after each example.
+/// A small learner with a version after each example.
 fn every_example(keep: usize) -> String {
     format!("{AUTO}{SMALL}[versions]\nevery_examples = 1\nkeep = {keep}\n")
 }

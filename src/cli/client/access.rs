@@ -1,4 +1,4 @@
-//! How the program shows who it is, and whom it trusts.
+//! Access of the client: its credentials, and the certificates that it trusts.
 //!
 //! Invariant: a token is sent over TLS, or to an address of this machine.
 

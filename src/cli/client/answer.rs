@@ -36,7 +36,7 @@ pub(crate) enum AnswerValue {
 }
 
 impl ModelAnswer {
-    /// The same with the probability of its label, which is not the largest where costs decide.
+    /// This answer with the probability of its label, which is not the largest where costs decide.
     pub(crate) fn named(mut self, names: &[String]) -> ModelAnswer {
         if let AnswerValue::Label { label, probability } = &mut self.value {
             let place = names.iter().position(|name| name == label);

@@ -117,7 +117,7 @@ impl LoggedRows {
         })
     }
 
-    /// The same rows, of which those that the model refuses cannot be used.
+    /// The rows, of which those that the model refuses cannot be used.
     pub(crate) fn checked(self, check: Check) -> LoggedRows {
         LoggedRows {
             check: Some(check),

@@ -48,7 +48,7 @@ enum Body {
 /// How a file turned out to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FileForm {
-    /// None of formats without one.
+    /// The separator of columns; none of formats without one.
     pub separator: Option<char>,
     pub decimals: Decimals,
     pub encoding: DetectedEncoding,

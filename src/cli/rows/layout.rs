@@ -87,7 +87,7 @@ impl Layout {
         })
     }
 
-    /// The same of the rows of a file, whose numbers are read as the file writes them.
+    /// The layout of the rows of a file, whose numbers are read as the file writes them.
     ///
     /// # Errors
     /// As [`Layout::new`].

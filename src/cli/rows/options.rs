@@ -1,4 +1,4 @@
-//! How a file is read: the options of a command, the settings of model.toml, and the form of the file.
+//! The reading of a file: the options of a command, the settings of model.toml, and the form of the file.
 //!
 //! Invariant: an option of the command is stronger than model.toml, and that than the file.
 

@@ -1,4 +1,4 @@
-//! How long calls took.
+//! The durations of calls.
 //!
 //! Invariant: memory is fixed; a quantile is at most 3 % above the true one.
 
@@ -15,7 +15,7 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// None yet.
+    /// Counts of no durations yet.
     pub(crate) fn new() -> Latencies {
         Latencies {
             counts: vec![0; N_BUCKETS],

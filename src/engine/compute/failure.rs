@@ -50,7 +50,7 @@ impl ComputeError {
         }
     }
 
-    /// The same, of a request to this model.
+    /// The error of a request to this model.
     pub(crate) fn of_model(self, model: &str) -> Error {
         let (model, what) = (model.to_owned(), self.to_string());
         match self {

@@ -53,7 +53,7 @@ pub(crate) struct ServingSlot {
 }
 
 impl Snapshot {
-    /// The same, to answer by the side that serves alone, as it was asked for by its name.
+    /// The snapshot that answers by the serving side alone, as a request by the name of that side asks.
     pub(crate) fn of_one_side(self: Arc<Snapshot>) -> Arc<Snapshot> {
         if self.canary.is_none() {
             return self;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub enum Stage {
     /// A retraction has surveyed the journal.
     Surveyed,
-    /// It has handed over the derived state, and is about to be journaled.
+    /// The retraction has handed over the derived state, and is about to be journaled.
     HandedOver,
     /// An order is in the group of the writer, at this position, and not synced yet.
     Appended(u64),

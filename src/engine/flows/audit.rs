@@ -45,7 +45,7 @@ pub struct Audit {
     pub names: Vec<String>,
     /// The answer that was served.
     pub answer: Outputs,
-    /// The same computed again, or why it cannot be.
+    /// The answer computed again, or the reason why it cannot be.
     pub again: Result<Outputs, DerivationFailure>,
     /// Why these two differ, where they do.
     pub difference: Option<String>,
@@ -225,7 +225,7 @@ struct Trail {
 }
 
 impl Trail {
-    /// None where the journal does not hold the prediction up to `last`.
+    /// The trail of a prediction; none where the journal does not hold the prediction up to `last`.
     fn read(
         versions: &Versions,
         last: u64,

@@ -68,8 +68,8 @@ impl ServedModel {
         self.accept_waited(feedback)
     }
 
-    /// The same for feedback that was held until [`ServedModel::has_room_for_feedback`]: the entries that came in
-    /// between do not refuse it.
+    /// Hands the writer feedback that was held until [`ServedModel::has_room_for_feedback`]: the entries that
+    /// came in between do not refuse it.
     ///
     /// # Errors
     /// As [`ServedModel::accept`].

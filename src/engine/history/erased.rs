@@ -32,8 +32,7 @@ impl Origins {
         }
     }
 
-    /// These origins with the versions that the journal records since the feedback that was taken
-    /// back.
+    /// The origins with the versions that the journal records since the feedback that was taken back.
     pub(crate) fn with(mut self, lineage: Lineage) -> Origins {
         self.lineage = lineage;
         let unrecorded = self.unrecorded.iter();

@@ -1,4 +1,4 @@
-//! Why a history cannot be rebuilt, by what the caller can do.
+//! The reasons why a history cannot be rebuilt, by what the caller can do.
 //!
 //! Invariant: an error keeps its remedy, however deep in a rebuild it comes up.
 
@@ -106,7 +106,7 @@ impl Error {
         }
     }
 
-    /// The same for a request about a model, of which `field` asks for too much.
+    /// The error of a request about a model, of which `field` asks for too much.
     pub(crate) fn of_request(self, model: &str, field: &'static str) -> EngineError {
         let (model, what) = (model.to_owned(), self.to_string());
         match (self.remedy(), self) {
@@ -118,7 +118,7 @@ impl Error {
         }
     }
 
-    /// The same for a learner that looks it up.
+    /// The error of a learner's lookup.
     pub(crate) fn of_lookup(self) -> LookupError {
         let what = self.to_string();
         self.remedy().of_lookup(what)

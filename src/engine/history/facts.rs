@@ -40,7 +40,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// None yet, of a stretch that begins at `first`.
+    /// No facts yet, of a stretch that begins at `first`.
     pub(crate) fn from(first: u64) -> Facts {
         Facts {
             first,
@@ -56,7 +56,7 @@ impl Facts {
         }
     }
 
-    /// Those of the entries from `first` to `last`.
+    /// The facts of the entries from `first` to `last`.
     ///
     /// # Errors
     /// The journal cannot be read.

@@ -34,7 +34,7 @@ pub(crate) struct RecordedFacts {
 pub(crate) struct RecordedOrders {
     /// Versions brought back, each with the position of the last order that does.
     restored: BTreeMap<u64, u64>,
-    /// The same of orders whose outcome is not known, by their positions.
+    /// The restored versions of orders whose outcome is not known, by the positions of the orders.
     pub undecided: BTreeMap<u64, u64>,
     /// Orders that were refused.
     pub refused: BTreeSet<u64>,
@@ -55,7 +55,7 @@ impl RecordedFacts {
 }
 
 impl RecordedOrders {
-    /// Those ordered behind the state at `base`, up to position `last`.
+    /// The orders behind the state at `base`, up to position `last`.
     pub(crate) fn between(
         facts: &Facts,
         base: u64,

@@ -253,7 +253,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// The same history from its base, with all orders up to `last` in view.
+    /// Begins the history again from its base, with all orders up to `last` in view.
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
@@ -360,7 +360,7 @@ impl Rebuild {
         }
     }
 
-    /// The same for a learner that has applied those entries and refused `refused` of them.
+    /// The finished rebuild for a learner that has applied those entries and refused `refused` of them.
     ///
     /// # Errors
     /// As [`Rebuild::advance`].

@@ -28,7 +28,7 @@ pub(crate) struct FeedbackSelection {
     pub lineage: Lineage,
     /// The chosen events that no order took back before, rising.
     pub new: Vec<u64>,
-    /// Those that an order took back and that are not erased, with the positions of the orders.
+    /// The chosen events that an order took back and that are not erased, with the positions of the orders.
     pub retracted: BTreeMap<u64, u64>,
     /// Orders that came behind events which may be theirs.
     unsorted: BTreeSet<u64>,

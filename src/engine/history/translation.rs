@@ -103,7 +103,7 @@ impl Translation {
         Ok(entry)
     }
 
-    /// The same for a learner that began anew, which has answered nothing yet.
+    /// The translation for a learner that began anew, which has answered nothing yet.
     pub(crate) fn begun_anew(&self) -> Translation {
         Translation {
             description: self.description.clone(),

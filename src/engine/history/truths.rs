@@ -52,7 +52,7 @@ pub(crate) struct Truths {
 }
 
 impl Truths {
-    /// Those of the journal up to `last` whose first words stand behind `behind`.
+    /// The truths of the journal up to `last` whose first words stand behind `behind`.
     ///
     /// # Errors
     /// The journal cannot be read.

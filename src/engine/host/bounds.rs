@@ -13,7 +13,7 @@ pub enum Level {
     /// Far away.
     #[default]
     Ample,
-    /// It will be reached, if it goes on so.
+    /// The bound will be reached at this rate.
     Near,
     /// Something gives way, or is refused.
     Reached,

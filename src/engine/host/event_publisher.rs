@@ -70,7 +70,7 @@ struct EventWatch {
 /// The events of one watch, in their order.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Those that were kept before it began.
+    /// The kept events from before the subscription.
     earlier: VecDeque<Arc<LearningEvent>>,
     events: Receiver<Arc<LearningEvent>>,
     was_dropped: Arc<AtomicBool>,

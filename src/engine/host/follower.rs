@@ -51,7 +51,7 @@ pub(crate) struct SegmentRetention {
 }
 
 impl UnsentEvents {
-    /// None yet, behind those that came.
+    /// No events yet, behind those that reached the queue.
     pub(crate) fn new(reached: DeliveryProgress) -> UnsentEvents {
         UnsentEvents {
             reached,

@@ -47,13 +47,13 @@ pub enum LearningEventKind {
     Quarantined,
     /// Feedback that waited there was taken.
     Released,
-    /// It is never learned.
+    /// Feedback is discarded: it is never learned.
     Discarded,
     /// A learner that begins anew is derived.
     RetrainingBegun,
     /// Its state was put in place of the learned one.
     Retrained,
-    /// It was given up, or not taken.
+    /// The new learner was given up, or not taken.
     RetrainingEnded,
     /// An order has brought another history: its incidents came and went.
     HistoryRevised,
@@ -368,7 +368,7 @@ fn of_order(place: (&str, u64, Time), order: &Order, step: &Step) -> Option<Lear
     })
 }
 
-/// The same of an order that brings no other history, but for its version.
+/// The kind and the sentence of an order that brings no other history, but for its version.
 fn of_plain_order(
     order: &Order,
     refused: Option<&str>,
@@ -418,7 +418,7 @@ fn of_plain_order(
     })
 }
 
-/// The same of an order about a version's name, or about what waits for a person.
+/// The kind and the sentence of an order about an alias, or about feedback in quarantine.
 fn of_named_order(order: &Order, made: u64) -> Option<(LearningEventKind, String)> {
     use LearningEventKind as Kind;
     Some(match order {

@@ -17,7 +17,7 @@ use crate::store::{Manifest, SegmentFile, segments};
 
 /// Time between two reviews, in microseconds of the monotonic clock.
 const LOOK_EVERY_US: i64 = 10 * SECOND_US;
-/// The same while room is short.
+/// Time between two reviews while room is short.
 const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
 /// Journal time between two states that are saved for it, at least, while there is room.
 const SPACING_US: i64 = 60 * SECOND_US;

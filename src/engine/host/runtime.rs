@@ -291,7 +291,7 @@ impl ModelRuntime {
         self.follower.lock().map_err(|_| self.unavailable(PANICKED))
     }
 
-    /// The same for who does not wait for its owner.
+    /// The follower, if no owner holds it now.
     pub(crate) fn try_lock_follower(&self) -> TryLockResult<MutexGuard<'_, Follower>> {
         self.follower.try_lock()
     }

@@ -19,7 +19,7 @@ pub struct ServedModel {
 
 enum Availability {
     Available(Arc<ModelRuntime>),
-    /// It could not be recovered, for this reason.
+    /// The model could not be recovered, for this reason.
     Unavailable(String),
 }
 
@@ -127,9 +127,9 @@ impl ServedModel {
         }
     }
 
-    /// The same, also of the side that does not serve, `champion` or `candidate`, and of a version that an
-    /// alias names: that may wait for the learner and read the version. Its answers are not journaled, so
-    /// that they take no feedback.
+    /// The snapshot of a version: also of the side that does not serve, `champion` or `candidate`, and of a
+    /// version that an alias names, which may wait for the learner and read the version. Its answers are not
+    /// journaled, so that they take no feedback.
     ///
     /// # Errors
     /// As [`ServedModel::snapshot`]; [`Error::Refused`] and [`Error::Damaged`] where the version that an alias

@@ -114,7 +114,7 @@ pub struct GateStatus {
     pub policy: &'static str,
     /// The version of the champion, and the position of its state.
     pub champion: (u64, u64),
-    /// The same of the contender, where one is tested.
+    /// The version and the position of the contender, where one is tested.
     pub contender: Option<(u64, u64)>,
     /// The evidence that the contender is not worse than the champion by the margin.
     pub promotion: Option<Evidence>,

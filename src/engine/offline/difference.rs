@@ -86,7 +86,7 @@ pub struct EntriesBetween {
     pub predictions: u64,
     /// Feedback events that were not retracted, by source.
     pub sources: BTreeMap<String, u64>,
-    /// The same of further sources than are named.
+    /// Feedback events of further sources than are named.
     pub other_sources: u64,
     /// The newest orders.
     pub orders: Vec<OrderBetween>,

@@ -36,7 +36,7 @@ use crate::store::{Directory, JournalReport, Manifest, segments, verify_each};
 pub struct Offline {
     versions: Versions,
     data: PathBuf,
-    /// Those of the whole journal, gathered while it was checked.
+    /// The facts of the whole journal, gathered while it was checked.
     facts: Facts,
     first_position: u64,
     last_position: u64,

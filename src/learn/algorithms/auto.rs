@@ -56,7 +56,7 @@ const LEAST_EXPECTED: f32 = 0.01;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AutoLearner {
     pub portfolio: Portfolio,
-    /// Those of each forgetting stand together.
+    /// The recursions; those of each forgetting stand together.
     recursions: Vec<Recursion>,
     /// Takes rewards as if one action were right at a time.
     exclusive: Option<Recursion>,
@@ -77,7 +77,7 @@ pub(crate) struct AutoLearner {
     likeness: Option<Likeness>,
     /// The number of rewards of each action; `[actions]`, of a bandit.
     n_chosen: Vec<u64>,
-    /// None under the first revision.
+    /// The history of the answers; none under the first revision.
     answers: Option<Answers>,
     /// Of classes, from the third revision on.
     late: Option<LateLabels>,

@@ -87,7 +87,7 @@ pub(crate) struct Amendment {
 /// The effect of an example on its learner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It waits until an update is full.
+    /// The example waits until an update is full.
     Waits,
     /// An update of so many new examples was made.
     Updated(u64),

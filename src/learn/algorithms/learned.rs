@@ -47,9 +47,9 @@ pub struct Learned {
     counts: Option<OutputCounts>,
     /// Whether memories store rows raw.
     stores_raw_rows: bool,
-    /// None under the first revision.
+    /// The first rows; none under the first revision.
     first_rows: Option<FirstRows>,
-    /// None where [`Spec::retains`] is false.
+    /// The retention set; none where [`Spec::retains`] is false.
     retention: Option<Retention>,
     /// Of classes, from the third revision on.
     class_shares: Option<ClassShares>,
@@ -247,7 +247,7 @@ impl Learned {
         self.retention.iter().flat_map(Retention::examples)
     }
 
-    /// The same of each member of a portfolio.
+    /// The retention score of each member of a portfolio.
     pub fn member_retention(&self) -> &[f64] {
         let scores = self.retention.as_ref().map_or(&[][..], Retention::scores);
         scores.get(1..).unwrap_or_default()

@@ -98,7 +98,7 @@ impl JudgedAnswer {
 }
 
 impl Detectors {
-    /// Those of a description, which have seen nothing; so many false alarms are allowed in 100,000
+    /// The detectors of a description, which have seen nothing; so many false alarms are allowed in 100,000
     /// events.
     pub fn new(spec: &Spec, false_alarms: f64) -> Detectors {
         let seeds = (INPUT_SEEDS..).step_by(PARTS_MAX as usize);
@@ -355,7 +355,7 @@ impl Detectors {
         save_alarms(&alarms, "drift.alarms", tensors);
     }
 
-    /// None where they were not saved.
+    /// The saved detectors; none where they were not saved.
     pub fn load(spec: &Spec, tensors: &mut Tensors) -> Result<Option<Detectors>, Error> {
         let Some(mut saved) = SavedReader::load("drift", tensors)? else {
             return Ok(None);

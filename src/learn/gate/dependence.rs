@@ -1,4 +1,4 @@
-//! How much more a sum of paired differences varies than one of independent differences.
+//! The dependence of paired differences: how much more their sum varies than one of independent ones.
 //!
 //! The variance of a sum of `n` dependent values is `n` times their variance times an inflation. It is
 //! taken from the first autocorrelation, as that of an autoregression, and from the sums of blocks of 2 to

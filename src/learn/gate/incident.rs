@@ -22,7 +22,7 @@ pub enum IncidentKind {
     Rewound,
     /// The candidate proved worse than the champion, which serves.
     Worse,
-    /// The same soon after another rewind: learning stopped.
+    /// A second rewind soon after another one: learning stopped.
     Frozen,
     /// A person's approval was of weights that a retraction or an adoption has changed since.
     Void,
@@ -78,7 +78,7 @@ pub enum IncidentState {
     Open,
     /// A person sees to it.
     Acknowledged,
-    /// It is done with.
+    /// The incident is closed.
     Closed,
 }
 

@@ -44,8 +44,8 @@ pub(super) struct SideLosses<const N: usize> {
     pub bounded: [f64; N],
     /// Losses in the unit of the task: the estimated rewards of a bandit, with their sign turned.
     pub shown: [f64; N],
-    /// Those that the source of the label is suspected by, at least 0: of rewards, by how much the estimate is
-    /// below that of the largest reward so far.
+    /// Losses by which the source of the label is suspected, at least 0: of rewards, by how much the estimate
+    /// is below that of the largest reward so far.
     pub blamed: [f64; N],
     /// The part of the margin that is the same for bounded losses.
     pub margin_part: f64,
@@ -96,7 +96,7 @@ pub(crate) fn gives_evidence(spec: &Spec) -> bool {
 }
 
 impl<const N: usize> SideLosses<N> {
-    /// Those that are the same for every use.
+    /// Losses that are equal for every use.
     pub(super) fn plain(losses: [f64; N]) -> SideLosses<N> {
         SideLosses {
             bounded: losses,

@@ -24,7 +24,7 @@ const HALVINGS: usize = 15;
 pub enum TrialOutcome {
     /// The second set is not worse by the margin or more.
     Passes,
-    /// It is worse by more than the margin.
+    /// The second set is worse by more than the margin.
     Worse,
     /// Neither is shown, or the rows disagree.
     NoEvidence,

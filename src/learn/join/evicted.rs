@@ -97,7 +97,7 @@ impl Arrivals {
         }
     }
 
-    /// Those up to a position have come.
+    /// Drops the predictions up to a position, which have arrived.
     pub fn pass(&mut self, position: u64) {
         while self.ids.front().is_some_and(|(at, _)| *at <= position) {
             self.ids.pop_front();

@@ -117,7 +117,7 @@ impl HeldExamples {
         HeldExamples(HeldExamples::each(joins).collect())
     }
 
-    /// Those of which something was learned, one by one.
+    /// The predictions of which something was learned, one by one.
     fn each(joins: &PendingPredictions) -> impl Iterator<Item = HeldPair> {
         let all = joins.waiting.iter();
         let all = all.map(|(id, one)| (PredictionId(*id), one.held_reward, one.held_label));

@@ -28,16 +28,16 @@ pub(super) struct Accounts {
     /// The feedback that waits for a person.
     pub quarantine: Quarantine,
     pub evaluation: Evaluation,
-    /// None under rules without a gate.
+    /// The gate; none under rules without one.
     pub gate: Option<Gate>,
-    /// None before their first row, and where nothing is watched.
+    /// The drift detectors; none before their first row, and where nothing is watched.
     pub detectors: Option<Detectors>,
-    /// None before their first entry, and under rules without monitors.
+    /// The monitors; none before their first entry, and under rules without monitors.
     pub monitors: Option<Monitors>,
 }
 
 impl Accounts {
-    /// Those that a restore of the state as it is now brings back, all but the learned part of the
+    /// The tallies that a restore of the state as it is now brings back, all but the learned part of the
     /// predictions that wait.
     pub(super) fn tallies(&self) -> Tallies {
         Tallies {
@@ -87,7 +87,7 @@ impl Accounts {
             .for_each(|monitors| monitors.save(tensors));
     }
 
-    /// Those of a state at `position`.
+    /// The accounts of a state at `position`.
     pub(super) fn load(
         tensors: &mut Tensors,
         spec: &Spec,

@@ -29,7 +29,7 @@ impl Learner {
         Some((gate.champion().version, gate.champion().position))
     }
 
-    /// The same of the contender, where one is tested.
+    /// The contender's version and the position of its state; none where no contender is tested.
     pub fn contender(&self) -> Option<(u64, u64)> {
         let contender = self.accounts.gate.as_ref()?.contender()?;
         Some((contender.version, contender.position))
@@ -461,7 +461,7 @@ impl Learner {
         step
     }
 
-    /// The same; the sentence is the reason where it is not carried out.
+    /// Obeys an order about evidence or incidents; the sentence is the reason where it is not carried out.
     fn obey(&mut self, order: &Order, by: (&str, &str), step: &mut Step) -> Option<String> {
         let is_recorded = self.history == History::Recorded;
         let Some(gate) = &mut self.accounts.gate else {

@@ -18,9 +18,9 @@ use crate::model::{Target, Task};
 /// The effect of a second truth on the one that counts so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TruthEffect {
-    /// The same truth, of an older event.
+    /// An equal truth, of an older event.
     Repeats,
-    /// The same truth, of a newer event.
+    /// An equal truth, of a newer event.
     Confirms,
     /// Another truth, which counts from now on.
     Supersedes,
@@ -291,7 +291,7 @@ impl Learner {
         }
     }
 
-    /// The same as [`Learner::truth`], of a label that has its place.
+    /// The [`Learner::truth`] of a label that has its place.
     fn known_truth(&self, signal: &Signal) -> Option<Target> {
         match (&self.spec.task, signal) {
             (Task::Classification { .. }, Signal::Label(label)) => {

@@ -80,7 +80,7 @@ impl KeptExample {
 }
 
 impl KeptExamples {
-    /// None yet; the next one has this number.
+    /// No examples yet; the next one has this number.
     pub(crate) fn from_number(first: u64) -> KeptExamples {
         KeptExamples {
             first,

@@ -1,4 +1,4 @@
-//! How many examples each output has learned, and how many of them since another one.
+//! Counts of the examples that each output has learned, and of those since another one.
 //!
 //! An action learns from the examples that show it alone: anything that fades with each example of
 //! it fades by their number, not by that of all.

@@ -196,7 +196,7 @@ impl Scores {
     }
 }
 
-/// The same with the area of two classes and the pairs of label and answer.
+/// Scores with the area of two classes and the pairs of label and answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DetailedScores {
     /// The sums.

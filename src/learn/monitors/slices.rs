@@ -191,7 +191,7 @@ impl Slices {
         self.0.values().for_each(|slice| slice.save(out));
     }
 
-    /// Those of a description with so many keys.
+    /// The slices of a description with so many keys.
     pub(super) fn load(
         saved: &mut SavedReader,
         tensors: &mut Tensors,

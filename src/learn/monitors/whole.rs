@@ -44,7 +44,7 @@ pub(in crate::learn) enum ScoredAnswer<'a> {
     Reward(f64),
 }
 
-/// The same with places of names.
+/// A judged answer with places in place of names.
 enum PlacedAnswer {
     Class([u32; 2], ScoredProbabilities),
     Value(f64),
@@ -85,7 +85,7 @@ pub(in crate::learn) struct Monitors {
 }
 
 impl Monitors {
-    /// Those of a description, which have seen nothing.
+    /// The monitors of a description, which have seen nothing.
     pub(in crate::learn) fn new(spec: &Spec) -> Monitors {
         let mut monitors = Monitors::default();
         for name in spec.task.names() {
@@ -407,7 +407,7 @@ impl Monitors {
         tensors.nest("monitors.names", names);
     }
 
-    /// Those of a description; none where they were not saved.
+    /// The saved monitors of a description; none where they were not saved.
     pub(in crate::learn) fn load(
         spec: &Spec,
         tensors: &mut Tensors,

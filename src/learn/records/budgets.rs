@@ -1,5 +1,4 @@
-//! How much of its budget each source has spent: the weights of the newest learned examples, by the place
-//! of their source.
+//! The spent budget of each source: the weights of the newest learned examples, by the place of their source.
 //!
 //! Invariant: bounded, and of any `per` learned examples one after the other, within the time that the
 //! description gives, a source has taught no more than its budget.

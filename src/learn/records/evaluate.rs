@@ -60,7 +60,7 @@ impl Evaluation {
         self.served
     }
 
-    /// The same over about the last thousand.
+    /// The score over about the last thousand served answers.
     pub fn recent(&self) -> f64 {
         self.recent
     }

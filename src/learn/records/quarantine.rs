@@ -22,7 +22,7 @@ const SHARED: f64 = 0.5;
 /// Why an event waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QuarantineCause {
-    /// It contradicts the label of another source.
+    /// The event contradicts the label of another source.
     Contradiction,
     /// A value or a number input of it lies far outside of recent ones.
     Outlier,

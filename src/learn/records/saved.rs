@@ -36,7 +36,7 @@ impl Writer {
 }
 
 impl SavedReader {
-    /// None where an older program saved the state.
+    /// The saved counts and numbers; none where an older program saved the state.
     pub(in crate::learn) fn load(
         name: &str,
         tensors: &mut Tensors,

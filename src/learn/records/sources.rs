@@ -1,4 +1,4 @@
-//! How many examples of each source were learned.
+//! Counts of the learned examples of each source.
 //!
 //! Invariant: the counts are of the examples that the state has learned: a restore brings those of its version
 //! back, and a retraction those of the history without the feedback that it takes back.

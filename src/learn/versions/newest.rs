@@ -1,4 +1,4 @@
-//! Where the newest version of each reason was made.
+//! The places of the newest version of each reason.
 //!
 //! Invariant: as many numbers as there are reasons, however many versions there are.
 

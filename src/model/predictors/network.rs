@@ -194,7 +194,7 @@ fn forward(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
     z
 }
 
-/// The same, where each row has the outputs that it has alone.
+/// `x` `[rows, in]` through one layer, where each row has the outputs that it has alone.
 fn forward_apart(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
     let mut z = apart::forward(layer, x, n_rows);
     add_bias(layer, &mut z);

@@ -1,4 +1,4 @@
-//! How much each source may teach, as described.
+//! The learning budget of each source, as described.
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 

@@ -1,4 +1,4 @@
-//! How a model learns, as described: the kind of its learner, and its memory.
+//! The learning of a model, as described: the kind of its learner, and its memory.
 //!
 //! Invariant: settings are data; the learners give them their meaning.
 

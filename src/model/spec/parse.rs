@@ -62,8 +62,7 @@ impl Spec {
         parse(toml, REVISION)
     }
 
-    /// The same of a description as it stands in a journal: without a stated revision it is of
-    /// the first one.
+    /// The description as it stands in a journal: without a stated revision it is of the first one.
     ///
     /// # Errors
     /// As [`Spec::parse`].

@@ -1,4 +1,4 @@
-//! How a bandit chooses its actions, as described.
+//! The policy by which a bandit chooses its actions, as described.
 //!
 //! Invariant: settings are data; `src/model/policy.rs` acts on them.
 

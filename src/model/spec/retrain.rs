@@ -1,4 +1,4 @@
-//! When a learner is to begin anew, as described.
+//! The conditions on which a learner begins anew, as described.
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 

@@ -1,4 +1,4 @@
-//! How the rows of files are read for a model: the decisions of `init`, for the commands after it.
+//! The reading of rows of files for a model: the decisions of `init`, for the commands after it.
 //!
 //! Invariant: nothing here reaches the learned state; requests do not pass through it.
 

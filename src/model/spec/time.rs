@@ -140,12 +140,12 @@ impl TimeFormat {
             .or_else(|| self.read_to(text, zone_s, is_left_out))
     }
 
-    /// The same of a text in this format alone.
+    /// The time of a text in this format alone.
     pub fn read_as_written(&self, text: &str, zone_s: i64) -> Option<i64> {
         self.read_to(text, zone_s, |_| false)
     }
 
-    /// The same, where a text may end before the parts that `is_left_out` takes.
+    /// The time of a text that may end before the parts that `is_left_out` takes.
     fn read_to(
         &self,
         text: &str,

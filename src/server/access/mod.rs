@@ -327,7 +327,7 @@ pub(super) struct Peer {
     pub not_after: Option<SystemTime>,
     /// How its connection behaves.
     pub conduct: Arc<Conduct>,
-    /// What its address has of the budgets, where it shows no credential.
+    /// The usage of the budgets by its address, where it shows no credential.
     pub shares: Arc<Shares>,
 }
 
@@ -397,7 +397,7 @@ impl Caller {
         }
     }
 
-    /// What its credential has of the budget of calls; `None` where it shows none.
+    /// The usage of the budget of calls by its credential; `None` where it shows none.
     pub(super) fn share(&self) -> Option<&Arc<CallerUsage>> {
         match &self.rights {
             Rights::None | Rights::All => None,

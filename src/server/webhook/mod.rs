@@ -83,7 +83,7 @@ pub struct Webhook {
     target: String,
     /// The value of the header `host`.
     authority: String,
-    /// None of plain HTTP, for loopback alone.
+    /// The connector of TLS; none of plain HTTP, for loopback alone.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     secret: Secret,
     private_addresses: Vec<AddressRange>,

@@ -192,7 +192,7 @@ fn bursts_of_corrections_stay_near_what_was_earned() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// What is learned, without what is kept to learn it again.
+/// The learned state, without the examples kept to learn it again.
 fn learned(harness: &LearnerHarness) -> [Tensors; 2] {
     let learned = harness.learner.learned();
     let mut state = learned.state();

@@ -391,7 +391,7 @@ fn probability(harness: &LearnerHarness, word: &str) -> f32 {
     }
 }
 
-/// The same, learned by default: slower, and so with fewer rows.
+/// The category learned by default: slower, and so with fewer rows.
 fn by_default() -> String {
     let (inputs, _) = CATEGORY.split_once("[network]").expect("there is one");
     format!("{inputs}[versions]\nevery_examples = 1000000000\n")

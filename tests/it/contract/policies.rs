@@ -20,7 +20,7 @@ const SURE: f64 = 5.0;
 #[derive(Default)]
 struct Weighed {
     off: f64,
-    /// The same, had each propensity been a tenth larger.
+    /// The deviation, had each propensity been a tenth larger.
     off_by_tenth: f64,
     variance: f64,
     /// The most deviations by which one action of one row is off, and would be with the other

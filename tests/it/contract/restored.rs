@@ -19,7 +19,7 @@ const REWARDS: [f64; 3] = [0.25, 0.5, 0.125];
 enum Restore {
     /// That before the prediction, after its first reward.
     Before,
-    /// The same, after its second reward.
+    /// The version before the prediction, after its second reward.
     BeforeBoth,
     /// That between its first and its second reward.
     Between,

@@ -41,7 +41,8 @@ pub(super) struct Found {
     pub unavailable: u64,
     /// A model that came to the same digest, with a warning.
     pub warned: u64,
-    /// The same without, where opening does not read the file: verifying refuses it.
+    /// A model that came to the same digest without a warning, where opening does not read the file:
+    /// verifying refuses it.
     pub unread: u64,
 }
 

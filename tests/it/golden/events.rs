@@ -323,7 +323,7 @@ pub(super) fn hashed() -> [Event; 2] {
     })
 }
 
-/// The same as it is read.
+/// The samples as they are read.
 pub(super) fn samples_read() -> Vec<Event> {
     let mut all = samples();
     let feedback = ErasedKind::Feedback(Tombstone::default());

@@ -81,7 +81,7 @@ impl FramesClient {
         FramesClient::open_at(server, STREAM_FEEDBACK, calls)
     }
 
-    /// The same of the method at this path.
+    /// Connects and opens a call of the method at this path for each list of frames.
     pub(super) fn open_at(
         server: SocketAddr,
         path: &str,
@@ -90,7 +90,7 @@ impl FramesClient {
         FramesClient::open_with(server, path, OURS, calls)
     }
 
-    /// The same of a client that takes no byte of an answer.
+    /// Connects and opens calls as a client that takes no byte of an answer.
     pub(super) fn open_unread(
         server: SocketAddr,
         path: &str,

@@ -347,12 +347,12 @@ pub(super) fn with(
     request
 }
 
-/// The same question, of which nothing will be learned.
+/// The question, of which nothing will be learned.
 pub(super) fn unjournaled(request: ModelInferRequest) -> ModelInferRequest {
     with(request, "log", ParameterChoice::BoolParam(false))
 }
 
-/// The same question, answered by these outputs.
+/// The question, answered by these outputs.
 pub(super) fn asking_for(mut request: ModelInferRequest, outputs: &[&str]) -> ModelInferRequest {
     let named = outputs.iter().map(|name| InferRequestedOutputTensor {
         name: (*name).to_owned(),

@@ -52,7 +52,7 @@ impl Sent {
         Engine::open(self.clocked.on(disk, data)).expect("the engine opens")
     }
 
-    /// What a kill leaves behind, as it is copied while the engine runs.
+    /// A copy of the files that a kill leaves behind, taken while the engine runs.
     async fn resend_after_a_kill(&self) {
         let image = tempfile::tempdir().expect("a temporary folder");
         copy(&self.clocked.workspace.data(), image.path());

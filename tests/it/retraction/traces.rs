@@ -157,7 +157,7 @@ impl Planted {
         }
     }
 
-    /// The same with a row of its own.
+    /// The planted feedback with a row of its own.
     fn planted_row(&self) -> Feedback {
         let decision = (self.task == TASKS[2]).then(|| Decision {
             action: "b".to_owned(),

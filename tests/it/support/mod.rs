@@ -42,7 +42,7 @@ pub(crate) const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\
     [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
     [[input]]\nname = \"c\"\nkind = \"category\"\n";
 
-/// The same, learned by a small network with replay.
+/// Two classes, learned by a small network with replay.
 pub(crate) fn gradient(optimizer: &str, hidden: &str, strategy: &str) -> String {
     let network = match hidden {
         "" => "kind = \"linear\"".to_owned(),
@@ -241,7 +241,7 @@ impl LearnerHarness {
         LearnerHarness::compare(journal, exclusions, refused, None)
     }
 
-    /// The same, whose versions from a position on are compared with those of the journal.
+    /// The derived history, whose versions from a position on are compared with those of the journal.
     fn compare(
         journal: &[Entry],
         exclusions: Vec<Exclusion>,
@@ -341,7 +341,7 @@ impl LearnerHarness {
         step
     }
 
-    /// The same, at a moment of its own.
+    /// Appends an event at a moment of its own.
     pub(crate) fn append_at(&mut self, time: Time, event: Event) -> Step {
         let at = |harness: &LearnerHarness, event| Entry {
             time,

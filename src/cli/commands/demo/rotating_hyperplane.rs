@@ -21,7 +21,7 @@ pub(super) const CLASSES: [&str; 2] = ["keep", "leave"];
 /// The drift of the concept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Drift {
-    /// None.
+    /// No drift.
     Steady,
     /// The hyperplane turned at once, and stays.
     Abrupt,

@@ -1,4 +1,4 @@
-//! Whether a column alone gives the target away.
+//! Columns that alone give the target away.
 //!
 //! Invariant: bounded: [`VALUES_MAX`] values, or [`SAMPLE_MAX`] numbers.
 

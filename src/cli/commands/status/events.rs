@@ -47,7 +47,7 @@ pub(super) fn webhook(webhook: &WebhookStatus) -> String {
     line
 }
 
-/// The same as an object.
+/// The status of the webhook as a JSON object.
 pub(super) fn webhook_object(webhook: &WebhookStatus) -> Value {
     json!({
         "queued": webhook.queued,

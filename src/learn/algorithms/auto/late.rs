@@ -48,7 +48,7 @@ pub(super) struct LateLabels {
 struct PendingRow {
     /// Examples learned by then.
     n_learned: u64,
-    /// None where they are not kept.
+    /// The outputs for the row; none where they are not kept.
     outputs: Option<OutputsAsked>,
 }
 

@@ -1,4 +1,4 @@
-//! How the members are weighed: by their outputs for an example, before any of them learns it.
+//! The weighing of the members: by their outputs for an example, before any of them learns it.
 //!
 //! Invariant: a member is weighed by an answer that it gave before it knew the label.
 

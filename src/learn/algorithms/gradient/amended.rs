@@ -50,7 +50,7 @@ impl AmendmentStep {
         self.gradient_of(|left| left.mass, replay_loss, row);
     }
 
-    /// The same in the output of an average over so many updates.
+    /// Writes the gradient with respect to the outputs of an average over so many updates.
     pub(super) fn averaged_gradient(
         &self,
         replay_loss: &ReplayLoss<'_>,

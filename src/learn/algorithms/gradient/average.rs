@@ -19,7 +19,7 @@ use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters
 
 /// Updates over which the two averages reach back.
 const HORIZONS: [f32; 2] = [100.0, 1000.0];
-/// They follow once in so many updates.
+/// Updates between two steps of the averages.
 const EVERY: u64 = 4;
 /// Updates over which a loss is an average; older ones fade.
 const RECENT: f64 = 100.0;

@@ -138,7 +138,7 @@ impl Learned {
         self.answer_encoded(spec, encoded)
     }
 
-    /// The same of a row that is encoded by the scales of this state.
+    /// The answer to a row that is encoded by the scales of this state.
     fn answer_encoded(&self, spec: &Spec, encoded: Encoded) -> Option<RowOutputs> {
         let outputs = match &self.kind {
             Kind::Gradient(learner) => learner.network().forward(&[encoded]).ok()?,

@@ -330,7 +330,7 @@ fn amend(state: &mut Arc<Learned>, row: (&Batch, usize), amendment: &Amendment) 
 }
 
 impl Learned {
-    /// The same without what is kept for learning again.
+    /// A copy without the examples kept for learning again.
     fn bare(&self) -> Learned {
         Learned {
             relearning: None,
@@ -381,7 +381,7 @@ impl Learned {
         }
     }
 
-    /// The same for an amendment.
+    /// Keeps an amendment for learning again.
     pub(super) fn keep_amended(
         &mut self,
         row: (&Batch, usize),

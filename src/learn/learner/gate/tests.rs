@@ -148,8 +148,7 @@ impl Story {
         gate.champion().learned.digest()
     }
 
-    /// The same journal with the records that it led to, applied by a learner that is saved and loaded
-    /// every `every` entries.
+    /// The journal with its records, applied by a learner that is saved and loaded every `every` entries.
     fn replayed(&self, every: usize) -> Learner {
         let mut learner = Learner::new(self.learner.spec().clone());
         let (mut kept, mut position) = (self.past.clone(), 0);

@@ -80,7 +80,7 @@ impl FilterAxis {
 }
 
 impl Filters {
-    /// Those of the vectors with a shape; none where there are none, or under earlier revisions of the
+    /// The filters of the vectors with a shape; none without such vectors, or under earlier revisions of the
     /// rules than the third.
     pub fn new(spec: &Spec) -> Option<Filters> {
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);

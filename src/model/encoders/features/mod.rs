@@ -40,7 +40,8 @@ pub struct Encoder {
 enum ColumnEncoder {
     Number {
         scale: Scale,
-        /// None under earlier revisions than the third, and of values that are taken as they are.
+        /// The first values; none under earlier revisions than the third, and of values that are taken as
+        /// they are.
         first: Option<FirstValues>,
         gaps: bool,
     },

@@ -194,7 +194,7 @@ impl Scale {
         value.clamp(f64::MIN, f64::MAX)
     }
 
-    /// The same in 32 bits, which step by 128 at 1.7e9.
+    /// The value that stands `z` deviations from the mean, in 32 bits, which step by 128 at 1.7e9.
     pub fn restore(&self, z: f32) -> f32 {
         self.value(z)
             .clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32

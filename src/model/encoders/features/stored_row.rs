@@ -78,7 +78,7 @@ impl StoredRow {
         }
     }
 
-    /// The same, to be set.
+    /// The hashed features, to be set.
     pub fn sparse_mut(&mut self) -> &mut Vec<(u32, f32)> {
         match self {
             StoredRow::Encoded(row) => &mut row.sparse,
@@ -155,12 +155,12 @@ impl Scales {
         }
     }
 
-    /// The same behind which images are filtered.
+    /// The scales behind which images are filtered.
     pub fn through(self, filters: Option<Arc<Filters>>) -> Scales {
         Scales { filters, ..self }
     }
 
-    /// The same with a factor on every dense feature.
+    /// The scales with a factor on every dense feature.
     pub fn times(&self, factor: f32) -> Scales {
         Scales {
             factor,

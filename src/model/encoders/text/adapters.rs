@@ -25,7 +25,7 @@ pub struct Adapters {
 pub(super) type LayerAdapters = [[Tensor; 2]; 2];
 
 impl Adapters {
-    /// They change nothing yet.
+    /// Adapters that change nothing yet.
     pub fn new(shape: LowRank, width: usize, seed: u64) -> Adapters {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let n_each = shape.rank * width;
@@ -68,7 +68,7 @@ impl Adapters {
         self.map(|values, shape| Tensor::from_slice(values, shape, device))
     }
 
-    /// The same with gradients, and the variables of these, in the order of the values.
+    /// The adapters by layer with gradients, and the variables of these, in the order of the values.
     pub(super) fn variables(&self, device: &Device) -> Result<(Vec<LayerAdapters>, Vec<Var>)> {
         let mut variables = Vec::new();
         let layers = self.map(|values, shape| {

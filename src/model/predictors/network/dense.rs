@@ -72,7 +72,7 @@ impl DenseLayers {
         DenseLayers::copy(layers, 1.0, device)
     }
 
-    /// The same of numbers that each stand for a parameter: nothing is handed on.
+    /// Copies the numbers that each stand for a parameter to a device: nothing is handed on.
     ///
     /// # Errors
     /// As [`DenseLayers::new`].
@@ -119,7 +119,7 @@ impl DenseLayers {
         &self.values
     }
 
-    /// The same layers with another buffer.
+    /// The layers with another buffer.
     pub(super) fn with(&self, values: Tensor) -> DenseLayers {
         DenseLayers {
             device: self.device.clone(),

@@ -1,4 +1,4 @@
-//! How soon contenders are promoted at the defaults, and how rarely wrong ones are.
+//! The speed and the error rate of promotions at the defaults.
 //!
 //! Invariant: every stream follows from its number.
 
