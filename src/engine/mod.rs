@@ -118,7 +118,7 @@ pub use offline::side_by_side::{GivenRow, SideBySide};
 pub use offline::sides::Side;
 pub use offline::stopped::Offline;
 
-/// Where models are described and their data kept, and how many threads learn.
+/// The folders of models and their data, and the number of learner threads.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// A folder with one folder a model, each with its model.toml.
@@ -182,7 +182,7 @@ struct Threads {
     lagging_jobs: Sender<LearnerTask>,
     writer: JoinHandle<()>,
     learners: Vec<JoinHandle<()>>,
-    /// As many, which learn models that are far behind.
+    /// The threads that learn models far behind, as many as `learners`.
     lagging_learners: Vec<JoinHandle<()>>,
 }
 

@@ -27,7 +27,7 @@ pub enum WatchedStream {
     Error,
     /// The errors of served answers, by a window of varying length.
     ErrorWindow,
-    /// By how much the confidence of an answer misses whether it is right.
+    /// The distance between the confidence of an answer and its correctness.
     Calibration,
     /// The confidence of answers.
     Confidence,

@@ -17,9 +17,9 @@ const UNMADE: u64 = 0;
 /// The state of a history at an order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OrderState {
-    /// Of the learned state.
+    /// The digest of the learned state.
     digest: blake3::Hash,
-    /// Of the tallies.
+    /// The digest of the tallies.
     counted: blake3::Hash,
     tallies: Tallies,
     /// True if these are all; the learned examples of waiting predictions can be too many to be

@@ -84,7 +84,7 @@ impl PendingPrediction {
     }
 }
 
-/// Where the search for a prediction ended.
+/// The outcome of the search for a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PredictionSearch {
     /// The prediction waits.
@@ -261,7 +261,7 @@ impl PendingPredictions {
         }
     }
 
-    /// Where the oldest that waits stands: none stands before it.
+    /// The position of the oldest waiting prediction: none stands before it.
     pub fn oldest_position(&self) -> Option<u64> {
         let oldest = self.order.front()?;
         Some(self.waiting[oldest].position)

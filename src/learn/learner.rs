@@ -74,7 +74,7 @@ pub enum Error {
     /// A lookup that the entry needs has failed.
     #[error("entry {position}: {cause}")]
     Lookup {
-        /// Where the entry stands.
+        /// The position of the entry.
         position: u64,
         /// Why it failed.
         cause: LookupError,
@@ -82,7 +82,7 @@ pub enum Error {
     /// The description does not parse or would change the state's shape.
     #[error("the description at entry {position}: {error}")]
     Description {
-        /// Where it stands.
+        /// The position of the entry.
         position: u64,
         /// The mistake in it.
         error: SpecError,
@@ -98,7 +98,7 @@ pub enum Error {
     /// The device that learns failed: this state cannot be gone on with.
     #[error("entry {position}: {what}")]
     Device {
-        /// Where the entry stands.
+        /// The position of the entry.
         position: u64,
         /// The error of the device.
         what: String,
@@ -106,7 +106,7 @@ pub enum Error {
     /// A record differs: this state is not the one that the journal describes.
     #[error("entry {position} records {recorded}, but applying the journal gave {derived}")]
     Diverged {
-        /// Where the record stands.
+        /// The position of the record.
         position: u64,
         /// Its content.
         recorded: String,
@@ -150,7 +150,7 @@ pub struct Step {
 pub struct Exclusion {
     /// The excluded events.
     pub selector: Selector,
-    /// Of those that stand before this position.
+    /// The position before which the excluded events stand.
     pub before: u64,
 }
 
@@ -360,7 +360,7 @@ impl Learner {
         &self.stream.unrecorded
     }
 
-    /// Where the newest version of each reason was made.
+    /// The origin of the newest version of each reason.
     pub fn newest(&self) -> &Newest {
         &self.stream.newest
     }

@@ -30,17 +30,17 @@ pub struct Model {
     pub n_examples: u64,
     /// The adapters of its text encoders, by the place of their input.
     pub adapters: Vec<Option<Arc<Adapters>>>,
-    /// From values to features.
+    /// The encoder from values to features.
     pub encoder: Encoder,
     /// The scale of values and rewards.
     pub target: Scale,
-    /// From features to outputs.
+    /// The function from features to outputs.
     pub function: Function,
     /// The cost of missing each of `names`, where costs decide which class is answered.
     pub costs: Option<Arc<[f32]>>,
 }
 
-/// From features to outputs.
+/// The function from features to outputs.
 #[derive(Clone, Debug)]
 pub enum Function {
     /// One network.
@@ -260,7 +260,7 @@ impl Model {
         })
     }
 
-    /// From the scale of the target to its unit, in the datatype of the description.
+    /// The values of outputs in the unit of the target, in the datatype of the description.
     fn values(&self, outputs: &[f32]) -> Vec<f64> {
         let value = |z: &f32| match self.spec.datatype {
             Datatype::Fp32 => f64::from(self.target.restore(*z)),

@@ -100,7 +100,7 @@ impl Data {
 pub struct Tensor {
     /// Its extent in each dimension.
     pub shape: Vec<usize>,
-    /// As many values as the shape has.
+    /// The values, as many as the shape has.
     pub data: Data,
 }
 

@@ -103,7 +103,7 @@ pub(super) fn quoted(name: &str) -> String {
     format!("{shown:?}")
 }
 
-/// Where tensors go.
+/// The destination of tensors.
 struct TensorDestination<'a> {
     device: &'a Device,
     /// Whole numbers that there is room for: they take up to eight times the bytes of the file.

@@ -48,7 +48,7 @@ pub(super) type FloatsResult = candle_core::Result<Tensor>;
 pub(crate) enum Value {
     /// 32 bits each, on the device.
     Floats(Tensor),
-    /// In this process.
+    /// Whole numbers in this process.
     Ints(Ints),
 }
 

@@ -28,7 +28,7 @@ const TAKEN: &str = "connections have taken all descriptors but those for files:
 /// A socket that listens.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    /// Of the file system: whoever may open the file connects.
+    /// A socket of the file system: whoever may open the file connects.
     Local(Arc<UnixListener>),
 }
 
@@ -71,7 +71,7 @@ impl AcceptedStream {
     }
 }
 
-/// Where connections come in.
+/// The acceptor of connections.
 pub(super) struct Acceptor {
     listener: Listener,
     log_rate: LogRate,

@@ -53,7 +53,7 @@ pub(super) struct BodyBounds {
 }
 
 impl BodyBounds {
-    /// Of a call whose caller has shown a credential.
+    /// The bounds of a call whose caller has shown a credential.
     pub(super) fn new(is_stream: bool, message_bytes_max: usize) -> BodyBounds {
         BodyBounds {
             messages: if is_stream {
@@ -66,7 +66,7 @@ impl BodyBounds {
         }
     }
 
-    /// Of a call that takes none.
+    /// The bounds of a call that takes no credential.
     pub(super) fn of_strangers() -> BodyBounds {
         BodyBounds {
             messages: Messages::One,
@@ -88,7 +88,7 @@ pub(super) struct RequestBody<B> {
     inner: B,
     holding: Arc<Holding>,
     bounds: BodyBounds,
-    /// Where messages may be compressed; they are inflated here, and the services see none.
+    /// The encoding, where messages may be compressed; they are inflated here, and the services see none.
     encoding: Option<Encoding>,
     stage: BodyStage,
     /// The pieces of one that was inflated, and its bytes in all.
@@ -101,33 +101,33 @@ pub(super) struct RequestBody<B> {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// Where the reading stands.
+/// The stage of reading.
 enum BodyStage {
-    /// In the prefix of a message, of which so many bytes have come.
+    /// The prefix of a message, of which so many bytes have come.
     Prefix([u8; PREFIX], usize),
-    /// In a message that is passed on as it comes.
+    /// A message that is passed on as it comes.
     Passing { left: u64, count: MessageCount },
-    /// In a message that is inflated once it is whole.
+    /// A message that is inflated once it is whole.
     Collecting {
         length: usize,
         bytes: BytesMut,
         count: MessageCount,
     },
-    /// In one that is inflated.
+    /// A message that is being inflated.
     Inflating(Box<Inflation>),
 }
 
 /// How a message is counted.
 #[derive(Clone, Copy)]
 enum MessageCount {
-    /// At the length that it claims, before any of it is read.
+    /// The claimed length, counted before any byte is read.
     Claimed(u64),
-    /// As it comes.
+    /// The bytes, counted as they come.
     AsItComes(u64),
 }
 
 impl MessageCount {
-    /// So many bytes of it have come.
+    /// Counts so many bytes that have come.
     fn add(&mut self, n: usize, holding: &Holding) -> Result<(), Status> {
         if let MessageCount::AsItComes(counted) = self {
             holding.take(n as u64, SMALL_MAX)?;

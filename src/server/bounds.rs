@@ -50,7 +50,7 @@ pub struct Config {
     pub access: Arc<Access>,
     /// A socket of the file system on which gRPC is served as well, to callers of this machine.
     pub socket: Option<Arc<UnixListener>>,
-    /// Where reads of rows, orders and refused callers are written down; none for the log alone.
+    /// The log of reads of rows, orders and refused callers; none for the log of the server alone.
     pub audit_log: Option<Arc<AuditLog>>,
     /// Where learning events are posted that an engine with a
     /// [`webhook_queue_max`](crate::engine::Config::webhook_queue_max) queues; none for nowhere.

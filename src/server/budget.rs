@@ -39,7 +39,7 @@ pub(super) struct CallerUsage {
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     pub calls: Arc<CallerUsage>,
-    /// Of the calls that take no credential.
+    /// The usage of calls that take no credential.
     pub open: Arc<CallerUsage>,
     pub watches: Arc<CallerUsage>,
 }
@@ -144,7 +144,7 @@ pub(super) struct Holding {
     share: Arc<CallerUsage>,
     conduct: Arc<Conduct>,
     bytes: AtomicU64,
-    /// Where the conduct counts its answer; none yet where it is the largest number.
+    /// The place at which the conduct counts its answer; none yet where it is the largest number.
     unread_since: AtomicUsize,
 }
 

@@ -25,7 +25,7 @@ const SMALL_ROWS_MAX: usize = 32;
 /// looked at within milliseconds, and enough that none waits where the server keeps up.
 const SMALL_TURNS: usize = 32;
 
-/// Where predictions wait to be computed.
+/// The queue of predictions that wait to be computed.
 #[derive(Debug)]
 pub(super) struct ComputeQueue {
     places_max: usize,

@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// So many calls that are taken back at once are let pass.
+/// The number of cancelled calls that are let pass at once.
 const BURST: f64 = 20_000.0;
-/// So many a second are forgotten.
+/// The number of cancelled calls that are forgotten in a second.
 const PER_SECOND: f64 = 2_000.0;
 /// Answers are counted by the periods in which they began: one that is unread for two whole periods is late.
 const PERIOD: Duration = Duration::from_secs(30);

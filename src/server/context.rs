@@ -26,7 +26,7 @@ use crate::engine::{Engine, Error, ServedModel};
 /// caller: each takes a thread and as much memory as a model, and learning waits for a digest.
 const INQUIRIES_MAX: usize = 4;
 const INQUIRIES_OF_CALLER_MAX: usize = 2;
-/// So many at once may look at the state of models, which may wait for their learners: the others wait.
+/// The readers of models' states at a time, which may wait for their learners: others wait.
 const LOOKS_MAX: usize = 16;
 /// Pages of metrics that are not read yet, in all and of one caller.
 const PAGES_MAX: usize = 64;
@@ -49,7 +49,7 @@ pub(super) struct ServerContext {
     pub connections: Arc<ConnectionCounts>,
     /// The calls over gRPC that are read or answered.
     pub requests: Arc<RequestBudget>,
-    /// Of the calls that take no credential, those with one answer, and the watches of health.
+    /// The budget of calls that take no credential, those with one answer, and the watches of health.
     open_requests: Arc<RequestBudget>,
     open_watches: Arc<RequestBudget>,
     pub waiters: Waiters,

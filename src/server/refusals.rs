@@ -14,7 +14,7 @@ use super::wire::Refusal;
 pub(super) struct Refusals {
     /// The name of the flow in metrics and in the log.
     pub flow: &'static str,
-    /// By the name of the code and the field at fault.
+    /// The counts by the name of the code and the field at fault.
     counts: Mutex<BTreeMap<RefusalKind, u64>>,
     log_rate: LogRate,
 }

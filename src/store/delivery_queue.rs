@@ -60,7 +60,7 @@ pub struct DeliveryQueue {
     is_torn: bool,
     waiting: VecDeque<Delivery>,
     waiting_bytes: u64,
-    /// By the model.
+    /// The progress by the model.
     reached: BTreeMap<String, DeliveryProgress>,
 }
 

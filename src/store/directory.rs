@@ -67,7 +67,7 @@ impl Directory {
         Directory::locked(path, disk, file, taken)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

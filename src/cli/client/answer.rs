@@ -17,7 +17,7 @@ use crate::cli::rows::target::RowTarget;
 pub(crate) struct ModelAnswer {
     /// The label, value or action.
     pub value: AnswerValue,
-    /// Of the classes; none of other tasks.
+    /// The probabilities of the classes; none of other tasks.
     pub probabilities: Vec<f32>,
     /// Empty when the prediction was not journaled.
     pub prediction_id: String,

@@ -51,7 +51,7 @@ use sentinels::sentinels;
 use survey::Survey;
 use target::TaskChoice;
 
-/// As many inputs as a model takes.
+/// The largest number of inputs of a model.
 const INPUTS_MAX: usize = 4096;
 /// The name of a description.
 const MODEL_TOML: &str = "model.toml";

@@ -45,7 +45,7 @@ pub(crate) fn json(value: Option<f64>) -> Value {
     value.map_or(Value::Null, Value::from)
 }
 
-/// So many of a thing, as in `1 row` and `2 rows`.
+/// A count with its noun, as in `1 row` and `2 rows`.
 pub(crate) fn counted(n: u64, noun: &str) -> String {
     match n {
         1 => format!("1 {noun}"),

@@ -37,7 +37,7 @@ pub(crate) struct ModelInput {
     pub gaps: bool,
 }
 
-/// Where in a file's rows each input of a model stands.
+/// The places of a model's inputs in the rows of a file.
 #[derive(Debug)]
 pub(crate) struct Layout {
     places: Vec<InputColumns>,

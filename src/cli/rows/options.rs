@@ -69,11 +69,11 @@ pub(crate) struct ReadOptions {
     pub percent: Option<String>,
     /// Texts that are gaps beside the usual ones.
     pub gaps: Vec<String>,
-    /// By column: values that stand for no value.
+    /// Values that stand for no value, by column.
     pub sentinels: BTreeMap<String, Vec<String>>,
     /// The values of inputs that a file does not have.
     pub constants: BTreeMap<String, String>,
-    /// By column: the unit behind its numbers.
+    /// The unit behind the numbers, by column.
     pub units: BTreeMap<String, String>,
     /// Other spellings of labels, each with its label.
     pub labels: BTreeMap<String, String>,

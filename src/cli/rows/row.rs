@@ -9,7 +9,7 @@ use super::number::is_missing;
 /// The value of one column in one row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Cell {
-    /// As it stands in the file; JSON's numbers and booleans as their text, its null as nothing.
+    /// The cell as it stands in the file; JSON's numbers and booleans as their text, its null as nothing.
     Text(String),
     /// A JSON array.
     List(Vec<f64>),
@@ -77,7 +77,7 @@ impl fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
-/// Where a column stands.
+/// The place of a column.
 ///
 /// # Errors
 /// There is none of that name; the error lists those there are.

@@ -9,7 +9,7 @@ use super::layout::{ModelInput, ModelInputKind};
 /// The inputs and the task of a model, as far as a client needs them.
 #[derive(Debug)]
 pub(crate) struct ModelSignature {
-    /// In the order of the description.
+    /// The inputs, in the order of the description.
     pub inputs: Vec<ModelInput>,
     /// The task, with its classes or actions.
     pub task: Task,

@@ -345,7 +345,7 @@ pub(crate) struct CpuClock {
 }
 
 impl CpuClock {
-    /// Of the whole process, since it began.
+    /// The clock of the whole process, since it began.
     pub(crate) fn of_process() -> CpuClock {
         CpuClock {
             clock: libc::CLOCK_PROCESS_CPUTIME_ID,
@@ -353,7 +353,7 @@ impl CpuClock {
         }
     }
 
-    /// Of this thread, from now on.
+    /// The clock of this thread, from now on.
     pub(crate) fn of_thread() -> CpuClock {
         let clock = libc::CLOCK_THREAD_CPUTIME_ID;
         let started = read(clock);

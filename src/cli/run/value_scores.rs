@@ -43,7 +43,7 @@ pub(crate) struct ValueScores {
     /// Known values, the newest last.
     known: VecDeque<f64>,
     n_known: u64,
-    /// By season: baselines that were judged, and the sum of their errors.
+    /// Judged baselines and the sum of their errors, by season.
     seasons: Vec<(u64, f64)>,
 }
 

@@ -99,7 +99,7 @@ pub enum WallClock {
     /// After an hour in which it stays there.
     #[default]
     Checked,
-    /// At once: an operator has confirmed it.
+    /// The time is believed at once: an operator has confirmed it.
     Believed,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct JournalClock {
 /// Journal time as of the last reading.
 #[derive(Clone, Copy, Debug)]
 struct ClockState {
-    /// In parts of a microsecond.
+    /// The current time, in parts of a microsecond.
     now: i128,
     monotonic_us: i64,
     /// Since when a wall clock far ahead has been doubted, if it is.

@@ -40,9 +40,9 @@ impl BatchRequest for ForwardRows {
 /// The computation that the rows of several requests share: a batcher or common passes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SharedComputation<'a> {
-    /// Of a model that a device computes.
+    /// The batcher of a model that a device computes.
     pub forwarder: Option<&'a Batcher<ForwardRows>>,
-    /// Of a model that the processor computes; none where no other request is there.
+    /// The passes of a model that the processor computes; none where no other request is there.
     pub passes: Option<&'a SharedPasses>,
 }
 

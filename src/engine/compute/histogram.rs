@@ -19,7 +19,7 @@ pub(crate) struct Histogram {
 pub struct HistogramCounts {
     /// One for each bound; not summed up.
     pub counts: [u64; BOUNDS],
-    /// Of all values.
+    /// The sum of all values.
     pub sum: u64,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct SharedPasses(Mutex<PassQueue>);
 struct PassQueue {
     /// The number of the next row.
     number: u64,
-    /// In the order of their numbers.
+    /// The waiting rows, in the order of their numbers.
     rows: Vec<WaitingRow>,
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Where an order is, or the retraction that is about to become one.
+/// The stage of an order, or of the retraction that is about to become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// A retraction has surveyed the journal.

@@ -29,7 +29,7 @@ const FATES_MAX: usize = 64;
 pub struct Audit {
     /// The model that answered.
     pub model: String,
-    /// Where the prediction stands, and its row there.
+    /// The position of the prediction, and its row there.
     pub entry: u64,
     /// The row.
     pub row: usize,
@@ -91,7 +91,7 @@ pub struct Without {
 /// One feedback event about the row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PredictionFeedback {
-    /// Where it stands.
+    /// The position of the event.
     pub position: u64,
     /// When it was accepted.
     pub time: Time,
@@ -210,7 +210,7 @@ fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, Strin
 
 /// The result of one reading of the journal for a prediction.
 struct Trail {
-    /// Where the prediction stands, and its row there.
+    /// The position of the prediction, and its row there.
     entry: u64,
     row: usize,
     time: Time,

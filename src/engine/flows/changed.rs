@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::history::inputs::places;
 use crate::model::{Spec, SpecError};
 
-/// Where a model is described and learned.
+/// The place of a model: its description and its learner.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelPlace<'a> {
     pub name: &'a str,

@@ -66,7 +66,7 @@ impl ServedModel {
         Ok(all)
     }
 
-    /// Where this model's versions are, without waiting for the learner.
+    /// The saved versions of this model, without waiting for the learner.
     fn saved(&self) -> Result<Versions, Error> {
         Ok(self.get()?.versions().clone())
     }
@@ -183,7 +183,7 @@ impl Pin {
         }
     }
 
-    /// From here on the learner unpins the version, once it has restored it.
+    /// Hands the pinned version over to the learner, which unpins it once it has restored it.
     fn hand_over(mut self) -> u64 {
         self.handed_over = true;
         self.version

@@ -28,7 +28,7 @@ pub struct Limits {
     /// Where less of it than before has to be kept: feedback accepted before this moment can no
     /// longer be retracted, once its segment is removed.
     pub lost_before: Option<Time>,
-    /// Where the order stands; 0 where nothing was changed.
+    /// The position of the order; 0 where nothing was changed.
     pub position: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::learn::QuarantineCause;
 /// A feedback event that waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuarantinedFeedback {
-    /// Where it stands in the journal.
+    /// The position of the event in the journal.
     pub position: u64,
     /// When it was accepted.
     pub time: Time,

@@ -51,13 +51,13 @@ pub(crate) enum RecoverError {
     /// Use another checkpoint, or put back the missing entries.
     #[error(transparent)]
     State(#[from] StateError),
-    /// As its message asks.
+    /// The history cannot be had: do as the message asks.
     #[error(transparent)]
     History(#[from] history::Error),
     /// Mend the description.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// As its message asks for the description, or of a file that it names.
+    /// The description, or a file that it names, cannot be used: do as the message asks.
     #[error(transparent)]
     Description(Error),
     /// Mend its cause: the model's name, its folder or its journal.

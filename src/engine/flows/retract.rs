@@ -35,7 +35,7 @@ const BEGUN_MAX: u64 = 8;
 
 const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
 
-/// Where the outcome of a retraction is waited for.
+/// The sender of the outcome of a retraction.
 type RetractReply = oneshot::Sender<Result<Certificate, Error>>;
 
 /// The extent of a retraction, before or after it.
@@ -43,7 +43,7 @@ type RetractReply = oneshot::Sender<Result<Certificate, Error>>;
 pub struct RetractionPlan {
     /// Feedback events that are left out.
     pub excluded: u64,
-    /// Where the first and the last of them stand.
+    /// The position of the first of them.
     pub first_position: u64,
     /// The last of them.
     pub last_position: u64,
@@ -220,7 +220,7 @@ impl ModelRuntime {
         })
     }
 
-    /// Where nothing is left to be retracted, there may be something left to be erased.
+    /// Erases feedback of earlier retractions, where nothing is left to be retracted.
     fn erase_earlier(
         self: &Arc<ModelRuntime>,
         request: RetractionRequest,

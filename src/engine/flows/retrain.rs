@@ -62,7 +62,7 @@ pub struct RetrainReport {
     pub evidence: Option<Evidence>,
 }
 
-/// Where the outcome is waited for.
+/// The sender of the outcome.
 type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 
 /// Why a derivation ended without a state.
@@ -348,7 +348,7 @@ impl ModelRuntime {
         Ok((from, description, facts))
     }
 
-    /// Where the prediction of the first of the newest labelled rows stands, or the row itself.
+    /// The position of the prediction of the first of the newest labelled rows, or of the row itself.
     fn position_of_newest(
         &self,
         newest: u64,
@@ -408,7 +408,7 @@ impl ModelRuntime {
         Ok(())
     }
 
-    /// Where a prediction stands before a position; that position where it stands nowhere.
+    /// The position of a prediction before a position; that position where there is no such prediction.
     fn prediction_before(
         &self,
         id: PredictionId,

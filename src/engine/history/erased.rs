@@ -22,7 +22,7 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// As far as the learner knows them.
+    /// The origins as far as the learner knows them.
     pub(crate) fn of(learner: &Learner) -> Origins {
         Origins {
             tainted: learner.tainted().clone(),

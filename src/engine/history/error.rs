@@ -43,7 +43,7 @@ pub(crate) enum Error {
     /// The error of the nearest state, or of the oldest one.
     #[error("no state {place} can be gone on from: {}", reasons(nearest, oldest))]
     NoBase {
-        /// Where one was looked for.
+        /// The place of the search.
         place: String,
         /// Why the nearest state does not do; none where there is only the beginning.
         nearest: Option<Box<Error>>,
@@ -137,7 +137,7 @@ impl Remedy {
     }
 }
 
-/// Of the nearest and of the oldest: those between add nothing.
+/// The reasons of the nearest and of the oldest: those between add nothing.
 fn reasons(nearest: &Option<Box<Error>>, oldest: &Error) -> String {
     let oldest = oldest.to_string();
     match nearest.as_ref().map(|nearest| nearest.to_string()) {

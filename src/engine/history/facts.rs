@@ -22,7 +22,7 @@ pub(crate) struct Facts {
     /// The first position of the stretch, and the last; an empty one ends before it begins.
     first: u64,
     last: u64,
-    /// By the positions of the orders.
+    /// Retractions, by the positions of the orders.
     retractions: BTreeMap<u64, Retraction>,
     /// The versions that were asked for, by the positions of the orders.
     restores: BTreeMap<u64, u64>,
@@ -31,9 +31,9 @@ pub(crate) struct Facts {
     /// Restores whose version is recorded, and those of an older program, which refused none.
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
-    /// Where the versions stand that orders made; those of the cadence are too many.
+    /// The origins of the versions that orders made; those of the cadence are too many.
     made: BTreeMap<u64, VersionOrigin>,
-    /// By the positions from which they were in force; adopted ones as well.
+    /// Descriptions, by the positions from which they were in force; adopted ones as well.
     descriptions: BTreeMap<u64, Description>,
     /// The last entry that was erased and without which nothing is applied across it.
     last_erased: u64,
@@ -315,7 +315,7 @@ impl Facts {
             || (made && self.descriptions.contains_key(&position))
     }
 
-    /// Where a version stands that an order made.
+    /// The origin of a version that an order made.
     pub(crate) fn version_made(&self, version: u64) -> Option<VersionOrigin> {
         self.made.get(&version).copied()
     }

@@ -21,7 +21,7 @@ use crate::model::weights::Tensors;
 use crate::model::{Device, PinnedFile, Spec, TextEncoder};
 use crate::store::{self, Reader};
 
-/// Where a rebuilt history is handed over to the learner that has to become it.
+/// The handover of a rebuilt history to the learner that has to become it.
 pub(crate) type PreparedHistory = Arc<Mutex<Option<Rebuild>>>;
 
 /// The lookups of one learner that follows its journal.
@@ -29,7 +29,7 @@ pub(crate) struct FollowerLookup {
     journal: JournalLookup,
     /// A history that has almost caught up with an order on its way.
     pub prepared: PreparedHistory,
-    /// Where a recovery ends; none once it has.
+    /// The position at which a recovery ends; none once it has.
     pub recovers_to: Option<u64>,
     /// The entries up to there, once they were asked for.
     ahead: Option<UnappliedFacts>,

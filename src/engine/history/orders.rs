@@ -153,7 +153,7 @@ pub(crate) fn exclusions(
     Ok(exclusions)
 }
 
-/// Where these versions stand that are recorded behind a state, up to `last`.
+/// The origins of these versions that are recorded behind a state, up to `last`.
 fn recorded(
     versions: &Versions,
     facts: &Facts,

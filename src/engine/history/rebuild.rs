@@ -43,7 +43,7 @@ pub(crate) struct Rebuild {
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
     n_begun: u64,
-    /// Of a learner that begins anew, where evidence is asked for.
+    /// The trial of a learner that begins anew, where evidence is asked for.
     trial: Option<RetrainTrial>,
 }
 
@@ -198,7 +198,7 @@ impl Rebuild {
         self.lookup.versions.retry = versions.retry.clone();
     }
 
-    /// Where the entries that it reads are counted.
+    /// The counter of the entries that it reads.
     pub(crate) fn entries_read(&self) -> Arc<AtomicU64> {
         self.lookup.versions.entries_read.clone()
     }
@@ -218,7 +218,7 @@ impl Rebuild {
         self.learner.position()
     }
 
-    /// Where its answers first part from those served, under another description.
+    /// The first divergence of its answers from those served, under another description.
     pub(crate) fn divergence(&self) -> Option<Divergence> {
         self.lookup.translation.as_ref()?.divergence()
     }

@@ -19,7 +19,7 @@ pub(crate) struct RetrainTrial {
     begins: u64,
     /// The model that answers; none where it has changed.
     model: Option<Model>,
-    /// By the position of the prediction.
+    /// Answers by the position of the prediction.
     answers: BTreeMap<u64, TrialAnswers>,
     trial: Trial,
     /// Which attempt it is since the champion was chosen.

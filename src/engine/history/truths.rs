@@ -39,7 +39,7 @@ impl JournaledTruth {
 /// The truths that came behind a position.
 #[derive(Default)]
 pub(crate) struct Truths {
-    /// By the prediction that each is about.
+    /// Truths by the prediction that each is about.
     pub of_predictions: BTreeMap<PredictionId, JournaledTruth>,
     /// Predictions that are labelled at or before that position.
     pub n_before: u64,

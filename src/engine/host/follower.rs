@@ -26,7 +26,7 @@ pub(crate) struct Follower {
     pub learner: Learner,
     pub lookup: FollowerLookup,
     pub retention: SegmentRetention,
-    /// Where a test holds orders.
+    /// The stages at which a test holds orders.
     pub stages: Stages,
     /// The function as it was last published; none where it has changed since.
     published: Option<Arc<Model>>,

@@ -13,9 +13,9 @@ pub(crate) struct JournalProgress {
     /// The last position that was appended; behind it nothing is synced.
     appended: AtomicU64,
     awaited: AwaitedPositions,
-    /// In microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
+    /// The next tick in microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
     next_tick: AtomicI64,
-    /// In microseconds of the monotonic clock.
+    /// The next review of retention, in microseconds of the monotonic clock.
     next_retention: AtomicI64,
 }
 

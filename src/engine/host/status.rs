@@ -55,7 +55,7 @@ pub struct Status {
     pub score: Option<f64>,
     /// Over about the last thousand; none before.
     pub recent_score: Option<f64>,
-    /// Of repeating the newest label or value; none before there was one to repeat.
+    /// The score of repeating the newest label or value; none before there was one to repeat.
     pub no_change_score: Option<f64>,
     /// The share of the retention set that is answered right; none of other tasks than
     /// classification, and before any of it was asked.
@@ -83,7 +83,7 @@ pub struct Status {
     /// The spending of sources from their budgets, those that have spent the most first; none where
     /// there are no budgets.
     pub budgets: Vec<SourceBudget>,
-    /// Of the quarantined: events that contradict the label of another source.
+    /// Quarantined events that contradict the label of another source.
     pub contradictions: u64,
     /// Events that wait in quarantine for a person.
     pub quarantined: u64,

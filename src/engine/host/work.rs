@@ -45,17 +45,17 @@ pub(crate) enum Work {
 pub enum Acknowledgement {
     /// New: the event is on disk, and will be learned.
     Accepted {
-        /// Where it stands.
+        /// The position of the entry.
         position: u64,
     },
     /// Sent before.
     Duplicate {
-        /// Where the first one stands.
+        /// The position of the first entry.
         position: u64,
     },
     /// Sent before, and retracted since: the event is not learned again under this id.
     Retracted {
-        /// Where the first one stands.
+        /// The position of the first entry.
         position: u64,
     },
 }

@@ -52,7 +52,7 @@ struct Urgent {
     comes: Condvar,
 }
 
-/// There is no room, or the writer has ended.
+/// The refusal of an entry: there is no room, or the writer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueRefusal;
 

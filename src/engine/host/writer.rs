@@ -53,7 +53,7 @@ pub(crate) struct JournalWriter {
     bounds_looked: Instant,
     replies: Vec<Reply>,
     unsynced: bool,
-    /// Where the newest tick stands: the next one waits until it has been applied.
+    /// The position of the newest tick: the next one waits until it has been applied.
     ticked: u64,
     /// True if the entry came so late that others wait for it to be applied.
     overdue: bool,

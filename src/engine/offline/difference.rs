@@ -39,7 +39,7 @@ pub struct TensorChange {
 pub struct DifferentRow {
     /// The prediction.
     pub id: PredictionId,
-    /// Where it stands.
+    /// The position of the version.
     pub position: u64,
     /// The row.
     pub batch: Batch,
@@ -65,7 +65,7 @@ pub struct Disagreement {
 /// An order between two versions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrderBetween {
-    /// Where it stands.
+    /// The position of the order.
     pub position: u64,
     /// The order.
     pub order: Order,

@@ -58,7 +58,7 @@ pub(crate) struct AnswerPair {
 
 /// A row that is to be judged once all are answered.
 struct JudgedRow {
-    /// Where its last truth stands.
+    /// The position of its last truth.
     position: u64,
     truth: RowTruth,
     answers: [Option<RowAnswer>; 2],

@@ -36,7 +36,7 @@ struct Want {
     until: u64,
 }
 
-/// Where a version was made.
+/// The origin of a version: the position where it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VersionOrigin {
     pub position: u64,

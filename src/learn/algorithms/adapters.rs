@@ -76,7 +76,7 @@ impl AdapterLearner {
         }
     }
 
-    /// As they are now, for good.
+    /// The adapters as they are now, for good.
     pub(crate) fn adapters(&self) -> &Arc<Adapters> {
         &self.adapters
     }

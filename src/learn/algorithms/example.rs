@@ -37,7 +37,7 @@ pub(crate) struct Known<'a> {
 }
 
 impl From<Target> for Known<'_> {
-    /// Of an example that has no number.
+    /// A row of an example that has no number.
     fn from(target: Target) -> Self {
         Known {
             target,

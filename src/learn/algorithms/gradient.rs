@@ -55,7 +55,7 @@ pub(crate) struct GradientLearner {
     /// Influence of examples that are values or rewards, for amending one; none under the first
     /// revision.
     influence: Option<Influence>,
-    /// Of the raw rows that it remembers.
+    /// The scales of the raw rows that it remembers.
     scales: Arc<Scales>,
     scratch: Scratch<UpdateBuffers>,
 }
@@ -72,7 +72,7 @@ struct UpdateBuffers {
 #[derive(Clone, Copy, Debug, Default)]
 struct Losses {
     new: f64,
-    /// Of the long-remembered examples, where there were any.
+    /// The loss of the long-remembered examples, where there were any.
     remembered: Option<f64>,
 }
 

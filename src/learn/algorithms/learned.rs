@@ -34,7 +34,7 @@ use rows::{embed_again, has_class_shares};
 /// The state of a learner of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learned {
-    /// Of the texts whose encoders learn, by the place of their input.
+    /// The adapters of the texts whose encoders learn, by the place of their input.
     adapters: Vec<Option<AdapterLearner>>,
     encoder: Encoder,
     /// The scale of values, of rewards and of the outputs of every kind.
@@ -43,7 +43,7 @@ pub struct Learned {
     /// this one, so that an example that is amended stands in the scale that it was learned in.
     /// None under the first revision, and of all else than rewards.
     newest: Option<Scale>,
-    /// Of rewards, too.
+    /// The counts of outputs, of rewards.
     counts: Option<OutputCounts>,
     /// Whether memories store rows raw.
     stores_raw_rows: bool,
@@ -51,9 +51,9 @@ pub struct Learned {
     first_rows: Option<FirstRows>,
     /// The retention set; none where [`Spec::retains`] is false.
     retention: Option<Retention>,
-    /// Of classes, from the third revision on.
+    /// The shares of classes, from the third revision on.
     class_shares: Option<ClassShares>,
-    /// Of rewards, from the third revision on.
+    /// The relearning of rewards, from the third revision on.
     relearning: Option<Box<Relearning>>,
     kind: Kind,
     n_examples: u64,

@@ -30,7 +30,7 @@ struct Bucket {
 /// A window whose mean has not changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Adwin {
-    /// By size, the smallest first; in each the oldest first.
+    /// Buckets by size, the smallest first; in each the oldest first.
     rows: Vec<Vec<Bucket>>,
     n_values: f64,
     sum: f64,

@@ -56,7 +56,7 @@ pub struct Detectors {
     inputs: Vec<InputTests>,
     /// Inputs and tags that are declared to have slices.
     n_slice_keys: usize,
-    /// By the name of the slice.
+    /// The tests of slices, by name.
     slices: BTreeMap<String, ChangeTest>,
     n_alarms: [u64; WatchedStream::ALL.len()],
     alarms: VecDeque<Alarm>,

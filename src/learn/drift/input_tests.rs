@@ -22,7 +22,7 @@ type PartTest = (WatchedStream, ChangeTest);
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct InputTests {
     tests: Vec<PartTest>,
-    /// Of texts.
+    /// The vocabulary of texts.
     vocabulary: Option<Vocabulary>,
 }
 

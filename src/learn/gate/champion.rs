@@ -27,7 +27,7 @@ use crate::model::{Publish, PublishPolicy, Spec};
 
 /// Labels between two contenders at most, however many there were.
 const SPACING_MAX: u64 = 10_000;
-/// From so many times the described number on, contenders stand an eighth of all labels apart.
+/// The multiple of the described number from which on contenders stand an eighth of all labels apart.
 const SPACING_PART: u64 = 8;
 /// Scored labels of a test after which a contender that is worse by the margin on average is rejected.
 const LABELS_MIN: u64 = 300;
@@ -35,9 +35,9 @@ const LABELS_MIN: u64 = 300;
 const LABELS_MAX: u64 = 5_000;
 /// Rewards vary so much more than other losses that so many times the labels are waited for.
 const REWARDS_PART: u64 = 4;
-/// So many contenders could have been taken since one without any evidence for it, which makes room.
+/// The contenders that could have been taken since one without any evidence for it, which makes room.
 const SPACINGS_MAX: u64 = 2;
-/// Where the champion serves, the first examples are all scored: they teach the most.
+/// The first examples, all of which are scored where the champion serves: they teach the most.
 const FIRST_EXAMPLES: u64 = 2_000;
 /// At this wealth against the candidate every example is scored, and at this wealth for a contender whose
 /// promotion changes the served state.
@@ -59,7 +59,7 @@ pub(crate) struct Gate {
     n_contenders: u64,
     /// Times that the candidate proved worse than this champion.
     n_declines: u64,
-    /// In favour of the contender, and against the candidate.
+    /// The evidence in favour of the contender, and against the candidate.
     promotion: Differences,
     decline: Differences,
     scale: LossScale,

@@ -23,12 +23,12 @@ pub(super) struct Dependence {
     n: u64,
     sum: f64,
     squares: f64,
-    /// Of neighbours.
+    /// The products of neighbours.
     products: f64,
     last: f64,
-    /// Of each width, the sum of the block that is not full.
+    /// The sum of the block that is not full, of each width.
     open: [f64; WIDTHS],
-    /// Of each width, the squared sums of full blocks.
+    /// The squared sums of full blocks, of each width.
     blocks: [f64; WIDTHS],
     inflation: f64,
 }

@@ -44,7 +44,7 @@ const WEALTH_MAX: f64 = 1e12;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct EProcess {
-    /// Of each bet.
+    /// The wealth of each bet.
     wealth: [f64; BETS.len()],
     /// For beginnings that are to come.
     aside: f64,

@@ -33,7 +33,7 @@ pub struct Veto {
 }
 
 impl Veto {
-    /// By so much the contender answers a smaller share right.
+    /// The share of right answers that the contender loses.
     pub fn lost(&self) -> f64 {
         let [champion, contender] = self.right.map(|right| right as f64);
         (champion - contender) / self.anchors.max(1) as f64

@@ -32,7 +32,7 @@ impl FrozenState {
         tensors.put_u64(format!("{name}.numbers"), &[2], numbers);
     }
 
-    /// As it was saved; none where nothing was.
+    /// The saved state; none where nothing was saved.
     pub(crate) fn load(
         name: &str,
         spec: &Spec,

@@ -56,11 +56,11 @@ pub(super) struct SideLosses<const N: usize> {
 /// The scales of losses, as earlier labels show them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LossScale {
-    /// Of the champion's absolute errors: how many, up to the horizon, and their mean.
+    /// The number of the champion's absolute errors, up to the horizon, and their mean.
     errors: [f64; 2],
     /// The smallest and the largest reward.
     rewards: Option<[f64; 2]>,
-    /// Of each action: how many rewards, up to the horizon, and their mean.
+    /// The number of rewards of each action, up to the horizon, and their mean.
     actions: Vec<[f64; 2]>,
 }
 

@@ -66,7 +66,7 @@ impl PendingPredictions {
         }
     }
 
-    /// As they were saved; windows are kept open once they are reconfigured.
+    /// The saved predictions; windows are kept open once they are reconfigured.
     pub(in crate::learn) fn load(tensors: &mut Tensors) -> Result<PendingPredictions, Error> {
         let all = take_waiting(tensors)?;
         let numbers = tensors.take_u64("expired", &[Some(3)])?;
@@ -112,7 +112,7 @@ impl PendingPredictions {
 }
 
 impl HeldExamples {
-    /// Of the predictions that wait.
+    /// The held examples of the predictions that wait.
     pub(crate) fn of(joins: &PendingPredictions) -> HeldExamples {
         HeldExamples(HeldExamples::each(joins).collect())
     }
@@ -149,7 +149,7 @@ impl HeldExamples {
         }
     }
 
-    /// Of these predictions alone, with nothing but their learned parts.
+    /// The pending predictions of these alone, with nothing but their learned parts.
     pub(crate) fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
         let stripped = |(id, reward, label): &HeldPair| {
             let waiting = joins.waiting.get(&id.0)?;
@@ -191,7 +191,7 @@ impl HeldExamples {
         put_weights("held.weights", weights, tensors);
     }
 
-    /// As it was saved; none where nothing was.
+    /// The saved examples; none where nothing was saved.
     pub(in crate::learn) fn take(tensors: &mut Tensors) -> Result<Option<HeldExamples>, Error> {
         if !tensors.0.contains_key("held") {
             return Ok(None);
@@ -249,7 +249,7 @@ fn put_weights(name: &str, weights: Vec<f32>, tensors: &mut Tensors) {
     }
 }
 
-/// As [`put_weights`] saved them.
+/// The weights that [`put_weights`] saved.
 fn take_weights(name: &str, n: usize, tensors: &mut Tensors) -> Result<Vec<f32>, Error> {
     if !tensors.0.contains_key(name) {
         return Ok(vec![1.0; n]);
@@ -278,7 +278,7 @@ fn flags(waiting: &PendingPrediction) -> u64 {
     flags.fold(0, |bits, flag| bits << 1 | u64::from(*flag))
 }
 
-/// In the order in which they came.
+/// The waiting predictions, in the order in which they came.
 fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, PendingPrediction)>, Error> {
     let columns = tensors.take_u64("waiting", &[None, Some(7)])?;
     let credited = tensors.take_f64("waiting.earned", &[Some(columns.len() / 7)])?;

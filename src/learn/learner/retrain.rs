@@ -32,9 +32,9 @@ pub struct Retraining {
 /// The reason why a learner is to begin anew.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetrainCause {
-    /// As many feedback events have come as are described.
+    /// The described number of feedback events has come.
     Events(u64),
-    /// So many seconds have passed.
+    /// The described number of seconds has passed.
     Time(u64),
     /// The error of the answers has drifted, by the alarm at this position.
     Drift(u64),
@@ -102,7 +102,7 @@ impl Learner {
         (is_low && n_answers >= ANSWERS_MIN).then_some(RetrainCause::Accuracy(share))
     }
 
-    /// Where the prediction of this id stands, if its first label or value has yet to come.
+    /// The position of the prediction of this id, if its first label or value has yet to come.
     pub(crate) fn waits_for_truth(&self, id: PredictionId) -> Option<(u64, usize)> {
         let waiting = self.waiting(id).ok()?;
         (!waiting.has_truth).then_some((waiting.position, waiting.row as usize))

@@ -58,7 +58,7 @@ impl Learner {
         Ok(of_reward(waiting, fate))
     }
 
-    /// Of two answers, the first was preferred: it earns one, the other nothing.
+    /// Learns a preference: the first of two answers earns one, the other nothing.
     pub(super) fn prefer(
         &mut self,
         ids: [PredictionId; 2],

@@ -19,7 +19,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// An example to be learned again.
 #[derive(Clone, Debug)]
 pub(crate) struct KeptExample {
-    /// Of one row.
+    /// The batch of one row.
     pub row: Batch,
     /// Rewards and best actions.
     pub target: Target,
@@ -37,7 +37,7 @@ pub(crate) struct KeptExamples {
 }
 
 impl PartialEq for KeptExample {
-    /// By bits: a gap equals a gap.
+    /// Equality by bits: a gap equals a gap.
     fn eq(&self, other: &KeptExample) -> bool {
         let columns = self.row.columns.iter().zip(&other.row.columns);
         let mut alike = columns.map(|pair| match pair {

@@ -13,7 +13,7 @@ pub struct Figure {
     pub all: Option<f64>,
     /// Over a window of the newest.
     pub window: Option<f64>,
-    /// As a fading mean.
+    /// The figure as a fading mean.
     pub recent: Option<f64>,
 }
 

@@ -33,7 +33,7 @@ struct OfClass {
 /// Answers and their feedback.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Labelling {
-    /// By the place of the class that was answered, or of the action.
+    /// The counts by the place of the class that was answered, or of the action.
     classes: Vec<OfClass>,
     fading: Fading,
     /// How many, as a whole number and fading.

@@ -18,7 +18,7 @@ const ROUNDING: f64 = 1e-6;
 /// The weights that each source has spent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Budgets {
-    /// From the oldest to the newest.
+    /// The blocks, from the oldest to the newest.
     blocks: VecDeque<ExampleBlock>,
 }
 

@@ -27,7 +27,7 @@ pub struct Evaluation {
 pub struct Mean {
     /// How many.
     pub count: f64,
-    /// Of all of them.
+    /// The sum of all of them.
     pub sum: f64,
 }
 

@@ -32,7 +32,7 @@ pub struct FeedbackIds {
 }
 
 impl FeedbackIds {
-    /// Where the first event of this id stands.
+    /// The position of the first event of this id.
     pub fn position(&self, feedback_id: &str) -> Option<u64> {
         self.positions.get(&feedback_key(feedback_id)).copied()
     }

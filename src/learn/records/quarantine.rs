@@ -51,7 +51,7 @@ impl QuarantineCause {
 /// An event that waits for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuarantinedEvent {
-    /// Where it stands in the journal.
+    /// The position of the event in the journal.
     pub position: u64,
     /// When it was accepted.
     pub time: Time,
@@ -62,13 +62,13 @@ pub struct QuarantinedEvent {
 /// The events that wait, and those that came lately.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Quarantine {
-    /// By position.
+    /// The waiting events, by position.
     waiting: BTreeMap<u64, (Time, QuarantineCause)>,
     /// The newest events, from the oldest: hashes of the source and of its signal.
     recent: VecDeque<[u64; 2]>,
-    /// Of values and rewards.
+    /// The range of values and rewards.
     targets: RobustRange,
-    /// Of the number inputs, in their order.
+    /// The ranges of the number inputs, in their order.
     inputs: Vec<RobustRange>,
 }
 
@@ -83,7 +83,7 @@ impl Quarantine {
         })
     }
 
-    /// Where the oldest that waits stands.
+    /// The position of the oldest waiting event.
     pub(crate) fn oldest_position(&self) -> Option<u64> {
         self.waiting.keys().next().copied()
     }

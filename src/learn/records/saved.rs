@@ -108,7 +108,7 @@ pub(in crate::learn) fn put_texts<'a>(tensors: &mut Tensors, texts: impl Iterato
     tensors.put_u8("texts", &[bytes.len()], bytes);
 }
 
-/// As [`put_texts`] put them.
+/// The texts that [`put_texts`] put.
 pub(in crate::learn) fn take_texts(tensors: &mut Tensors) -> Result<Vec<String>, Error> {
     let lengths = tensors.take_u32("lengths", &[None])?;
     let bytes = tensors.take_u8("texts", &[None])?;

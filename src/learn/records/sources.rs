@@ -103,7 +103,7 @@ impl Sources {
         tensors.put_u8("sources.names", &[names.len()], names.into_bytes());
     }
 
-    /// Of a state at `position`, which an older program may have saved without any.
+    /// The sources of a state at `position`, which an older program may have saved without any.
     pub(crate) fn load(tensors: &mut Tensors, position: u64) -> Result<Sources, Error> {
         if !tensors.0.contains_key("sources") {
             return Ok(Sources {

@@ -32,7 +32,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Of a row whose past is not known any more.
+    /// The past of a row whose past is not known any more.
     pub fn lost(key: u64) -> Past {
         Past {
             key,

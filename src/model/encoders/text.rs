@@ -47,7 +47,7 @@ pub enum EncoderWeights {
     Onnx(Bytes),
 }
 
-/// From texts to vectors.
+/// A text encoder: from texts to vectors.
 pub struct TextEncoder {
     tokenizer: TokenReader,
     network: EncoderNetwork,

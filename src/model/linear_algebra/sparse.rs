@@ -25,7 +25,7 @@ struct BucketBlock {
 }
 
 impl BucketBlock {
-    /// Where the row of `slot` stands, or would stand, among the written ones.
+    /// The rank of the row of `slot` among the written ones, or the place where it would stand.
     fn rank(&self, slot: usize) -> usize {
         (self.written & ((1u16 << slot) - 1)).count_ones() as usize
     }

@@ -38,7 +38,7 @@ pub struct Network {
     n_dense: usize,
 }
 
-/// Where the dense layers are computed.
+/// The device of the dense layers.
 #[derive(Clone, Debug)]
 enum LayerLocation {
     Processor(Arc<Vec<Layer>>),

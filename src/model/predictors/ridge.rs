@@ -31,7 +31,7 @@ pub struct RidgeWeights {
 }
 
 impl RidgeWeights {
-    /// From `[n_outputs, n_features]`.
+    /// Weights from `[n_outputs, n_features]`.
     pub fn new(n_features: usize, weight: Vec<f32>) -> RidgeWeights {
         RidgeWeights { n_features, weight }
     }
@@ -79,9 +79,9 @@ impl Posterior {
 /// A served regression.
 #[derive(Clone, Debug)]
 pub struct Ridge {
-    /// From rows to features.
+    /// The map from rows to features.
     pub features: RandomFeatures,
-    /// From features to estimates.
+    /// The weights from features to estimates.
     pub weights: RidgeWeights,
     /// The inverse temperature of estimates before they become probabilities; none where the
     /// estimates themselves are the answer.

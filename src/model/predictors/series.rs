@@ -49,7 +49,7 @@ pub(crate) const MEMBERS: usize = 2 * REGRESSIONS + 3;
 /// The newest values of each series, and the weights that predict from them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// By the key; the key modulo [`BLOCKS`] names the map.
+    /// The rings by the key; the key modulo [`BLOCKS`] names the map.
     blocks: Vec<Arc<BTreeMap<u64, Arc<Ring>>>>,
     n_series: usize,
     bounds: SeriesBounds,
@@ -59,9 +59,9 @@ pub struct Series {
     n_learned: u64,
     /// The periods of all series; 0 where none is found.
     pub periods: [u32; PERIODS],
-    /// Of the row's inputs, as the second regression sees them.
+    /// The random features of the row's inputs, as the second regression sees them.
     inputs: RandomFeatures,
-    /// Of each regression, `[2, features]`.
+    /// The weights of each regression, `[2, features]`.
     pub weights: [Vec<f32>; REGRESSIONS],
 }
 

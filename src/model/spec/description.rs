@@ -70,7 +70,7 @@ pub struct Spec {
     pub journal: JournalLimits,
     /// How the rows of files are read for it.
     pub rows: RowFormat,
-    /// Where its randomness starts.
+    /// The seed of its randomness.
     pub seed: u64,
     /// The revision of the learning rules, 1 to [`crate::model::REVISION`].
     pub revision: u32,

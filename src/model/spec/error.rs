@@ -18,7 +18,7 @@ pub enum Error {
     Value {
         /// The key, with its table.
         key: String,
-        /// As written.
+        /// The value as written.
         value: String,
         /// The values that the key accepts.
         allowed: String,

@@ -53,7 +53,7 @@ pub enum InputKind {
     },
     /// This many 32-bit floats a row.
     Vector {
-        /// At least one.
+        /// The length, at least one.
         length: usize,
         /// True if the values are standardised online, as a whole; they are taken as they are
         /// otherwise.
@@ -70,7 +70,7 @@ pub struct Times {
     pub format: TimeFormat,
     /// The zone in which they are looked at, and of those without an offset, in seconds east of UTC.
     pub zone_s: i64,
-    /// Where the elapsed time begins, in microseconds since 1970.
+    /// The origin of the elapsed time, in microseconds since 1970.
     pub origin_us: i64,
     /// True if an empty text stands for a gap.
     pub gaps: bool,
@@ -83,9 +83,9 @@ pub(crate) const N_CALENDAR: usize = 16;
 /// Low-rank adapters of the last layers of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LowRank {
-    /// At least one.
+    /// The rank, at least one.
     pub rank: usize,
-    /// At least one.
+    /// The number of layers, at least one.
     pub layers: usize,
     /// The step size.
     pub learning_rate: f32,
@@ -94,7 +94,7 @@ pub struct LowRank {
 /// A file that a description names, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedFile {
-    /// Where, from the folder of the model.
+    /// The path, from the folder of the model.
     pub path: String,
     /// BLAKE3 of its content.
     pub digest: blake3::Hash,

@@ -43,12 +43,12 @@ impl JournalLimits {
         (self.bytes_max / 64).min(16 << 20)
     }
 
-    /// At this size feedback is refused.
+    /// The size at which feedback is refused.
     pub fn feedback_bytes_max(&self) -> u64 {
         self.bytes_max - self.orders_reserve()
     }
 
-    /// At this size predictions are answered without an id.
+    /// The size at which predictions are answered without an id.
     pub fn prediction_bytes_max(&self) -> u64 {
         self.feedback_bytes_max() - self.reserve
     }
@@ -69,8 +69,8 @@ impl JournalLimits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderedLimits {
-    /// In place of `journal.bytes_max`, with its unit.
+    /// The value in place of `journal.bytes_max`, with its unit.
     pub bytes_max: Option<String>,
-    /// In place of `journal.retract_within`, with its unit.
+    /// The value in place of `journal.retract_within`, with its unit.
     pub retract_within: Option<String>,
 }

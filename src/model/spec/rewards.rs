@@ -35,7 +35,7 @@ pub enum Aggregate {
 /// How the value of an implicit signal becomes a reward: `reward * clamp(value / scale, min, max)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImplicitSignal {
-    /// As events name it.
+    /// The name in events.
     pub name: String,
     /// The reward of a full signal.
     pub reward: f64,

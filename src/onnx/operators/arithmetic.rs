@@ -54,7 +54,7 @@ pub(super) fn mul(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_mul, i64::checked_mul)
 }
 
-/// Of whole numbers it is towards zero.
+/// Division; of whole numbers it is towards zero.
 pub(super) fn div(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_div, i64::checked_div)
 }

@@ -42,7 +42,7 @@ pub(super) fn gemm(call: &Call) -> Result<Value, Fault> {
     Ok(Value::Floats(product))
 }
 
-/// Of the last two dimensions, those before them broadcast.
+/// The matrix product of the last two dimensions; those before them broadcast.
 pub(super) fn mat_mul(call: &Call) -> Result<Value, Fault> {
     let (a, b) = (call.floats(0)?, call.floats(1)?);
     if a.rank() == 0 || b.rank() == 0 {

@@ -304,7 +304,7 @@ pub struct NewToken {
 pub struct TokenRights<'a> {
     /// The actor in journals and logs.
     pub name: &'a str,
-    /// At least one.
+    /// The scopes, at least one.
     pub scopes: &'a [Scope],
     /// The models that it may use; empty for all of them.
     pub models: &'a [String],

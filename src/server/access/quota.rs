@@ -12,7 +12,7 @@ use crate::server::wire::Refusal;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// So much may be spent in a day; `None` for any amount.
+/// The quota of a day; `None` for any amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Quota {
     /// Rows of predictions that are journaled.

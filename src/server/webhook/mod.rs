@@ -33,7 +33,7 @@ use crate::engine::Delivery;
 /// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// Where learning events are posted, and how.
+/// The receiver of learning events, and the terms of delivery.
 #[derive(Clone)]
 pub struct WebhookConfig {
     /// `https://HOST[:PORT]/PATH`; `http://` of a loopback address alone.

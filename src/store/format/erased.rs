@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// Of an order, with none, one and two predictions.
+    /// The tombstones of an order, with none, one and two predictions.
     fn tombstones() -> [Tombstone; 4] {
         let id = |id| Some(PredictionId(id));
         let kept = |predictions| Tombstone {

@@ -187,7 +187,7 @@ mod tests {
         })
     }
 
-    /// Where the second and the third entry lie.
+    /// The overwrites of the second and the third entry.
     fn found(dir: &Path) -> Vec<PayloadOverwrite> {
         let wanted = [(2, Tombstone::default()), (3, Tombstone::default())];
         find(dir, wanted.into_iter(), |tombstone, _, _| tombstone).unwrap()

@@ -65,7 +65,7 @@ pub struct Journal {
     config: Config,
     journal_id: [u8; 16],
     last: LastSegment,
-    /// Of all segments, with the written entries and without those only appended.
+    /// The bytes of all segments, with the written entries and without those only appended.
     n_bytes: u64,
     /// A group in the making: room for its header, then its entries.
     group: Vec<u8>,
@@ -273,7 +273,7 @@ impl Journal {
         Ok(segments.first().map_or(1, |first| first.first_position))
     }
 
-    /// From now on, a group that would make a segment longer than this starts a new one.
+    /// Sets the length from which on a group starts a new segment.
     pub fn set_segment_bytes(&mut self, segment_bytes: u32) {
         self.config.segment_bytes = segment_bytes;
     }

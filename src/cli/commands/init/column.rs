@@ -238,7 +238,7 @@ pub(super) fn unit(column: &ColumnStats, kind: &DraftKind) -> Option<String> {
     unit.filter(|_| *kind == DraftKind::Number).cloned()
 }
 
-/// So many cells that are no number or no date.
+/// A count of cells that are no number or no date.
 fn counted_cells(n: u64, noun: &str) -> String {
     match n {
         1 => format!("1 cell is no {noun} and is taken as a gap"),

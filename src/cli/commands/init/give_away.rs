@@ -16,7 +16,7 @@ const ROWS_MIN: usize = 100;
 const SHARE: f64 = 0.995;
 /// The least correlation that is nearly perfect.
 const CORRELATION: f64 = 0.9995;
-/// Where one class has this share, no note is made.
+/// The share of one class from which on no note is made.
 const COMMONEST_MAX: f64 = 0.97;
 
 /// How well a column alone predicts the class, or the value.

@@ -17,7 +17,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the files are.
+/// The paths of the access files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct AccessPaths {
     pub credentials: Option<PathBuf>,

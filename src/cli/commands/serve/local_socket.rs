@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixSocket};
 /// The modes of a socket, by their names.
 const MODES: [(&str, u32); 2] = [("0600", 0o600), ("0660", 0o660)];
 
-/// Where the socket is to be, and who may connect.
+/// The path of the socket, and its permissions.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LocalSocket {
     pub path: PathBuf,

@@ -49,7 +49,7 @@ impl Average {
 }
 
 impl Averages {
-    /// Of a network that has learned nothing.
+    /// The averages of a network that has learned nothing.
     pub(super) fn new(parameters: &Parameters, device: Device) -> Averages {
         // It takes no steps of its own: the rule that remembers nothing is enough.
         let average = || Average {

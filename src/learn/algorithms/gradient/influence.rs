@@ -25,10 +25,10 @@ const BEGUN: f64 = 100.0;
 /// The influence of the newest examples on the outputs of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Influence {
-    /// Of each output, the sum of `-ln(1 - p)` over all updates; `[n_outputs]`.
+    /// The sum of `-ln(1 - p)` over all updates of each output; `[n_outputs]`.
     sums: Vec<f64>,
     n_updates: u64,
-    /// Of the rows: those that differ pull each other less than themselves.
+    /// The likeness of the rows: those that differ pull each other less than themselves.
     likeness: Likeness,
     masses: BTreeMap<u64, Mass>,
     /// Their examples in the order in which they came.
@@ -42,7 +42,7 @@ struct Mass {
     mass: f64,
     /// The sum of its output then.
     sum: f64,
-    /// By what parts it has pulled in all.
+    /// The parts by which it has pulled in all.
     pulls: f64,
     /// The update that learned it first.
     first: u64,
@@ -71,7 +71,7 @@ impl UpdateRow {
 /// The influence of an example that is left in an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RemainingInfluence {
-    /// In the network.
+    /// The mass in the network.
     pub mass: f32,
     /// How far a derivative of one moves the output, for a learning rate and a share of one.
     pub reach: f32,
@@ -93,7 +93,7 @@ impl RemainingInfluence {
 }
 
 impl Influence {
-    /// Of a network that has learned nothing.
+    /// The influence of a network that has learned nothing.
     pub(super) fn new(n_outputs: usize) -> Influence {
         Influence {
             sums: vec![0.0; n_outputs],
@@ -104,7 +104,7 @@ impl Influence {
         }
     }
 
-    /// Of a network that has learned without it.
+    /// The influence of a network that has learned without it.
     pub(super) fn begun(n_outputs: usize) -> Influence {
         Influence {
             sums: vec![BEGUN; n_outputs],

@@ -16,7 +16,7 @@ const REACH: u64 = 10;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RecentClasses {
     n_seen: u64,
-    /// By class: how many new examples there were when it came last; 0 where it never did.
+    /// The number of new examples at the last one of each class; 0 where it never came.
     last: Vec<u64>,
 }
 

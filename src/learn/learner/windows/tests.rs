@@ -36,7 +36,7 @@ impl Fixture {
         fixture
     }
 
-    /// At so many seconds.
+    /// Applies an event at so many seconds.
     fn apply(&mut self, at_s: i64, event: Event) -> Step {
         let entry = Entry {
             position: self.learner.position() + 1,

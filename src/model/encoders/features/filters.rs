@@ -30,13 +30,13 @@ const GAIN: f32 = std::f32::consts::SQRT_2;
 /// The filters of the images among the dense inputs of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filters {
-    /// In the order of the inputs, which they cover.
+    /// The parts, in the order of the inputs, which they cover.
     parts: Vec<DensePart>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum DensePart {
-    /// So many inputs that are taken as they are.
+    /// A number of inputs that are taken as they are.
     Plain(usize),
     Image(Image),
 }

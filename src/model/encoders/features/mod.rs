@@ -32,7 +32,7 @@ pub struct Encoder {
     columns: Vec<ColumnEncoder>,
     n_dense: usize,
     n_buckets: usize,
-    /// Of images, where everything that learns sees them through filters.
+    /// The filters of images, where everything that learns sees them through filters.
     filters: Option<Arc<Filters>>,
 }
 
@@ -47,9 +47,9 @@ enum ColumnEncoder {
     },
     Time {
         times: Times,
-        /// Of the days elapsed.
+        /// The scale of the days elapsed.
         scale: Scale,
-        /// As of a number.
+        /// The first values, as of a number.
         first: Option<FirstValues>,
     },
     Category {
@@ -61,7 +61,7 @@ enum ColumnEncoder {
     },
     Vector {
         scale: Scale,
-        /// As of a number.
+        /// The first values, as of a number.
         first: Option<FirstValues>,
         length: usize,
     },

@@ -26,7 +26,7 @@ pub struct RawRow {
 }
 
 impl PartialEq for RawRow {
-    /// By bits: a gap equals a gap.
+    /// Equality by bits: a gap equals a gap.
     fn eq(&self, other: &RawRow) -> bool {
         let bits = |row: &RawRow| -> Vec<u64> { row.numbers.iter().map(|x| x.to_bits()).collect() };
         bits(self) == bits(other) && self.vectors == other.vectors && self.sparse == other.sparse
@@ -43,7 +43,8 @@ impl RawRow {
 /// A row in a memory.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredRow {
-    /// As it was standardised when it came: under earlier revisions of the learning rules than the third.
+    /// The row as it was standardised when it came: under earlier revisions of the learning rules than the
+    /// third.
     Encoded(Encoded),
     /// Raw.
     Raw(RawRow),
@@ -99,7 +100,7 @@ impl StoredRow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scales {
     columns: Vec<DenseColumn>,
-    /// Of images, before which inputs are standardised.
+    /// The filters of images, before which inputs are standardised.
     filters: Option<Arc<Filters>>,
     /// The factor on every dense feature.
     factor: f32,
@@ -140,7 +141,7 @@ pub(crate) struct Reach {
 }
 
 impl Default for Scales {
-    /// Of rows without dense inputs.
+    /// The scales of rows without dense inputs.
     fn default() -> Scales {
         Scales::new(Vec::new())
     }

@@ -48,7 +48,7 @@ impl Adapters {
         self.shape.layers
     }
 
-    /// As they are kept in a checkpoint.
+    /// Saves the adapters as they are kept in a checkpoint.
     pub fn save(&self, tensors: &mut Tensors) {
         let LowRank { rank, layers, .. } = self.shape;
         let shape = [layers, 2, 2, rank * self.width];
@@ -63,7 +63,7 @@ impl Adapters {
         Ok(())
     }
 
-    /// By layer, on a device.
+    /// The adapters by layer, on a device.
     pub(super) fn on(&self, device: &Device) -> Result<Vec<LayerAdapters>> {
         self.map(|values, shape| Tensor::from_slice(values, shape, device))
     }

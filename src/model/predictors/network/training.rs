@@ -21,7 +21,7 @@ pub struct Training {
     constants: Option<Constants>,
     /// Inputs of each layer in the last forward pass.
     inputs: Vec<Tensor>,
-    /// Of the last backward pass: gradients with respect to the outputs of each layer.
+    /// The gradients of the last backward pass with respect to the outputs of each layer.
     gradients: Vec<Tensor>,
 }
 

@@ -41,7 +41,7 @@ const CLIP: f32 = 100.0;
 /// The form of random features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RandomFeatureSettings {
-    /// Where the units' weights and the sketch's places come from.
+    /// The seed of the units' weights and the sketch's places.
     pub seed: u64,
     /// Dense inputs of a row.
     pub n_dense: usize,
@@ -53,7 +53,7 @@ pub struct RandomFeatureSettings {
     pub n_features_max: usize,
 }
 
-/// From encoded rows to features.
+/// Random features of encoded rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomFeatures {
     form: RandomFeatureSettings,

@@ -15,9 +15,9 @@ const CHANGES: usize = 100;
 /// Values with the numbers of their examples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Ring {
-    /// From the oldest to the newest, as many as numbers.
+    /// The values from the oldest to the newest, as many as numbers.
     pub values: VecDeque<f64>,
-    /// Of their examples, rising.
+    /// The numbers of their examples, rising.
     pub numbers: VecDeque<u64>,
     /// Values that were learned, those included that have left.
     pub n_learned: u64,
