@@ -172,7 +172,7 @@ impl From<NoThread> for candle_core::Error {
     }
 }
 
-/// Pools of one thread each that nobody computes in; as many as were ever needed at a time.
+/// Idle pools of one thread each; as many as were ever needed at a time.
 struct IdlePools(Mutex<Vec<rayon::ThreadPool>>);
 
 static IDLE_POOLS: IdlePools = IdlePools(Mutex::new(Vec::new()));

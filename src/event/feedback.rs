@@ -65,7 +65,7 @@ pub struct Feedback {
     pub event_time: Option<Time>,
     /// For slices of metrics.
     pub tags: BTreeMap<String, String>,
-    /// The sender: while nobody is authenticated, the address of the client.
+    /// The sender: without authentication, the address of the client.
     pub actor: String,
     /// How much its example counts beside one of weight 1: one of [`WEIGHTS`].
     pub weight: f64,

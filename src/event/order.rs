@@ -12,7 +12,7 @@ use super::time::Time;
 pub struct Command {
     /// The order.
     pub order: Order,
-    /// The operator: while nobody is authenticated, the address of the client, or the system's user
+    /// The operator: without authentication, the address of the client, or the system's user
     /// of an offline command, as in `uid 1000`.
     pub actor: String,
     /// The reason, in the operator's words.
@@ -187,7 +187,7 @@ pub enum Disposal {
     /// The content stays in the journal, where an audit finds it.
     Keep,
     /// The content is overwritten, the checkpoints that learned from it are deleted, and those that
-    /// only hold it keep their learned state alone. The order names nobody.
+    /// only hold it keep their learned state alone. The order names no source.
     Erase,
 }
 

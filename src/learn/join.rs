@@ -426,7 +426,7 @@ mod tests {
             PredictionSearch::Waiting(_)
         ));
         assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
-        // It has gone, and made room for nobody; that is known later as well.
+        // It was removed without another in its place; that is known later as well.
         let (evicted, arrivals) = (joins.evicted(3), Arrivals::default());
         assert!(!evicted.contains(PredictionId(11), &arrivals, 3));
         let mut tensors = Tensors::default();

@@ -56,7 +56,7 @@ struct GraphStep {
     node: Node,
     operator: &'static Operator,
     inputs: Vec<Option<usize>>,
-    /// Nothing where nobody needs one.
+    /// The places of the outputs; nothing where no node needs one.
     outputs: Vec<Option<usize>>,
     /// Places that nothing behind it reads.
     last_read: Vec<usize>,

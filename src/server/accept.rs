@@ -28,7 +28,7 @@ const TAKEN: &str = "connections have taken all descriptors but those for files:
 /// A socket that listens.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    /// A socket of the file system: whoever may open the file connects.
+    /// A socket of the file system: a user that may open the file connects.
     Local(Arc<UnixListener>),
 }
 

@@ -383,7 +383,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.bounds.messages == Messages::Many {
-            // Whoever asks for more has taken the bytes that were passed on.
+            // A reader that asks for more has taken the bytes that were passed on.
             let passed = std::mem::take(&mut self.passed);
             self.holding.give_back(passed);
         }

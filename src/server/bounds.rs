@@ -73,7 +73,7 @@ impl Default for Config {
             connections_per_peer_max: 1024,
             proxies: vec![],
             connection_age_max: None,
-            // Some balancers end idle connections after minutes; whoever comes later connects anew.
+            // Some balancers end idle connections after minutes; later clients connect anew.
             connection_idle_max: Some(Duration::from_secs(3600)),
             connection_age_grace: Duration::from_secs(30),
             access: Arc::default(),

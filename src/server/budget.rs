@@ -1,7 +1,7 @@
 //! The calls that are read or answered at a time, and the bytes of their messages.
 //!
 //! Invariant: the messages take no more bytes than the budget, and large ones leave a quarter of it to small
-//! ones: whoever sends or claims much turns away no small request. One caller has at most three times what is
+//! ones: a large or claimed message turns away no small request. One caller has at most three times what is
 //! left, of places and of bytes, so that there is some for every other.
 
 use std::sync::Arc;

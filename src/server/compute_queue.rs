@@ -175,7 +175,7 @@ impl Turns {
         }
     }
 
-    /// The next turn for a connection. Whoever comes while none waits takes one that is free.
+    /// The next turn for a connection. A request that comes while none waits takes a free one.
     async fn take(&self, connection: PeerAddress) -> ComputeTurn<'_> {
         if self.n_waiting.load(SeqCst) == 0 && self.try_take() {
             return ComputeTurn(self);
@@ -193,7 +193,7 @@ impl Turns {
         let mut waiting = self.lock();
         let key = waiting.push(connection, granted);
         self.n_waiting.fetch_add(1, SeqCst);
-        // A turn that was given back meanwhile was given to nobody.
+        // A turn that was given back meanwhile was given to no request.
         self.grant(&mut waiting);
         QueueWait {
             turns: self,
@@ -217,7 +217,7 @@ impl Turns {
                 return;
             };
             self.n_waiting.fetch_sub(1, SeqCst);
-            // Whoever waits takes itself out before it goes.
+            // A waiting request removes itself before it goes.
             let _ = next.send(());
         }
     }

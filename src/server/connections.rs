@@ -118,7 +118,7 @@ impl Connections {
     }
 }
 
-/// Ends without a word where the other side speaks no TLS, or shows a certificate of nobody we trust.
+/// Ends silently where the peer speaks no TLS, or shows a certificate that is not trusted.
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,

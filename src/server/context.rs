@@ -142,7 +142,7 @@ impl ServerContext {
         }
     }
 
-    /// A place for a call, whoever makes it: a stranger's takes none of those of callers with a credential.
+    /// A place for a call of any caller: that of a stranger takes none of those of callers with a credential.
     pub(super) fn hold(
         &self,
         method: Method,

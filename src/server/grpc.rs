@@ -74,7 +74,7 @@ fn server() -> http2::Builder<CallTasks> {
     let mut server = http2::Builder::new(CallTasks);
     server
         .timer(TokioTimer::new())
-        // Nobody reads it, and it knows no time before 1970.
+        // No client reads it, and it knows no time before 1970.
         .auto_date_header(false)
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -1,6 +1,6 @@
 //! The line of the log, and of the audit log, that each order gets.
 //!
-//! Invariant: one line an order, also where nobody waits for it any more.
+//! Invariant: one line an order, also where no caller waits for it any more.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::wire::Refusal;
 /// Characters of a model's name in the log.
 const NAME_CHARS_MAX: usize = 64;
 
-/// An order on its way. The log gets one line with its outcome, also where nobody waits for it
+/// An order on its way. The log gets one line with its outcome, also where no caller waits for it
 /// any more.
 pub(super) struct LoggedOrder {
     order: &'static str,

@@ -25,7 +25,7 @@ use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
 const PREFIX: usize = 5;
 const ENCODING: &str = "grpc-encoding";
 
-/// True if a call can be answered here: the generated service refuses the encodings that nobody knows.
+/// True if a call can be answered here: the generated service refuses unknown encodings.
 pub(super) fn takes(headers: &HeaderMap) -> bool {
     let encoding = headers.get(ENCODING);
     encoding.is_none_or(|encoding| encoding == "identity")

@@ -52,7 +52,7 @@ impl Drop for CountedReplies {
 
 /// Why a reply has no place.
 pub(super) enum NoPlace<'a, T> {
-    /// Nobody reads the replies.
+    /// The client does not read the replies.
     Unread,
     /// The budget has no room for it; there is still a place for the status that ends the stream.
     Short(Permit<'a, T>),
@@ -198,7 +198,7 @@ mod tests {
             panic!("there is room")
         };
         place.send(());
-        // The disk takes its time: nobody is at fault.
+        // The disk takes its time: no party is at fault.
         pace.begin_reply();
         let waits = timeout(3 * UNREAD_MAX, pace.place(&window)).await;
         assert!(waits.is_err(), "it waits");

@@ -1,6 +1,6 @@
 //! `perennial retrain`: has a learner begin anew from the journal, beside live traffic.
 //!
-//! Invariant: the version is printed once it serves; whoever stops waiting gives it up.
+//! Invariant: the version is printed once it serves; a caller that stops waiting gives it up.
 
 use perennial::proto::perennial::v1::{Evidence, RetrainRequest, Retrained};
 use serde_json::json;

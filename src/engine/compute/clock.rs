@@ -162,7 +162,7 @@ impl JournalClock {
     }
 
     fn look(&self) -> (Time, Time, bool) {
-        // A reading is whole or not there, whoever panicked.
+        // A reading is whole or not there, whichever thread panicked.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = self.clock.read();
         state.advance(reading);

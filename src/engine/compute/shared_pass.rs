@@ -141,7 +141,7 @@ fn compute(pass: Vec<WaitingRow>) {
     let outputs = outputs.expect("only models whose rows share passes come here");
     let of_rows = outputs.chunks_exact(outputs.len() / rows.len());
     for ((row, outputs), waiting) in rows.into_iter().zip(of_rows).zip(waiting) {
-        // Whoever has gone has no use for it.
+        // A request that was dropped needs no outputs.
         let _ = waiting.send((row, outputs.to_vec()));
     }
 }

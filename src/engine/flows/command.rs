@@ -74,7 +74,7 @@ impl ServedModel {
 
 impl ModelRuntime {
     /// Journals a command and waits until it has been carried out: gives its position and all that
-    /// it did. Once it is journaled it is carried out, whether anybody waits or not.
+    /// it did. Once it is journaled it is carried out, whether a caller waits or not.
     pub(crate) async fn carry_out(
         self: &Arc<ModelRuntime>,
         command: Command,

@@ -51,7 +51,7 @@ impl ServedModel {
     }
 
     /// True unless [`ServedModel::accept`] refuses all feedback until the learner or the writer has caught up:
-    /// whoever has more of it may wait, and ask again.
+    /// a caller with more of it may wait, and ask again.
     pub fn has_room_for_feedback(&self) -> bool {
         self.get()
             .map_or(true, |runtime| runtime.has_room_for_feedback())

@@ -151,7 +151,7 @@ impl ServedModel {
     }
 }
 
-/// The order; one that erases names nobody.
+/// The order; one that erases names no source.
 fn retraction(selector: &Selector, first_position: u64, disposal: Disposal) -> Order {
     Order::Retract(Retraction {
         selector: match disposal {
@@ -368,7 +368,7 @@ impl ModelRuntime {
     }
 
     /// Derives beside the learner until little is left to catch up with, and hands the rebuild
-    /// over. It ends early when nobody waits for it any more.
+    /// over. It ends early when no caller waits for it any more.
     fn derive(
         self: &Arc<ModelRuntime>,
         selection: &FeedbackSelection,

@@ -159,7 +159,7 @@ impl FeedbackSelection {
         self.retracted.contains_key(&position) || self.new.binary_search(&position).is_ok()
     }
 
-    /// Gives the events before orders that nobody knew of to those that took them back.
+    /// Gives the events before orders that were not known then to those that took them back.
     fn sort(&mut self, pass: &mut Pass) -> Result<(), Error> {
         let unsorted = std::mem::take(&mut self.unsorted);
         let Some(newest) = unsorted.last() else {

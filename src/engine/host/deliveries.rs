@@ -1,4 +1,4 @@
-//! Deliveries: learning events on their way to a webhook, on disk before anybody sends them.
+//! Deliveries: learning events on their way to a webhook, on disk before they are sent.
 //!
 //! Invariant: who publishes an event never waits for the disk; an event that is queued is there after a
 //! restart, under the same id, until it was delivered or given up; the queue has a bound, and what finds no
@@ -115,7 +115,7 @@ impl Deliveries {
             AttemptOutcome::Failed(why) => (&self.retried, why, false),
             AttemptOutcome::GivenUp(why) => (&self.given_up, why, true),
         };
-        // Whoever counts sees the event either waiting or done.
+        // Every count sees the event either waiting or done.
         let mut queue = locked(&self.queue);
         count.fetch_add(1, Relaxed);
         *locked(&self.last_error) = error;
@@ -265,7 +265,7 @@ impl EventIntake {
     }
 }
 
-/// The loop of the thread, until nobody can send any more.
+/// The loop of the thread, until no sender is left.
 fn run(deliveries: &Deliveries, arriving: &Receiver<Arc<LearningEvent>>) {
     while let Ok(first) = arriving.recv() {
         let mut group = vec![first];

@@ -149,7 +149,7 @@ pub struct LearningEvent {
     pub version: u64,
     /// The event in one sentence.
     pub message: String,
-    /// Who gave the order that it came with; empty where nobody did.
+    /// The actor of the order that it came with; empty where there was no order.
     pub actor: String,
     /// Why, in that person's words.
     pub note: String,
@@ -303,7 +303,7 @@ pub(crate) fn of_step(
     }
     events.extend(of_incidents(place, learner.incidents()));
     if let (Some(cause), Event::Feedback(feedback)) = (step.held_back, &entry.event) {
-        // Those that follow it wait where everybody looks by now.
+        // Those that follow it wait in a quarantine that is known by now.
         let is_first = learner.quarantined().nth(1).is_none();
         events.extend(is_first.then(|| {
             let message = quarantined_sentence(model, cause, feedback);

@@ -229,7 +229,7 @@ impl ModelRuntime {
         &self.bound_counts
     }
 
-    /// The outcomes of orders that somebody waits for.
+    /// The outcomes of orders that a request waits for.
     pub(crate) fn orders(&self) -> &OrderOutcomes {
         &self.orders
     }

@@ -137,7 +137,7 @@ pub struct GateStatus {
 }
 
 impl GateStatus {
-    /// Incidents that nobody has closed.
+    /// Incidents that no person has closed.
     pub fn n_open_incidents(&self) -> usize {
         let open = |one: &&Incident| one.state != IncidentState::Closed;
         self.incidents.iter().filter(open).count()
@@ -147,7 +147,7 @@ impl GateStatus {
 /// The spending of one source from its budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceBudget {
-    /// Its name; empty for all together that nobody vouches for.
+    /// Its name; empty for all sources together that no credential names.
     pub source: String,
     /// The weights of the examples that it has taught and that still count.
     pub spent: f64,

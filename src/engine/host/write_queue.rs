@@ -1,6 +1,6 @@
 //! The queue to the writer, bounded in messages and in bytes.
 //!
-//! Invariant: a message that does not fit is refused at once; no request waits here. What somebody waits for
+//! Invariant: a message that does not fit is refused at once; no request waits here. A message that a request waits for
 //! wakes a writer that rests; predictions do not.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -153,7 +153,7 @@ impl WriteQueue {
         self.insist(Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)
     }
 
-    /// Waits until all that was put in before is on disk; false where nobody writes any more.
+    /// Waits until all that was put in before is on disk; false where the writer has ended.
     pub(crate) fn flush(&self) -> bool {
         let (done, flushed) = sync_channel(1);
         self.insist(Work::Flush(done)).is_ok() && flushed.recv().is_ok()

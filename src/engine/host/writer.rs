@@ -468,7 +468,7 @@ impl JournalWriter {
         self.runtime.stalled(&why)
     }
 
-    /// Writes the group; syncs it when somebody waits for that, or when it is time.
+    /// Writes the group; syncs it when a request waits for that, or when it is time.
     fn settle(&mut self, time_to_sync: bool) {
         // An order may have changed it.
         self.journal
@@ -525,7 +525,7 @@ impl JournalWriter {
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
         if self.runtime.health().fail_journal(reason.clone()) {
             tracing::error!(model = self.runtime.name(), %error, "journal failed; feedback stops");
-            // Nobody needs to wait for a position that is not there.
+            // No request needs to wait for a position that is not there.
             self.runtime.serving().wake();
             let position = self.runtime.progress().synced();
             self.runtime.publish_halt(position, reason.clone());

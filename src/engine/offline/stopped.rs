@@ -1,7 +1,7 @@
 //! The data of one model without a server: looked at, or given one order.
 //!
-//! Invariant: the directory is locked for as long as it is looked at, and for an order nobody
-//! else has it open.
+//! Invariant: the directory is locked for as long as it is looked at, and for an order no
+//! other process has it open.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -74,7 +74,7 @@ impl IncidentKind {
 /// How far people are with an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentState {
-    /// Nobody has seen to it.
+    /// No person has seen to it.
     Open,
     /// A person sees to it.
     Acknowledged,

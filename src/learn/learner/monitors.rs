@@ -78,7 +78,7 @@ impl Learner {
         self.monitor(|monitors, _, _| monitors.note_example(time));
     }
 
-    /// A reward that somebody sent.
+    /// A reward of a feedback event.
     pub(super) fn monitor_reward(&mut self, reward: f64) {
         self.monitor(|monitors, _, _| monitors.note_reward(reward));
     }

@@ -41,7 +41,7 @@ pub(crate) struct LastWord {
     pub gives_way: bool,
 }
 
-/// True if a sender may supersede the labels of other sources: whoever has the right to review, and
+/// True if a sender may supersede the labels of other sources: one with the right to review, and
 /// this process itself, which has no name.
 fn may_review(feedback: &Feedback) -> bool {
     feedback.may_correct || feedback.actor.is_empty()

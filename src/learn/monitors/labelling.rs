@@ -2,7 +2,7 @@
 //! share of rewards that are positive, and when the last of each kind came.
 //!
 //! Invariant: an answer is counted as asked once and as labelled once at most. Times are those of the
-//! journal; whoever has a clock computes how long ago they are.
+//! journal; a caller with a clock computes how long ago they are.
 
 use super::classes::share;
 use super::spans::Fading;
@@ -104,7 +104,7 @@ impl Labelling {
         }
     }
 
-    /// Takes a reward that somebody sent.
+    /// Takes a reward of a feedback event.
     pub(super) fn note_reward(&mut self, reward: f64) {
         self.rewards[0] += 1.0;
         self.rewards[1] += f64::from(u8::from(reward > 0.0));

@@ -110,7 +110,7 @@ impl Monitors {
         self.labelling.note_labelled(place, delay_us);
     }
 
-    /// Takes a reward that somebody sent.
+    /// Takes a reward of a feedback event.
     pub(in crate::learn) fn note_reward(&mut self, reward: f64) {
         self.labelling.note_reward(reward);
     }

@@ -165,7 +165,7 @@ mod tests {
                 if offer(&mut budgets, &budget, source, weight, 0) {
                     learned.push((budget.place(source), weight));
                 }
-                // Without others a source would wait for ever: these are of nobody's budget.
+                // Without others a source would wait for ever: these count towards no budget.
                 let others = Budget {
                     weight: f64::MAX,
                     ..budget.clone()

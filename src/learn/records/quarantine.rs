@@ -149,7 +149,7 @@ impl Quarantine {
                 n_alike += u64::from(*signal == own[1]);
             }
         }
-        // A single source has nobody to be compared with.
+        // A single source has no other to be compared with.
         n_same >= flood && n_others > 0 && (n_alike as f64) < SHARED * n_others as f64
     }
 
@@ -282,7 +282,7 @@ mod tests {
         let mut quarantine = Quarantine::default();
         let mut look =
             |source: &str, class: &str| quarantine.look(&SETTINGS, &label(source, class), None);
-        // A single source has nobody to be compared with.
+        // A single source has no other to be compared with.
         (0..9).for_each(|_| assert_eq!(look("a", "yes"), None));
         (0..9).for_each(|n| assert_eq!(look("b", ["no", "yes", "no"][n % 3]), None));
         assert_eq!(look("a", "yes"), Some(QuarantineCause::Flood));

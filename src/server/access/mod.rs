@@ -61,7 +61,7 @@ pub struct Access {
 
 #[derive(Debug, Default)]
 struct InForce {
-    /// `None` where callers of this machine may do everything, and nobody else anything.
+    /// `None` where callers of this machine may do everything, and others nothing.
     credentials: Option<Credentials>,
     keys: Option<ServerKeys>,
 }
@@ -83,7 +83,7 @@ impl InForce {
 }
 
 impl Default for Access {
-    /// Without credentials: callers of this machine may do everything, and nobody else anything.
+    /// Without credentials: callers of this machine may do everything, and others nothing.
     fn default() -> Access {
         Access::in_force(InForce::default())
     }
@@ -448,7 +448,7 @@ impl Caller {
     }
 
     /// True if its labels supersede those of every source: a credential has the scope to review. Where
-    /// none is asked for, nothing vouches for anybody.
+    /// none is asked for, no caller is vouched for.
     pub(super) fn may_correct(&self) -> bool {
         match &self.rights {
             Rights::None | Rights::All => false,

@@ -1,6 +1,6 @@
 //! Scopes: the rights of callers, and those that each method and path needs.
 //!
-//! Invariant: a method that no rule names is refused to everybody.
+//! Invariant: a method that no rule names is refused to every caller.
 
 use serde::Deserialize;
 

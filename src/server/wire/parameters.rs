@@ -1,7 +1,7 @@
 //! The parameters of a predict request.
 //!
 //! Invariant: a parameter of ours is taken with its own type or refused; one that only looks
-//! like ours is refused with the right name; every other is somebody else's, and ignored.
+//! like ours is refused with the right name; every other is of another program, and ignored.
 
 use std::collections::HashMap;
 

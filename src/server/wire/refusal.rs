@@ -114,8 +114,8 @@ fn in_a_line(mut message: String) -> String {
     characters.collect()
 }
 
-/// A sentence with the files that it names and without their folders, which are nobody's business but the
-/// operator's: the log and the status have them.
+/// A sentence with the files that it names and without their folders, which concern only the
+/// operator: the log and the status have them.
 pub(in crate::server) fn without_folders(sentence: &str) -> String {
     let words = sentence.split(' ').map(|word| {
         let Some((folders, file)) = word.trim_end_matches('/').rsplit_once('/') else {

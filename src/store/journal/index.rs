@@ -100,7 +100,7 @@ impl SegmentIndex {
         Ok(header)
     }
 
-    /// A copy: whoever keeps a vector of the event keeps this payload, not the whole buffer.
+    /// A copy: an owner of a vector of the event keeps this payload, not the whole buffer.
     pub(super) fn payload(
         &self,
         header: &EntryHeader,

@@ -35,7 +35,7 @@ pub struct JournalReport {
     pub torn_tail: Option<TornTail>,
 }
 
-/// Checks every byte of the journal in this folder, which nobody may have open for writing.
+/// Checks every byte of the journal in this folder, which no process may have open for writing.
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Foreign`]: it is not whole.
