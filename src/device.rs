@@ -222,8 +222,8 @@ pub(crate) fn in_a_line(error: &candle_core::Error) -> String {
 }
 
 /// A GPU is taken hold of once for each use. A hold has one stream, whatever thread computes:
-/// candle's default is one for each thread, and what a thread has yet to finish on its own another
-/// would read too early.
+/// candle's default is one for each thread, and one thread would read unfinished work of another
+/// too early.
 #[cfg(feature = "cuda")]
 fn opened(number: usize, purpose: Use) -> candle_core::Result<candle_core::Device> {
     use std::collections::BTreeMap;

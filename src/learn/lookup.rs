@@ -81,7 +81,7 @@ pub trait Lookup {
         false
     }
 
-    /// The last order that took back what stood at this position before it was erased, by its
+    /// The last order that took back the event at this position before it was erased, by its
     /// position; none where the journal has no record of one.
     ///
     /// # Errors

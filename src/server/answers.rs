@@ -64,7 +64,7 @@ impl AnswerBody {
         })
     }
 
-    /// Ends with a status behind what was passed on.
+    /// Ends with a status behind the bytes that were passed on.
     fn end(&mut self, status: Status) -> Frame<Piece> {
         self.is_over = true;
         self.inner = Body::empty();

@@ -50,7 +50,7 @@ pub(super) enum Line<'a> {
         order: &'a str,
         outcome: &'a str,
     },
-    /// A caller was refused for what it showed.
+    /// A caller was refused for the credential that it showed.
     Refused { address: &'a str, why: &'a str },
 }
 

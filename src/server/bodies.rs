@@ -279,7 +279,7 @@ impl<B> RequestBody<B> {
         if is_compressed {
             self.stage = BodyStage::Collecting {
                 length: length as usize,
-                // What is counted is there at once; a small one grows as it is counted.
+                // The buffer of a counted message is there at once; that of a small one grows with its bytes.
                 bytes: match count {
                     MessageCount::Claimed(length) => BytesMut::with_capacity(length as usize),
                     MessageCount::AsItComes(_) => BytesMut::new(),

@@ -1,4 +1,4 @@
-//! Places for what takes a thread, or much memory, for as long as it lasts.
+//! Places for calls that take a thread, or much memory, for as long as they last.
 //!
 //! Invariant: there are so many places in all, and one caller has no more than its part of them.
 

@@ -21,8 +21,8 @@ use super::wire::Refusal;
 
 /// Requests of more rows are batches.
 const SMALL_ROWS_MAX: usize = 32;
-/// Small requests of a core that have turns at a time: few enough that what a connection reads is
-/// looked at within milliseconds, and enough that none waits where the server keeps up.
+/// Small requests of a core that have turns at a time: few enough that the input of a connection is
+/// read within milliseconds, and enough that none waits where the server keeps up.
 const SMALL_TURNS: usize = 32;
 
 /// The queue of predictions that wait to be computed.

@@ -108,7 +108,7 @@ impl Conduct {
         !self.is_used.swap(false, Relaxed) && self.n_calls.load(Relaxed) == 0
     }
 
-    /// A stream leaves the replies to what it sends unread.
+    /// A stream leaves the replies to its messages unread.
     pub(super) fn leave_unread(&self) {
         self.leaves_unread.store(true, Relaxed);
     }

@@ -36,7 +36,7 @@ const HANDSHAKES_MAX: usize = 1024;
 const BEGINNING_MAX: Duration = Duration::from_secs(10);
 /// The bytes by which HTTP/2 begins.
 const PREFACE_BYTES: usize = 24;
-/// How long a connection may take nothing of what is written.
+/// The time for which a connection may take no written byte.
 const UNREAD_MAX: Duration = Duration::from_secs(60);
 
 /// The connections of a port.

@@ -105,7 +105,7 @@ impl ServerContext {
         &self.config.access
     }
 
-    /// The caller of what has these needs, if it may call that at all.
+    /// The caller of a method with these needs, if it may call that at all.
     pub(super) fn admit(
         &self,
         needs: Option<Needs>,

@@ -6,7 +6,7 @@
 //! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),
 //! `registry_service` (versions), `watch` (learning events), `webhook` and `webhook_delivery` (the same,
 //! posted), `http` (metrics), `grpc` and
-//! `call_tasks` (connections and calls over gRPC), `wire` (messages to values and back), `context` (what the
+//! `call_tasks` (connections and calls over gRPC), `wire` (messages to values and back), `context` (state that
 //! services share).
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! The pace of a stream of feedback: when its next event is read, and what waits of it.
+//! The pace of a stream of feedback: when its next event is read, and its waiting replies.
 //!
 //! Invariant: the replies that wait count against the budget; a stream whose replies are not read ends, and
 //! one whose event was refused for want of room goes on event by event until one is taken.

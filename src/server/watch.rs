@@ -1,6 +1,6 @@
 //! The stream of learning events.
 //!
-//! Invariant: it waits for events and for nothing else; a reader that does not keep up gets what was kept for
+//! Invariant: it waits for events and for nothing else; a reader that does not keep up gets the events kept for
 //! it and then one sentence.
 
 use std::pin::Pin;

@@ -126,7 +126,7 @@ impl Client {
     }
 }
 
-/// True if a port answers a request of HTTP/1, as the one for metrics does, which breaks off what it
+/// True if a port answers a request of HTTP/1, as the one for metrics does, which breaks off requests it
 /// does not understand.
 async fn answers_http(address: &str) -> bool {
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

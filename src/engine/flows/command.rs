@@ -46,7 +46,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::NoVersion`] where there is none, [`Error::NoLongerKept`] where there was one,
     /// [`Error::Damaged`] where a file is not
-    /// what was written, [`Error::Refused`] where it holds feedback that was retracted.
+    /// the written one, [`Error::Refused`] where it holds feedback that was retracted.
     pub fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
         self.get()?.check_restore(version)
     }

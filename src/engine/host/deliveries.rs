@@ -1,7 +1,7 @@
 //! Deliveries: learning events on their way to a webhook, on disk before they are sent.
 //!
-//! Invariant: who publishes an event never waits for the disk; an event that is queued is there after a
-//! restart, under the same id, until it was delivered or given up; the queue has a bound, and what finds no
+//! Invariant: the publisher of an event never waits for the disk; an event that is queued is there after a
+//! restart, under the same id, until it was delivered or given up; the queue has a bound, and an event without
 //! room is dropped and counted.
 
 use std::collections::BTreeMap;
@@ -143,7 +143,7 @@ impl Deliveries {
         locked(&self.queue).reached(model)
     }
 
-    /// A model whose learner stands at a position: what a later start finds behind it is sent then.
+    /// A model whose learner stands at a position: events that a later start finds behind it are sent then.
     fn begin(&self, model: &str, position: u64) {
         let mut queue = locked(&self.queue);
         if queue.reached(model).is_some() {

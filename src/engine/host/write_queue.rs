@@ -1,7 +1,7 @@
 //! The queue to the writer, bounded in messages and in bytes.
 //!
-//! Invariant: a message that does not fit is refused at once; no request waits here. A message that a request waits for
-//! wakes a writer that rests; predictions do not.
+//! Invariant: a message that does not fit is refused at once; no request waits here. A message that a request
+//! waits for wakes a writer that rests; predictions do not.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,6 +1,6 @@
 //! The learned state of a model, of any kind: restores bring it back, and the digest covers it.
 //!
-//! Invariant: nothing here knows positions, times or versions, and of predictions only what was known
+//! Invariant: nothing here knows positions, times or versions, and of predictions only the values known
 //! when the newest of them were asked.
 
 mod amend;

@@ -155,7 +155,7 @@ impl Gate {
         self.frozen_by = [clipped(actor), clipped(note)];
     }
 
-    /// The error of what is served has drifted, which is to freeze the model.
+    /// The error of served answers has drifted, which is to freeze the model.
     pub(crate) fn note_drift(&mut self) {
         self.has_drifted = true;
     }

@@ -99,8 +99,8 @@ impl IncidentState {
     }
 }
 
-/// A source whose labels contradicted the champion since its state was taken, or of errors of late what was
-/// served.
+/// A source whose labels contradicted the champion since its state was taken, or the served answers since
+/// their errors rose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suspect {
     /// The source.
@@ -129,7 +129,7 @@ pub struct Incident {
     /// The evidence that the candidate is worse; of errors that they rose, with the difference between the
     /// newest and all.
     pub evidence: Evidence,
-    /// The sources whose labels contradicted the champion most, or of errors of late what was served.
+    /// The sources whose labels contradicted the champion most, or the served answers since their errors rose.
     pub suspects: Vec<Suspect>,
     /// How far people are with it.
     pub state: IncidentState,
@@ -231,7 +231,7 @@ impl Incidents {
         });
     }
 
-    /// Takes over the numbers of the incidents of another history that are the same here, and what people did
+    /// Takes over the numbers of the incidents of another history that are the same here, and the actions of people
     /// about them: those of the same kind that came within the labels which decided. An approval is void
     /// where it stands.
     pub(crate) fn carry(&mut self, before: &[Incident]) {

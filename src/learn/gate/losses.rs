@@ -49,7 +49,7 @@ pub(super) struct SideLosses<const N: usize> {
     pub blamed: [f64; N],
     /// The part of the margin that is the same for bounded losses.
     pub margin_part: f64,
-    /// The bounded loss that one unit of what people see is.
+    /// The bounded loss of one unit of the task.
     pub unit: f64,
 }
 

@@ -77,7 +77,7 @@ struct SideDifference {
     bounded: f64,
     /// The part of the margin that is the same for bounded losses.
     margin_part: f64,
-    /// The bounded loss that one unit of what people see is.
+    /// The bounded loss of one unit of the task.
     unit: f64,
 }
 

@@ -1,8 +1,8 @@
 //! The accounts of a history: its predictions, the fates of its feedback, its sources and their budgets,
 //! its quarantined events, its scores, its monitors and its tests for drift.
 //!
-//! Invariant: they follow from the entries of one history. A retraction derives them again with what
-//! is learned; a restore brings back the tallies of its version, and the rest goes on.
+//! Invariant: they follow from the entries of one history. A retraction derives them again with the
+//! learned state; a restore brings back the tallies of its version, and the rest goes on.
 
 use crate::learn::drift::Detectors;
 use crate::learn::gate::champion::Gate;

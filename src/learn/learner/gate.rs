@@ -119,8 +119,8 @@ impl Learner {
         self.accounts.gate.as_ref().map_or(0, Gate::n_labels)
     }
 
-    /// Which attempt to put a learner that began anew in place of what is learned the newest one is, since the
-    /// champion was chosen.
+    /// The number of the newest attempt to put a learner that began anew in place of the learned state,
+    /// since the champion was chosen.
     pub fn retraining_attempt(&self) -> u64 {
         let gate = self.accounts.gate.as_ref();
         gate.map_or(1, Gate::n_retrainings).max(1)

@@ -1,7 +1,7 @@
 //! Retraining: the state of a learner that began anew takes the place of the learned one.
 //!
 //! Such a learner is derived beside this one from the entries of the journal from a position on, and
-//! has learned nothing before. What is true of the world stays: waiting predictions, scores, numbers of
+//! has learned nothing before. Facts about the world stay: waiting predictions, scores, numbers of
 //! versions. Examples that it has not learned count as undone.
 //!
 //! Invariant: whether a learner is to begin anew follows from the state alone, so a server that was

@@ -130,7 +130,7 @@ impl Learner {
         })
     }
 
-    /// Predictions take no feedback beyond the age at which the journal may let them go, and what waits in
+    /// Predictions take no feedback beyond the age at which the journal may remove them, and feedback that waits in
     /// quarantine, counts towards a budget, or is waited for in silence, has its time as well.
     pub(super) fn expire(&mut self) {
         self.note_silences();

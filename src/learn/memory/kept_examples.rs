@@ -167,7 +167,7 @@ impl KeptExamples {
         tensors
     }
 
-    /// Reads back what [`KeptExamples::save`] wrote.
+    /// The examples that [`KeptExamples::save`] wrote.
     pub(crate) fn load(spec: &Spec, tensors: &mut Tensors) -> Result<KeptExamples, Error> {
         let best = tensors.take_u8("best", &[None])?;
         let n = best.len();

@@ -107,7 +107,7 @@ impl Memory {
         }
     }
 
-    /// Puts the target of one example right where it is remembered, and what the network gave for it
+    /// Puts the target of one example right where it is remembered, and the network's output for it
     /// by `outputs`.
     pub(crate) fn amend(&mut self, example: u64, target: Target, outputs: impl Fn(&mut [f32])) {
         let put_right = |stored: &mut Arc<StoredExample>| {

@@ -47,7 +47,7 @@ pub(crate) struct Lengths {
 
 impl Lengths {
     /// Each layer's gradient is the product of two vectors: from the first layer to the last, the
-    /// sums of squares of what goes into it, with the one that a bias is multiplied by, and of the
+    /// sums of squares of its inputs, with the one that a bias is multiplied by, and of the
     /// gradient with respect to its outputs.
     pub(crate) fn of(layers: impl IntoIterator<Item = (f32, f32)>) -> Lengths {
         let (mut sum, mut inputs, mut outputs) = (0.0, None, 0.0);

@@ -8,7 +8,7 @@
 //! - [`RidgeWeights::new`]: the weights of a `Recursion::served`, `scores(phi)` to `[n_outputs]`;
 //! - [`Posterior`]: how sure it is, `deviation(phi)`.
 //!
-//! Invariant: immutable; a posterior shares its matrix with what learns, and the learner copies
+//! Invariant: immutable; a posterior shares its matrix with the learner, which copies
 //! it before it writes.
 
 mod log;

@@ -172,7 +172,7 @@ impl Credentials {
         found.is_some_and(|found| found.is_same(credential))
     }
 
-    /// Counts on, under the credentials of the same names, calls under way and what is spent.
+    /// Counts on, under the credentials of the same names, calls under way and spent quotas.
     pub(super) fn take_over_shares(&mut self, old: &Credentials) {
         let old = old.all().map(|one| (&one.name, one));
         let old: BTreeMap<&String, &Arc<Credential>> = old.collect();

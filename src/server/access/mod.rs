@@ -1,9 +1,9 @@
 //! Access: credentials, the callers that have shown one, and the keys of TLS.
 //!
 //! Invariant: with credentials everything but health is refused to a caller that shows none; without
-//! them only callers of this machine are served. What is in force is replaced whole or not at all.
+//! them only callers of this machine are served. The access in force is replaced whole or not at all.
 //!
-//! In reading order: `scope` (what each method needs), `credentials` (the file), `quota`, `files` (all files of access), [`Access`] (what is in
+//! In reading order: `scope` (the needs of each method), `credentials` (the file), `quota`, `files` (all files of access), [`Access`] (the access in
 //! force), `tls`.
 
 mod credentials;
@@ -175,7 +175,7 @@ impl Access {
         in_force.keys.as_ref().map(|keys| keys.of(protocol))
     }
 
-    /// The caller of what has these needs, if it may call that at all; the model that it names is looked
+    /// The caller of a method with these needs, if it may call that at all; the model that it names is looked
     /// at when it is known.
     pub(super) fn admit(
         &self,
@@ -405,7 +405,7 @@ impl Caller {
         }
     }
 
-    /// True if it has a quota of what it journals.
+    /// True if it has a quota of journaled messages.
     pub(super) fn has_quota(&self) -> bool {
         matches!(&self.rights, Rights::Of(credential) if !credential.quota.is_none())
     }

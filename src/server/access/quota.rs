@@ -1,7 +1,7 @@
 //! Quotas: how much of the journals one credential may fill in a day.
 //!
-//! Invariant: what is spent is forgotten evenly, a whole quota in a day, so that no moment lets in two of
-//! them. Nothing is spent by what is refused for it.
+//! Invariant: spent amounts are forgotten evenly, a whole quota in a day, so that no moment lets in two of
+//! them. A message refused for its quota spends nothing.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(spend(1, 1, 10), Ok(()));
         assert_eq!(spend(1, 1, 10), over("events_per_day"));
         assert_eq!(spend(2, 1, 1001), over("bytes_per_day"));
-        // What was refused was not spent.
+        // Refused messages spend nothing.
         assert_eq!(spend(2, 1, 10), Ok(()));
         assert_eq!(spend(50, 24, 1000), Ok(()));
     }

@@ -1,8 +1,8 @@
 //! Influence: how much of an output each example that a network learned makes up.
 //!
-//! An update pulls an output by a part `p` of the way to what one of its rows wants; whatever made
-//! the output up before is left to the part `1 - p`. So an output is a mean of what its examples
-//! want, and of how it began, by masses that sum to one. For a linear network whose rows are all
+//! An update pulls an output by a part `p` of the way to the target of one of its rows; whatever made
+//! the output up before is left to the part `1 - p`. So an output is a mean of the targets of its
+//! examples, and of its first value, by masses that sum to one. For a linear network whose rows are all
 //! alike that is exact. Rows that differ pull each other less, by how alike they are on the whole
 //! ([`Likeness`]): then it is right for the mean over rows.
 //!

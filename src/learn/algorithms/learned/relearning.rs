@@ -1,7 +1,7 @@
 //! Relearning: the newest examples are learned again as they are known by now, from a state held
 //! before them.
 //!
-//! An amendment puts a state right as far as its kind can tell what an example taught: many of them
+//! An amendment puts a state right as far as its kind knows the effect of an example: many of them
 //! add up, since all that was learned after an example depends on it. So states of rewards are held
 //! together with the examples since. Once one of these is amended, a copy of the newest state before it
 //! learns them again, a few at each example and each amendment, and takes the place of the present
@@ -10,8 +10,8 @@
 //! at least so far back as an amendment is to be exact, and one as far back as they have been of late,
 //! so that most are learned again within a few entries.
 //!
-//! Invariant: bounded in states, their bytes, examples and steps; depends on nothing but what is learned
-//! and amended, and its order. An example further back than those that are kept is amended alone.
+//! Invariant: bounded in states, their bytes, examples and steps; depends on nothing but the learned
+//! and amended examples, and their order. An example further back than those that are kept is amended alone.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl AmendedExample {
 }
 
 /// True if the learners of this description learn amended rewards again: of kinds that cannot take
-/// back exactly what an example taught, from the third revision on.
+/// back exactly the effect of an example, from the third revision on.
 pub(super) fn relearns(spec: &Spec) -> bool {
     spec.stores_raw_rows()
         && matches!(spec.task, Task::Bandit { .. })
@@ -101,7 +101,7 @@ impl Relearning {
         };
     }
 
-    /// Begins to keep what is learned after this state.
+    /// Begins to keep the examples learned after this state.
     fn begin(&mut self, state: Learned) {
         self.rest();
         let number = state.next_number();
@@ -179,7 +179,7 @@ impl Relearning {
         self.forget();
     }
 
-    /// Forgets what is further back than is needed, and all where nothing was amended for long.
+    /// Forgets states and examples further back than is needed, and all where nothing was amended for long.
     fn forget(&mut self) {
         let amended = [self.amended, self.amended_again].into_iter();
         let amended = amended.filter(|one| one.count > 0);

@@ -1,8 +1,8 @@
 //! Seeded random filters of images, for vectors that are declared with a shape.
 //!
-//! Each filter is a Gaussian square of pixels of length one, laid over every place of the image; what
-//! it gives is cut off below zero and averaged over squares of places (Coates, Lee and Ng 2011, with
-//! random filters as in Saxe et al. 2011). What is learned from such features need not learn again
+//! Each filter is a Gaussian square of pixels of length one, laid over every place of the image; its
+//! output is cut off below zero and averaged over squares of places (Coates, Lee and Ng 2011, with
+//! random filters as in Saxe et al. 2011). A learner of such features need not learn again
 //! for each pixel that a stroke has moved.
 //!
 //! Invariant: a function of the description alone, so nothing of it is ever saved; the work of a row is

@@ -129,9 +129,9 @@ impl Training {
         Ok(outputs)
     }
 
-    /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to what
-    /// each layer gives. Returns,
-    /// row by row, the sums of squares of what goes into each layer but the first, ones included,
+    /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to the
+    /// outputs of each layer. Returns,
+    /// row by row, the sums of squares of the inputs of each layer but the first, ones included,
     /// and then of the gradient with respect to the outputs of each layer but the last: `[rows, 2 hidden]`.
     ///
     /// # Errors
