@@ -34,7 +34,7 @@ pub struct PendingPrediction {
     pub credited: Option<f64>,
     /// True if its window closed in silence, which earned the default reward.
     pub closed: bool,
-    /// Where the newest truth stands; none before the first, and of one that came under the first
+    /// The position of the newest truth; none before the first, and of one that came under the first
     /// revision.
     pub label: Option<NonZeroU64>,
     /// True if its label superseded another.
@@ -95,7 +95,7 @@ pub enum PredictionSearch {
     Unknown,
 }
 
-/// When a window closes, and of which row of which entry it is.
+/// The time at which a window closes, and the entry and row of its prediction.
 type WindowEnd = (Time, u64, u32);
 
 /// Every prediction that waits.
@@ -311,7 +311,7 @@ impl PendingPredictions {
         }
     }
 
-    /// When the next window closes; none where no silent prediction waits.
+    /// The time at which the next window closes; none where no silent prediction waits.
     pub fn next_deadline(&self) -> Option<Time> {
         if let Some(open) = &self.open {
             return open.keys().next().map(|window| window.0);

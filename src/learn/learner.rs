@@ -76,7 +76,7 @@ pub enum Error {
     Lookup {
         /// The position of the entry.
         position: u64,
-        /// Why it failed.
+        /// The reason why it failed.
         cause: LookupError,
     },
     /// The description does not parse or would change the state's shape.
@@ -129,7 +129,7 @@ pub struct Step {
     pub frozen: Vec<Version>,
     /// Decisions of the gate: to be recorded.
     pub verdicts: Vec<Verdict>,
-    /// Why an order was not carried out.
+    /// The reason why an order was not carried out.
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
     pub excluded: Vec<u64>,
@@ -141,7 +141,7 @@ pub struct Step {
     pub alarms: Vec<Alarm>,
     /// The feedback id of the event that this one contradicts, without the right to supersede it.
     pub contradicts: Option<String>,
-    /// Why this event waits for a person, if it is not a contradiction.
+    /// The reason why this event waits for a person, if it is not a contradiction.
     pub held_back: Option<QuarantineCause>,
 }
 
@@ -182,7 +182,7 @@ pub struct Learner {
     /// True if it comes of entries that were written under another numeric profile than the one that
     /// computes here, under a description that is no longer in force.
     has_moved: bool,
-    /// Why the device that learns has failed, while the entry is applied that it failed at.
+    /// The reason why the device that learns has failed, while the entry is applied that it failed at.
     failed: Option<String>,
     /// The stretch of erased feedback that is being passed.
     gap: Option<Gap>,

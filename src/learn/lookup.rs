@@ -10,7 +10,7 @@ use crate::event::{Description, Feedback, Prediction, Time, Version};
 use crate::model::weights::Tensors;
 use crate::model::{Device, PinnedFile, Spec, TextEncoder};
 
-/// Why a lookup failed; each is one sentence.
+/// The reason why a lookup failed; each is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// The system is short of descriptors, memory or room on the disk: the same lookup may succeed

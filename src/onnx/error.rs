@@ -8,7 +8,7 @@ use std::fmt::Display;
 use super::value::Fault;
 use crate::device::{self, FailureCause, NoThread, in_a_line};
 
-/// Why a network is not read, or does not compute.
+/// The reason why a network is not read, or does not compute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Take another copy of the file: it is damaged, or does not fit the files beside it.

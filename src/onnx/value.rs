@@ -13,7 +13,7 @@ pub(super) const ELEMENTS_MAX: usize = 1 << 27;
 /// Dimensions of one tensor at most.
 const RANK_MAX: usize = 8;
 
-/// Why a node cannot be computed, in one sentence.
+/// The reason why a node cannot be computed, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The node has an operation that is not computed here, or its inputs do not fit.

@@ -52,8 +52,8 @@ pub struct Config {
     pub socket: Option<Arc<UnixListener>>,
     /// The log of reads of rows, orders and refused callers; none for the log of the server alone.
     pub audit_log: Option<Arc<AuditLog>>,
-    /// Where learning events are posted that an engine with a
-    /// [`webhook_queue_max`](crate::engine::Config::webhook_queue_max) queues; none for nowhere.
+    /// The receiver of learning events that an engine with a
+    /// [`webhook_queue_max`](crate::engine::Config::webhook_queue_max) queues; none for no deliveries.
     pub webhook: Option<Webhook>,
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Shares {
     pub watches: Arc<CallerUsage>,
 }
 
-/// Why a budget refuses.
+/// The reason why a budget refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BudgetReason {
     Places,
@@ -114,12 +114,12 @@ impl RequestBudget {
         Ok(holding)
     }
 
-    /// How many requests are read or answered now.
+    /// The number of requests that are read or answered now.
     pub(super) fn n_requests(&self) -> usize {
         self.requests.load(Relaxed)
     }
 
-    /// How many bytes are taken now.
+    /// The number of bytes that are taken now.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }

@@ -80,7 +80,7 @@ impl ComputeQueue {
         }
     }
 
-    /// How many predictions are computed or wait for that.
+    /// The number of predictions that are computed or wait for that.
     pub(super) fn n_places(&self) -> usize {
         self.n_places.load(SeqCst)
     }

@@ -23,7 +23,7 @@ const IN_TIME: usize = 2;
 #[derive(Debug)]
 pub(super) struct Conduct {
     begun: Instant,
-    /// How many calls that were taken back are not forgotten yet, at a moment.
+    /// The cancelled calls that are not forgotten yet, at a moment.
     taken_back: Mutex<Option<(f64, Instant)>>,
     is_flood: AtomicBool,
     leaves_unread: AtomicBool,
@@ -34,7 +34,7 @@ pub(super) struct Conduct {
     is_used: AtomicBool,
 }
 
-/// Why a connection is to be closed.
+/// The reason why a connection is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConductFault {
     Flood,
@@ -56,7 +56,7 @@ impl Default for Conduct {
 }
 
 impl Conduct {
-    /// Why the connection is to be closed, if it is.
+    /// The reason why the connection is to be closed, if it is.
     pub(super) fn fault(&self) -> Option<ConductFault> {
         if self.is_flood.load(Relaxed) {
             return Some(ConductFault::Flood);

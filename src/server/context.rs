@@ -22,7 +22,7 @@ use super::waiters::Waiters;
 use super::wire::Refusal;
 use crate::engine::{Engine, Error, ServedModel};
 
-/// So many requests at once may read whole journals, load states or compute digests, in all and of one
+/// The requests that may read whole journals, load states or compute digests at a time, in all and of one
 /// caller: each takes a thread and as much memory as a model, and learning waits for a digest.
 const INQUIRIES_MAX: usize = 4;
 const INQUIRIES_OF_CALLER_MAX: usize = 2;

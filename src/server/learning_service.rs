@@ -179,7 +179,7 @@ async fn read(
     }
 }
 
-/// Why a stream ends that could go on.
+/// The reason why a stream ends that could go on.
 async fn stopped(context: &ServerContext, caller: &Caller) -> Status {
     tokio::select! {
         () = context::drained(context.draining.clone()) => Status::unavailable(
@@ -203,7 +203,7 @@ fn ended(context: &ServerContext, status: Status) -> Status {
     }
 }
 
-/// Why a stream ends whose replies have found no room.
+/// The reason why a stream ends whose replies have found no room.
 fn short() -> Status {
     let what = "the requests that are read and answered now take the bytes that they may; send again later what \
                 was not answered";

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Between two lines.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// When a line was logged last.
+/// The time at which a line was logged last.
 #[derive(Debug, Default)]
 pub(super) struct LogRate(Mutex<Option<Instant>>);
 

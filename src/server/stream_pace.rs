@@ -50,7 +50,7 @@ impl Drop for CountedReplies {
     }
 }
 
-/// Why a reply has no place.
+/// The reason why a reply has no place.
 pub(super) enum NoPlace<'a, T> {
     /// The client does not read the replies.
     Unread,

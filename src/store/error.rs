@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[error("{0}")]
 pub struct Malformed(pub String);
 
-/// Why the store refused.
+/// The reason why the store refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused: look at the disk, its space and the rights on the path.

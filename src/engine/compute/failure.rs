@@ -5,7 +5,7 @@
 use crate::engine::error::Error;
 use crate::model::{DeviceError, EncoderError};
 
-/// Why rows were not computed.
+/// The reason why rows were not computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ComputeError {
     /// Send them later: so many wait already.

@@ -33,7 +33,7 @@ pub struct Audit {
     pub entry: u64,
     /// The row.
     pub row: usize,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
     /// The version that the answering state descends from.
     pub version: u64,
@@ -47,7 +47,7 @@ pub struct Audit {
     pub answer: Outputs,
     /// The answer computed again, or the reason why it cannot be.
     pub again: Result<Outputs, DerivationFailure>,
-    /// Why these two differ, where they do.
+    /// The reason why these two differ, where they do.
     pub difference: Option<String>,
     /// The description under which it was answered: its program and its numeric profile.
     pub description: Description,
@@ -84,7 +84,7 @@ pub struct Without {
     /// The classes or actions of its outputs, in their order: without the source, a class that
     /// came with feedback may have another place, or none.
     pub names: Vec<String>,
-    /// How many events are left out.
+    /// The number of events that are left out.
     pub excluded: u64,
 }
 
@@ -93,7 +93,7 @@ pub struct Without {
 pub struct PredictionFeedback {
     /// The position of the event.
     pub position: u64,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
     /// Who observed it.
     pub source: String,

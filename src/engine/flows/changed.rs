@@ -18,7 +18,7 @@ pub(crate) struct ModelPlace<'a> {
     pub data: &'a Path,
 }
 
-/// Why the state learned under `was` cannot go on under `next`, as a sentence; none where it can.
+/// The reason why the state learned under `was` cannot go on under `next`, as a sentence; none where it can.
 pub(super) fn misfit(was: &Spec, next: &Spec, place: ModelPlace) -> Option<String> {
     let error = was.check_change(next).err()?;
     Some(sentence(was, next, &error, place))
@@ -55,7 +55,7 @@ fn sentence(was: &Spec, next: &Spec, error: &SpecError, place: ModelPlace) -> St
     )
 }
 
-/// Why the journal cannot be learned under the next description, if it cannot.
+/// The reason why the journal cannot be learned under the next description, if it cannot.
 fn refused(was: &Spec, next: &Spec, error: &SpecError) -> Option<String> {
     let is_of_start = *error == SpecError::Shape("network.weights");
     match places(was, next) {

@@ -12,9 +12,9 @@ use crate::learn::QuarantineCause;
 pub struct QuarantinedFeedback {
     /// The position of the event in the journal.
     pub position: u64,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
-    /// Why it waits.
+    /// The reason why it waits.
     pub cause: QuarantineCause,
     /// The event.
     pub feedback: Feedback,

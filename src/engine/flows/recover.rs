@@ -42,7 +42,7 @@ pub(crate) struct RecoveredData {
     pub ids: Ids,
 }
 
-/// Why a model cannot be recovered: it is unavailable until that is mended.
+/// The reason why a model cannot be recovered: it is unavailable until that is mended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoverError {
     /// Mend the file that it names.
@@ -183,7 +183,7 @@ fn try_open(
     Ok((opened, described.embedders))
 }
 
-/// Why a description cannot be read: it may be gone, while the data of its model is there.
+/// The reason why a description cannot be read: it may be gone, while the data of its model is there.
 fn undescribed(error: Error, path: &Path, data: &Path) -> RecoverError {
     if is_there(path) || !is_there(data) {
         return RecoverError::Description(error);

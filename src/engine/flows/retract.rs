@@ -87,7 +87,7 @@ pub struct RetractionRequest {
     pub selector: Selector,
     /// Who asks.
     pub actor: String,
-    /// Why.
+    /// The reason.
     pub note: String,
     /// The fate of their content: kept, or overwritten as well.
     pub disposal: Disposal,
@@ -362,7 +362,7 @@ impl ModelRuntime {
         Ok(follower.learner.champion_change(&other.learner))
     }
 
-    /// Why a history cannot be rebuilt without the feedback that was chosen.
+    /// The reason why a history cannot be rebuilt without the feedback that was chosen.
     fn refused(&self, error: history::Error) -> Error {
         error.of_request(self.name(), "selector")
     }

@@ -43,7 +43,7 @@ pub struct RetrainingRequest {
     pub force: bool,
     /// Who asks.
     pub actor: String,
-    /// Why.
+    /// The reason.
     pub note: String,
 }
 
@@ -65,7 +65,7 @@ pub struct RetrainReport {
 /// The sender of the outcome.
 type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 
-/// Why a derivation ended without a state.
+/// The reason why a derivation ended without a state.
 enum DerivationEnd {
     /// A newer order moved the base: derive again.
     Overtaken(Error),

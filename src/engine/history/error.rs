@@ -9,7 +9,7 @@ use crate::learn::{self, LookupError};
 use crate::model::SpecError;
 use crate::store;
 
-/// Why a history cannot be had.
+/// The reason why a history cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Mend the disk or the file that it names.
@@ -45,9 +45,9 @@ pub(crate) enum Error {
     NoBase {
         /// The place of the search.
         place: String,
-        /// Why the nearest state does not do; none where there is only the beginning.
+        /// The reason why the nearest state does not do; none where there is only the beginning.
         nearest: Option<Box<Error>>,
-        /// Why the oldest state does not do.
+        /// The reason why the oldest state does not do.
         oldest: Box<Error>,
     },
 }

@@ -291,7 +291,7 @@ impl Facts {
         self.carried_out.contains(&order)
     }
 
-    /// Where a version stands by its record. The contender of a history that an order brought stands at the
+    /// The origin of a version by its record. The contender of a history that an order brought stands at the
     /// order, as its champion does.
     pub(crate) fn made_as(&self, record: &Version) -> VersionOrigin {
         let Version {

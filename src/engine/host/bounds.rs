@@ -108,8 +108,8 @@ impl BoundKind {
         }
     }
 
-    /// From which fraction on it is near. A journal that is shortened for room stays close to it; of
-    /// ids one source alone takes half.
+    /// The fraction from which on the bound is near. A journal that is shortened for room stays close to it;
+    /// of ids one source alone takes half.
     fn near(self) -> f64 {
         match self {
             BoundKind::PredictionBytes | BoundKind::FeedbackBytes => 0.97,

@@ -50,7 +50,7 @@ pub struct DeliveryCounts {
     pub queued: usize,
     /// The most that may.
     pub queue_max: usize,
-    /// Why the newest attempt failed; empty where it did not.
+    /// The reason why the newest attempt failed; empty where it did not.
     pub last_error: String,
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct UnsentEvents {
 /// The segments of a journal as retention has last seen them.
 #[derive(Default)]
 pub(crate) struct SegmentRetention {
-    /// When the first entry of each segment was accepted.
+    /// The time at which the first entry of each segment was accepted.
     pub times: BTreeMap<u64, Time>,
     /// The first position that a state needs, by the position of the state.
     pub needs: BTreeMap<u64, u64>,
@@ -178,7 +178,7 @@ impl Follower {
         })
     }
 
-    /// When the next tick is due, in microseconds since the Unix epoch; `i64::MAX` for never.
+    /// The time at which the next tick is due, in microseconds since the Unix epoch; `i64::MAX` for never.
     pub(crate) fn next_tick(&self) -> i64 {
         self.learner.next_tick().map_or(i64::MAX, |due| due.0)
     }

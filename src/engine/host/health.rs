@@ -23,7 +23,7 @@ enum AcceptancePhase {
 #[derive(Clone, Debug, Default)]
 struct HealthState {
     phase: AcceptancePhase,
-    /// Why the next segment cannot be made now.
+    /// The reason why the next segment cannot be made now.
     stalled: Option<String>,
     /// True while the learner waits for a descriptor to read on with, between two entries.
     starved: bool,
@@ -57,7 +57,7 @@ impl AcceptancePhase {
         }
     }
 
-    /// Why no entry is taken.
+    /// The reason why no entry is taken.
     fn closed(&self) -> Option<&str> {
         match self {
             AcceptancePhase::Open => None,
@@ -85,12 +85,12 @@ impl Health {
         }
     }
 
-    /// Why no entry is taken any more.
+    /// The reason why no entry is taken any more.
     pub(crate) fn closed(&self) -> Option<String> {
         self.state.load().phase.closed().map(str::to_owned)
     }
 
-    /// Why nothing is learned any more.
+    /// The reason why nothing is learned any more.
     pub(crate) fn halted(&self) -> Option<String> {
         match &self.state.load().phase {
             AcceptancePhase::Halted(why) => Some(why.clone()),
@@ -98,7 +98,7 @@ impl Health {
         }
     }
 
-    /// Why a position that was not reached never will be; one on `disk` needs the learner alone.
+    /// The reason why a position that was not reached never will be; one on `disk` needs the learner alone.
     pub(crate) fn ended(&self, on_disk: bool) -> Option<String> {
         if on_disk {
             self.halted()
@@ -116,7 +116,7 @@ impl Health {
         matches!(self.state.load().phase, AcceptancePhase::Halted(_))
     }
 
-    /// Why the next segment cannot be made now.
+    /// The reason why the next segment cannot be made now.
     pub(crate) fn stalled(&self) -> Option<String> {
         self.state.load().stalled.clone()
     }

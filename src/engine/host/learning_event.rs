@@ -151,7 +151,7 @@ pub struct LearningEvent {
     pub message: String,
     /// The actor of the order that it came with; empty where there was no order.
     pub actor: String,
-    /// Why, in that person's words.
+    /// The reason in that person's words.
     pub note: String,
     /// The decision of the gate, of `promoted`, `rejected`, `rewound`, `declined` and `frozen`.
     pub verdict: Option<Verdict>,

@@ -67,8 +67,8 @@ impl JournalProgress {
         self.awaited.any(published, reached)
     }
 
-    /// When the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX` where
-    /// none is.
+    /// The time at which the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX`
+    /// where none is.
     pub(crate) fn next_tick(&self) -> i64 {
         self.next_tick.load(Relaxed)
     }

@@ -251,8 +251,8 @@ impl Follower {
         Ok(wanted)
     }
 
-    /// When the first entry of a segment was accepted; of one that is not applied yet, no earlier
-    /// than this.
+    /// The time at which the first entry of a segment was accepted; of one that is not applied yet, no
+    /// earlier than this.
     pub(crate) fn time_of(&mut self, first_position: u64) -> Result<Time, history::Error> {
         if first_position > self.learner.position() {
             return Ok(self.learner.time());

@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct RetrainingThread {
     runs: AtomicBool,
-    /// When the journal last did not take an order of it.
+    /// The time at which the journal last did not take an order of it.
     failed_at: Mutex<Option<Instant>>,
     thread: NewestThread,
 }

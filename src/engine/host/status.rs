@@ -130,7 +130,7 @@ pub struct GateStatus {
     pub n_labels: u64,
     /// The newest contender against the champion that was worse where the champion is right.
     pub forgot: Option<Veto>,
-    /// Why there is no evidence, where there can be none.
+    /// The reason why there is no evidence, where there can be none.
     pub no_evidence: Option<&'static str>,
     /// The oldest first.
     pub incidents: Vec<Incident>,

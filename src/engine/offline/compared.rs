@@ -62,7 +62,7 @@ pub struct ComparisonReport {
     pub score: (&'static str, Option<[f64; 2]>),
     /// Rows that were not judged.
     pub excluded: ExcludedRows,
-    /// Why there is no evidence, beside too few rows.
+    /// The reason why there is no evidence, beside too few rows.
     pub reason: Option<String>,
 }
 

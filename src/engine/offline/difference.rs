@@ -71,7 +71,7 @@ pub struct OrderBetween {
     pub order: Order,
     /// Who gave it.
     pub actor: String,
-    /// Why.
+    /// The reason.
     pub note: String,
 }
 
@@ -90,7 +90,7 @@ pub struct EntriesBetween {
     pub other_sources: u64,
     /// The newest orders.
     pub orders: Vec<OrderBetween>,
-    /// How many older ones there are.
+    /// The number of older orders.
     pub n_older_orders: u64,
 }
 

@@ -300,8 +300,8 @@ fn name(index: usize) -> String {
     format!("ridge-{index}")
 }
 
-/// As many features as the budget of bytes has room for: two matrices of f64 for each
-/// regression, and moments and weights for each output.
+/// The number of features that the budget of bytes has room for: two matrices of f64 for each regression, and
+/// moments and weights for each output.
 fn n_features_max(n_recursions: usize, n_outputs: usize) -> usize {
     let (squares, lines) = (16.0 * n_recursions as f64, 20.0 * n_outputs as f64);
     let root = (lines * lines + 4.0 * squares * BYTES_MAX).sqrt();

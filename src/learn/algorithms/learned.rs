@@ -39,9 +39,9 @@ pub struct Learned {
     encoder: Encoder,
     /// The scale of values, of rewards and of the outputs of every kind.
     target: Scale,
-    /// Of rewards, the scale that they have by now: `target` stays where it is until it is far from
-    /// this one, so that an example that is amended stands in the scale that it was learned in.
-    /// None under the first revision, and of all else than rewards.
+    /// The current scale of rewards: `target` stays where it is until it is far from this one, so that an
+    /// example that is amended stands in the scale that it was learned in. None under the first revision, and
+    /// of all else than rewards.
     newest: Option<Scale>,
     /// The counts of outputs, of rewards.
     counts: Option<OutputCounts>,

@@ -42,7 +42,7 @@ impl InputTests {
         }
     }
 
-    /// How many tests there are.
+    /// The number of tests.
     pub(super) fn len(&self) -> usize {
         self.tests.len()
     }

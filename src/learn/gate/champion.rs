@@ -39,11 +39,11 @@ const REWARDS_PART: u64 = 4;
 const SPACINGS_MAX: u64 = 2;
 /// The first examples, all of which are scored where the champion serves: they teach the most.
 const FIRST_EXAMPLES: u64 = 2_000;
-/// At this wealth against the candidate every example is scored, and at this wealth for a contender whose
+/// The wealth against the candidate at which every example is scored, and the wealth for a contender whose
 /// promotion changes the served state.
 const SUSPICIOUS: f64 = 3.0;
-/// So many examples are all scored once served answers err more, or the candidate looks broken, and for so many no
-/// contender is taken once the candidate proved worse than a champion that serves.
+/// The examples that are all scored once served answers err more, or the candidate looks broken; for as many
+/// no contender is taken once the candidate proved worse than a champion that serves.
 const WATCHED_EXAMPLES: u64 = 2_000;
 /// Examples between two looks at the weights of the candidate.
 const LOOK_EVERY: u64 = 1_024;
@@ -65,7 +65,7 @@ pub(crate) struct Gate {
     scale: LossScale,
     /// Learners that began anew since this champion, to take the candidate's place.
     n_retrainings: u64,
-    /// How many examples had come when the weights were last looked at.
+    /// The number of examples that had come when the weights were last looked at.
     looked_at: u64,
     /// Examples that have come, those after rewinds and restores included.
     n_labels: u64,
@@ -88,8 +88,8 @@ pub(crate) struct Gate {
     constancy: Constancy,
     /// Up to this example every one is scored.
     watched_until: u64,
-    /// When feedback last came, and an example was last learned, before the newest silences that an incident was
-    /// raised for; 0 before the first.
+    /// The times at which feedback last came, and an example was last learned, before the newest silences
+    /// that an incident was raised for; 0 before the first.
     silences: [i64; 2],
     /// True from an alarm about errors to the end of its entry, where that is to freeze the model.
     has_drifted: bool,

@@ -221,8 +221,8 @@ impl HeldExamples {
         Ok(Some(HeldExamples(all)))
     }
 
-    /// Of the saved world of a version. Under the first revision all that was earned by then is
-    /// taken for learned, as one of `n_examples`.
+    /// The held examples of the saved world of a version. Under the first revision all that was earned by
+    /// then is taken for learned, as one of `n_examples`.
     pub(crate) fn load(
         tensors: &mut Tensors,
         revision: u32,

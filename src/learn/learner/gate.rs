@@ -131,7 +131,7 @@ impl Learner {
         self.accounts.gate.as_ref()?.veto()
     }
 
-    /// Why rewards are no evidence here, if they are none.
+    /// The reason why rewards are no evidence here, if they are none.
     pub fn lacks_evidence(&self) -> Option<&'static str> {
         let lacks = self.accounts.gate.is_some() && !gives_evidence(&self.spec);
         lacks.then_some("no evidence: the policy has no propensity floor")
@@ -262,7 +262,7 @@ impl Learner {
         }
     }
 
-    /// Where the policy no longer lets the candidate serve, it becomes the champion as it is, and a version:
+    /// Makes the candidate the champion as it is, and a version, where the policy no longer lets it serve:
     /// the served state goes on serving. Where there is evidence against it, the champion serves.
     pub(super) fn keep_serving(&mut self, earlier: PublishPolicy) -> Option<Version> {
         let is_held = self.spec.publish.policy != PublishPolicy::Live;
@@ -513,8 +513,8 @@ impl Learner {
         }
     }
 
-    /// In another history than the one that an approval was given in, its weights may be others. Those that
-    /// are the champion already need none.
+    /// Voids an approval in another history than its own, where its weights may be others. Weights that are
+    /// the champion already need none.
     fn void_approval(&mut self, digest: blake3::Hash) {
         let (position, publish) = (self.stream.position, self.spec.publish);
         if let (History::Other(_), Some(gate)) = (&self.history, &mut self.accounts.gate)

@@ -29,12 +29,12 @@ impl Learner {
         monitors.map_or(Vec::new(), Monitors::confusion)
     }
 
-    /// When the last feedback came, or before any the first answer was asked.
+    /// The time at which the last feedback came, or before any the first answer was asked.
     pub fn last_feedback(&self) -> Option<Time> {
         self.accounts.monitors.as_ref()?.last_feedback()
     }
 
-    /// When the last example was learned, or before any the first answer was asked.
+    /// The time at which the last example was learned, or before any the first answer was asked.
     pub fn last_example(&self) -> Option<Time> {
         self.accounts.monitors.as_ref()?.last_example()
     }

@@ -61,7 +61,7 @@ impl Learner {
         self.stream.retraining
     }
 
-    /// Why a learner is to begin anew by now, if it is.
+    /// The reason why a learner is to begin anew by now, if it is.
     pub fn retraining_due(&self) -> Option<RetrainCause> {
         let settings = self.spec.retrain;
         let last = self.stream.retraining?;
@@ -108,7 +108,7 @@ impl Learner {
         (!waiting.has_truth).then_some((waiting.position, waiting.row as usize))
     }
 
-    /// When the next one is due by time.
+    /// The time at which the next retraining is due.
     pub(super) fn next_retraining(&self) -> Option<Time> {
         let every = self.spec.retrain.every_s?;
         let last = self.stream.retraining?;
@@ -154,7 +154,7 @@ impl Learner {
         }
     }
 
-    /// Why a learner that began at a position cannot take the place of this one, if it cannot.
+    /// The reason why a learner that began at a position cannot take the place of this one, if it cannot.
     fn refuses_retraining(&self, from: u64) -> Option<String> {
         let moved = [Reason::Restore, Reason::Adopt];
         let newest = |reason| self.stream.newest.of(reason).unwrap_or(0);

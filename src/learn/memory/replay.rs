@@ -49,7 +49,7 @@ impl Memory {
         }
     }
 
-    /// How many examples are remembered; those in both parts count twice.
+    /// The number of examples that are remembered; those in both parts count twice.
     pub(crate) fn len(&self) -> usize {
         self.short_term.len() + self.long_term.examples().len()
     }

@@ -46,7 +46,7 @@ pub(super) struct Labelling {
     by_delay: [f64; DELAYS.len() + 1],
     /// Rewards that came, and those above 0.
     rewards: [f64; 2],
-    /// When the first answer was asked, the last feedback came, and the last example was learned.
+    /// The time at which the first answer was asked, the last feedback came, and the last example was learned.
     times: [Option<Time>; 3],
 }
 
@@ -148,8 +148,8 @@ impl Labelling {
         })
     }
 
-    /// Of the class or action at a place: the share of its answers that have feedback, and its share in all
-    /// answers, over everything and recently.
+    /// The share of the answers of a class or action that have feedback, and its share in all answers, over
+    /// everything and recently.
     pub(super) fn of_class(&self, place: usize) -> (Option<f64>, [Option<f64>; 2]) {
         let one = self.classes.get(place).copied().unwrap_or_default();
         let exposure = [

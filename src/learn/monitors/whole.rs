@@ -238,13 +238,13 @@ impl Monitors {
         self.slices = Slices::default();
     }
 
-    /// When the last feedback came, or before any the first answer was asked.
+    /// The time at which the last feedback came, or before any the first answer was asked.
     pub(in crate::learn) fn last_feedback(&self) -> Option<Time> {
         let since = self.labelling.time(LabellingTime::FirstAnswer);
         self.labelling.time(LabellingTime::LastFeedback).or(since)
     }
 
-    /// When the last example was learned, or before any the first answer was asked.
+    /// The time at which the last example was learned, or before any the first answer was asked.
     pub(in crate::learn) fn last_example(&self) -> Option<Time> {
         let since = self.labelling.time(LabellingTime::FirstAnswer);
         self.labelling.time(LabellingTime::LastExample).or(since)

@@ -62,7 +62,7 @@ impl FeedbackIds {
         order.map(|(time, key)| (*key, self.positions[key], *time))
     }
 
-    /// How many ids are remembered.
+    /// The number of ids that are remembered.
     pub fn len(&self) -> usize {
         self.order.len()
     }

@@ -19,7 +19,7 @@ const INPUTS_MAX: usize = 32;
 /// A flood is none where this share of other sources' events is the same.
 const SHARED: f64 = 0.5;
 
-/// Why an event waits.
+/// The reason why an event waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QuarantineCause {
     /// The event contradicts the label of another source.
@@ -53,9 +53,9 @@ impl QuarantineCause {
 pub struct QuarantinedEvent {
     /// The position of the event in the journal.
     pub position: u64,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
-    /// Why it waits.
+    /// The reason why it waits.
     pub cause: QuarantineCause,
 }
 

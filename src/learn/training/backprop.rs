@@ -132,8 +132,8 @@ impl TrainingPass {
         (outputs, self.gradients.last_mut().expect("a pass was made"))
     }
 
-    /// From the gradient with respect to the outputs to those with respect to the outputs of each layer;
-    /// every row's then counts by its weight. False where they are not finite.
+    /// Computes the gradients with respect to the outputs of each layer, from that with respect to the
+    /// outputs; that of every row then counts by its weight. False where they are not finite.
     pub(crate) fn backward(
         &mut self,
         parameters: &Parameters,

@@ -92,8 +92,7 @@ impl RevisedTallies {
         }
     }
 
-    /// As they were saved. Earlier programs saved every version by itself, which stands at
-    /// `position`.
+    /// The saved tallies. Earlier programs saved every version by itself, which stands at `position`.
     pub(crate) fn load(
         tensors: &mut Tensors,
         position: impl Fn(u64) -> u64,

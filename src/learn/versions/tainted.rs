@@ -44,7 +44,7 @@ impl TaintedVersions {
         version > 1 && version <= self.left
     }
 
-    /// Why a version is not restored, if it is not.
+    /// The reason why a version is not restored, if it is not.
     pub fn refusal(&self, version: u64) -> Option<String> {
         if self.has_left(version) {
             let next = self.left + 1;

@@ -119,7 +119,7 @@ impl TextEncoder {
         self.width
     }
 
-    /// How many layers can be adapted: none of an ONNX file's.
+    /// The number of layers that can be adapted: none of an ONNX file's.
     pub fn n_layers(&self) -> usize {
         match &self.network {
             EncoderNetwork::Bert(bert) => bert.n_layers(),

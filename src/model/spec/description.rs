@@ -56,9 +56,9 @@ pub struct Spec {
     pub quarantine: QuarantineSettings,
     /// Which weights serve.
     pub publish: Publish,
-    /// When versions are made.
+    /// The cadence of versions.
     pub cadence: Cadence,
-    /// When a learner is to begin anew.
+    /// The conditions on which a learner begins anew.
     pub retrain: RetrainSettings,
     /// The streams that are watched for drift; none where nothing is.
     pub drift: Option<DriftSettings>,

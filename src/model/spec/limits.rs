@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-/// When versions are made without being asked for.
+/// The cadence of versions that are made without an order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cadence {
     /// A version each time so many examples were learned.
@@ -53,8 +53,8 @@ impl JournalLimits {
         self.feedback_bytes_max() - self.reserve
     }
 
-    /// So many entries behind the learner may be before predictions are answered without an id:
-    /// the others are kept for feedback.
+    /// The entries behind the learner beyond which predictions are answered without an id: further ones are
+    /// kept for feedback.
     pub fn prediction_lag_max(&self) -> u64 {
         (self.lag_max - self.lag_max / 4).max(1)
     }

@@ -42,7 +42,7 @@ pub(super) struct Credential {
     pub models: Option<BTreeSet<String>>,
     /// The only source of its feedback.
     pub source: Option<String>,
-    /// When it ends.
+    /// The time at which it ends.
     pub expires: Option<SystemTime>,
     proof: Proof,
     pub quota: Quota,
@@ -310,7 +310,7 @@ pub struct TokenRights<'a> {
     pub models: &'a [String],
     /// The only source of its feedback.
     pub source: Option<&'a str>,
-    /// When it ends.
+    /// The time at which it ends.
     pub expires: Timestamp,
 }
 

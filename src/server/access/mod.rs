@@ -248,7 +248,7 @@ impl Access {
         }
     }
 
-    /// Why a login is refused; one that is refused too often gets a retry delay.
+    /// The reason why a login is refused; one that is refused too often gets a retry delay.
     fn refused_login(&self, peer: &Peer, why: &'static str) -> Refusal {
         let Some(address) = peer.address else {
             return Refusal::new(Code::Unauthenticated, "", why);
@@ -323,7 +323,7 @@ pub(super) struct Peer {
     pub is_encrypted: bool,
     /// The DNS names and URIs of its certificate, which a root of ours vouches for.
     pub names: Arc<[String]>,
-    /// When that certificate ends.
+    /// The time at which that certificate ends.
     pub not_after: Option<SystemTime>,
     /// How its connection behaves.
     pub conduct: Arc<Conduct>,
@@ -352,7 +352,7 @@ impl Peer {
 pub(super) struct Caller {
     address: Option<SocketAddr>,
     rights: Rights,
-    /// When its credential ends, or its certificate.
+    /// The time at which its credential ends, or its certificate.
     end: Option<SystemTime>,
 }
 

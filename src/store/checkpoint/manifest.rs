@@ -53,10 +53,10 @@ pub struct Manifest {
     pub position: u64,
     /// The journal time of that position, in microseconds since the Unix epoch.
     pub time_us: i64,
-    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt, contender, rewind, champion,
-    /// stop or retain.
+    /// The reason of the version: initial, checkpoint, cadence, restore, retract, adopt, contender, rewind,
+    /// champion, stop or retain.
     pub reason: String,
-    /// Why, in an operator's words.
+    /// The reason in an operator's words.
     pub note: String,
     /// The operator who ordered it; empty for none.
     pub actor: String,

@@ -23,7 +23,7 @@ pub(super) struct SegmentIndex {
     scanned: u64,
     /// The end of the current group.
     group_end: u64,
-    /// When it was last asked for.
+    /// The time at which it was last asked for.
     pub used: u64,
 }
 

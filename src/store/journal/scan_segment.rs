@@ -159,7 +159,7 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> SegmentScan<'_, V> {
     }
 }
 
-/// Why the scan of a group stops before its end.
+/// The reason why the scan of a group stops before its end.
 enum Stop {
     Corruption { offset: u64, malformed: Malformed },
     Error(Error),

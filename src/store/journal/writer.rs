@@ -359,8 +359,8 @@ impl Journal {
         })
     }
 
-    /// Where the entry that starts at `start` of the group would make the segment too long, writes
-    /// and syncs the one before it, and starts a new segment with it.
+    /// Starts a new segment with the entry at `start` of the group where it would make the current one too
+    /// long; writes and syncs the one before it.
     fn roll(&mut self, start: usize) -> Result<(), Error> {
         let n_bytes = self.last.n_bytes + self.group.len() as u64;
         let is_first = start == GROUP_HEADER_BYTES;

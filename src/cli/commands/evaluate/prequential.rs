@@ -161,7 +161,7 @@ fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
     counts
 }
 
-/// When the champion came back in place of the candidate, if it did.
+/// The times at which the champion came back in place of the candidate, if it did.
 fn rewinds(after: &[u64]) -> Option<String> {
     let shown: Vec<String> = after.iter().take(REWINDS_MAX).map(u64::to_string).collect();
     let more = match after.len().saturating_sub(REWINDS_MAX) {

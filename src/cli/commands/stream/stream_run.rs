@@ -368,7 +368,7 @@ pub(super) fn is_sent_before(message: &str) -> bool {
     message.contains("with another subject or signal")
 }
 
-/// How many more events there are of a fate than before.
+/// The number of events by which a fate has grown.
 fn gained(before: &ModelStatus, after: &ModelStatus, fate: &str) -> u64 {
     let count = |status: &ModelStatus| status.fates.get(fate).copied().unwrap_or(0);
     count(after).saturating_sub(count(before))

@@ -82,7 +82,7 @@ pub(super) struct RemainingInfluence {
 }
 
 impl RemainingInfluence {
-    /// In an average over the last `horizon` updates of the network, or over all while they are
+    /// The influence in an average over the last `horizon` updates of the network, or over all while they are
     /// fewer, as [`super::average`] keeps them.
     pub(super) fn averaged(&self, horizon: f32) -> f32 {
         let horizon = f64::from(horizon);

@@ -12,7 +12,7 @@ use crate::model::weights::{Error, Tensors};
 /// of a mixed stream stays, one of a task that is over goes.
 const REACH: u64 = 10;
 
-/// When each class came last.
+/// The newest example of each class.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RecentClasses {
     n_seen: u64,

@@ -42,8 +42,8 @@ const STATES_MAX: usize = 2 * EXAMPLES_MAX / REACH as usize + 2;
 /// The newest examples, and the states before them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Relearning {
-    /// By the numbers of their next examples, of which the first is that of the first kept one. None
-    /// while nothing is kept, until an example is amended.
+    /// The states by the numbers of their next examples, of which the first is that of the first kept one.
+    /// None while nothing is kept, until an example is amended.
     states: Vec<Arc<Learned>>,
     kept: KeptExamples,
     /// The state that learns them again, and its amendments.

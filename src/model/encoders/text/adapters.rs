@@ -16,7 +16,7 @@ use crate::model::weights::{Error, Tensors};
 pub struct Adapters {
     shape: LowRank,
     width: usize,
-    /// Of each adapted layer, first to last, of its queries and then its values: `A [rank, width]`
+    /// The values of each adapted layer, first to last, of its queries and then its values: `A [rank, width]`
     /// and `B [width, rank]`.
     pub values: Vec<f32>,
 }

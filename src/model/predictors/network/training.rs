@@ -129,10 +129,10 @@ impl Training {
         Ok(outputs)
     }
 
-    /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to the
-    /// outputs of each layer. Returns,
-    /// row by row, the sums of squares of the inputs of each layer but the first, ones included,
-    /// and then of the gradient with respect to the outputs of each layer but the last: `[rows, 2 hidden]`.
+    /// Writes the gradients with respect to the outputs of each layer, from that with respect to the outputs
+    /// `[rows, n_outputs]`. Returns, row by row, the sums of squares of the inputs of each layer but the
+    /// first, ones included, and then of the gradient with respect to the outputs of each layer but the last:
+    /// `[rows, 2 hidden]`.
     ///
     /// # Errors
     /// As [`Training::forward`].
