@@ -1,4 +1,4 @@
-//! Incidents that alarms raise: when, whom they name, and what raises none.
+//! Incidents that alarms raise: when, whom they name, and streams that raise none.
 //!
 //! Invariant: they are derived from the journal, so that a retraction derives them again.
 

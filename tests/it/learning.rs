@@ -1,6 +1,6 @@
 //! Learning from rewards as they arrive, silence, preferences, and classes that come later.
 //!
-//! Invariant: whatever order signals come in, a prediction counts with what it earned in the end.
+//! Invariant: whatever order signals come in, a prediction counts with its final reward.
 
 mod costs;
 mod forgetting;

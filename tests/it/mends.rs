@@ -1,4 +1,4 @@
-//! Decisions through what changes the past: under each policy a promotion by evidence, a rewind, a person's
+//! Decisions through changes of the past: under each policy a promotion by evidence, a rewind, a person's
 //! approval and an alias, and behind them a retraction, a restore and a label that supersedes another one.
 //!
 //! Invariant: a decision of a history that is taken back is derived again, as a second learner decides that
@@ -152,7 +152,7 @@ impl Decided {
     }
 }
 
-/// Every policy, with what was decided under it.
+/// Every policy, with its decisions.
 fn all() -> impl Iterator<Item = Decided> {
     ["live", "gated", "manual"].into_iter().map(|policy| {
         let decided = Decided::new(policy);

@@ -14,7 +14,7 @@ use crate::support::{LearnerHarness, Workspace, label, rows};
 /// One name that is vouched for; a source may teach 6 of 24 examples.
 const BUDGET: &str = "[sources]\nbudget = 6\nper = 24\nvouched = [\"lab\"]\n";
 
-/// The truth of an answer, or what is wrong; `action` is that of a bandit.
+/// The truth of an answer, or a wrong label; `action` is that of a bandit.
 fn signal(case: &Case, class: &str, is_wrong: bool, outputs: &Outputs) -> Signal {
     let class = match (class, is_wrong) {
         ("a", false) | ("b", true) => "a",

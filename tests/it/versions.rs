@@ -109,7 +109,7 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
     );
 }
 
-/// A long life with what a restore can ask for: versions of every kind, restored, taken back.
+/// A long life with all that a restore can name: versions of every kind, restored, taken back.
 fn long_history() -> (LearnerHarness, BTreeSet<u64>) {
     let mut harness = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
     let mut excluded = BTreeSet::new();
@@ -250,7 +250,7 @@ fn p12_a_version_of_which_nothing_is_known_is_refused_and_the_refusal_recorded()
     }
 }
 
-/// Whether the model answers again what it answered first.
+/// True if the model repeats its first answer.
 fn audited(workspace: &Workspace, id: PredictionId) -> Result<bool, String> {
     let offline = Offline::open(&workspace.data(), "m").unwrap();
     let audit = offline.audit(id, None).unwrap().expect("it is there");

@@ -1,4 +1,4 @@
-//! Open streams of credentials that end, and what a sender of feedback may do.
+//! Open streams of credentials that end, and the rights of a sender of feedback.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -101,7 +101,7 @@ async fn p8_a_credential_that_ends_ends_its_open_streams() {
         assert!(begun.elapsed() < Duration::from_secs(5));
         end
     };
-    // Another scope, another model, another source: what it was opened with is gone.
+    // Another scope, another model, another source: the rights that it was opened with are gone.
     let changed = credential("b", "b", &["feedback"], "models = [\"m\"]");
     server
         .access

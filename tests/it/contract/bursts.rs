@@ -44,7 +44,7 @@ fn kinds() -> Vec<String> {
     kinds
 }
 
-/// The first signal, and the second, that come to what is earned.
+/// The first signal, and the second, that sum to the reward.
 fn signals(aggregate: &str, earned: f64) -> [f64; 2] {
     match aggregate {
         "sum" => [earned / 2.0, earned / 2.0],
@@ -130,7 +130,7 @@ fn run(case: &Case, aggregate: &str, comes: Comes, of: Rows) -> Run {
     run
 }
 
-/// How far apart what two expect of an action is on the whole, at most.
+/// The largest distance of two learners' expectations of an action, on the whole.
 fn apart(one: &Run, other: &Run, of: Rows) -> f64 {
     let mut sums = [0.0; 2];
     for (row, _) in rows(50, 0.3) {

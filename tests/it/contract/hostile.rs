@@ -1,5 +1,5 @@
-//! Streams that nobody should send, over every combination: nothing breaks, what is not learned
-//! is counted, and good rows that come afterwards are learned.
+//! Hostile streams, over every combination: nothing breaks, rows that are not learned
+//! are counted, and good rows that come afterwards are learned.
 
 use perennial::event::{Batch, Column, Event, Feedback, Outputs, PredictionId, Signal, Subject};
 use perennial::learn::Fate;
@@ -309,7 +309,7 @@ fn good_rows_are_learned_after_bad_ones() {
             println!("{}", case.name);
             for (what, mut bad) in BAD {
                 if let (Says::Same(number), "regression") = (&mut bad.probability, task) {
-                    // Somewhere in the range of what comes later.
+                    // A value in the range of the later ones.
                     *number = 100.0;
                 }
                 let mut harness = LearnerHarness::new(&case.toml);
@@ -353,7 +353,7 @@ fn teach_alone(harness: &mut LearnerHarness, feedback_id: u64, word: &str, label
 #[test]
 fn a_class_that_was_alone_for_ten_thousand_rows_makes_room() {
     for (learner, remembered_max) in learners() {
-        // Without forgetting, ten thousand rows of one class outweigh what comes later, rightly.
+        // Without forgetting, ten thousand rows of one class outweigh the later rows, rightly.
         let forgetting = "\"analytic\"\nforgetting = 0.999\n";
         let learner = learner.replace("\"analytic\"\n", forgetting);
         let case = case("classification", &learner, SEED, remembered_max);

@@ -239,7 +239,7 @@ fn a_restore_brings_back_the_past_of_its_version() {
     assert!(rows.kept().contains(&1e6));
     rows.order(Order::Restore { version });
     assert_eq!(rows.digest(), before);
-    // A row that was asked in what is undone brings none of it back by its past.
+    // A row that was asked in the undone part brings none of it back by its past.
     rows.submit(0, |_| Some("good"));
     let answer = rows.ask(row(0.5, None), 0.0);
     assert!(answer.is_finite());
@@ -282,7 +282,7 @@ fn p9_wild_values_and_keys_do_no_harm() {
     rows.harness.reload();
 }
 
-/// Series of very different size share what they learn.
+/// Series of very different size share their learning.
 #[test]
 fn each_series_has_the_past_of_its_own() {
     let mut rows = LateRows::new(STORES);

@@ -38,7 +38,7 @@ impl AnsweredRows {
         AnsweredRows::new(&case("classification", learner, SEED, 0), n_rows)
     }
 
-    /// Says which class row `row` is of; the test may change what else the event holds.
+    /// The label of row `row`; the test may change the rest of the event.
     fn submit(&mut self, row: usize, class: &str, change: impl Fn(&mut Feedback)) -> Step {
         self.n_submitted += 1;
         let mut feedback = label(
@@ -367,7 +367,7 @@ fn a_correction_has_its_fate_at_once_where_several_examples_make_an_update() {
     assert_eq!(answered.fates(), [0, 1, 0, 0]);
     assert_eq!(answered.fate(3, answered.ids[3].1), Fate::Applied);
     assert_eq!(answered.fates(), [4, 1, 0, 0]);
-    // Here the first one is learned: what the second one corrects is learned at once.
+    // Here the first one is learned: a correction of the second one is learned at once.
     assert_eq!(answered.fate(1, other(answered.ids[1].1)), Fate::Applied);
     assert_eq!(answered.fates(), [4, 2, 0, 0]);
 }

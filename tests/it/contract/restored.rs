@@ -148,7 +148,7 @@ fn final_reward(case: &Case, last: Option<f64>) -> LearnerHarness {
     harness
 }
 
-/// How far apart what two expect of an action is at most.
+/// The largest distance of two learners' expectations of an action.
 fn apart(one: &LearnerHarness, other: &LearnerHarness) -> f64 {
     let apart = |(batch, _)| {
         let each = scores(one, &batch).into_iter().zip(scores(other, &batch));

@@ -151,7 +151,7 @@ fn submit(harness: &mut LearnerHarness, id: PredictionId, reward: f64, fates: &[
     assert!(fates.iter().any(|one| fate == Some(*one)), "{fate:?}");
 }
 
-/// How far apart what two expect of each action is, on the whole.
+/// The distance of two learners' expectations of each action, on the whole.
 fn apart(one: &LearnerHarness, other: &LearnerHarness) -> f64 {
     let apart = |(batch, _): (Batch, _)| {
         let each = scores(one, &batch).into_iter().zip(scores(other, &batch));

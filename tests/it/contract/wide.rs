@@ -1,5 +1,5 @@
 //! Rows with a vector of sixty-four: `auto` has a network and one ridge regression for them; and
-//! that what a model says of a noisy world is as sure as it should be.
+//! that the confidence of a model in a noisy world is calibrated.
 
 use perennial::event::{Batch, Column, Outputs, Signal};
 
@@ -21,7 +21,7 @@ fn description(task: &str, length: usize, learner: &str) -> String {
     )
 }
 
-/// The two numbers of a row, and with them what has nothing to do with the truth.
+/// The two numbers of a row, and with them noise that is independent of the truth.
 fn vector(batch: &Batch, length: usize, index: usize) -> ([f64; 2], Batch) {
     let [x, y] = super::numbers(batch);
     let noise = |place: usize| {

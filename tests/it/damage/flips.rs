@@ -1,6 +1,6 @@
 //! A turned bit in any file of a data directory.
 //!
-//! Invariant: it is refused with the file's name and advice, or recovery says what it passes over
+//! Invariant: it is refused with the file's name and advice, or recovery names the part that it passes over
 //! and comes to the same digest.
 
 use std::collections::BTreeMap;

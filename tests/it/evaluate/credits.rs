@@ -48,7 +48,7 @@ impl JournaledBandit {
         self.look();
     }
 
-    /// Takes over what is credited to the predictions that wait.
+    /// Takes over the credits of the predictions that wait.
     fn look(&mut self) {
         for id in &self.ids {
             if let PredictionSearch::Waiting(waiting) = self.harness.learner.joins().find(*id) {
@@ -210,7 +210,7 @@ fn a_late_reward_counts_as_it_does_for_the_learner() {
         bandit.submit(id, Signal::Reward(3.0));
     };
     for revision in 1..=REVISION {
-        // It corrects what silence earned; without a default its window has ended.
+        // It corrects the reward of silence; without a default its window has ended.
         check(revision, silence, late, &[3.0]);
         check(revision, open, late, &[]);
     }

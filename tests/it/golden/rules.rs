@@ -1,6 +1,6 @@
 //! Journals of every revision of the learning rules: random histories with corrected rewards and
-//! labels, silence, restores and retractions. Each record of a version holds the digest of what
-//! was learned by then, so a journal that is applied proves that the rules still lead there.
+//! labels, silence, restores and retractions. Each record of a version holds the digest of the
+//! state learned by then, so a journal that is applied proves that the rules still lead there.
 //!
 //! `tests/golden/8` (the first two revisions) was written on "cpu x86_64 avx512f f32", `tests/golden/9` (the
 //! first two) and `tests/golden/10` (the third) on "cpu x86_64 avx2+fma f32", by the second test below with

@@ -1,4 +1,4 @@
-//! Retention of earlier examples: classes that come in two parts, and what replay is made
+//! Retention of earlier examples: classes that come in two parts, and the rows that replay is made
 //! of.
 //!
 //! Invariant: each strategy is compared with the same network without it, on the same rows.
@@ -172,7 +172,7 @@ fn numbers(harness: &LearnerHarness, name: &str) -> Vec<f64> {
     }
 }
 
-/// The share of the recent in what is replayed.
+/// The share of recent examples in the replay.
 fn share(harness: &LearnerHarness) -> f64 {
     numbers(harness, "learned.memory.balance.values")[0]
 }

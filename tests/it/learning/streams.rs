@@ -171,7 +171,7 @@ fn description(first: &Row, strings: &str, n_classes: usize) -> String {
     toml
 }
 
-/// Plays a stream; what `auto` and the best of its members came to.
+/// Plays a stream; the scores of `auto` and of the best of its members.
 fn play(next: fn(&mut ChaCha8Rng, f64) -> Row, strings: &str, n_classes: usize) -> (f64, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let at = |row: usize| row as f64 / N_ROWS as f64;

@@ -1,4 +1,4 @@
-//! Many feedback ids, of which most lie on disk alone: what is sent again is a duplicate and is learned
+//! Many feedback ids, of which most lie on disk alone: an event that is sent again is a duplicate and is learned
 //! once.
 //!
 //! Invariant: a day passes for no id, so each of them has to be known.

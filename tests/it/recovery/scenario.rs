@@ -46,7 +46,7 @@ struct Answered {
     outputs: Vec<Outputs>,
 }
 
-/// One model's life, and what came of it.
+/// One model's life, and its outcome.
 pub(super) struct Scenario {
     pub clocked: Clocked,
     pub recording: Recording,
@@ -272,7 +272,7 @@ impl Scenario {
         }
     }
 
-    /// Asks what is not journaled.
+    /// Asks a question that is not journaled.
     fn ask(&mut self, model: &ServedModel) {
         let snapshot = model.snapshot("").unwrap();
         let outputs = answers(|batch| {
@@ -452,7 +452,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Sent again, the newest is known by where it first stood; what is new is learned.
+    /// Sent again, the newest is known by where it first stood; a new event is learned.
     async fn goes_on(&self, n_changes: usize, model: &ServedModel) -> Result<(), String> {
         let newest = self.until(n_changes).filter_map(|one| match &one.what {
             AcknowledgedEvent::Feedback { event, position } => Some((event, *position)),

@@ -1,7 +1,7 @@
 //! Kills of the real server under load, and the conditions after each of them.
 //!
 //! Invariant: a witness of each model reads nothing but the journal, from its first entry, each
-//! entry once; what the server recovered is compared with what the witness learned.
+//! entry once; the recovered state is compared with that of the witness.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Range};
@@ -286,7 +286,7 @@ impl Scenario {
         }
     }
 
-    /// Starts the server, and compares what it recovered.
+    /// Starts the server, and compares its recovered state.
     async fn start(&mut self) -> Server {
         let server = Server::of(&self.workspace);
         for witness in &mut self.witnesses {
@@ -351,7 +351,7 @@ impl Witness {
         status == feedback_reply::Status::Duplicate
     }
 
-    /// Applies what the journal holds beyond what was read before; how many entries that is.
+    /// Applies the entries of the journal that were not read before; gives their number.
     fn read(&mut self, last: u64) -> u64 {
         let harness = self.harness.as_ref();
         let position = harness.map_or(0, |harness| harness.learner.position());

@@ -467,7 +467,7 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     harness
 }
 
-/// Checks everything that a history promises, in memory, and gives what lived through it.
+/// Checks everything that a history promises, in memory, and gives the harness.
 pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     let history = History::run(toml, seed, n_steps);
     let learner = &history.harness.learner;

@@ -227,7 +227,7 @@ pub(crate) struct LearnerHarness {
     exclusions: Vec<Exclusion>,
     /// Orders that the recorded history refused.
     refused: BTreeSet<u64>,
-    /// The versions of another history beside what it came to here.
+    /// The versions of another history beside the versions of this one.
     comparison: Comparison,
 }
 
@@ -367,7 +367,7 @@ impl LearnerHarness {
         }
     }
 
-    /// Applies the next entry, with what it needs.
+    /// Applies the next entry, with its lookups.
     pub(crate) fn apply(&mut self, entry: Entry) -> Step {
         self.try_apply(entry).expect("an entry of this state")
     }
@@ -395,14 +395,14 @@ impl LearnerHarness {
         Ok(step)
     }
 
-    /// Of what had been learned at a version, where the state is still there.
+    /// The digest of the learned state at a version, where the state is still there.
     pub(crate) fn digest_of(&self, version: u64) -> Option<blake3::Hash> {
         let (weights, state) = self.versions.get(&version)?.clone();
         let learner = Learner::load(weights, state).expect("what was saved");
         Some(learner.learned().digest())
     }
 
-    /// Goes on from what was saved.
+    /// Goes on from the saved state.
     pub(crate) fn reload(&mut self) {
         let (weights, state) = (self.learner.learned().weights(), self.learner.state());
         self.learner = Learner::load(weights, state).expect("what was saved");

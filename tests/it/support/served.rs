@@ -1,6 +1,6 @@
 //! A history that a server recovers from its journal and lives on with.
 //!
-//! Invariant: what the engine derives is compared with learners that have never seen it: one that
+//! Invariant: the derived states of the engine are compared with learners that have never seen it: one that
 //! applies the same entries in memory, and one that never had the retracted feedback.
 
 use std::fs;
@@ -26,7 +26,7 @@ use super::{LearnerHarness, Workspace, digest, label, rows, syncing_nothing, wai
 const N_ROWS: usize = 3;
 const SECOND: i64 = 1_000_000;
 
-/// A model of a history, and what decides how it goes on.
+/// A model of a history, and the settings that decide its course.
 struct Served<'a> {
     workspace: Workspace,
     runtime: &'a Runtime,
