@@ -153,27 +153,22 @@ fn long_history() -> (LearnerHarness, BTreeSet<u64>) {
 fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
     let (harness, excluded) = long_history();
     assert!(excluded.len() > 20);
-    let retractions = harness
-        .journal
-        .iter()
-        .filter_map(|entry| match &entry.event {
-            Event::Command(Command {
-                order: Order::Retract(retraction),
-                ..
-            }) => Some(Exclusion {
-                selector: retraction.selector.clone(),
-                before: entry.position,
-            }),
-            _ => None,
-        });
-    let refused = harness
-        .journal
-        .iter()
-        .filter_map(|entry| match &entry.event {
-            Event::Refusal(refusal) => Some(refusal.position),
-            _ => None,
-        });
-    let other = LearnerHarness::derive(&harness.journal, retractions.collect(), refused.collect());
+    let journal = &harness.journal;
+    let retractions = journal.iter().filter_map(|entry| match &entry.event {
+        Event::Command(Command {
+            order: Order::Retract(retraction),
+            ..
+        }) => Some(Exclusion {
+            selector: retraction.selector.clone(),
+            before: entry.position,
+        }),
+        _ => None,
+    });
+    let refused = journal.iter().filter_map(|entry| match &entry.event {
+        Event::Refusal(refusal) => Some(refusal.position),
+        _ => None,
+    });
+    let other = LearnerHarness::derive(journal, retractions.collect(), refused.collect());
     let (mut n_clean, mut n_tainted) = (0, 0);
     for version in made(&harness) {
         let refusal = harness.learner.tainted().refusal(version.version);

@@ -37,9 +37,9 @@ impl BatchRequest for ForwardRows {
     }
 }
 
-/// The computation that the rows of several requests share: a batcher or common passes.
+/// The batching of the rows of several requests: by a batcher, or by passes that they share.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SharedComputation<'a> {
+pub(crate) struct RequestBatching<'a> {
     /// The batcher of a model that a device computes.
     pub forwarder: Option<&'a Batcher<ForwardRows>>,
     /// The passes of a model that the processor computes; none where no other request is there.
@@ -69,12 +69,12 @@ fn compute(requests: &[&ForwardRows]) -> Result<Vec<f32>, ComputeError> {
 /// # Errors
 /// Those of [`Batcher::compute`]; the device fails, or has no room.
 pub(crate) async fn answer(
-    sharing: SharedComputation<'_>,
+    batching: RequestBatching<'_>,
     model: &Arc<Model>,
     batch: &Batch,
     choice: Choice<'_>,
 ) -> Result<Outputs, ComputeError> {
-    let (forwarder, passes) = (sharing.forwarder, sharing.passes);
+    let (forwarder, passes) = (batching.forwarder, batching.passes);
     if let Some(passes) = passes.filter(|_| batch.n_rows == 1 && model.shares_passes()) {
         let row = model.encode(batch).pop().expect("there is one row");
         let (row, outputs) = passes.forward(model, row).await?;

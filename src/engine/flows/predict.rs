@@ -11,7 +11,7 @@ use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
 use crate::engine::compute::embed::embedded_column;
-use crate::engine::compute::forward::{SharedComputation, answer};
+use crate::engine::compute::forward::{RequestBatching, answer};
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::engine::host::phases::Phase;
@@ -117,17 +117,16 @@ impl ServedModel {
         let is_canary = options.journal && snapshot.model.spec.is_canary(ids[0]);
         let canary = snapshot.canary.as_ref().filter(|_| is_canary);
         let model = canary.unwrap_or(&snapshot.model);
-        let sharing =
-            runtime.map_or_else(SharedComputation::default, |runtime| SharedComputation {
-                forwarder: runtime.forwarder(),
-                passes: options.shares_pass.then_some(runtime.passes()),
-            });
+        let batching = runtime.map_or_else(RequestBatching::default, |runtime| RequestBatching {
+            forwarder: runtime.forwarder(),
+            passes: options.shares_pass.then_some(runtime.passes()),
+        });
         let choice = if options.explore {
             Choice::Drawn(&ids)
         } else {
             Choice::Best
         };
-        let outputs = answer(sharing, model, &batch, choice).await;
+        let outputs = answer(batching, model, &batch, choice).await;
         let outputs = outputs.map_err(|error| error.of_model(self.name()))?;
         let (version, state_position) = match (canary, snapshot.unserved) {
             (Some(_), Some(candidate)) => candidate,
