@@ -158,7 +158,7 @@ impl Default for Config {
     }
 }
 
-/// How many threads learn where so many are asked for.
+/// The number of learner threads where so many are asked for.
 fn n_threads(asked: usize) -> usize {
     match asked {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),

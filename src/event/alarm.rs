@@ -12,7 +12,7 @@ pub struct Alarm {
     pub watched: WatchedStream,
     /// The name of the input or of the slice, as in `country=BR`; empty of other streams.
     pub input: String,
-    /// How it has changed.
+    /// The kind of the change.
     pub change: Change,
     /// A stream that does not change reaches so much evidence once in so many events at most, on
     /// average.
@@ -85,7 +85,7 @@ impl WatchedStream {
     }
 }
 
-/// How a watched stream has changed.
+/// The change of a watched stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Its values are higher.

@@ -119,7 +119,7 @@ pub struct PendingPredictions {
 }
 
 impl PendingPredictions {
-    /// How many are kept.
+    /// The number of kept predictions.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -204,7 +204,7 @@ impl PendingPredictions {
         self.windows.push((before, window_us));
     }
 
-    /// How long the window of the prediction there was, if not as it is now.
+    /// The former length of the window of the prediction there, if it was another than now.
     pub(super) fn window_us(&self, position: u64) -> Option<i64> {
         let mut windows = self.windows.iter();
         windows.find(|one| position < one.0).map(|one| one.1)
@@ -331,7 +331,7 @@ impl PendingPredictions {
         )
     }
 
-    /// How many are kept without any feedback; looks at each of them.
+    /// The number of kept predictions without any feedback; looks at each of them.
     pub fn n_silent(&self) -> usize {
         self.waiting.values().filter(|one| one.is_silent()).count()
     }

@@ -61,7 +61,7 @@ pub enum Function {
 /// Rows that are computed before others have a turn, where each is computed apart.
 const SLICE_ROWS: usize = 16;
 
-/// How a bandit's action is chosen.
+/// The choice of a bandit's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice<'a> {
     /// The best estimate, without exploring: its propensity is one.

@@ -24,7 +24,7 @@ pub enum Data {
 }
 
 impl Data {
-    /// How many values.
+    /// The number of values.
     pub fn len(&self) -> usize {
         match self {
             Data::F32(values) => values.len(),
@@ -40,7 +40,7 @@ impl Data {
         self.len() == 0
     }
 
-    /// How many bytes the values take.
+    /// The bytes of the values.
     pub fn n_bytes(&self) -> usize {
         let width = match self {
             Data::F64(_) | Data::U64(_) => 8,

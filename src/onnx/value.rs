@@ -188,7 +188,7 @@ pub(super) fn select(tensor: &Tensor, axis: usize, places: &[usize]) -> Result<T
     Ok(tensor.index_select(&places, axis)?)
 }
 
-/// How many values a shape holds, if a tensor may have it.
+/// The number of values of a shape, if a tensor may have it.
 pub(super) fn n_elements(shape: &[usize]) -> Result<usize, Fault> {
     let product = shape
         .iter()

@@ -19,7 +19,7 @@ use super::log_rate::LogRate;
 /// Descriptors that connections leave to files: a model takes some seventy at most, and an audit or
 /// a retraction as many.
 const RESERVE_MAX: u64 = 1024;
-/// How long nothing is accepted after the system could not give a connection.
+/// The pause after the system could not give a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const TAKEN: &str = "connections have taken all descriptors but those for files: new ones are \
@@ -134,7 +134,7 @@ fn reserve(n_descriptors: u64) -> u64 {
     RESERVE_MAX.min(n_descriptors / 2)
 }
 
-/// How many descriptors this process may have now.
+/// The number of descriptors that this process may have now.
 fn descriptors_max() -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -22,7 +22,7 @@ use tower::BoxError;
 
 use super::budget::{Holding, SMALL_MAX};
 
-/// How long the body of a call with one message may take to come.
+/// The longest time for the body of a call with one message.
 const BODY_MAX: Duration = Duration::from_secs(60);
 /// The time for the body of a call that takes no credential, and the bytes of its message.
 const STRANGERS_BODY_MAX: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ const SLICE: usize = 64 * 1024;
 const PREFIX: usize = 5;
 const ENCODING: &str = "grpc-encoding";
 
-/// How many messages a request has.
+/// The number of messages of a request: one or many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Messages {
     /// One, which is held until it is answered.
@@ -48,7 +48,7 @@ pub(super) struct BodyBounds {
     pub messages: Messages,
     /// Bytes of a message, compressed or not.
     pub message_bytes_max: u64,
-    /// How long it may take to come, where it has one message.
+    /// The longest time for a body with one message.
     pub time_max: Duration,
 }
 
@@ -117,7 +117,7 @@ enum BodyStage {
     Inflating(Box<Inflation>),
 }
 
-/// How a message is counted.
+/// The count of a message against the budget.
 #[derive(Clone, Copy)]
 enum MessageCount {
     /// The claimed length, counted before any byte is read.

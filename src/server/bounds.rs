@@ -42,9 +42,9 @@ pub struct Config {
     pub proxies: Vec<IpAddr>,
     /// The age at which a connection over gRPC is asked to end by GOAWAY; none for no age.
     pub connection_age_max: Option<Duration>,
-    /// How long a connection over gRPC may be without a call before it is asked to end; none for ever.
+    /// The time without a call after which a connection over gRPC is asked to end; none for ever.
     pub connection_idle_max: Option<Duration>,
-    /// How long the calls of a connection that was asked to end may go on.
+    /// The time for which calls of a connection that was asked to end may go on.
     pub connection_age_grace: Duration,
     /// Who may call; by default callers of this machine, and they may do everything.
     pub access: Arc<Access>,

@@ -124,7 +124,7 @@ impl RequestBudget {
         self.bytes.load(Relaxed)
     }
 
-    /// How often it refused, by the reason.
+    /// The counts of its refusals, by the reason.
     pub(super) fn refused(&self) -> impl Iterator<Item = (BudgetReason, u64)> {
         let counts = self.refused.iter().map(|count| count.load(Relaxed));
         BudgetReason::ALL.into_iter().zip(counts)

@@ -27,12 +27,12 @@ use super::conduct::ConductFault;
 use super::connection_counts::{CloseReason, ConnectionPlace};
 use super::context::ServerContext;
 
-/// How long a handshake may take.
+/// The longest time of a handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Handshakes under way; where one more comes, the oldest ends.
 const HANDSHAKES_MAX: usize = 1024;
 
-/// How long a connection may take to begin to speak.
+/// The longest time from the accept of a connection to its first byte.
 const BEGINNING_MAX: Duration = Duration::from_secs(10);
 /// The bytes by which HTTP/2 begins.
 const PREFACE_BYTES: usize = 24;

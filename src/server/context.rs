@@ -160,7 +160,7 @@ impl ServerContext {
         budget.hold(share, &peer.conduct)
     }
 
-    /// How often the budgets refused, by the kind of calls and the reason.
+    /// The counts of the budgets' refusals, by the kind of calls and the reason.
     pub(super) fn refused_by_budgets(
         &self,
     ) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
@@ -250,7 +250,7 @@ impl ServerContext {
     }
 }
 
-/// How many threads answer calls.
+/// The number of threads that answer calls.
 fn n_threads() -> usize {
     let runtime = Handle::try_current();
     runtime.map_or(1, |runtime| runtime.metrics().num_workers())

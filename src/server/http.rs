@@ -34,7 +34,7 @@ use crate::engine::{
     self, Bound, Figure, HistogramCounts, LearningEventKind, Level, Phase, Status,
 };
 
-/// How long the headers of a request may take to come, and how long a connection may be idle.
+/// The longest time for the headers of a request, and for an idle connection.
 const HEADERS_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a connection that are read ahead.
 const BUFFER_BYTES_MAX: usize = 16 * 1024;

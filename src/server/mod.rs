@@ -101,7 +101,7 @@ use crate::engine::Engine;
 use crate::proto::inference::grpc_inference_service_server as inference;
 use crate::proto::perennial::v1::{learning_server, registry_server};
 
-/// How long requests in flight may take once the server drains.
+/// The longest time for requests in flight once the server drains.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// The services of the health service; the empty name is the server as a whole.

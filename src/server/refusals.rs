@@ -32,7 +32,7 @@ impl Refusals {
         }
     }
 
-    /// How many there were of each kind.
+    /// The number of refusals of each kind.
     pub(super) fn counts(&self) -> BTreeMap<RefusalKind, u64> {
         self.counts.lock().expect("nothing panics under it").clone()
     }

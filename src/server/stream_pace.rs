@@ -15,7 +15,7 @@ use super::wire::RETRY;
 
 /// About how many bytes a reply takes that waits: its id, and its receipt or refusal.
 const REPLY_BYTES: u64 = 512;
-/// How long the replies of a stream may be left unread, where no further one has room.
+/// The time for which the replies of a stream may be left unread, where no further one has room.
 const UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at whether there is room again: some hundred entries are learned meanwhile.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -27,7 +27,7 @@ pub(super) struct StreamPace {
     replies: Arc<WaitingReplies>,
 }
 
-/// How the replies stand.
+/// The state of the waiting replies.
 #[derive(Debug, Default)]
 struct WaitingReplies {
     /// One is waited for by who reads them.

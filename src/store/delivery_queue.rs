@@ -118,7 +118,7 @@ impl DeliveryQueue {
         self.waiting.front()
     }
 
-    /// How far the events of a model have come; none where none ever came.
+    /// The progress of a model's events; none where none ever came.
     pub fn reached(&self, model: &str) -> Option<DeliveryProgress> {
         self.reached.get(model).copied()
     }

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     ))
 }
 
-/// How its answers compare with those that were served.
+/// The comparison of its answers with those that were served.
 fn shown(evidence: &Evidence) -> String {
     format!(
         "; beside what was served its mean loss is {:+.4} over {} labels",

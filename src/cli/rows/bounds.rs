@@ -22,7 +22,7 @@ pub(super) fn check_rows(n_rows: u64, n_packed: u64) -> Result<(), String> {
     ))
 }
 
-/// How far a file may unpack.
+/// The bound on the unpacked size of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RatioBound {
     /// Unpacked bytes that need no justification.

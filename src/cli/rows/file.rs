@@ -45,7 +45,7 @@ enum Body {
     Columnar(Columnar),
 }
 
-/// How a file turned out to be written.
+/// The detected form of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FileForm {
     /// The separator of columns; none of formats without one.
@@ -125,7 +125,7 @@ impl FileRows {
         }
     }
 
-    /// How the file is to be read.
+    /// The options by which the file is read.
     pub(crate) fn options(&self) -> &ReadOptions {
         &self.options
     }

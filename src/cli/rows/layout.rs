@@ -207,7 +207,7 @@ impl Layout {
     }
 }
 
-/// How cells are read.
+/// The format of cells.
 #[derive(Clone, Copy)]
 struct CellFormat<'a> {
     decimals: Decimals,

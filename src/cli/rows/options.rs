@@ -49,7 +49,7 @@ fn encoding(text: &str) -> anyhow::Result<&'static Encoding> {
     encoding_named(text).context("no such encoding; take utf-8, windows-1252, utf-16, ...")
 }
 
-/// How a file is to be read.
+/// The options by which a file is read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadOptions {
     pub separator: Option<char>,

@@ -15,7 +15,7 @@ pub(crate) struct ModelSignature {
     pub task: Task,
     /// The smallest and the largest reward that the model accepts.
     pub rewards: [f64; 2],
-    /// How the rows of files are read.
+    /// The format of the rows of files.
     pub rows: RowFormat,
 }
 

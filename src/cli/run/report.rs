@@ -360,7 +360,7 @@ impl CpuClock {
         CpuClock { clock, started }
     }
 
-    /// How much it has been.
+    /// The time on the clock.
     pub(crate) fn seconds(&self) -> f64 {
         read(self.clock) - self.started
     }

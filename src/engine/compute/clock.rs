@@ -11,9 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::event::Time;
 
-/// How far ahead of the last entry a wall clock may be at a start to be believed, in microseconds.
+/// The largest lead of a believed wall clock over the last entry at a start, in microseconds.
 const BELIEVED_US: i64 = 24 * 3600 * 1_000_000;
-/// How long one that is further ahead has to stay there, in microseconds.
+/// The time for which a clock that is further ahead has to stay there, in microseconds.
 const DOUBT_US: i64 = 3600 * 1_000_000;
 /// Journal time is kept in parts of a microsecond, so that slow corrections add up exactly.
 const PARTS: i128 = 20;
@@ -155,7 +155,7 @@ impl JournalClock {
         (now, wall)
     }
 
-    /// How far the wall clock is ahead of journal time, in microseconds, and whether it is doubted.
+    /// The lead of the wall clock over journal time, in microseconds, and whether it is doubted.
     pub(crate) fn offset(&self) -> (i64, bool) {
         let (now, wall, doubted) = self.look();
         (wall.0.saturating_sub(now.0), doubted)

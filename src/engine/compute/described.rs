@@ -185,7 +185,7 @@ impl LoadedDescription {
     }
 }
 
-/// How the tensors of a safetensors file fit the network that a model.toml describes.
+/// The match of the tensors of a safetensors file with the network that a model.toml describes.
 ///
 /// # Errors
 /// [`Error::Refused`]: the description is not sound, or has no network of its own; or the file

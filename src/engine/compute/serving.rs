@@ -33,7 +33,7 @@ pub struct Snapshot {
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
     pub evicted: Arc<EvictedPredictions>,
-    /// How much of its budget the source has spent that has spent the most, as a fraction.
+    /// The largest spent part of a source's budget, as a fraction.
     pub budget_used: f64,
 }
 
@@ -101,7 +101,7 @@ impl ServingSlot {
         self.n_read.fetch_add(1, Relaxed);
     }
 
-    /// How many snapshots were kept that do not serve.
+    /// The number of kept snapshots that do not serve.
     pub(crate) fn n_read(&self) -> u64 {
         self.n_read.load(Relaxed)
     }

@@ -53,7 +53,7 @@ pub struct Audit {
     pub description: Description,
     /// Feedback about it since.
     pub feedback: Vec<PredictionFeedback>,
-    /// How many events about it were erased, by the positions of the orders that took them back.
+    /// The number of erased events about it, by the positions of the orders that took them back.
     pub erased: BTreeMap<u64, u64>,
     /// Examples that the answering state had learned, by the source of their feedback; unknown,
     /// and none, where that state cannot be derived again.
@@ -101,7 +101,7 @@ pub struct PredictionFeedback {
     pub feedback_id: String,
     /// The signal.
     pub signal: Signal,
-    /// How much its example counts beside one of weight 1.
+    /// The weight of its example beside one of weight 1.
     pub weight: f64,
     /// The sender's own words.
     pub comment: String,
@@ -218,7 +218,7 @@ struct Trail {
     facts: Facts,
     /// Feedback about it.
     events: Vec<(u64, Time, Feedback)>,
-    /// How many events about it were erased, by the positions of the orders that took them back.
+    /// The number of erased events about it, by the positions of the orders that took them back.
     erased: BTreeMap<u64, u64>,
     /// Feedback of the source that the answer is asked for without.
     source: Option<OfSource>,

@@ -21,7 +21,7 @@ pub struct Limits {
     pub bytes_max: u64,
     /// Its size.
     pub bytes: u64,
-    /// How long feedback can be retracted.
+    /// The time for which feedback can be retracted.
     pub retract_within_s: u64,
     /// The time at which the oldest entry that is there was accepted: nothing older can be retracted.
     pub held_since: Time,

@@ -269,7 +269,7 @@ fn beginning_spec(versions: &Versions) -> Result<Arc<Spec>, RecoverError> {
     }
 }
 
-/// How a journal is written whose model is `described`, if it is.
+/// The configuration of a journal whose model is `described`, if it is.
 fn journal_config(disk: &Disk, described: Option<&LoadedDescription>) -> Config {
     let config = Config {
         disk: disk.clone(),

@@ -30,7 +30,7 @@ use crate::model::PublishPolicy;
 const STRIDE: usize = 4096;
 /// Entries that the learner is left to catch up with.
 const LEFT_MAX: u64 = 256;
-/// How often a rebuild begins that meets orders on its way; then the learner does the rest.
+/// The number of times a rebuild begins that meets orders on its way; then the learner does the rest.
 const BEGUN_MAX: u64 = 8;
 
 const NOBODY_WAITS: &str = "nobody waits for the retraction any more";

@@ -31,7 +31,7 @@ use crate::model::PublishPolicy;
 const STRIDE: usize = 4096;
 /// Entries that the learner is left to catch up with.
 const LEFT_MAX: u64 = 256;
-/// How often it begins again behind an order that overtook it, or behind a retraction.
+/// The number of times it begins again behind an order that overtook it, or behind a retraction.
 const BEGUN_MAX: usize = 8;
 
 /// A request to have a learner begin anew, with its sender and the reason.

@@ -203,7 +203,7 @@ impl Rebuild {
         self.lookup.versions.entries_read.clone()
     }
 
-    /// How often it has begun.
+    /// The number of times it has begun.
     pub(crate) fn n_begun(&self) -> u64 {
         self.n_begun
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::model::JournalLimits;
 use crate::store::ids;
 
-/// How near a bound is.
+/// The level of a bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Far away.
@@ -37,9 +37,9 @@ impl Level {
 pub struct Bound {
     /// Its name.
     pub name: &'static str,
-    /// How much of it is used, as a fraction.
+    /// The used part, as a fraction.
     pub used: f64,
-    /// How near that is.
+    /// The level of the used part.
     pub level: Level,
     /// The consequence of reaching it, and the remedy.
     pub advice: String,
@@ -62,7 +62,7 @@ pub(crate) enum BoundKind {
     WaitingPredictions,
     /// The writer's queue.
     WriteQueue,
-    /// How far the clock of the machine is from that of the journal, in days.
+    /// The distance of the machine's clock from that of the journal, in days.
     Clock,
     /// Descriptors and room that the learner reads with and the next segment of the journal needs.
     Descriptors,

@@ -124,7 +124,7 @@ impl Deliveries {
         }
     }
 
-    /// How deliveries went.
+    /// The counts of deliveries.
     pub fn counts(&self) -> DeliveryCounts {
         let queue = locked(&self.queue);
         DeliveryCounts {
@@ -138,7 +138,7 @@ impl Deliveries {
         }
     }
 
-    /// How far the events of a model have come; none where none ever came.
+    /// The progress of a model's events; none where none ever came.
     pub(crate) fn reached(&self, model: &str) -> Option<DeliveryProgress> {
         locked(&self.queue).reached(model)
     }
@@ -158,7 +158,7 @@ impl Deliveries {
         }
     }
 
-    /// How far the events of their models have come with these.
+    /// The progress of the models of these events.
     fn reached_with(&self, events: &[Arc<LearningEvent>]) -> BTreeMap<String, DeliveryProgress> {
         let mut all = BTreeMap::new();
         // A model that has halted has not applied the entry.

@@ -141,7 +141,7 @@ pub struct LearningEvent {
     pub generation: u64,
     /// Its subject.
     pub kind: LearningEventKind,
-    /// How many events of this kind the entry has before this one.
+    /// The number of earlier events of this kind of the entry.
     pub place: usize,
     /// The journal time of the entry.
     pub time: Time,

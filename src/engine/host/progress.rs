@@ -46,13 +46,13 @@ impl JournalProgress {
         self.appended.store(position, Relaxed);
     }
 
-    /// How many entries, on disk or on their way, are behind the position that is served.
+    /// The number of entries, on disk or on their way, behind the position that is served.
     pub(crate) fn backlog(&self, served: u64) -> u64 {
         let last = self.appended.load(Relaxed).max(self.synced());
         last.saturating_sub(served)
     }
 
-    /// How many entries on disk are behind the position that is served.
+    /// The number of entries on disk behind the position that is served.
     pub(crate) fn lag(&self, served: u64) -> u64 {
         self.synced().saturating_sub(served)
     }

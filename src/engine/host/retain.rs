@@ -23,7 +23,7 @@ const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
 const SPACING_US: i64 = 60 * SECOND_US;
 const SECOND_US: i64 = 1_000_000;
 
-/// How full a journal is.
+/// The room that is left in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum JournalRoom {
     Ample,
@@ -228,7 +228,7 @@ impl Follower {
         Ok(manifests.collect())
     }
 
-    /// How many of the oldest segments are too old, or more than there is room for.
+    /// The number of the oldest segments that are too old, or more than there is room for.
     fn wanted(
         &mut self,
         found: &[SegmentFile],

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::compute::threads::NewestThread;
 
-/// How long nothing is begun after an order that the journal did not take.
+/// The pause after an order that the journal did not take.
 const REST: Duration = Duration::from_secs(60);
 
 /// Whether one is derived, and where.

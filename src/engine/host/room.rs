@@ -102,7 +102,7 @@ impl ModelRuntime {
         Err(self.no_room(what))
     }
 
-    /// How an operator gets room in the journal.
+    /// The advice to an operator about room in the journal.
     pub(crate) fn how_to_get_room(&self) -> String {
         let JournalLimits {
             age_max_s,

@@ -41,7 +41,7 @@ pub struct Status {
     pub lag: u64,
     /// The size of the journal.
     pub journal_bytes: u64,
-    /// How much it has grown in a day, on average over its entries.
+    /// The growth of the journal in a day, on average over its entries.
     pub journal_bytes_a_day: f64,
     /// Days until predictions are no longer journaled, at that rate; none where it never comes.
     pub journal_days_left: Option<f64>,
@@ -72,9 +72,9 @@ pub struct Status {
     pub newest_alarms: Vec<Alarm>,
     /// The figures of its monitors; none under rules without them.
     pub figures: Vec<Figure>,
-    /// How often each label had each answer, the commonest pairs first.
+    /// The counts of pairs of label and answer, the commonest first.
     pub confusion: Vec<ConfusionCount>,
-    /// How many of the newest answers have a steady error; none before there are any.
+    /// The number of the newest answers with a steady error; none before there are any.
     pub steady_answers: Option<f64>,
     /// The members of a portfolio.
     pub members: Vec<MemberStatus>,
@@ -93,11 +93,11 @@ pub struct Status {
     pub unjournaled: u64,
     /// Entries of each group that one sync covered.
     pub group_entries: HistogramCounts,
-    /// How long each sync took, in microseconds.
+    /// The durations of syncs, in microseconds.
     pub sync_us: HistogramCounts,
-    /// How long each phase of predictions and feedback took, in microseconds, in the order of [`Phase::ALL`].
+    /// The durations of the phases of predictions and feedback, in microseconds, in the order of [`Phase::ALL`].
     pub phases: [HistogramCounts; Phase::ALL.len()],
-    /// How near each bound is.
+    /// The level of each bound.
     pub bounds: Vec<Bound>,
     /// Examples in memory.
     pub remembered: u64,

@@ -77,7 +77,7 @@ pub(crate) fn prediction_bytes(prediction: &Prediction) -> usize {
     features(&prediction.batch) + outputs * size_of::<f32>() + ids + labels
 }
 
-/// How many bytes a message holds, and its entry at most: that of a prediction, or of feedback.
+/// The bytes of a message, and of its entry at most: that of a prediction, or of feedback.
 pub(crate) fn message_bytes(work: &Work) -> usize {
     MESSAGE_BYTES
         + match work {

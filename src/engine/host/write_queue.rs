@@ -125,7 +125,7 @@ impl WriteQueue {
             && self.bytes.load(Relaxed) < BYTES_MAX / PARTS * parts
     }
 
-    /// How much of the queue is taken, as a fraction.
+    /// The taken part of the queue, as a fraction.
     pub(crate) fn used(&self) -> f64 {
         let bytes = self.bytes.load(Relaxed) as f64 / BYTES_MAX as f64;
         bytes.max(self.n_messages.load(Relaxed) as f64 / MESSAGES_MAX as f64)

@@ -33,7 +33,7 @@ const WRITE_EVERY: Duration = Duration::from_millis(1);
 /// Bytes of predictions that are held while no segment can be made.
 const HELD_BYTES_MAX: usize = 16 << 20;
 
-/// How often it is looked at how near the bounds are.
+/// The time between two looks at the bounds.
 const BOUNDS_EVERY: Duration = Duration::from_secs(1);
 
 /// One journal with the state that its writing needs.

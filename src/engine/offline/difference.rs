@@ -23,7 +23,7 @@ const EXAMPLES_MAX: usize = 5;
 /// Orders and sources that are named; further ones are counted.
 const NAMED_MAX: usize = 50;
 
-/// How far a tensor moved from one version to another.
+/// The change of a tensor from one version to another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorChange {
     /// Its name in the checkpoint.
@@ -54,7 +54,7 @@ pub struct DifferentRow {
 pub struct Disagreement {
     /// Rows that both answered.
     pub rows: u64,
-    /// How many of them are answered differently.
+    /// The number of them that are answered differently.
     pub different: u64,
     /// The mean absolute difference of values; none of other tasks.
     pub mean_difference: Option<f64>,

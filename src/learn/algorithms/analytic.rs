@@ -78,7 +78,7 @@ impl AnalyticLearner {
         }
     }
 
-    /// How many buckets the hashed features of this description fall into.
+    /// The number of buckets of this description's hashed features.
     pub(crate) fn n_buckets(spec: &Spec) -> usize {
         model::n_buckets(spec, 1)
     }

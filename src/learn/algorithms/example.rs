@@ -10,7 +10,7 @@ use crate::model::{Encoded, RawRow, RememberedRow, Spec, StoredRow, Target, Task
 pub(crate) struct NewExample {
     /// The truth.
     pub target: Target,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
     /// The prediction that its row was asked by, where it was asked.
     pub asked: Option<PredictionId>,
@@ -23,7 +23,7 @@ pub(crate) struct Known<'a> {
     pub target: Target,
     /// The number of the example; none under the first revision.
     pub example: Option<u64>,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
     /// Whether its row is an anchor of the retention set: no memory stores it.
     pub is_anchor: bool,

@@ -118,7 +118,7 @@ impl GradientLearner {
         self.network = TrainingNetwork::new(parameters, self.settings.optimizer, device);
     }
 
-    /// How many buckets the hashed features of this description fall into.
+    /// The number of buckets of this description's hashed features.
     pub(crate) fn n_buckets(spec: &Spec, settings: &Gradient) -> usize {
         model::n_buckets(spec, widths(spec, settings, 0)[1])
     }

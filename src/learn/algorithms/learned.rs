@@ -61,7 +61,7 @@ pub struct Learned {
     names: Arc<Vec<String>>,
 }
 
-/// How it is learned.
+/// The learner of each kind, with its state.
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Gradient(Box<GradientLearner>),

@@ -32,7 +32,7 @@ impl Stakes {
         Stakes(vec![0.0; n_bins * ODDS.len()])
     }
 
-    /// How many a stream of so many bins has.
+    /// The number of stakes of a stream of so many bins.
     pub(super) fn len_on_kinds(n_bins: usize) -> usize {
         n_bins * ODDS.len()
     }

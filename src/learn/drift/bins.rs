@@ -52,7 +52,7 @@ impl Bins {
         Bins::Kinds(counts.into_iter().map(|(_, kind)| kind).collect())
     }
 
-    /// How many there are.
+    /// The number of bins.
     pub(super) fn len(&self) -> usize {
         match self {
             Bins::Edges(edges) => edges.len() + 1,

@@ -133,7 +133,7 @@ impl Detectors {
         self.alarms.iter()
     }
 
-    /// How many alarms each stream has raised.
+    /// The number of alarms of each stream.
     pub fn n_alarms(&self) -> impl Iterator<Item = (WatchedStream, u64)> {
         WatchedStream::ALL.into_iter().zip(self.n_alarms)
     }

@@ -139,7 +139,7 @@ impl RecentErrors {
         sum.map(|sum| sum / self.weight)
     }
 
-    /// How many labels the recent errors are of, and by how much they are larger than over everything.
+    /// The number of labels of the recent errors, and their rise over the errors of all labels.
     pub(super) fn rise(&self) -> (u64, f64) {
         let [labels, errors] = self.sum();
         if labels == 0.0 {

@@ -69,11 +69,11 @@ pub(crate) struct Gate {
     looked_at: u64,
     /// Examples that have come, those after rewinds and restores included.
     n_labels: u64,
-    /// How many had come when the newest contender was taken.
+    /// The number of examples when the newest contender was taken.
     taken_at: u64,
     /// Up to this example no contender is taken, since the candidate proved worse.
     rests_until: u64,
-    /// How many had come at the newest rewind.
+    /// The number of examples at the newest rewind.
     rewound_at: Option<u64>,
     /// True while nothing is learned.
     is_frozen: bool,

@@ -28,7 +28,7 @@ pub struct Veto {
     pub slice: String,
     /// Anchors that both were asked.
     pub anchors: u64,
-    /// How many the champion answers right, and the contender.
+    /// The numbers of right answers of the champion and the contender.
     pub right: [u64; 2],
 }
 

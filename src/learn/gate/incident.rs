@@ -71,7 +71,7 @@ impl IncidentKind {
     }
 }
 
-/// How far people are with an incident.
+/// The state of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentState {
     /// No person has seen to it.
@@ -131,7 +131,7 @@ pub struct Incident {
     pub evidence: Evidence,
     /// The sources whose labels contradicted the champion most, or the served answers since their errors rose.
     pub suspects: Vec<Suspect>,
-    /// How far people are with it.
+    /// The state of the incident.
     pub state: IncidentState,
     /// The last person who acknowledged or closed it; empty before.
     pub actor: String,

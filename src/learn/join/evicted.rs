@@ -20,7 +20,7 @@ pub struct EvictedPredictions {
     /// No id up to this one waits, but for those of `waiting`, which rise.
     newest: u128,
     waiting: Vec<u128>,
-    /// How many wait, and the first of them that will make room, in their order.
+    /// The number of waiting predictions, and the first of them that will make room, in their order.
     n_waiting: usize,
     next: Vec<u128>,
 }
@@ -61,7 +61,7 @@ impl EvictedPredictions {
         }
     }
 
-    /// How many wait.
+    /// The number of waiting predictions.
     pub fn n_waiting(&self) -> usize {
         self.n_waiting
     }

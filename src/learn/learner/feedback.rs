@@ -28,9 +28,9 @@ pub(super) struct Example<'a> {
     pub tags: Option<&'a BTreeMap<String, String>>,
     /// The prediction that it was asked by; none of a row that comes with its feedback.
     pub asked: Option<PredictionId>,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
-    /// How much of its source's budget it takes: nothing where it replaces an example of that source.
+    /// The cost in the budget of its source: nothing where it replaces an example of that source.
     pub cost: f64,
     /// The probability with which the action was chosen that earned a reward.
     pub propensity: Option<f64>,
@@ -247,7 +247,7 @@ impl Learner {
         fate
     }
 
-    /// How many examples have been learned since one that is held.
+    /// The number of examples learned since one that is held.
     pub(super) fn n_since(&self, held: LearnedExample) -> u64 {
         let n_examples = self.learned.n_examples();
         n_examples.saturating_sub(held.number.get())

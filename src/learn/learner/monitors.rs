@@ -23,7 +23,7 @@ impl Learner {
         monitors.map_or(Vec::new(), |monitors| monitors.figures(&self.spec))
     }
 
-    /// How often each label had each answer, the commonest pairs first.
+    /// The counts of pairs of label and answer, the commonest first.
     pub fn confusion(&self) -> Vec<ConfusionCount> {
         let monitors = self.accounts.monitors.as_ref();
         monitors.map_or(Vec::new(), Monitors::confusion)

@@ -23,7 +23,7 @@ pub(crate) struct KeptExample {
     pub row: Batch,
     /// Rewards and best actions.
     pub target: Target,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
 }
 

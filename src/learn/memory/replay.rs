@@ -24,7 +24,7 @@ pub(crate) struct Memory {
     balance: Balance,
 }
 
-/// How many examples each part holds at most.
+/// The largest number of examples of each part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MemoryBounds {
     pub short_term: usize,

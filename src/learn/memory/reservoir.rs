@@ -25,7 +25,7 @@ pub(super) struct Reservoir {
     examples: Vec<Arc<StoredExample>>,
     /// For each stratum: the slots that it holds, and how many examples of it have come.
     strata: Vec<Stratum>,
-    /// How many rewards each action has had, until they fade, and their running mean.
+    /// The number of rewards of each action, until they fade, and their running mean.
     earned: Vec<[f64; 2]>,
 }
 

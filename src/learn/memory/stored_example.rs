@@ -15,7 +15,7 @@ pub(crate) struct StoredExample {
     pub target: Target,
     /// The number of its example; none under the first revision.
     pub example: Option<u64>,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
     /// Whether it is an anchor of the retention set, which waits for its update here and is not
     /// remembered.

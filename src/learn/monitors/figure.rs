@@ -17,13 +17,13 @@ pub struct Figure {
     pub recent: Option<f64>,
 }
 
-/// How often a label had an answer.
+/// The count of a pair of label and answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfusionCount {
     /// The label.
     pub truth: String,
     /// The label that was answered.
     pub answer: String,
-    /// How often, over everything.
+    /// The count, over everything.
     pub n: f64,
 }

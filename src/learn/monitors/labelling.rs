@@ -36,13 +36,13 @@ pub(super) struct Labelling {
     /// The counts by the place of the class that was answered, or of the action.
     classes: Vec<OfClass>,
     fading: Fading,
-    /// How many, as a whole number and fading.
+    /// The number of answers, as a whole number and fading.
     asked: [f64; 2],
     labelled: [f64; 2],
     /// Seconds from the answer to its first feedback: their sum, and fading with a weight of its own.
     delay_s: f64,
     recent_delay_s: f64,
-    /// How many by [`DELAYS`], and those beyond.
+    /// The counts of labels by [`DELAYS`], and of those beyond.
     by_delay: [f64; DELAYS.len() + 1],
     /// Rewards that came, and those above 0.
     rewards: [f64; 2],

@@ -126,7 +126,7 @@ impl Scores {
         &self.classes.0
     }
 
-    /// How many answers the scores are of; of a span that fades, their weight.
+    /// The number of scored answers; of a span that fades, their weight.
     pub fn n_answers(&self) -> f64 {
         let of_classes = self.classes.0.iter().map(|class| class.count).sum::<f64>();
         of_classes.max(self.errors.n).max(self.rewards.n)

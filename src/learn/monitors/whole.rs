@@ -378,7 +378,7 @@ impl Monitors {
         figures
     }
 
-    /// How often each label had each answer, the commonest pairs first.
+    /// The counts of pairs of label and answer, the commonest first.
     pub(in crate::learn) fn confusion(&self) -> Vec<ConfusionCount> {
         let names = self.names.names();
         let name = |place: u32| names.get(place as usize).copied().map(str::to_owned);

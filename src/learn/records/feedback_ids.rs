@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::event::Time;
 use crate::model::weights::{Error, Tensors};
 
-/// How long an id is remembered, in microseconds: a day.
+/// The time for which an id is remembered, in microseconds: a day.
 pub(crate) const WINDOW_US: i64 = 24 * 3600 * 1_000_000;
 
 /// True if an id whose first event was accepted at this time is known no more.

@@ -77,7 +77,7 @@ impl Fate {
     }
 }
 
-/// How many events met each fate.
+/// The counts of events by fate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     counts: [u64; Fate::ALL.len()],
@@ -90,7 +90,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// How many met this fate.
+    /// The number of events with this fate.
     pub fn count(&self, fate: Fate) -> u64 {
         self.counts[fate as usize]
     }

@@ -64,7 +64,7 @@ impl VectorEncoder {
         }
     }
 
-    /// How many values a row comes with.
+    /// The number of values of a row.
     pub(crate) fn n_values(&self) -> usize {
         self.dims.iter().product()
     }

@@ -44,12 +44,12 @@ impl SparseTable {
         }
     }
 
-    /// How many values a row has.
+    /// The number of values of a row.
     pub fn row_len(&self) -> usize {
         self.row_len
     }
 
-    /// How many buckets a feature can hash to.
+    /// The number of buckets of hashed features.
     pub fn n_buckets(&self) -> usize {
         self.blocks.len() * BLOCK
     }

@@ -43,7 +43,7 @@ impl RidgeWeights {
     }
 }
 
-/// How far the estimates of one regression can be trusted.
+/// The posterior of the estimates of one regression.
 ///
 /// Weights are distributed about their estimate with covariance `noise * P`, where `P` is the
 /// inverse of ridge and seen features together (Li et al. 2010, section 3.1).

@@ -65,7 +65,7 @@ pub struct Series {
     pub weights: [Vec<f32>; REGRESSIONS],
 }
 
-/// How much is kept.
+/// The bounds of the kept series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct SeriesBounds {
     series: usize,
@@ -116,7 +116,7 @@ impl Series {
         self.n_learned = newer.n_learned;
     }
 
-    /// How many features each regression sees.
+    /// The number of features of each regression.
     pub(crate) fn n_features(&self) -> [usize; REGRESSIONS] {
         [1 + N_PAST, self.inputs.n_features() + N_PAST]
     }

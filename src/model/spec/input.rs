@@ -44,7 +44,7 @@ pub enum InputKind {
     },
     /// A vector a row: the output of a pretrained network for it, standardised as a whole.
     EmbeddedVector {
-        /// How many 32-bit floats come, at least one.
+        /// The number of 32-bit floats, at least one.
         n_values: usize,
         /// The file of the network.
         encoder: PinnedFile,
@@ -63,10 +63,10 @@ pub enum InputKind {
     },
 }
 
-/// How the times of an input are read.
+/// The reading of an input's times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times {
-    /// How they are written.
+    /// The format of the times.
     pub format: TimeFormat,
     /// The zone in which they are looked at, and of those without an offset, in seconds east of UTC.
     pub zone_s: i64,
@@ -221,7 +221,7 @@ impl InputKind {
         }
     }
 
-    /// How many dense features a row of it makes.
+    /// The number of dense features of one row.
     pub fn n_dense(&self) -> usize {
         match self {
             InputKind::Number { gaps } => 1 + usize::from(*gaps),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 pub struct Cadence {
     /// A version each time so many examples were learned.
     pub examples: u64,
-    /// How many versions made by this cadence are kept; the oldest go first.
+    /// The number of kept versions of this cadence; the oldest go first.
     pub keep: usize,
 }
 
@@ -24,7 +24,7 @@ pub struct JournalLimits {
     /// Predictions older than this take no feedback any more, and the segments that hold nothing
     /// younger go.
     pub age_max_s: u64,
-    /// How long the journal keeps the entries that retractions need.
+    /// The time for which the journal keeps the entries that retractions need.
     pub retract_within_s: u64,
     /// Entries that the learner may be behind before feedback is refused.
     pub lag_max: u64,
@@ -59,7 +59,7 @@ impl JournalLimits {
         (self.lag_max - self.lag_max / 4).max(1)
     }
 
-    /// How long a segment gets: room is given back by whole segments.
+    /// The length of a segment: room is given back by whole segments.
     pub fn segment_bytes(&self) -> u64 {
         (self.bytes_max / 16).min(64 << 20)
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: settings are data; `src/model/policy.rs` acts on them.
 
-/// How a bandit chooses from the expected reward of each action.
+/// The policy by which a bandit chooses from the expected reward of each action.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy {
     /// The best estimate, always.

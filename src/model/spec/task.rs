@@ -22,8 +22,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// How many numbers the network gives for a row: classes that there can be, one value, or
-    /// actions.
+    /// The number of outputs of the network for a row: classes that there can be, one value, or actions.
     pub fn n_outputs(&self) -> usize {
         match self {
             Task::Classification { classes_max, .. } => *classes_max,

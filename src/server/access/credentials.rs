@@ -52,7 +52,7 @@ pub(super) struct Credential {
     pub spent: Arc<QuotaUsage>,
 }
 
-/// How a caller shows that a credential is its own.
+/// The proof by which a caller shows that a credential is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {
     /// A token with this digest.

@@ -325,7 +325,7 @@ pub(super) struct Peer {
     pub names: Arc<[String]>,
     /// The time at which that certificate ends.
     pub not_after: Option<SystemTime>,
-    /// How its connection behaves.
+    /// The conduct of its connection.
     pub conduct: Arc<Conduct>,
     /// The usage of the budgets by its address, where it shows no credential.
     pub shares: Arc<Shares>,

@@ -165,7 +165,7 @@ impl Webhook {
         Ok(webhook)
     }
 
-    /// How long to wait after an attempt, the first being 1.
+    /// The wait after an attempt, the first being 1.
     pub(super) fn wait(&self, attempt: u32) -> Duration {
         let doubled = 1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX);
         self.retry_wait.saturating_mul(doubled).min(WAIT_MAX)

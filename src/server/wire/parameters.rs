@@ -123,8 +123,8 @@ fn is_min_position(given: &[u8]) -> bool {
     })
 }
 
-/// How many letters left out, added or changed, or neighbours swapped, lie between two words
-/// (the optimal string alignment distance; Damerau 1964).
+/// The number of letters left out, added or changed, or neighbours swapped, between two words (the optimal
+/// string alignment distance; Damerau 1964).
 fn n_slips(a: &[u8], b: &[u8]) -> usize {
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {

@@ -21,7 +21,7 @@ use crate::store::format::{
     parse_erased,
 };
 
-/// How much is read at once to find an entry.
+/// The bytes read at once to find an entry.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Overwrites the payloads of predictions, feedback and duplicates for good, and gives how many

@@ -11,7 +11,7 @@ use crate::store::error::Error;
 
 /// A buffer over one segment at a time.
 pub(super) struct ReadBuffer {
-    /// How much is read at once, in bytes.
+    /// The bytes read at once.
     chunk: usize,
     /// The first position of the segment that the bytes are from.
     segment: u64,

@@ -12,11 +12,11 @@ use super::segment::{self, Segment};
 use crate::event::Entry;
 use crate::store::error::Error;
 
-/// How much is read at once in sequence: large enough that a system call is spread over many
-/// entries, small enough to stay in the processor's cache.
+/// The bytes read at once in sequence: large enough that a system call is spread over many entries, small
+/// enough to stay in the processor's cache.
 const SEQUENCE_BYTES: usize = 256 << 10;
 
-/// How much is read at once for a single entry: most fit.
+/// The bytes read at once for a single entry: most fit.
 const SINGLE_BYTES: usize = 8 << 10;
 
 /// The number of segments that are kept open, each with four bytes for every entry in it; the one unused

@@ -12,7 +12,7 @@ use crate::store::format::{
     chain_after,
 };
 
-/// How much is read at once, in bytes.
+/// The bytes read at once.
 pub(super) const CHUNK: usize = 256 << 10;
 
 /// The payload of an entry.

@@ -35,7 +35,7 @@ pub struct TornTail {
     pub position: u64,
     /// The start of the torn end; 0 when the whole file is torn.
     pub offset: u64,
-    /// How many bytes it has.
+    /// The length in bytes.
     pub bytes: u64,
 }
 
@@ -178,7 +178,7 @@ pub(super) fn path(dir: &Path, first_position: u64) -> PathBuf {
 pub struct SegmentFile {
     /// The position of its first entry.
     pub first_position: u64,
-    /// How long it is.
+    /// The length in bytes.
     pub bytes: u64,
 }
 

@@ -20,7 +20,7 @@ use crate::store::format::{
 /// A group this large is written without being asked for, so that its memory is bounded.
 const GROUP_BYTES_FULL: usize = 16 << 20;
 
-/// How a journal lies on disk.
+/// The layout of a journal on disk.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// A group that would make a segment longer than this starts a new one.
@@ -298,12 +298,12 @@ impl Journal {
         self.journal_id
     }
 
-    /// How long all segments are together, with the entries that are only appended.
+    /// The bytes of all segments together, with the entries that are only appended.
     pub fn bytes(&self) -> u64 {
         self.n_bytes + (self.group.len() - GROUP_HEADER_BYTES) as u64
     }
 
-    /// How long all segments are together, in bytes.
+    /// The bytes of all segments together on disk.
     pub fn bytes_on_disk(&self) -> u64 {
         self.n_bytes
     }

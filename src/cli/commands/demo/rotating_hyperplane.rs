@@ -12,7 +12,7 @@ use crate::cli::rows::{ModelInput, ModelInputKind};
 const N_INPUTS: usize = 4;
 /// The share of labels that are wrong.
 const NOISE: f64 = 0.05;
-/// How far the weights turn with each row of gradual drift.
+/// The turn of the weights with each row of gradual drift.
 const TURN: f64 = 0.0012;
 
 /// The names of the two classes.

@@ -70,7 +70,7 @@ pub(super) struct ColumnStats {
     pub times: TimeCandidates,
     /// The first distinct values.
     pub examples: Vec<String>,
-    /// How well the column alone predicts the target.
+    /// The prediction of the target by the column alone.
     pub give_away: GiveAway,
     /// Words in all rows but the gaps.
     pub n_words: u64,

@@ -19,7 +19,7 @@ const CORRELATION: f64 = 0.9995;
 /// The share of one class from which on no note is made.
 const COMMONEST_MAX: f64 = 0.97;
 
-/// How well a column alone predicts the class, or the value.
+/// The prediction of the class, or the value, by one column alone.
 #[derive(Default)]
 pub(super) struct GiveAway {
     /// Rows of each class by value; none once there were too many values.

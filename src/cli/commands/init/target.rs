@@ -295,7 +295,7 @@ impl TargetStats {
         self.is_whole && self.excess.is_none() && self.labels.len() <= N_INTEGER_CLASSES_MAX
     }
 
-    /// How to have the other task, where a few whole numbers leave it open.
+    /// The way to the other task, where a few whole numbers leave it open.
     fn alternative(&self, task: DraftTask) -> &'static str {
         if self.are_mostly_numbers() && !self.is_of_numbers() && task == DraftTask::Classification {
             return ", most of them numbers; --task regression leaves out the others";

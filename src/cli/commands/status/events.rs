@@ -26,7 +26,7 @@ pub(super) fn event_objects(status: &ModelStatus) -> Value {
         .collect()
 }
 
-/// How deliveries to the webhook go.
+/// The state of deliveries to the webhook.
 pub(super) fn webhook(webhook: &WebhookStatus) -> String {
     let WebhookStatus {
         queued,

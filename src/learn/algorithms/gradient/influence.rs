@@ -46,7 +46,7 @@ struct Mass {
     pulls: f64,
     /// The update that learned it first.
     first: u64,
-    /// How far a derivative of one moves its output, for a learning rate and a share of one.
+    /// The step of its output for a derivative, a learning rate and a share of one.
     reach: f64,
 }
 
@@ -55,7 +55,7 @@ struct Mass {
 pub(super) struct UpdateRow {
     pub example: Option<u64>,
     pub target: Target,
-    /// How far a derivative of one moves its outputs, for a learning rate and a share of one.
+    /// The step of its outputs for a derivative, a learning rate and a share of one.
     pub reach: f32,
     /// The learning rate times its share.
     pub rate: f32,
@@ -73,7 +73,7 @@ impl UpdateRow {
 pub(super) struct RemainingInfluence {
     /// The mass in the network.
     pub mass: f32,
-    /// How far a derivative of one moves the output, for a learning rate and a share of one.
+    /// The step of the output for a derivative, a learning rate and a share of one.
     pub reach: f32,
     /// Over the updates since it was learned first, the sum of the masses that it had.
     area: f64,

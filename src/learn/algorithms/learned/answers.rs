@@ -75,7 +75,7 @@ impl Learned {
         (!answers.is_empty()).then_some((answers.len() as u64, right))
     }
 
-    /// How `other` answers each anchor.
+    /// The answers of `other` to the anchors.
     pub(crate) fn anchor_answers(
         &self,
         spec: &Spec,

@@ -53,7 +53,7 @@ pub(super) struct Relearning {
     amended: AmendedExample,
     /// The number before which a state is held next; 0 for none.
     next_near: u64,
-    /// How far back amendments have been of late.
+    /// The recent distance of amendments back.
     delay: u64,
     /// The number that the next example had at the newest amendment.
     newest_amendment: u64,

@@ -170,7 +170,7 @@ pub(super) struct Combine<'a> {
 /// The factors that are not zero, by target.
 #[derive(Default)]
 pub(super) struct Terms {
-    /// How many each target has.
+    /// The number of sources of each target.
     counts: Vec<u32>,
     /// The start of each source, and its factor: room for every source, target by target.
     terms: Vec<(u32, f32)>,

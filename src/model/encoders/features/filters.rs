@@ -51,7 +51,7 @@ struct Image {
     weights: Arc<[f32]>,
 }
 
-/// How filters are laid along one side of an image.
+/// The layout of filters along one side of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct FilterAxis {
     /// Pixels of a filter.
@@ -101,7 +101,7 @@ impl Filters {
         (spec.filters_images() && has_image).then_some(Filters { parts })
     }
 
-    /// How many features they give.
+    /// The number of features of the filters.
     pub fn n_features(&self) -> usize {
         let features = self.parts.iter().map(|part| match part {
             DensePart::Plain(n) => *n,

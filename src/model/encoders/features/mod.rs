@@ -124,12 +124,12 @@ impl Encoder {
         }
     }
 
-    /// How many dense features a row has.
+    /// The number of dense features of a row.
     pub fn n_dense(&self) -> usize {
         self.n_dense
     }
 
-    /// How many buckets hashed features fall into; 0 where nothing is hashed.
+    /// The number of buckets of hashed features; 0 where nothing is hashed.
     pub fn n_buckets(&self) -> usize {
         self.n_buckets
     }
@@ -376,8 +376,8 @@ fn merge(sparse: &mut Vec<(u32, f32)>) {
     });
 }
 
-/// How many buckets the hashed features of `spec` get when each has `row_len` weights: as many
-/// as fit into 512 MiB if all were written, between 2^10 and 2^18; none where nothing is hashed.
+/// The number of buckets of the hashed features of `spec` when each has `row_len` weights: as many as fit
+/// into 512 MiB if all were written, between 2^10 and 2^18; none where nothing is hashed.
 pub(crate) fn n_buckets(spec: &Spec, row_len: usize) -> usize {
     let hashed = |input: &Input| matches!(input.kind, InputKind::Category | InputKind::Text);
     if !spec.inputs.iter().any(hashed) {

@@ -124,7 +124,7 @@ impl DenseColumn {
     }
 }
 
-/// How a value in one scale is expressed in another, and where it is clipped there.
+/// The conversion of a value from one scale to another, and its bound there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Conversion {
     pub factor: f32,
@@ -132,8 +132,8 @@ pub(crate) struct Conversion {
     pub clip: f32,
 }
 
-/// How far two scales may be apart: the distance of their means in deviations, and the proportion of
-/// their deviations.
+/// The largest distance of two scales: that of their means in deviations, and the proportion of their
+/// deviations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reach {
     pub mean: f64,

@@ -43,7 +43,7 @@ impl Adapters {
         }
     }
 
-    /// How many of the last layers they adapt.
+    /// The number of the last layers that they adapt.
     pub fn n_layers(&self) -> usize {
         self.shape.layers
     }

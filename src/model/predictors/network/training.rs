@@ -37,7 +37,7 @@ struct Constants {
     sums: Option<Tensor>,
 }
 
-/// How a step is made from a gradient.
+/// The rule that makes a step from a gradient.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// SGD.

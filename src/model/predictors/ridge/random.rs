@@ -25,7 +25,7 @@ use hadamard::Hadamard;
 const OWN_MAX: usize = 256;
 /// Places that each bucket is written to.
 const PLACES: usize = 4;
-/// How wide the sketch is where there are no units.
+/// The width of the sketch where there are no units.
 const SKETCH_ALONE: usize = 256;
 /// A Gaussian matrix is drawn for so many inputs, or so many weights; beyond, a structured one.
 const GAUSSIAN_INPUTS: usize = 64;
@@ -125,7 +125,7 @@ impl RandomFeatures {
         self.form
     }
 
-    /// How many features a row has.
+    /// The number of features of a row.
     pub fn n_features(&self) -> usize {
         let n_own = if self.own {
             self.form.n_dense + self.n_sketch

@@ -72,7 +72,7 @@ impl Ring {
             && rising.into_iter().all(|(one, next)| one < next)
     }
 
-    /// How many values a row is usually ahead of the newest: one where labels come at once.
+    /// The usual lead of a row over the newest value, in values: one where labels come at once.
     fn ahead(&self) -> usize {
         let mut delays: Vec<u32> = self.delays.iter().copied().collect();
         delays.sort_unstable();
