@@ -27,7 +27,7 @@ pub enum Column {
 pub struct Batch {
     /// The number of rows, at least one.
     pub n_rows: usize,
-    /// One column for each described input.
+    /// The columns, one for each described input.
     pub columns: Vec<Column>,
 }
 

@@ -63,7 +63,7 @@ pub struct Feedback {
     pub source: String,
     /// The event time, as the sender states it.
     pub event_time: Option<Time>,
-    /// For slices of metrics.
+    /// The tags, for slices of metrics.
     pub tags: BTreeMap<String, String>,
     /// The sender: without authentication, the address of the client.
     pub actor: String,

@@ -100,7 +100,7 @@ pub fn is_single(value: f64) -> bool {
 /// An answer that was served: one entry for a request with all its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// One id for each row.
+    /// The ids, one for each row.
     pub ids: Vec<PredictionId>,
     /// The rows as validated, before any hashing or scaling.
     pub batch: Batch,

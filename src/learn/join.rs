@@ -24,7 +24,7 @@ pub struct PendingPrediction {
     pub position: u64,
     /// Its row in that entry.
     pub row: u32,
-    /// Until when a reward counts.
+    /// The time until which a reward counts.
     pub deadline: Time,
     /// True once the truth (label or value) has come.
     pub has_truth: bool,

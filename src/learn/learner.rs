@@ -90,7 +90,7 @@ pub enum Error {
     /// The state of a version is not of this description.
     #[error("version {version}: {error}")]
     Version {
-        /// Which.
+        /// The version.
         version: u64,
         /// The tensor that does not fit.
         error: weights::Error,

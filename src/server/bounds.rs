@@ -46,7 +46,7 @@ pub struct Config {
     pub connection_idle_max: Option<Duration>,
     /// The time for which calls of a connection that was asked to end may go on.
     pub connection_age_grace: Duration,
-    /// Who may call; by default callers of this machine, and they may do everything.
+    /// The access of callers; by default those of this machine may do everything.
     pub access: Arc<Access>,
     /// A socket of the file system on which gRPC is served as well, to callers of this machine.
     pub socket: Option<Arc<UnixListener>>,

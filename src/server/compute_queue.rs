@@ -65,7 +65,7 @@ type QueueTag = (u64, u64);
 const IDLE_MAX: usize = 64;
 
 impl ComputeQueue {
-    /// For a server whose calls run on so many threads.
+    /// The queue of a server whose calls run on so many threads.
     pub(super) fn new(config: &Config, n_threads: usize) -> ComputeQueue {
         let n_batches = match config.batches_max {
             // One thread is left to small requests.

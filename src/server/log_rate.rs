@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Between two lines.
+/// The time between two lines.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// The time at which a line was logged last.

@@ -17,7 +17,7 @@ use super::wire::RETRY;
 const REPLY_BYTES: u64 = 512;
 /// The time for which the replies of a stream may be left unread, where no further one has room.
 const UNREAD_MAX: Duration = Duration::from_secs(60);
-/// Between two looks at whether there is room again: some hundred entries are learned meanwhile.
+/// The time between two looks for room: some hundred entries are learned meanwhile.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The pace of one stream; a clone shares it.

@@ -12,7 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-/// No more of a file is read.
+/// The largest part of a file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The beginning of an address that is a socket of the file system.

@@ -212,7 +212,7 @@ fn gate_line(gate: &GateStatus) -> String {
     line
 }
 
-/// Who froze it and why; nothing where the gate did.
+/// The person who froze it, and the reason; nothing where the gate did.
 fn frozen_by(gate: &GateStatus) -> String {
     let (actor, note) = (
         gate.frozen_actor.escape_debug(),

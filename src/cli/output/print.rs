@@ -68,7 +68,7 @@ pub(crate) struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// On a terminal one line that is updated every second, elsewhere a new line every five.
+    /// A progress line: on a terminal updated every second, elsewhere a new line every five.
     pub(crate) fn new() -> ProgressLine {
         let is_terminal = io::stderr().is_terminal();
         ProgressLine {

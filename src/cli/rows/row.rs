@@ -20,7 +20,7 @@ pub(crate) enum Cell {
 pub(crate) struct Row {
     /// The line it begins on, from 1; 0 where it is not of a file.
     pub line: u64,
-    /// One for each column of the file, in their order.
+    /// The cells, one for each column of the file, in their order.
     pub cells: Vec<Cell>,
 }
 

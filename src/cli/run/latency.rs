@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Buckets for each factor e of microseconds.
 const BUCKETS_PER_E: f64 = 40.0;
-/// Up to an hour.
+/// The buckets of durations of up to an hour.
 const N_BUCKETS: usize = 900;
 
 /// Counts of durations, in buckets whose widths grow with them.

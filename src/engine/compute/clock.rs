@@ -96,7 +96,7 @@ impl fmt::Debug for Clock {
 /// The trust in a wall clock that is far ahead of the last entry at a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WallClock {
-    /// After an hour in which it stays there.
+    /// The time is believed after an hour in which it stays there.
     #[default]
     Checked,
     /// The time is believed at once: an operator has confirmed it.

@@ -17,7 +17,7 @@ pub(crate) struct Histogram {
 /// Counts of values of at most 1, 2, 4, ... 2^24, and larger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistogramCounts {
-    /// One for each bound; not summed up.
+    /// The counts of each bound; not summed up.
     pub counts: [u64; BOUNDS],
     /// The sum of all values.
     pub sum: u64,

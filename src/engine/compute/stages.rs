@@ -27,7 +27,7 @@ type StageWatcher = dyn Fn(Stage) + Send + Sync;
 pub struct Stages(Option<Arc<StageWatcher>>);
 
 impl Stages {
-    /// For tests: each stage is passed once `watch` has returned.
+    /// The stages of a test: each is passed once `watch` has returned.
     pub fn watched(watch: impl Fn(Stage) + Send + Sync + 'static) -> Stages {
         Stages(Some(Arc::new(watch)))
     }

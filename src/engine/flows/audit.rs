@@ -95,7 +95,7 @@ pub struct PredictionFeedback {
     pub position: u64,
     /// The time at which it was accepted.
     pub time: Time,
-    /// Who observed it.
+    /// The source that observed it.
     pub source: String,
     /// The sender's key.
     pub feedback_id: String,

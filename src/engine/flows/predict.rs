@@ -22,7 +22,7 @@ use crate::model::Choice;
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// One id a row; none where the prediction is not journaled.
+    /// The ids, one a row; none where the prediction is not journaled.
     pub ids: Vec<PredictionId>,
     /// The outputs of its rows.
     pub outputs: Outputs,

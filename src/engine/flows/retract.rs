@@ -85,7 +85,7 @@ pub struct Certificate {
 pub struct RetractionRequest {
     /// The events to retract.
     pub selector: Selector,
-    /// Who asks.
+    /// The person who asks.
     pub actor: String,
     /// The reason.
     pub note: String,

@@ -41,7 +41,7 @@ pub struct RetrainingRequest {
     pub newest: u64,
     /// True to take its state whatever the evidence.
     pub force: bool,
-    /// Who asks.
+    /// The person who asks.
     pub actor: String,
     /// The reason.
     pub note: String,
@@ -426,7 +426,7 @@ impl ModelRuntime {
         Ok(position)
     }
 
-    /// Which attempt since the champion was chosen the newest one is, where evidence decides it.
+    /// The number of the newest attempt since the champion was chosen, where evidence decides it.
     fn tried_attempt(&self, request: &RetrainingRequest) -> Result<Option<u64>, Error> {
         let follower = self.lock_follower()?;
         let learner = &follower.learner;

@@ -20,9 +20,9 @@ pub(crate) struct RecordedFacts {
     pub exclusions: Vec<Exclusion>,
     /// Orders that were refused, which need not be recorded yet.
     pub refused: BTreeSet<u64>,
-    /// Up to where every order that was refused is known, from the journal or from `refused`.
+    /// The position up to which every refused order is known, from the journal or from `refused`.
     pub applied: u64,
-    /// Up to where the journal is written, for records of refusals that stand behind the entries.
+    /// The position up to which the journal is written, for records of refusals behind the entries.
     pub written: u64,
     /// The position from which the recorded history is not known, since it learned erased feedback.
     pub unknown_from: Option<u64>,
@@ -41,7 +41,7 @@ pub(crate) struct RecordedOrders {
 }
 
 impl RecordedFacts {
-    /// Nothing but facts.
+    /// The facts alone, without exclusions or refusals.
     pub(crate) fn new(facts: Facts) -> RecordedFacts {
         RecordedFacts {
             exclusions: Vec::new(),

@@ -39,7 +39,7 @@ pub(crate) struct FeedbackSelection {
 }
 
 impl FeedbackSelection {
-    /// Nothing is read yet. `known` facts save reading chosen events again.
+    /// A selection that has read nothing yet. `known` facts save reading chosen events again.
     ///
     /// # Errors
     /// The journal cannot be read.

@@ -21,7 +21,7 @@ use crate::store::{Delivery, DeliveryProgress, DeliveryQueue};
 const INTAKE_MAX: usize = 1024;
 /// Events that one sync covers.
 const GROUP_MAX: usize = 256;
-/// Between two lines about a queue without room.
+/// The time between two log lines about a queue without room.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// The outcome of an attempt to deliver an event.

@@ -16,7 +16,7 @@ enum AcceptancePhase {
     Stopping,
     /// The journal takes no more entries; those on disk are learned.
     JournalFailed(String),
-    /// Nothing is learned any more.
+    /// Learning has ended for this reason.
     Halted(String),
 }
 
@@ -33,9 +33,9 @@ struct HealthState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EntryReadiness {
     Open,
-    /// Not until the next segment can be made, and why that cannot be.
+    /// Entries wait until the next segment can be made; the reason why it cannot be now.
     Stalled(String),
-    /// Not any more, and why.
+    /// No entry is taken any more, for this reason.
     Closed(String),
 }
 

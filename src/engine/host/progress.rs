@@ -20,7 +20,7 @@ pub(crate) struct JournalProgress {
 }
 
 impl JournalProgress {
-    /// Nothing is synced; `next_tick` is as [`JournalProgress::next_tick`] gives it.
+    /// The progress of a journal without synced entries; `next_tick` as in [`JournalProgress::next_tick`].
     pub(crate) fn new(next_tick: i64) -> JournalProgress {
         JournalProgress {
             synced: AtomicU64::new(0),

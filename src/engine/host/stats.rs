@@ -37,7 +37,7 @@ impl ServedModel {
     }
 }
 
-/// Between two attempts to read the learned state.
+/// The time between two attempts to read the learned state.
 const ATTEMPT: Duration = Duration::from_micros(200);
 
 impl ModelRuntime {

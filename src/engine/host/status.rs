@@ -51,9 +51,9 @@ pub struct Status {
     pub judged: u64,
     /// The name of the score.
     pub metric: &'static str,
-    /// Over everything judged; none before.
+    /// The score over everything judged; none before.
     pub score: Option<f64>,
-    /// Over about the last thousand; none before.
+    /// The score over about the last thousand; none before.
     pub recent_score: Option<f64>,
     /// The score of repeating the newest label or value; none before there was one to repeat.
     pub no_change_score: Option<f64>,
@@ -110,7 +110,7 @@ pub struct Status {
 /// The evidence about the weights of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateStatus {
-    /// Which weights serve: live, gated or manual.
+    /// The policy by which weights serve: live, gated or manual.
     pub policy: &'static str,
     /// The version of the champion, and the position of its state.
     pub champion: (u64, u64),

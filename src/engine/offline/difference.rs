@@ -69,7 +69,7 @@ pub struct OrderBetween {
     pub position: u64,
     /// The order.
     pub order: Order,
-    /// Who gave it.
+    /// The person who gave it.
     pub actor: String,
     /// The reason.
     pub note: String,

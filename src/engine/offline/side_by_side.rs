@@ -29,7 +29,7 @@ use crate::model::{InputKind, Past, Spec, Task};
 /// A row of a file, as each side reads it.
 #[derive(Clone, Debug)]
 pub struct GivenRow {
-    /// One row each, with the inputs of each side's description.
+    /// The batches of one row, with the inputs of each side's description.
     pub batches: [Batch; 2],
     /// Its truth.
     pub truth: RowTruth,
@@ -41,7 +41,7 @@ pub struct SideBySide<'a> {
     sides: [AnsweringSide; 2],
     /// The classes or actions of both.
     names: Vec<String>,
-    /// Which of them has learned more, whose past of the target both see.
+    /// The side that has learned more, whose past of the target both see.
     newer: usize,
     /// Both are versions, whose series are the same.
     shares_past: bool,

@@ -38,7 +38,7 @@ const BLOCK: usize = 64;
 pub(crate) struct AnalyticLearner {
     settings: Analytic,
     features: RandomFeatures,
-    /// One, or one for each action.
+    /// The recursions: one, or one for each action.
     recursions: Vec<Recursion>,
     /// Classes have it.
     inverse_temperature: Option<InverseTemperature>,

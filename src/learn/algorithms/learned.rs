@@ -71,7 +71,7 @@ enum Kind {
 }
 
 impl Learned {
-    /// Nothing yet.
+    /// A learner that has learned nothing yet.
     pub fn new(spec: &Spec) -> Learned {
         let n_buckets = match &spec.learner {
             LearnerKind::Auto(_) => AutoLearner::n_buckets(spec),
@@ -125,7 +125,7 @@ impl Learned {
         learned
     }
 
-    /// Nothing yet, but for the weights that the network arrives with.
+    /// A learner that has learned nothing, but for the weights that the network arrives with.
     ///
     /// # Errors
     /// Names the first tensor that does not fit the description.

@@ -29,7 +29,7 @@ pub(crate) struct AnchorProbe {
 }
 
 impl AnchorProbe {
-    /// One for its class, and zero for the others.
+    /// The one-hot target: one for its class, and zero for the others.
     pub(crate) fn one_hot(&self, n_outputs: usize) -> Vec<f32> {
         let mut targets = vec![0.0; n_outputs];
         targets[self.class as usize] = 1.0;
@@ -47,7 +47,7 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    /// Nothing is retained yet.
+    /// An empty retention set.
     pub(crate) fn new(spec: &Spec) -> Retention {
         Retention {
             anchors: Anchors::new(spec.seed, spec.task.n_outputs()),

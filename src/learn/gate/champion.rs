@@ -71,7 +71,7 @@ pub(crate) struct Gate {
     n_labels: u64,
     /// The number of examples when the newest contender was taken.
     taken_at: u64,
-    /// Up to this example no contender is taken, since the candidate proved worse.
+    /// The example up to which no contender is taken, since the candidate proved worse.
     rests_until: u64,
     /// The number of examples at the newest rewind.
     rewound_at: Option<u64>,
@@ -86,7 +86,7 @@ pub(crate) struct Gate {
     /// The errors of served answers.
     errors: RecentErrors,
     constancy: Constancy,
-    /// Up to this example every one is scored.
+    /// The example up to which every one is scored.
     watched_until: u64,
     /// The times at which feedback last came, and an example was last learned, before the newest silences
     /// that an incident was raised for; 0 before the first.

@@ -46,7 +46,7 @@ const WEALTH_MAX: f64 = 1e12;
 pub struct EProcess {
     /// The wealth of each bet.
     wealth: [f64; BETS.len()],
-    /// For beginnings that are to come.
+    /// The capital for beginnings that are to come.
     aside: f64,
     dependence: Dependence,
 }

@@ -30,7 +30,7 @@ pub struct EvictedPredictions {
 pub struct Arrivals {
     /// Each with the position of its entry.
     ids: VecDeque<(u64, u128)>,
-    /// Up to where some came that are not listed.
+    /// The position up to which some came that are not listed.
     unlisted: u64,
 }
 

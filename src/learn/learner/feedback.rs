@@ -22,7 +22,7 @@ const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
 pub(super) struct Example<'a> {
     pub batch: &'a Batch,
     pub row: usize,
-    /// Who observed it; none of silence.
+    /// The source that observed it; none of silence.
     pub source: Option<&'a str>,
     /// The tags of the feedback about it; none of silence.
     pub tags: Option<&'a BTreeMap<String, String>>,

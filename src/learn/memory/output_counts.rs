@@ -26,7 +26,7 @@ pub(crate) struct OutputCounts {
 }
 
 impl OutputCounts {
-    /// No example yet.
+    /// The counts of no example.
     pub(crate) fn new(n_outputs: usize) -> OutputCounts {
         OutputCounts {
             counts: vec![0; n_outputs],

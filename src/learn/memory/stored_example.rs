@@ -105,7 +105,7 @@ fn load_weights(n: usize, tensors: &mut Tensors) -> Result<Vec<f32>, Error> {
 /// of raw ones.
 #[derive(Default)]
 struct DenseRows {
-    /// For each row, whether it is raw.
+    /// The kinds of the rows: 1 for a raw one.
     raw: Vec<u8>,
     dense: Vec<f32>,
     numbers: Vec<f64>,

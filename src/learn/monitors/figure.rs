@@ -9,9 +9,9 @@ pub struct Figure {
     pub of: String,
     /// The slice that it is of, as in `country=BR`; empty where it is of all.
     pub slice: String,
-    /// Over everything.
+    /// The figure over everything.
     pub all: Option<f64>,
-    /// Over a window of the newest.
+    /// The figure over a window of the newest.
     pub window: Option<f64>,
     /// The figure as a fading mean.
     pub recent: Option<f64>,

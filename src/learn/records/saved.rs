@@ -76,7 +76,7 @@ impl SavedReader {
         }
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     pub(in crate::learn) fn end(&mut self) -> Result<(), Error> {
         match (self.counts.next(), self.numbers.next()) {
             (None, None) => Ok(()),

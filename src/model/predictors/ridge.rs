@@ -86,7 +86,7 @@ pub struct Ridge {
     /// The inverse temperature of estimates before they become probabilities; none where the
     /// estimates themselves are the answer.
     pub inverse_temperature: Option<f32>,
-    /// One for each action, where anyone asks how sure an estimate is.
+    /// The posteriors, one for each action, where the policy needs them.
     pub posteriors: Option<Vec<Posterior>>,
 }
 

@@ -54,7 +54,7 @@ pub struct Spec {
     pub budget: Option<Budget>,
     /// The feedback that waits for a person.
     pub quarantine: QuarantineSettings,
-    /// Which weights serve.
+    /// The weights that serve.
     pub publish: Publish,
     /// The cadence of versions.
     pub cadence: Cadence,

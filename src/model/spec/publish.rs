@@ -2,7 +2,7 @@
 //!
 //! Invariant: settings are data; `src/learn/gate` acts on them.
 
-/// Which weights serve.
+/// The policy that decides which weights serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishPolicy {
     /// The candidate, until evidence shows that it is worse than the champion.
@@ -24,10 +24,10 @@ impl PublishPolicy {
     }
 }
 
-/// Which weights serve, and by which evidence.
+/// The weights that serve, and the evidence for them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Publish {
-    /// Which weights serve.
+    /// The weights that serve.
     pub policy: PublishPolicy,
     /// The share of journaled requests that the candidate answers where the champion serves.
     pub canary: f64,

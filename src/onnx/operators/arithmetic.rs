@@ -67,7 +67,7 @@ pub(super) fn min(call: &Call) -> Result<Value, Fault> {
     all(call, Tensor::broadcast_minimum, |a, b| Some(a.min(b)))
 }
 
-/// Over any number of inputs.
+/// One function over any number of inputs.
 fn all(
     call: &Call,
     floats: fn(&Tensor, &Tensor) -> FloatsResult,

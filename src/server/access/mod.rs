@@ -45,10 +45,10 @@ const ADDRESSES_MAX: usize = 1024;
 const TOKEN_BYTES_MAX: usize = 256;
 /// The actor of a caller on the socket of the file system.
 const LOCAL: &str = "local";
-/// Between two looks at whether a credential has ended.
+/// The time between two looks at whether a credential has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who may call, and the keys of TLS, as they are in force now.
+/// The access in force: the callers, and the keys of TLS.
 #[derive(Debug)]
 pub struct Access {
     in_force: ArcSwap<InForce>,

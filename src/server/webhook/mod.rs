@@ -44,11 +44,11 @@ pub struct WebhookConfig {
     pub private_addresses: Vec<String>,
     /// Certificates in PEM that are trusted in place of Mozilla's roots.
     pub ca: Option<Vec<u8>>,
-    /// For one attempt, from the look-up of the host to the status of the answer.
+    /// The time for one attempt, from the look-up of the host to the status of the answer.
     pub timeout: Duration,
     /// Attempts of one event, at least 1.
     pub attempts_max: u32,
-    /// Before the second attempt of an event; before each further one twice as long, up to ten minutes.
+    /// The wait before the second attempt of an event; before each further one twice as long, up to ten minutes.
     pub retry_wait: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Default for WebhookConfig {
 }
 
 impl fmt::Debug for WebhookConfig {
-    /// Without the secret, and without the path, which may be one.
+    /// The configuration without the secret, and without the path, which may be one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookConfig").finish_non_exhaustive()
     }

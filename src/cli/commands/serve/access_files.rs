@@ -12,9 +12,9 @@ use anyhow::Context;
 use perennial::server::{Access, AccessFiles};
 use perennial::store::regular;
 
-/// No more of a file is read.
+/// The largest part of a file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Between two looks at the files.
+/// The time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The paths of the access files.

@@ -59,7 +59,7 @@ pub(super) struct StreamRun {
 }
 
 impl StreamRun {
-    /// One row after the other.
+    /// Streams one row after the other.
     pub(super) async fn closed(
         &mut self,
         rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,

@@ -38,7 +38,7 @@ pub(super) struct ArrowMessages<R> {
     dictionaries: BTreeMap<i64, u64>,
 }
 
-/// One of them.
+/// One message of the file.
 pub(super) struct ArrowMessage {
     header: Vec<u8>,
     pub body: Buffer,

@@ -38,7 +38,7 @@ pub(super) struct Influence {
 /// The influence of one example on its output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Mass {
-    /// After the newest update that learned it.
+    /// The mass after the newest update that learned it.
     mass: f64,
     /// The sum of its output then.
     sum: f64,
@@ -75,7 +75,7 @@ pub(super) struct RemainingInfluence {
     pub mass: f32,
     /// The step of the output for a derivative, a learning rate and a share of one.
     pub reach: f32,
-    /// Over the updates since it was learned first, the sum of the masses that it had.
+    /// The sum of its masses over the updates since it was learned first.
     area: f64,
     n_since: u64,
     n_updates: u64,

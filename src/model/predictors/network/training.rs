@@ -28,7 +28,7 @@ pub struct Training {
 /// The constants of every step.
 #[derive(Clone, Debug)]
 struct Constants {
-    /// One where a weight stands, zero where a bias or padding does.
+    /// The mask of weights: one for a weight, zero for a bias or padding.
     is_weight: Tensor,
     /// The least and the largest that a value may be.
     bounds: [Tensor; 2],
