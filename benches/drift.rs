@@ -289,7 +289,7 @@ struct River {
 }
 
 impl River {
-    /// None where there is no python3.
+    /// The process; none where there is no python3.
     fn start() -> Result<Option<River>> {
         if Command::new("python3").arg("--version").output().is_err() {
             println!("without River: there is no python3");

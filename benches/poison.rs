@@ -102,7 +102,7 @@ fn vouched(budget: &str) -> String {
 
 /// One stream, learned to its end.
 struct Run {
-    room: LearnerHarness,
+    harness: LearnerHarness,
     /// Rows behind the first wrong label, and those that were answered right.
     n_answered: usize,
     n_right: usize,
@@ -118,7 +118,7 @@ struct Run {
 impl Run {
     fn new(toml: &str, rows: &data::Rows, n_rows: usize, (share, times): (f64, usize)) -> Run {
         let mut run = Run {
-            room: LearnerHarness::new(toml),
+            harness: LearnerHarness::new(toml),
             n_answered: 0,
             n_right: 0,
             incident: None,
@@ -158,8 +158,8 @@ impl Run {
     ) {
         let columns = rows.numbers[row].iter();
         let columns = columns.map(|value| Column::Numbers(vec![*value])).collect();
-        let prediction = self.room.predict(Batch { n_rows: 1, columns });
-        let names = self.room.learner.spec().task.names().to_vec();
+        let prediction = self.harness.predict(Batch { n_rows: 1, columns });
+        let names = self.harness.learner.spec().task.names().to_vec();
         let Outputs::Probabilities(shares) = &prediction.outputs else {
             panic!("a classification answers with probabilities");
         };
@@ -174,7 +174,7 @@ impl Run {
         } else {
             truth
         };
-        self.room.append(Event::Feedback(Feedback {
+        self.harness.append(Event::Feedback(Feedback {
             source: source.to_owned(),
             ..label(
                 prediction.ids[0],
@@ -187,21 +187,21 @@ impl Run {
     /// Closes the incidents of before the first wrong label.
     fn close_incidents(&mut self) {
         let incidents: Vec<u64> = {
-            let incidents = self.room.learner.incidents().iter();
+            let incidents = self.harness.learner.incidents().iter();
             incidents.map(|one| one.position).collect()
         };
         for incident in incidents {
-            self.room.append(Event::Command(Command {
+            self.harness.append(Event::Command(Command {
                 order: Order::Close { incident },
                 actor: String::new(),
                 note: String::new(),
             }));
         }
-        self.n_before = self.room.learner.position();
+        self.n_before = self.harness.learner.position();
     }
 
     fn note_incident(&mut self, n_labels: usize) {
-        let incidents = self.room.learner.incidents().iter();
+        let incidents = self.harness.learner.incidents().iter();
         for one in incidents.filter(|one| one.position > self.n_before) {
             let suspect = one.suspects.first().map_or("", |one| &one.source);
             if self.incident.is_none() {
@@ -217,7 +217,7 @@ impl Run {
     /// The columns of the table.
     fn line(mut self) -> String {
         let accuracy = self.n_right as f64 / self.n_answered as f64;
-        let throttled = self.room.learner.ledger().count(Fate::Throttled);
+        let throttled = self.harness.learner.ledger().count(Fate::Throttled);
         let incident = match &self.incident {
             None => "none |  | ".to_owned(),
             Some((labels, kind, named)) => format!("{kind} | {labels} | {named}"),
@@ -226,24 +226,29 @@ impl Run {
             .named
             .map_or("never".to_owned(), |labels| labels.to_string());
         // Two entries a row: the prediction, and the label of the source.
-        let (_, champion) = self.room.learner.champion().unwrap_or_default();
+        let (_, champion) = self.harness.learner.champion().unwrap_or_default();
         let is_first = |one: &&perennial::event::Entry| match &one.event {
             Event::Feedback(feedback) => feedback.source == POISONED,
             _ => false,
         };
-        let first = self.room.journal.iter().find(is_first).expect("it sends");
+        let first = self
+            .harness
+            .journal
+            .iter()
+            .find(is_first)
+            .expect("it sends");
         let retraction = Retraction {
             selector: Selector::Source(POISONED.to_owned()),
             first_position: first.position,
             disposal: Disposal::Keep,
         };
-        self.room.append(Event::Command(Command {
+        self.harness.append(Event::Command(Command {
             order: Order::Retract(retraction),
             actor: String::new(),
             note: String::new(),
         }));
-        let never = twin(&self.room.journal);
-        let digests = [&self.room, &never].map(|one| {
+        let never = twin(&self.harness.journal);
+        let digests = [&self.harness, &never].map(|one| {
             (
                 one.learner.learned().digest(),
                 one.learner.champion_digest(),

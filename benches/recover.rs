@@ -1,4 +1,4 @@
-//! How fast a journal is applied: a restart after a kill, a replay, and a check of every byte.
+//! The speed at which a journal is applied: a restart after a kill, a replay, and a check of every byte.
 //!
 //! Invariant: nothing but the journal is there to start from, so that every entry is applied.
 //!

@@ -33,7 +33,7 @@ pub enum Error {
         /// The refusal of the driver.
         why: String,
     },
-    /// It has no room: a smaller task may succeed, or the same later.
+    /// The device has no room: a smaller task may succeed, or the same later.
     #[error("the device cannot {task}: {why}")]
     NoRoom {
         /// The task that it was given, as a verb.
@@ -172,7 +172,7 @@ impl From<NoThread> for candle_core::Error {
     }
 }
 
-/// Pools of one thread each that nobody computes in; as many as were ever needed at a time.
+/// Idle pools of one thread each; as many as were ever needed at a time.
 struct IdlePools(Mutex<Vec<rayon::ThreadPool>>);
 
 static IDLE_POOLS: IdlePools = IdlePools(Mutex::new(Vec::new()));
@@ -222,8 +222,8 @@ pub(crate) fn in_a_line(error: &candle_core::Error) -> String {
 }
 
 /// A GPU is taken hold of once for each use. A hold has one stream, whatever thread computes:
-/// candle's default is one for each thread, and what a thread has yet to finish on its own another
-/// would read too early.
+/// candle's default is one for each thread, and one thread would read unfinished work of another
+/// too early.
 #[cfg(feature = "cuda")]
 fn opened(number: usize, purpose: Use) -> candle_core::Result<candle_core::Device> {
     use std::collections::BTreeMap;

@@ -36,7 +36,7 @@ pub fn checkpoint(bytes: &[u8]) {
     store::fuzz::checkpoint(bytes);
 }
 
-/// A model.toml. What is pinned is read again as it was.
+/// A model.toml. A pinned description is read again as it was.
 pub fn model_toml(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -14,9 +14,9 @@ pub(crate) enum Change {
     Never,
     /// More answers are wrong at once.
     Abrupt,
-    /// The same, little by little over 1,000 rows.
+    /// More answers are wrong little by little, over 1,000 rows.
     Gradual,
-    /// The same, for 500 rows of each 1,000.
+    /// More answers are wrong for 500 rows of each 1,000.
     Recurring,
     /// The right labels are wrong from then on.
     RuleFlip,
@@ -27,7 +27,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// Those that can be found.
+    /// The changes that can be found.
     pub(crate) const ALL: [Change; 6] = [
         Change::Abrupt,
         Change::Gradual,

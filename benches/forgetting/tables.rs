@@ -67,7 +67,7 @@ pub(crate) fn split(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// The same stream without a stored example.
+/// The table of the stream without a stored example.
 pub(crate) fn analytic(bench: &Bench) -> Result<()> {
     let mut title = Title::new(
         "Split-MNIST, class-incremental, kind = \"analytic\", no stored example\n\

@@ -57,7 +57,7 @@ pub(crate) fn through(
     })
 }
 
-/// The same, where each event is scored by the answer given before it was learned. Returns the
+/// Runs the sequence, where each event is scored by the answer given before it was learned. Returns the
 /// share of those that were right, and that of the test images at the end.
 pub(crate) fn one_by_one(
     bench: &Bench,

@@ -38,7 +38,7 @@ pub(crate) fn feedback(index: usize, columns: Vec<Column>, signal: Signal) -> En
     on(index, columns, None, signal)
 }
 
-/// The same on a decision that was taken for the row.
+/// The feedback on a decision that was taken for the row.
 pub(crate) fn decided(
     index: usize,
     columns: Vec<Column>,

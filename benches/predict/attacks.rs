@@ -232,7 +232,7 @@ pub(crate) async fn read(answer: Option<http::Response<Body>>) -> Option<()> {
     Some(())
 }
 
-/// What a call says before its body.
+/// The head of a call: its headers before the body.
 pub(crate) struct Call<'a> {
     pub path: &'a str,
     pub encoding: &'static str,

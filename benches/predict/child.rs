@@ -34,7 +34,7 @@ pub(crate) enum Kind {
     Echo,
     /// Predicts, journals and learns.
     Perennial,
-    /// The same, over TLS, to whoever shows the certificate of its folder.
+    /// Predicts over TLS for clients that show the certificate of its folder.
     Guarded,
 }
 

@@ -29,7 +29,7 @@ pub enum Error {
         model: String,
         /// The version that was asked for.
         version: u64,
-        /// Those there are.
+        /// The existing versions, as a list for the message.
         known: String,
     },
     /// Name a version that is still there.
@@ -45,7 +45,7 @@ pub enum Error {
     Unavailable {
         /// The model.
         model: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// Send less, or later.
@@ -69,7 +69,7 @@ pub enum Error {
     NotNow {
         /// The field at fault.
         field: &'static str,
-        /// Why it cannot be done by now.
+        /// The reason why it cannot be done by now.
         what: String,
     },
     /// Name an incident that there is.
@@ -90,7 +90,7 @@ pub enum Error {
     NoPlace {
         /// The label.
         label: String,
-        /// How many classes there can be.
+        /// The largest number of classes.
         classes_max: usize,
     },
     /// Send the row with its feedback.
@@ -98,7 +98,7 @@ pub enum Error {
     Gone {
         /// The field that names the prediction.
         field: &'static str,
-        /// Why it takes no feedback any more.
+        /// The reason why it takes no feedback any more.
         what: String,
     },
     /// Restore another version.
@@ -144,7 +144,7 @@ pub enum Error {
     Models {
         /// The folder that cannot be used.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: std::io::Error,
     },
     /// Mend the cause that it names.
@@ -224,8 +224,9 @@ impl Error {
         }
     }
 
-    /// There is no such version, but those `known`, which rise. Versions are numbered one by one: one
-    /// up to the newest of them, or up to the `newest` that is known to be made, was there once.
+    /// The error of a version that does not exist, beside the `known` ones, which rise. Versions are numbered
+    /// one by one: one up to the newest of them, or up to the `newest` that is known to be made, was there
+    /// once.
     pub fn no_version(model: &str, version: u64, known: &[u64], newest: u64) -> Error {
         /// A model that makes a version every hour has more than fit into a sentence.
         const LISTED_MAX: usize = 8;

@@ -77,7 +77,7 @@ pub use compute::serving::Snapshot;
 pub use compute::stages::{Stage, Stages};
 use compute::threads::spawn;
 pub use error::{Error, Remedy};
-pub use flows::audit::{Audit, NotDerived, PredictionFeedback, Without};
+pub use flows::audit::{Audit, DerivationFailure, PredictionFeedback, Without};
 pub use flows::command::NewVersion;
 pub use flows::fate::FeedbackFate;
 pub use flows::feedback::Receipt;
@@ -85,7 +85,7 @@ pub use flows::gate::FROZEN_ALREADY;
 pub use flows::limits::Limits;
 pub use flows::predict::{Answer, PredictOptions};
 pub use flows::quarantine::QuarantinedFeedback;
-use flows::recover::{Clocks, Recovered, RecoveredData};
+use flows::recover::{Clocks, RecoveredData, RecoveryRequest};
 pub use flows::retract::{Certificate, RetractionPlan, RetractionRequest};
 pub use flows::retrain::{RetrainReport, RetrainingRequest};
 pub use history::logged::{LoggedDecision, LoggedDecisions};
@@ -95,9 +95,10 @@ pub use host::bounds::{Bound, Level};
 use host::deliveries::EventIntake;
 pub use host::deliveries::{AttemptOutcome, Deliveries, DeliveryCounts};
 use host::event_publisher::EventPublisher;
-pub(crate) use host::event_publisher::WATCH_EVENTS_MAX;
-pub use host::event_publisher::{PublishedCounts, Subscription, WatchError};
-use host::follower::Unsent;
+pub use host::event_publisher::{
+    PublishedCounts, Subscription, WATCH_EVENTS_MAX, WATCHES_MAX, WatchError,
+};
+use host::follower::UnsentEvents;
 pub use host::learning_event::{LearningEvent, LearningEventKind};
 pub(crate) use host::new_labels::check_place;
 pub use host::phases::Phase;
@@ -108,7 +109,7 @@ pub use host::work::Acknowledgement;
 use host::work::Work;
 use host::write_queue::WriteQueue;
 use host::writer::JournalWriter;
-pub use offline::compared::{CompareSettings, ComparisonReport, LeftOut, RowTruth};
+pub use offline::compared::{CompareSettings, ComparisonReport, ExcludedRows, RowTruth};
 pub use offline::difference::{
     Difference, DifferentRow, Disagreement, EntriesBetween, OrderBetween, TensorChange,
 };
@@ -117,7 +118,7 @@ pub use offline::side_by_side::{GivenRow, SideBySide};
 pub use offline::sides::Side;
 pub use offline::stopped::Offline;
 
-/// Where models are described and their data kept, and how many threads learn.
+/// The folders of models and their data, and the number of learner threads.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// A folder with one folder a model, each with its model.toml.
@@ -157,7 +158,7 @@ impl Default for Config {
     }
 }
 
-/// How many threads learn where so many are asked for.
+/// The number of learner threads where so many are asked for.
 fn n_threads(asked: usize) -> usize {
     match asked {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get().max(2) - 1),
@@ -181,7 +182,7 @@ struct Threads {
     lagging_jobs: Sender<LearnerTask>,
     writer: JoinHandle<()>,
     learners: Vec<JoinHandle<()>>,
-    /// As many, which learn models that are far behind.
+    /// The threads that learn models far behind, as many as `learners`.
     lagging_learners: Vec<JoinHandle<()>>,
 }
 
@@ -237,7 +238,7 @@ impl Engine {
         let mut written = Vec::new();
         for name in names {
             let reached = deliveries.as_ref().and_then(|one| one.reached(&name));
-            let model = Recovered::new(&name, reached);
+            let model = RecoveryRequest::new(&name, reached);
             let opened =
                 flows::recover::open(&directory, &config.models, model, clocks, &mut embedders);
             let served_model = match opened {
@@ -380,7 +381,7 @@ fn serve(
         retracted: opened.retracted,
     };
     let position = recovered.follower.learner.position();
-    let unsent = unsent.map_or(Vec::new(), Unsent::events);
+    let unsent = unsent.map_or(Vec::new(), UnsentEvents::events);
     queues.events.begin(name, position, unsent);
     let runtime = Arc::new(ModelRuntime::new(name, index, recovered, queues));
     runtime.note_journal(&opened.journal);

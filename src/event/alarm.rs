@@ -12,7 +12,7 @@ pub struct Alarm {
     pub watched: WatchedStream,
     /// The name of the input or of the slice, as in `country=BR`; empty of other streams.
     pub input: String,
-    /// How it has changed.
+    /// The kind of the change.
     pub change: Change,
     /// A stream that does not change reaches so much evidence once in so many events at most, on
     /// average.
@@ -25,9 +25,9 @@ pub enum WatchedStream {
     /// The errors of served answers: whether a label was missed, the absolute error of a value, or
     /// the reward of an action, whose fall is the rise of an error.
     Error,
-    /// The same errors, by a window of varying length.
+    /// The errors of served answers, by a window of varying length.
     ErrorWindow,
-    /// By how much the confidence of an answer misses whether it is right.
+    /// The distance between the confidence of an answer and its correctness.
     Calibration,
     /// The confidence of answers.
     Confidence,
@@ -85,7 +85,7 @@ impl WatchedStream {
     }
 }
 
-/// How a watched stream has changed.
+/// The change of a watched stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Its values are higher.

@@ -25,9 +25,9 @@ pub enum Column {
 /// Validated rows of features, by input, in the order of the description.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// At least one.
+    /// The number of rows, at least one.
     pub n_rows: usize,
-    /// One column for each described input.
+    /// The columns, one for each described input.
     pub columns: Vec<Column>,
 }
 

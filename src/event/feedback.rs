@@ -63,11 +63,11 @@ pub struct Feedback {
     pub source: String,
     /// The event time, as the sender states it.
     pub event_time: Option<Time>,
-    /// For slices of metrics.
+    /// The tags, for slices of metrics.
     pub tags: BTreeMap<String, String>,
-    /// The sender: while nobody is authenticated, the address of the client.
+    /// The sender: without authentication, the address of the client.
     pub actor: String,
-    /// How much its example counts beside one of weight 1: one of [`WEIGHTS`].
+    /// The weight of its example beside one of weight 1: one of [`WEIGHTS`].
     pub weight: f64,
     /// The sender's own words, which nothing reads; may be empty.
     pub comment: String,

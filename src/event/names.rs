@@ -46,7 +46,7 @@ impl FromStr for ModelName {
 /// The text is not the alias of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedAlias {
-    /// It cannot be a name, or reads as a number.
+    /// The text cannot be a name, or reads as a number.
     #[error("expected 1 to 64 letters, digits, dots, underscores and hyphens, a letter first")]
     Form,
     /// Every model has it already.

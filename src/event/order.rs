@@ -12,7 +12,7 @@ use super::time::Time;
 pub struct Command {
     /// The order.
     pub order: Order,
-    /// The operator: while nobody is authenticated, the address of the client, or the system's user
+    /// The operator: without authentication, the address of the client, or the system's user
     /// of an offline command, as in `uid 1000`.
     pub actor: String,
     /// The reason, in the operator's words.
@@ -74,7 +74,7 @@ pub enum Order {
         /// The description that it began under.
         description: Description,
     },
-    /// It is given up; the note has the reason.
+    /// The new learner is given up; the note has the reason.
     EndRetraining,
     /// Take feedback that waits in quarantine; where nothing of it does, an [`OrderRefusal`] follows.
     ///
@@ -89,7 +89,7 @@ pub enum Order {
         /// The version.
         version: u64,
     },
-    /// Let a name go.
+    /// Remove an alias.
     RemoveAlias {
         /// The name.
         alias: String,
@@ -113,7 +113,7 @@ impl Order {
         }
     }
 
-    /// True if it names a version, or lets a name go.
+    /// True if the order sets or removes an alias.
     pub fn is_of_aliases(&self) -> bool {
         matches!(self, Order::SetAlias { .. } | Order::RemoveAlias { .. })
     }
@@ -187,7 +187,7 @@ pub enum Disposal {
     /// The content stays in the journal, where an audit finds it.
     Keep,
     /// The content is overwritten, the checkpoints that learned from it are deleted, and those that
-    /// only hold it keep their learned state alone. The order names nobody.
+    /// only hold it keep their learned state alone. The order names no source.
     Erase,
 }
 
@@ -220,7 +220,7 @@ fn name_hash(name: &str) -> NameHash {
 }
 
 impl Selector {
-    /// The same selection, by hash.
+    /// The selection, by hash.
     pub fn hashed(&self) -> Selector {
         match self {
             Selector::Source(source) => Selector::SourceHash(name_hash(source)),

@@ -10,7 +10,7 @@ use super::names::PredictionId;
 pub enum Outputs {
     /// `[rows, classes]`, each row sums to one. The answer is the likeliest class.
     Probabilities(Vec<f32>),
-    /// The same where costs decide, and the answer may be another class than the likeliest.
+    /// Probabilities and the decision by costs, which may be another class than the likeliest.
     Decisions {
         /// `[rows, classes]`.
         probabilities: Vec<f32>,
@@ -100,7 +100,7 @@ pub(crate) fn is_single(value: f64) -> bool {
 /// An answer that was served: one entry for a request with all its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// One id for each row.
+    /// The ids, one for each row.
     pub ids: Vec<PredictionId>,
     /// The rows as validated, before any hashing or scaling.
     pub batch: Batch,

@@ -17,9 +17,9 @@ const UNMADE: u64 = 0;
 /// The state of a history at an order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OrderState {
-    /// Of the learned state.
+    /// The digest of the learned state.
     digest: blake3::Hash,
-    /// Of the tallies.
+    /// The digest of the tallies.
     counted: blake3::Hash,
     tallies: Tallies,
     /// True if these are all; the learned examples of waiting predictions can be too many to be
@@ -38,7 +38,7 @@ impl OrderState {
         }
     }
 
-    /// The same of tallies that lack the learned examples of waiting predictions.
+    /// The state of an order whose tallies lack the learned examples of waiting predictions.
     pub(super) fn partial(
         learned: &Learned,
         counted: blake3::Hash,
@@ -58,16 +58,15 @@ pub struct Comparison {
     since: Option<u64>,
     /// The states of the other history at orders whose versions have no record yet.
     moments: BTreeMap<u64, OrderState>,
-    /// Those of its champions at orders that brought the recorded history another one.
+    /// The champions of the other history at orders that brought the recorded history another one.
     champions: BTreeMap<u64, OrderState>,
     /// True if the other history learns under rules by which this is bounded.
     bounded: bool,
     /// The first version that was compared.
     first: Option<u64>,
-    /// Those that the other history would not have made as they are. Their successor is not made
-    /// yet.
+    /// Versions with other weights in the other history, without a successor yet.
     parted: TaintedVersions,
-    /// Those that it would have made, but would have counted something else.
+    /// Versions with equal weights and different tallies.
     revised_tallies: RevisedTallies,
 }
 

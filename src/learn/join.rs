@@ -24,7 +24,7 @@ pub struct PendingPrediction {
     pub position: u64,
     /// Its row in that entry.
     pub row: u32,
-    /// Until when a reward counts.
+    /// The time until which a reward counts.
     pub deadline: Time,
     /// True once the truth (label or value) has come.
     pub has_truth: bool,
@@ -34,7 +34,7 @@ pub struct PendingPrediction {
     pub credited: Option<f64>,
     /// True if its window closed in silence, which earned the default reward.
     pub closed: bool,
-    /// Where the newest truth stands; none before the first, and of one that came under the first
+    /// The position of the newest truth; none before the first, and of one that came under the first
     /// revision.
     pub label: Option<NonZeroU64>,
     /// True if its label superseded another.
@@ -44,14 +44,14 @@ pub struct PendingPrediction {
     /// True if its newest truth was beyond the budget of its source: any other takes its place.
     pub is_throttled: bool,
     /// The learned part of its reward: a restore brings back that of its version.
-    pub held_reward: Option<Held>,
-    /// The same of its truth: the index of a class or action, or a value.
-    pub held_label: Option<Held>,
+    pub held_reward: Option<LearnedExample>,
+    /// The learned part of its truth: the index of a class or action, or a value.
+    pub held_label: Option<LearnedExample>,
 }
 
 /// The learned example of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Held {
+pub struct LearnedExample {
     /// The target that the example had.
     pub value: f64,
     /// The number of the example: as many were learned by then, itself counted.
@@ -60,11 +60,11 @@ pub struct Held {
     pub weight: f32,
 }
 
-impl Held {
+impl LearnedExample {
     /// The example of this number, which is at least 1.
-    pub fn new(value: f64, number: u64, weight: f32) -> Held {
+    pub fn new(value: f64, number: u64, weight: f32) -> LearnedExample {
         let number = NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN);
-        Held {
+        LearnedExample {
             value,
             number,
             weight,
@@ -84,7 +84,7 @@ impl PendingPrediction {
     }
 }
 
-/// Where the search for a prediction ended.
+/// The outcome of the search for a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PredictionSearch {
     /// The prediction waits.
@@ -95,7 +95,7 @@ pub enum PredictionSearch {
     Unknown,
 }
 
-/// When a window closes, and of which row of which entry it is.
+/// The time at which a window closes, and the entry and row of its prediction.
 type WindowEnd = (Time, u64, u32);
 
 /// Every prediction that waits.
@@ -119,7 +119,7 @@ pub struct PendingPredictions {
 }
 
 impl PendingPredictions {
-    /// How many are kept.
+    /// The number of kept predictions.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -204,7 +204,7 @@ impl PendingPredictions {
         self.windows.push((before, window_us));
     }
 
-    /// How long the window of the prediction there was, if not as it is now.
+    /// The former length of the window of the prediction there, if it was another than now.
     pub(super) fn window_us(&self, position: u64) -> Option<i64> {
         let mut windows = self.windows.iter();
         windows.find(|one| position < one.0).map(|one| one.1)
@@ -261,8 +261,8 @@ impl PendingPredictions {
         }
     }
 
-    /// Where the oldest that waits stands: none stands before it.
-    pub(crate) fn oldest_position(&self) -> Option<u64> {
+    /// The position of the oldest waiting prediction: none stands before it.
+    pub fn oldest_position(&self) -> Option<u64> {
         let oldest = self.order.front()?;
         Some(self.waiting[oldest].position)
     }
@@ -297,22 +297,22 @@ impl PendingPredictions {
         for waiting in self.waiting.values_mut() {
             let held = waiting
                 .credited
-                .map(|value| Held::new(value, n_examples, 1.0));
+                .map(|value| LearnedExample::new(value, n_examples, 1.0));
             waiting.held_reward = held;
         }
     }
 
     /// The examples after `n_examples` were rejected: nothing of them is learned.
     pub(super) fn reject(&mut self, n_examples: u64) {
-        let rejected = |held: &mut Held| held.number.get() > n_examples;
+        let rejected = |held: &mut LearnedExample| held.number.get() > n_examples;
         for waiting in self.waiting.values_mut() {
             waiting.held_reward.take_if(rejected);
             waiting.held_label.take_if(rejected);
         }
     }
 
-    /// When the next window closes; none where no silent prediction waits.
-    pub(crate) fn next_deadline(&self) -> Option<Time> {
+    /// The time at which the next window closes; none where no silent prediction waits.
+    pub fn next_deadline(&self) -> Option<Time> {
         if let Some(open) = &self.open {
             return open.keys().next().map(|window| window.0);
         }
@@ -331,8 +331,8 @@ impl PendingPredictions {
         )
     }
 
-    /// How many are kept without any feedback; looks at each of them.
-    pub(crate) fn n_silent(&self) -> usize {
+    /// The number of kept predictions without any feedback; looks at each of them.
+    pub fn n_silent(&self) -> usize {
         self.waiting.values().filter(|one| one.is_silent()).count()
     }
 
@@ -426,7 +426,7 @@ mod tests {
             PredictionSearch::Waiting(_)
         ));
         assert_eq!((joins.len(), joins.oldest_position()), (2, Some(1)));
-        // It has gone, and made room for nobody; that is known later as well.
+        // It was removed without another in its place; that is known later as well.
         let (evicted, arrivals) = (joins.evicted(3), Arrivals::default());
         assert!(!evicted.contains(PredictionId(11), &arrivals, 3));
         let mut tensors = Tensors::default();

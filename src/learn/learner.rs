@@ -74,15 +74,15 @@ pub enum Error {
     /// A lookup that the entry needs has failed.
     #[error("entry {position}: {cause}")]
     Lookup {
-        /// Where the entry stands.
+        /// The position of the entry.
         position: u64,
-        /// Why it failed.
+        /// The reason why it failed.
         cause: LookupError,
     },
     /// The description does not parse or would change the state's shape.
     #[error("the description at entry {position}: {error}")]
     Description {
-        /// Where it stands.
+        /// The position of the entry.
         position: u64,
         /// The mistake in it.
         error: SpecError,
@@ -90,7 +90,7 @@ pub enum Error {
     /// The state of a version is not of this description.
     #[error("version {version}: {error}")]
     Version {
-        /// Which.
+        /// The version.
         version: u64,
         /// The tensor that does not fit.
         error: weights::Error,
@@ -98,7 +98,7 @@ pub enum Error {
     /// The device that learns failed: this state cannot be gone on with.
     #[error("entry {position}: {what}")]
     Device {
-        /// Where the entry stands.
+        /// The position of the entry.
         position: u64,
         /// The error of the device.
         what: String,
@@ -106,7 +106,7 @@ pub enum Error {
     /// A record differs: this state is not the one that the journal describes.
     #[error("entry {position} records {recorded}, but applying the journal gave {derived}")]
     Diverged {
-        /// Where the record stands.
+        /// The position of the record.
         position: u64,
         /// Its content.
         recorded: String,
@@ -129,7 +129,7 @@ pub struct Step {
     pub frozen: Vec<Version>,
     /// Decisions of the gate: to be recorded.
     pub verdicts: Vec<Verdict>,
-    /// Why an order was not carried out.
+    /// The reason why an order was not carried out.
     pub refused: Option<String>,
     /// The positions of the feedback that was taken back, rising.
     pub excluded: Vec<u64>,
@@ -141,7 +141,7 @@ pub struct Step {
     pub alarms: Vec<Alarm>,
     /// The feedback id of the event that this one contradicts, without the right to supersede it.
     pub contradicts: Option<String>,
-    /// Why this event waits for a person, if it is not a contradiction.
+    /// The reason why this event waits for a person, if it is not a contradiction.
     pub held_back: Option<QuarantineCause>,
 }
 
@@ -150,7 +150,7 @@ pub struct Step {
 pub struct Exclusion {
     /// The excluded events.
     pub selector: Selector,
-    /// Of those that stand before this position.
+    /// The position before which the excluded events stand.
     pub before: u64,
 }
 
@@ -173,7 +173,7 @@ pub struct Learner {
     /// Goes on through restores and retractions.
     stream: Stream,
     history: History,
-    /// Those whose adapters learn, by the place of their input; brought when they are needed.
+    /// The encoders whose adapters learn, by the place of their input; brought when they are needed.
     encoders: Scratch<Vec<Option<Arc<TextEncoder>>>>,
     /// The request of several rows that was last read back: the next feedback may speak of it, too.
     request: Scratch<Option<(u64, Arc<Prediction>)>>,
@@ -182,7 +182,7 @@ pub struct Learner {
     /// True if it comes of entries that were written under another numeric profile than the one that
     /// computes here, under a description that is no longer in force.
     has_moved: bool,
-    /// Why the device that learns has failed, while the entry is applied that it failed at.
+    /// The reason why the device that learns has failed, while the entry is applied that it failed at.
     failed: Option<String>,
     /// The stretch of erased feedback that is being passed.
     gap: Option<Gap>,
@@ -275,7 +275,7 @@ impl Learner {
         &self.spec
     }
 
-    /// The same as it stands in the journal; empty before the first entry.
+    /// The description as it stands in the journal; empty before the first entry.
     pub fn description(&self) -> &Description {
         &self.description
     }
@@ -360,7 +360,7 @@ impl Learner {
         &self.stream.unrecorded
     }
 
-    /// Where the newest version of each reason was made.
+    /// The origin of the newest version of each reason.
     pub fn newest(&self) -> &Newest {
         &self.stream.newest
     }

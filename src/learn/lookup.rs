@@ -10,7 +10,7 @@ use crate::event::{Description, Feedback, Prediction, Time, Version};
 use crate::model::weights::Tensors;
 use crate::model::{Device, PinnedFile, Spec, TextEncoder};
 
-/// Why a lookup failed; each is one sentence.
+/// The reason why a lookup failed; each is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// The system is short of descriptors, memory or room on the disk: the same lookup may succeed
@@ -20,10 +20,10 @@ pub enum LookupError {
     /// The disk or an encoder could not be read: mend it.
     #[error("{0}")]
     Unreadable(String),
-    /// It is not as it was written: restore the file from a copy.
+    /// The file is damaged: restore it from a copy.
     #[error("{0}")]
     Damaged(String),
-    /// It is no longer kept.
+    /// The state is no longer kept.
     #[error("{0}")]
     NotRetained(String),
 }
@@ -81,7 +81,7 @@ pub trait Lookup {
         false
     }
 
-    /// The last order that took back what stood at this position before it was erased, by its
+    /// The last order that took back the event at this position before it was erased, by its
     /// position; none where the journal has no record of one.
     ///
     /// # Errors

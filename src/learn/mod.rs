@@ -1,4 +1,4 @@
-//! How the function changes: a pure function from state and entry to state.
+//! The learning rules: a pure function from state and entry to state.
 //!
 //! Promise: equal states and equal entries give equal states, bit for bit within one numeric
 //! profile. Nothing here reads a clock, a file, a thread or the order of a hash table.

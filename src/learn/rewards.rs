@@ -71,8 +71,8 @@ impl<'a> Windows<'a> {
         Some((id, waiting, reward))
     }
 
-    /// The same of one prediction. Under the first revision windows close in the order of the
-    /// predictions, and none before its turn.
+    /// The window of one prediction, if it closes in silence, with the default reward. Under the first
+    /// revision windows close in the order of the predictions, and none before its turn.
     pub(crate) fn due(
         &self,
         joins: &PendingPredictions,

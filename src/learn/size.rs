@@ -8,11 +8,11 @@ use super::learner::Learner;
 use crate::model::weights::Tensors;
 use crate::model::{Gradient, LearnerKind, Spec, Task, widths};
 
-/// From more outputs on, a state is measured with fewer: it grows by as many bytes with each.
+/// The number of outputs beyond which a state is measured with fewer: it grows by as many bytes with each.
 const OUTPUTS_FEW: usize = 1024;
 /// The numbers of outputs with which it is measured then.
 const MEASURED: [usize; 2] = [128, 256];
-/// Of a network its weights are counted, and not the optimizer's state of each.
+/// The bytes of a network's weight, without the optimizer's state of each.
 const BYTES_OF_WEIGHT: u64 = 4;
 
 /// Bytes of the state of a learner that has learned nothing, where they are many; 0 for few outputs and no

@@ -30,17 +30,17 @@ pub struct Model {
     pub n_examples: u64,
     /// The adapters of its text encoders, by the place of their input.
     pub adapters: Vec<Option<Arc<Adapters>>>,
-    /// From values to features.
+    /// The encoder from values to features.
     pub encoder: Encoder,
     /// The scale of values and rewards.
     pub target: Scale,
-    /// From features to outputs.
+    /// The function from features to outputs.
     pub function: Function,
     /// The cost of missing each of `names`, where costs decide which class is answered.
     pub costs: Option<Arc<[f32]>>,
 }
 
-/// From features to outputs.
+/// The function from features to outputs.
 #[derive(Clone, Debug)]
 pub enum Function {
     /// One network.
@@ -61,7 +61,7 @@ pub enum Function {
 /// Rows that are computed before others have a turn, where each is computed apart.
 const SLICE_ROWS: usize = 16;
 
-/// How a bandit's action is chosen.
+/// The choice of a bandit's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice<'a> {
     /// The best estimate, without exploring: its propensity is one.
@@ -71,7 +71,7 @@ pub enum Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// The same for some of the rows.
+    /// The choice for some of the rows.
     fn of(self, rows: Range<usize>) -> Self {
         match self {
             Choice::Best => Choice::Best,
@@ -103,7 +103,7 @@ impl Model {
         self.predict_rows(batch, 0..batch.n_rows, choice)
     }
 
-    /// The same for some of its rows; `choice` is that of the whole batch.
+    /// Answers some of the rows of a batch; `choice` is that of the whole batch.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -260,7 +260,7 @@ impl Model {
         })
     }
 
-    /// From the scale of the target to its unit, in the datatype of the description.
+    /// The values of outputs in the unit of the target, in the datatype of the description.
     fn values(&self, outputs: &[f32]) -> Vec<f64> {
         let value = |z: &f32| match self.spec.datatype {
             Datatype::Fp32 => f64::from(self.target.restore(*z)),

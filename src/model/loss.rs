@@ -17,7 +17,7 @@ pub enum Target {
     Reward {
         /// The index of the action.
         action: u32,
-        /// In its own unit.
+        /// The reward in its own unit.
         reward: f64,
     },
     /// The action that would have been right: it earns one, the others nothing.
@@ -26,7 +26,7 @@ pub enum Target {
     Correction {
         /// The index of the action.
         action: u32,
-        /// By how much, in the unit of the reward.
+        /// The difference, in the unit of the reward.
         by: f64,
         /// The reward by now.
         reward: f64,

@@ -24,7 +24,7 @@ pub enum Data {
 }
 
 impl Data {
-    /// How many values.
+    /// The number of values.
     pub fn len(&self) -> usize {
         match self {
             Data::F32(values) => values.len(),
@@ -40,7 +40,7 @@ impl Data {
         self.len() == 0
     }
 
-    /// How many bytes the values take.
+    /// The bytes of the values.
     pub fn n_bytes(&self) -> usize {
         let width = match self {
             Data::F64(_) | Data::U64(_) => 8,
@@ -100,14 +100,14 @@ impl Data {
 pub struct Tensor {
     /// Its extent in each dimension.
     pub shape: Vec<usize>,
-    /// As many values as the shape has.
+    /// The values, as many as the shape has.
     pub data: Data,
 }
 
 /// Tensors of a file that something else wrote.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Foreign {
-    /// Those of types that are computed with here.
+    /// The tensors of types that are computed with here.
     pub tensors: Tensors,
     /// The types and shapes of the others, as in `F16 [3, 2]`, by name.
     pub others: BTreeMap<String, String>,

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use super::value::Fault;
 use crate::device::{self, FailureCause, NoThread, in_a_line};
 
-/// Why a network is not read, or does not compute.
+/// The reason why a network is not read, or does not compute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Take another copy of the file: it is damaged, or does not fit the files beside it.
@@ -57,7 +57,7 @@ impl Error {
         }
     }
 
-    /// The same, of a file, of a part of it or of a task.
+    /// The error of a file, of a part of it or of a task.
     pub(crate) fn of(self, part: impl Display) -> Error {
         let of_part = |what: String| format!("{part}: {what}");
         match self {

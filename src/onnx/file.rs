@@ -52,7 +52,7 @@ pub(super) struct OnnxFile {
 pub(super) struct Node {
     /// Its name, if it has one, and its operator.
     pub title: String,
-    /// Behind its domain, if that is not ONNX's own.
+    /// The name of the operator, behind its domain if that is not ONNX's own.
     pub operator: String,
     /// Empty where an optional one is left out.
     pub inputs: Vec<String>,
@@ -78,7 +78,7 @@ pub(crate) struct GraphInput {
     pub name: String,
     /// One of [`element`], or another that is not computed with.
     pub element: i64,
-    /// Nothing where a dimension is free.
+    /// The dimensions; nothing where one is free.
     pub dims: Vec<Option<usize>>,
 }
 
@@ -103,7 +103,7 @@ pub(super) fn quoted(name: &str) -> String {
     format!("{shown:?}")
 }
 
-/// Where tensors go.
+/// The destination of tensors.
 struct TensorDestination<'a> {
     device: &'a Device,
     /// Whole numbers that there is room for: they take up to eight times the bytes of the file.

@@ -32,8 +32,8 @@ use value::{ELEMENTS_MAX, Fault};
 const NODES_MAX: usize = 1 << 16;
 /// Values that stand at a time in a pass, at most: the tensors of the file do not count.
 const STANDING_MAX: usize = 2 * ELEMENTS_MAX;
-/// The same of a row that is tried, and what a file may unfold into beside four times its own tensors: a row
-/// that takes more would have a batch refused.
+/// Values that stand at a time for a row that is tried, and that a file may unfold into beside four times its
+/// own tensors: a row that takes more would have a batch refused.
 const TRIED_MAX: usize = 1 << 24;
 /// Multiplications of a pass at most; a large BERT takes as many for 2,048 tokens.
 const PRODUCTS_MAX: u64 = 1 << 40;
@@ -56,7 +56,7 @@ struct GraphStep {
     node: Node,
     operator: &'static Operator,
     inputs: Vec<Option<usize>>,
-    /// Nothing where nobody needs one.
+    /// The places of the outputs; nothing where no node needs one.
     outputs: Vec<Option<usize>>,
     /// Places that nothing behind it reads.
     last_read: Vec<usize>,

@@ -16,7 +16,7 @@ mod windows;
 use super::call::Call;
 use super::value::{Fault, Value};
 
-/// From a node's inputs to the output that is asked for.
+/// The function from a node's inputs to the output that is asked for.
 type Compute = fn(&Call) -> Result<Value, Fault>;
 
 /// One operator.
@@ -62,7 +62,7 @@ const RESIZED: &[&str] = &[
     "nearest_mode",
 ];
 
-/// In the order of their names.
+/// The operators, in the order of their names.
 #[rustfmt::skip]
 pub(super) const OPERATORS: &[Operator] = &[
     operator("Abs", &[], |call| arithmetic::each(call, |x| x.abs())),

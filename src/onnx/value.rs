@@ -13,7 +13,7 @@ pub(super) const ELEMENTS_MAX: usize = 1 << 27;
 /// Dimensions of one tensor at most.
 const RANK_MAX: usize = 8;
 
-/// Why a node cannot be computed, in one sentence.
+/// The reason why a node cannot be computed, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The node has an operation that is not computed here, or its inputs do not fit.
@@ -48,7 +48,7 @@ pub(super) type FloatsResult = candle_core::Result<Tensor>;
 pub(crate) enum Value {
     /// 32 bits each, on the device.
     Floats(Tensor),
-    /// In this process.
+    /// Whole numbers in this process.
     Ints(Ints),
 }
 
@@ -84,7 +84,7 @@ impl Value {
         self.shape().iter().product()
     }
 
-    /// The same values in another shape.
+    /// The values in another shape.
     pub(crate) fn reshaped(&self, shape: &[usize]) -> Result<Value, Fault> {
         if n_elements(shape)? != self.n_elements() {
             let own = self.shape();
@@ -121,7 +121,7 @@ impl Value {
         }
     }
 
-    /// The same repeated along dimensions of one.
+    /// The values repeated along dimensions of one.
     pub(crate) fn expanded(&self, shape: &[usize]) -> Result<Value, Fault> {
         n_elements(shape)?;
         Ok(match self {
@@ -143,7 +143,7 @@ impl Value {
 }
 
 impl Ints {
-    /// The same with its axes in another order.
+    /// The numbers with their axes in another order.
     pub(crate) fn permuted(&self, order: &[usize]) -> Ints {
         let shape: Vec<usize> = order.iter().map(|axis| self.shape[*axis]).collect();
         let step = |axis: usize| self.shape[axis + 1..].iter().product::<usize>();
@@ -188,7 +188,7 @@ pub(super) fn select(tensor: &Tensor, axis: usize, places: &[usize]) -> Result<T
     Ok(tensor.index_select(&places, axis)?)
 }
 
-/// How many values a shape holds, if a tensor may have it.
+/// The number of values of a shape, if a tensor may have it.
 pub(super) fn n_elements(shape: &[usize]) -> Result<usize, Fault> {
     let product = shape
         .iter()

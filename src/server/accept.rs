@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::connection_counts::ConnectionRefusal;
 use super::context::ServerContext;
-use super::crowd::Refused;
 use super::log_rate::LogRate;
 
 /// Descriptors that connections leave to files: a model takes some seventy at most, and an audit or
 /// a retraction as many.
 const RESERVE_MAX: u64 = 1024;
-/// How long nothing is accepted after the system could not give a connection.
+/// The pause after the system could not give a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const TAKEN: &str = "connections have taken all descriptors but those for files: new ones are \
@@ -28,7 +28,7 @@ const TAKEN: &str = "connections have taken all descriptors but those for files:
 /// A socket that listens.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    /// Of the file system: whoever may open the file connects.
+    /// A socket of the file system: a user that may open the file connects.
     Local(Arc<UnixListener>),
 }
 
@@ -71,7 +71,7 @@ impl AcceptedStream {
     }
 }
 
-/// Where connections come in.
+/// The acceptor of connections.
 pub(super) struct Acceptor {
     listener: Listener,
     log_rate: LogRate,
@@ -95,7 +95,9 @@ impl Acceptor {
                     return (stream, address);
                 }
                 Ok(_) => {
-                    self.context.crowd.refuse(Refused::Descriptors);
+                    self.context
+                        .connections
+                        .refuse(ConnectionRefusal::Descriptors);
                     if self.log_rate.is_time() {
                         let n_descriptors = descriptors_max();
                         tracing::warn!(n_descriptors, "{TAKEN}");
@@ -132,7 +134,7 @@ fn reserve(n_descriptors: u64) -> u64 {
     RESERVE_MAX.min(n_descriptors / 2)
 }
 
-/// How many descriptors this process may have now.
+/// The number of descriptors that this process may have now.
 fn descriptors_max() -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

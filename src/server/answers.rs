@@ -27,9 +27,9 @@ pub(super) struct AnswerBody {
     rest: Bytes,
     /// The bytes of that message, in all.
     length: u64,
-    /// None where a call was refused at the door.
+    /// The place of the call; none where the guard refused it.
     holding: Option<Arc<Holding>>,
-    /// What ends a stream before its end.
+    /// The status that ends the stream early.
     ends: Option<BoxFuture<'static, Status>>,
     is_over: bool,
 }
@@ -64,7 +64,7 @@ impl AnswerBody {
         })
     }
 
-    /// Ends with a status behind what was passed on.
+    /// Ends with a status behind the bytes that were passed on.
     fn end(&mut self, status: Status) -> Frame<Piece> {
         self.is_over = true;
         self.inner = Body::empty();

@@ -30,7 +30,7 @@ struct AuditState {
     file: File,
     /// Lines about refused callers since a moment.
     refused: (Instant, u32),
-    /// Those that were left out since the last one.
+    /// The number of lines left out since the last one.
     n_left_out: u64,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Line<'a> {
         order: &'a str,
         outcome: &'a str,
     },
-    /// A caller was refused for what it showed.
+    /// A caller was refused for the credential that it showed.
     Refused { address: &'a str, why: &'a str },
 }
 

@@ -22,9 +22,9 @@ use tower::BoxError;
 
 use super::budget::{Holding, SMALL_MAX};
 
-/// How long the body of a call with one message may take to come.
+/// The longest time for the body of a call with one message.
 const BODY_MAX: Duration = Duration::from_secs(60);
-/// The same of a call that takes no credential, and the bytes of its message.
+/// The time for the body of a call that takes no credential, and the bytes of its message.
 const STRANGERS_BODY_MAX: Duration = Duration::from_secs(5);
 const STRANGERS_MESSAGE_MAX: u64 = 4 * 1024;
 /// Bytes that are inflated before others are served.
@@ -33,7 +33,7 @@ const SLICE: usize = 64 * 1024;
 pub(super) const PREFIX: usize = 5;
 pub(super) const ENCODING: &str = "grpc-encoding";
 
-/// How many messages a request has.
+/// The number of messages of a request: one or many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Messages {
     /// One, which is held until it is answered.
@@ -48,12 +48,12 @@ pub(super) struct BodyBounds {
     pub messages: Messages,
     /// Bytes of a message, compressed or not.
     pub message_bytes_max: u64,
-    /// How long it may take to come, where it has one message.
+    /// The longest time for a body with one message.
     pub time_max: Duration,
 }
 
 impl BodyBounds {
-    /// Of a call whose caller has shown a credential.
+    /// The bounds of a call whose caller has shown a credential.
     pub(super) fn new(is_stream: bool, message_bytes_max: usize) -> BodyBounds {
         BodyBounds {
             messages: if is_stream {
@@ -66,7 +66,7 @@ impl BodyBounds {
         }
     }
 
-    /// Of a call that takes none.
+    /// The bounds of a call that takes no credential.
     pub(super) fn of_strangers() -> BodyBounds {
         BodyBounds {
             messages: Messages::One,
@@ -88,7 +88,7 @@ pub(super) struct RequestBody<B> {
     inner: B,
     holding: Arc<Holding>,
     bounds: BodyBounds,
-    /// Where messages may be compressed; they are inflated here, and the services see none.
+    /// The encoding, where messages may be compressed; they are inflated here, and the services see none.
     encoding: Option<Encoding>,
     stage: BodyStage,
     /// The pieces of one that was inflated, and its bytes in all.
@@ -101,33 +101,33 @@ pub(super) struct RequestBody<B> {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// Where the reading stands.
+/// The stage of reading.
 enum BodyStage {
-    /// In the prefix of a message, of which so many bytes have come.
+    /// The prefix of a message, of which so many bytes have come.
     Prefix([u8; PREFIX], usize),
-    /// In a message that is passed on as it comes.
+    /// A message that is passed on as it comes.
     Passing { left: u64, count: MessageCount },
-    /// In a message that is inflated once it is whole.
+    /// A message that is inflated once it is whole.
     Collecting {
         length: usize,
         bytes: BytesMut,
         count: MessageCount,
     },
-    /// In one that is inflated.
+    /// A message that is being inflated.
     Inflating(Box<Inflation>),
 }
 
-/// How a message is counted.
+/// The count of a message against the budget.
 #[derive(Clone, Copy)]
 enum MessageCount {
-    /// At the length that it claims, before any of it is read.
+    /// The claimed length, counted before any byte is read.
     Claimed(u64),
-    /// As it comes.
+    /// The bytes, counted as they come.
     AsItComes(u64),
 }
 
 impl MessageCount {
-    /// So many bytes of it have come.
+    /// Counts so many bytes that have come.
     fn add(&mut self, n: usize, holding: &Holding) -> Result<(), Status> {
         if let MessageCount::AsItComes(counted) = self {
             holding.take(n as u64, SMALL_MAX)?;
@@ -279,7 +279,7 @@ impl<B> RequestBody<B> {
         if is_compressed {
             self.stage = BodyStage::Collecting {
                 length: length as usize,
-                // What is counted is there at once; a small one grows as it is counted.
+                // The buffer of a counted message is there at once; that of a small one grows with its bytes.
                 bytes: match count {
                     MessageCount::Claimed(length) => BytesMut::with_capacity(length as usize),
                     MessageCount::AsItComes(_) => BytesMut::new(),
@@ -383,7 +383,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.bounds.messages == Messages::Many {
-            // Whoever asks for more has taken the bytes that were passed on.
+            // A reader that asks for more has taken the bytes that were passed on.
             let passed = std::mem::take(&mut self.passed);
             self.holding.give_back(passed);
         }

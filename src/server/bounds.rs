@@ -36,24 +36,24 @@ pub struct Config {
     pub batches_max: usize,
     /// Connections at a time, on both ports together.
     pub connections_max: usize,
-    /// The same of one address, but for those of this machine and of `proxies`.
+    /// Connections of one address at a time, but for those of this machine and of `proxies`.
     pub connections_per_peer_max: usize,
     /// Addresses that speak for many peers.
     pub proxies: Vec<IpAddr>,
     /// The age at which a connection over gRPC is asked to end by GOAWAY; none for no age.
     pub connection_age_max: Option<Duration>,
-    /// How long a connection over gRPC may be without a call before it is asked to end; none for ever.
+    /// The time without a call after which a connection over gRPC is asked to end; none for ever.
     pub connection_idle_max: Option<Duration>,
-    /// How long the calls of a connection that was asked to end may go on.
+    /// The time for which calls of a connection that was asked to end may go on.
     pub connection_age_grace: Duration,
-    /// Who may call; by default callers of this machine, and they may do everything.
+    /// The access of callers; by default those of this machine may do everything.
     pub access: Arc<Access>,
     /// A socket of the file system on which gRPC is served as well, to callers of this machine.
     pub socket: Option<Arc<UnixListener>>,
-    /// Where reads of rows, orders and refused callers are written down; none for the log alone.
+    /// The log of reads of rows, orders and refused callers; none for the log of the server alone.
     pub audit_log: Option<Arc<AuditLog>>,
-    /// Where learning events are posted that an engine with a
-    /// [`webhook_queue_max`](crate::engine::Config::webhook_queue_max) queues; none for nowhere.
+    /// The receiver of learning events that an engine with a
+    /// [`webhook_queue_max`](crate::engine::Config::webhook_queue_max) queues; none for no deliveries.
     pub webhook: Option<Webhook>,
 }
 
@@ -73,7 +73,7 @@ impl Default for Config {
             connections_per_peer_max: 1024,
             proxies: vec![],
             connection_age_max: None,
-            // Some balancers end idle connections after minutes; whoever comes later connects anew.
+            // Some balancers end idle connections after minutes; later clients connect anew.
             connection_idle_max: Some(Duration::from_secs(3600)),
             connection_age_grace: Duration::from_secs(30),
             access: Arc::default(),

@@ -1,7 +1,7 @@
 //! The calls that are read or answered at a time, and the bytes of their messages.
 //!
 //! Invariant: the messages take no more bytes than the budget, and large ones leave a quarter of it to small
-//! ones: whoever sends or claims much turns away no small request. One caller has at most three times what is
+//! ones: a large or claimed message turns away no small request. One caller has at most three times what is
 //! left, of places and of bytes, so that there is some for every other.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::wire::Refusal;
 pub(super) const SMALL_MAX: u64 = 64 * 1024;
 /// A caller may have so many times what is left to all (Choudhury and Hahne 1998, dynamic thresholds): alone
 /// it has three quarters, and each further one finds as much as those before it leave.
-const SHARE: u64 = 3;
+const REMAINDER_FACTOR: u64 = 3;
 
 /// The calls that are read or answered, and their bytes.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct RequestBudget {
 
 /// The part of a budget that one caller has.
 #[derive(Debug, Default)]
-pub(super) struct Share {
+pub(super) struct CallerUsage {
     requests: AtomicUsize,
     bytes: AtomicU64,
 }
@@ -38,13 +38,13 @@ pub(super) struct Share {
 /// The parts of a caller that shows no credential, in each of the budgets.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    pub calls: Arc<Share>,
-    /// Of the calls that take no credential.
-    pub open: Arc<Share>,
-    pub watches: Arc<Share>,
+    pub calls: Arc<CallerUsage>,
+    /// The usage of calls that take no credential.
+    pub open: Arc<CallerUsage>,
+    pub watches: Arc<CallerUsage>,
 }
 
-/// Why a budget refuses.
+/// The reason why a budget refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BudgetReason {
     Places,
@@ -86,7 +86,7 @@ impl RequestBudget {
     /// A place for one more call of a caller, if there is one; it came on a connection of this conduct.
     pub(super) fn hold(
         self: &Arc<RequestBudget>,
-        share: &Arc<Share>,
+        share: &Arc<CallerUsage>,
         conduct: &Arc<Conduct>,
     ) -> Result<Arc<Holding>, Refusal> {
         let n = self.requests.fetch_add(1, Relaxed);
@@ -105,7 +105,7 @@ impl RequestBudget {
             let what = format!("{n} requests are read and answered, as many as may");
             return Err(self.refusal(BudgetReason::Places, what));
         }
-        if own as u64 > SHARE * left as u64 {
+        if own as u64 > REMAINDER_FACTOR * left as u64 {
             let what = format!(
                 "{own} requests of this caller are read and answered: the places that are left are for others"
             );
@@ -114,17 +114,17 @@ impl RequestBudget {
         Ok(holding)
     }
 
-    /// How many requests are read or answered now.
+    /// The number of requests that are read or answered now.
     pub(super) fn n_requests(&self) -> usize {
         self.requests.load(Relaxed)
     }
 
-    /// How many bytes are taken now.
+    /// The number of bytes that are taken now.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
 
-    /// How often it refused, by the reason.
+    /// The counts of its refusals, by the reason.
     pub(super) fn refused(&self) -> impl Iterator<Item = (BudgetReason, u64)> {
         let counts = self.refused.iter().map(|count| count.load(Relaxed));
         BudgetReason::ALL.into_iter().zip(counts)
@@ -141,10 +141,10 @@ impl RequestBudget {
 #[derive(Debug)]
 pub(super) struct Holding {
     budget: Arc<RequestBudget>,
-    share: Arc<Share>,
+    share: Arc<CallerUsage>,
     conduct: Arc<Conduct>,
     bytes: AtomicU64,
-    /// Where the conduct counts its answer; none yet where it is the largest number.
+    /// The place at which the conduct counts its answer; none yet where it is the largest number.
     unread_since: AtomicUsize,
 }
 
@@ -179,7 +179,7 @@ impl Holding {
         let mut reason = BudgetReason::Bytes;
         let more = |taken: u64| {
             let sum = taken.checked_add(n).filter(|sum| *sum <= max)?;
-            if own > SHARE.saturating_mul(budget.bytes_max - sum) {
+            if own > REMAINDER_FACTOR.saturating_mul(budget.bytes_max - sum) {
                 reason = BudgetReason::BytesOfCaller;
                 return None;
             }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn p8_one_caller_leaves_places_and_bytes_to_others() {
         let budget = Arc::new(RequestBudget::new(1024, 1 << 20));
-        let [one, other] = [Arc::<Share>::default(), Arc::default()];
+        let [one, other] = [Arc::<CallerUsage>::default(), Arc::default()];
         let conduct = Arc::default();
         let all_of = |share| -> Vec<Arc<Holding>> {
             std::iter::from_fn(|| budget.hold(share, &conduct).ok()).collect()

@@ -19,7 +19,7 @@ pub(super) struct CallTasks;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Polling {
     Nothing,
-    /// It polls one.
+    /// The thread polls a call.
     Call,
     /// That one asks whether its caller has gone.
     Asking,

@@ -1,4 +1,4 @@
-//! Places for what takes a thread, or much memory, for as long as it lasts.
+//! Places for calls that take a thread, or much memory, for as long as they last.
 //!
 //! Invariant: there are so many places in all, and one caller has no more than its part of them.
 
@@ -16,7 +16,7 @@ pub(super) struct CallerPlaces(Arc<TakenPlaces>);
 
 #[derive(Debug)]
 struct TakenPlaces {
-    /// What there are places for, in the plural.
+    /// The plural noun for the message: audits, pages.
     what: &'static str,
     max: usize,
     of_caller_max: usize,

@@ -35,7 +35,7 @@ pub(super) fn name(code: Code) -> &'static str {
     CODES[code as usize]
 }
 
-/// How many calls there were, by method and code.
+/// The number of calls, by method and code.
 #[derive(Debug)]
 pub(super) struct Calls(Vec<[AtomicU64; CODES.len()]>);
 

@@ -21,11 +21,11 @@ use super::wire::Refusal;
 
 /// Requests of more rows are batches.
 const SMALL_ROWS_MAX: usize = 32;
-/// Small requests of a core that have turns at a time: few enough that what a connection reads is
-/// looked at within milliseconds, and enough that none waits where the server keeps up.
+/// Small requests of a core that have turns at a time: few enough that the input of a connection is
+/// read within milliseconds, and enough that none waits where the server keeps up.
 const SMALL_TURNS: usize = 32;
 
-/// Where predictions wait to be computed.
+/// The queue of predictions that wait to be computed.
 #[derive(Debug)]
 pub(super) struct ComputeQueue {
     places_max: usize,
@@ -46,7 +46,7 @@ struct Turns {
     waiting: Mutex<TurnQueue>,
 }
 
-/// Those that wait for a turn, by start-time fair queueing (Goyal, Vin and Cheng 1996): each has a tag, the
+/// The queue of waiting turns, by start-time fair queueing (Goyal, Vin and Cheng 1996): each has a tag, the
 /// least comes first, and those of one connection have one after the other.
 #[derive(Debug, Default)]
 struct TurnQueue {
@@ -65,7 +65,7 @@ type QueueTag = (u64, u64);
 const IDLE_MAX: usize = 64;
 
 impl ComputeQueue {
-    /// For a server whose calls run on so many threads.
+    /// The queue of a server whose calls run on so many threads.
     pub(super) fn new(config: &Config, n_threads: usize) -> ComputeQueue {
         let n_batches = match config.batches_max {
             // One thread is left to small requests.
@@ -80,7 +80,7 @@ impl ComputeQueue {
         }
     }
 
-    /// How many predictions are computed or wait for that.
+    /// The number of predictions that are computed or wait for that.
     pub(super) fn n_places(&self) -> usize {
         self.n_places.load(SeqCst)
     }
@@ -175,7 +175,7 @@ impl Turns {
         }
     }
 
-    /// The next turn for a connection. Whoever comes while none waits takes one that is free.
+    /// The next turn for a connection. A request that comes while none waits takes a free one.
     async fn take(&self, connection: PeerAddress) -> ComputeTurn<'_> {
         if self.n_waiting.load(SeqCst) == 0 && self.try_take() {
             return ComputeTurn(self);
@@ -193,7 +193,7 @@ impl Turns {
         let mut waiting = self.lock();
         let key = waiting.push(connection, granted);
         self.n_waiting.fetch_add(1, SeqCst);
-        // A turn that was given back meanwhile was given to nobody.
+        // A turn that was given back meanwhile was given to no request.
         self.grant(&mut waiting);
         QueueWait {
             turns: self,
@@ -217,7 +217,7 @@ impl Turns {
                 return;
             };
             self.n_waiting.fetch_sub(1, SeqCst);
-            // Whoever waits takes itself out before it goes.
+            // A waiting request removes itself before it goes.
             let _ = next.send(());
         }
     }

@@ -1,4 +1,4 @@
-//! How a connection behaves: the calls that it takes back, and the answers that it leaves unread.
+//! The conduct of a connection: the calls that it takes back, and the answers that it leaves unread.
 //!
 //! Invariant: short deadlines of one caller end no call of others on its connection; a connection that
 //! does nothing but begin calls and take them back is closed, and so is one that does not read.
@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// So many calls that are taken back at once are let pass.
+/// The number of cancelled calls that are let pass at once.
 const BURST: f64 = 20_000.0;
-/// So many a second are forgotten.
+/// The number of cancelled calls that are forgotten in a second.
 const PER_SECOND: f64 = 2_000.0;
 /// Answers are counted by the periods in which they began: one that is unread for two whole periods is late.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ const IN_TIME: usize = 2;
 #[derive(Debug)]
 pub(super) struct Conduct {
     begun: Instant,
-    /// How many calls that were taken back are not forgotten yet, at a moment.
+    /// The cancelled calls that are not forgotten yet, at a moment.
     taken_back: Mutex<Option<(f64, Instant)>>,
     is_flood: AtomicBool,
     leaves_unread: AtomicBool,
@@ -34,7 +34,7 @@ pub(super) struct Conduct {
     is_used: AtomicBool,
 }
 
-/// Why a connection is to be closed.
+/// The reason why a connection is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConductFault {
     Flood,
@@ -56,7 +56,7 @@ impl Default for Conduct {
 }
 
 impl Conduct {
-    /// Why the connection is to be closed, if it is.
+    /// The reason why the connection is to be closed, if it is.
     pub(super) fn fault(&self) -> Option<ConductFault> {
         if self.is_flood.load(Relaxed) {
             return Some(ConductFault::Flood);
@@ -108,7 +108,7 @@ impl Conduct {
         !self.is_used.swap(false, Relaxed) && self.n_calls.load(Relaxed) == 0
     }
 
-    /// A stream leaves the replies to what it sends unread.
+    /// A stream leaves the replies to its messages unread.
     pub(super) fn leave_unread(&self) {
         self.leaves_unread.store(true, Relaxed);
     }

@@ -24,19 +24,19 @@ use tokio_rustls::server::TlsStream;
 use super::accept::{AcceptedStream, Acceptor, Listener};
 use super::access::{Peer, Protocol, names_of};
 use super::conduct::ConductFault;
+use super::connection_counts::{CloseReason, ConnectionPlace};
 use super::context::ServerContext;
-use super::crowd::{Closed, ConnectionPlace};
 
-/// How long a handshake may take.
+/// The longest time of a handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Handshakes under way; where one more comes, the oldest ends.
 const HANDSHAKES_MAX: usize = 1024;
 
-/// How long a connection may take to begin to speak.
+/// The longest time from the accept of a connection to its first byte.
 const BEGINNING_MAX: Duration = Duration::from_secs(10);
 /// The bytes by which HTTP/2 begins.
 const PREFACE_BYTES: usize = 24;
-/// How long a connection may take nothing of what is written.
+/// The time for which a connection may take no written byte.
 const UNREAD_MAX: Duration = Duration::from_secs(60);
 
 /// The connections of a port.
@@ -70,7 +70,7 @@ impl Connections {
                     let context = &self.acceptor.context;
                     // A process that opened a socket of the file system is of this machine.
                     let host = address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |one| one.ip());
-                    let Some(place) = context.crowd.enter(host, &context.config) else {
+                    let Some(place) = context.connections.enter(host, &context.config) else {
                         continue;
                     };
                     let peer = Peer {
@@ -92,7 +92,7 @@ impl Connections {
                 }
                 Some(done) = self.handshakes.next() => match done {
                     Some(connection) => return connection,
-                    None => self.acceptor.context.crowd.close(Closed::Handshake),
+                    None => self.acceptor.context.connections.close(CloseReason::Handshake),
                 }
             }
         }
@@ -118,7 +118,7 @@ impl Connections {
     }
 }
 
-/// Ends without a word where the other side speaks no TLS, or shows a certificate of nobody we trust.
+/// Ends silently where the peer speaks no TLS, or shows a certificate that is not trusted.
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
@@ -189,7 +189,7 @@ impl Connection {
         if stall.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        self.place.close(Closed::Unread);
+        self.place.close(CloseReason::Unread);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -213,8 +213,8 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         if let Some(fault) = self.peer.conduct.fault() {
             self.place.close(match fault {
-                ConductFault::Flood => Closed::Resets,
-                ConductFault::Unread => Closed::Unread,
+                ConductFault::Flood => CloseReason::Resets,
+                ConductFault::Unread => CloseReason::Unread,
             });
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
@@ -234,7 +234,7 @@ impl AsyncRead for Connection {
             && let Some(silence) = &mut self.silence
             && silence.as_mut().poll(context).is_ready()
         {
-            self.place.close(Closed::Silent);
+            self.place.close(CloseReason::Silent);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
@@ -303,24 +303,29 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::super::bounds::Config;
-    use super::super::crowd::Crowd;
+    use super::super::connection_counts::ConnectionCounts;
     use super::*;
 
     /// A connection of a protocol, and its client.
-    async fn accepted(protocol: Protocol) -> (Connection, TcpStream, Arc<Crowd>) {
+    async fn accepted(protocol: Protocol) -> (Connection, TcpStream, Arc<ConnectionCounts>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let client = TcpStream::connect(address).await.expect("it listens");
         let (stream, peer) = listener.accept().await.expect("a connection");
-        let crowd = Arc::new(Crowd::default());
-        let place = crowd.enter(peer.ip(), &Config::default()).expect("room");
+        let connections = Arc::new(ConnectionCounts::default());
+        let place = connections
+            .enter(peer.ip(), &Config::default())
+            .expect("room");
         let stream = Transport::Plain(stream);
         let connection = Connection::new(stream, protocol, Peer::default(), place);
-        (connection, client, crowd)
+        (connection, client, connections)
     }
 
-    fn closed(crowd: &Crowd, why: &str) -> u64 {
-        let (_, n) = crowd.closed().find(|(word, _)| *word == why).expect("it");
+    fn closed(connections: &ConnectionCounts, why: &str) -> u64 {
+        let (_, n) = connections
+            .closed()
+            .find(|(word, _)| *word == why)
+            .expect("it");
         n
     }
 
@@ -328,7 +333,7 @@ mod tests {
     async fn p8_a_connection_begins_to_speak_and_may_be_quiet_then() {
         for (protocol, begins) in [(Protocol::Grpc, PREFACE_BYTES), (Protocol::Http, 1)] {
             for sent in 0..=begins {
-                let (mut connection, mut client, crowd) = accepted(protocol).await;
+                let (mut connection, mut client, connections) = accepted(protocol).await;
                 client
                     .write_all(&vec![b'x'; sent])
                     .await
@@ -347,14 +352,14 @@ mod tests {
                 }
                 let ended = more.expect("it ends").expect_err("it does not go on");
                 assert_eq!(ended.kind(), io::ErrorKind::TimedOut, "{sent}");
-                assert_eq!(closed(&crowd, "silent"), 1);
+                assert_eq!(closed(&connections, "silent"), 1);
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn p8_a_connection_that_takes_nothing_for_a_minute_ends() {
-        let (mut connection, mut client, crowd) = accepted(Protocol::Grpc).await;
+        let (mut connection, mut client, connections) = accepted(Protocol::Grpc).await;
         let piece = vec![0; 1 << 20];
         let start = tokio::time::Instant::now();
         let ended = loop {
@@ -364,7 +369,7 @@ mod tests {
         };
         assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= UNREAD_MAX);
-        assert_eq!(closed(&crowd, "unread"), 1);
+        assert_eq!(closed(&connections, "unread"), 1);
         drop(connection);
         client.read_exact(&mut [0]).await.expect("what was written");
     }

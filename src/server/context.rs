@@ -16,17 +16,17 @@ use super::budget::{Holding, RequestBudget};
 use super::caller_places::CallerPlaces;
 use super::calls::Calls;
 use super::compute_queue::ComputeQueue;
-use super::crowd::Crowd;
+use super::connection_counts::ConnectionCounts;
 use super::refusals::Refusals;
 use super::waiters::Waiters;
 use super::wire::Refusal;
 use crate::engine::{Engine, Error, ServedModel};
 
-/// So many requests at once may read whole journals, load states or compute digests, in all and of one
+/// The requests that may read whole journals, load states or compute digests at a time, in all and of one
 /// caller: each takes a thread and as much memory as a model, and learning waits for a digest.
 const INQUIRIES_MAX: usize = 4;
 const INQUIRIES_OF_CALLER_MAX: usize = 2;
-/// So many at once may look at the state of models, which may wait for their learners: the others wait.
+/// The readers of models' states at a time, which may wait for their learners: others wait.
 const LOOKS_MAX: usize = 16;
 /// Pages of metrics that are not read yet, in all and of one caller.
 const PAGES_MAX: usize = 64;
@@ -46,10 +46,10 @@ pub(super) struct ServerContext {
     /// Pages of metrics that are made or read.
     pub pages: CallerPlaces,
     /// The connections that there are.
-    pub crowd: Arc<Crowd>,
+    pub connections: Arc<ConnectionCounts>,
     /// The calls over gRPC that are read or answered.
     pub requests: Arc<RequestBudget>,
-    /// Of the calls that take no credential, those with one answer, and the watches of health.
+    /// The budget of calls that take no credential, those with one answer, and the watches of health.
     open_requests: Arc<RequestBudget>,
     open_watches: Arc<RequestBudget>,
     pub waiters: Waiters,
@@ -74,7 +74,7 @@ impl ServerContext {
         draining: watch::Receiver<bool>,
     ) -> ServerContext {
         ServerContext {
-            crowd: Arc::default(),
+            connections: Arc::default(),
             requests: Arc::new(RequestBudget::new(
                 config.requests_max,
                 config.request_bytes_max,
@@ -105,7 +105,7 @@ impl ServerContext {
         &self.config.access
     }
 
-    /// The caller of what has these needs, if it may call that at all.
+    /// The caller of a method with these needs, if it may call that at all.
     pub(super) fn admit(
         &self,
         needs: Option<Needs>,
@@ -142,7 +142,7 @@ impl ServerContext {
         }
     }
 
-    /// A place for a call, whoever makes it: a stranger's takes none of those of callers with a credential.
+    /// A place for a call of any caller: that of a stranger takes none of those of callers with a credential.
     pub(super) fn hold(
         &self,
         method: Method,
@@ -160,7 +160,7 @@ impl ServerContext {
         budget.hold(share, &peer.conduct)
     }
 
-    /// How often the budgets refused, by the kind of calls and the reason.
+    /// The counts of the budgets' refusals, by the kind of calls and the reason.
     pub(super) fn refused_by_budgets(
         &self,
     ) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
@@ -250,7 +250,7 @@ impl ServerContext {
     }
 }
 
-/// How many threads answer calls.
+/// The number of threads that answer calls.
 fn n_threads() -> usize {
     let runtime = Handle::try_current();
     runtime.map_or(1, |runtime| runtime.metrics().num_workers())

@@ -16,9 +16,9 @@ use super::answers::PIECE;
 use super::bounds::{PENDING_RESETS_MAX, STREAMS_MAX};
 use super::call_tasks::CallTasks;
 use super::conduct::Conduct;
+use super::connection_counts::CloseReason;
 use super::connections::{Connection, Connections};
 use super::context::{ServerContext, drained};
-use super::crowd::Closed;
 use super::guard::GuardedServices;
 use super::services::Services;
 
@@ -74,7 +74,7 @@ fn server() -> http2::Builder<CallTasks> {
     let mut server = http2::Builder::new(CallTasks);
     server
         .timer(TokioTimer::new())
-        // Nobody reads it, and it knows no time before 1970.
+        // No client reads it, and it knows no time before 1970.
         .auto_date_header(false)
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -105,12 +105,12 @@ async fn serve_connection(
     let ends = tokio::select! {
         // A client that broke off is no fault of ours.
         _ = &mut serving => return,
-        () = &mut old => Some(Closed::Age),
-        () = &mut is_idle => Some(Closed::Idle),
+        () = &mut old => Some(CloseReason::Age),
+        () = &mut is_idle => Some(CloseReason::Idle),
         () = &mut drained => None,
     };
     if let Some(why) = ends {
-        context.crowd.close(why);
+        context.connections.close(why);
     }
     serving.as_mut().graceful_shutdown();
     tokio::select! {

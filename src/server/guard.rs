@@ -1,4 +1,4 @@
-//! The door: who calls, and whether there is room, asked before anything of a body is read.
+//! The guard: admission of a call by its credential and the budgets, before anything of a body is read.
 //!
 //! Invariant: a request that reaches a service carries its [`super::access::Caller`].
 
@@ -33,53 +33,55 @@ use super::wire::Refusal;
 
 /// The services over gRPC behind the question, for the calls of one connection.
 #[derive(Clone)]
-pub(super) struct GuardedServices(Arc<Door>);
+pub(super) struct GuardedServices(Arc<GuardContext>);
 
-struct Door {
+/// The context of the guard of one connection: the services behind it, and the peer.
+struct GuardContext {
     context: Arc<ServerContext>,
     services: Services,
     peer: Peer,
 }
 
-type Counted = Result<http::Response<AnswerBody>, Infallible>;
+/// The response to a call, whose body is counted until it is written.
+type GuardedResponse = Result<http::Response<AnswerBody>, Infallible>;
 
 impl hyper::service::Service<http::Request<Incoming>> for GuardedServices {
     type Response = http::Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Either<Answering, Ready<Counted>>;
+    type Future = Either<ResponseFuture, Ready<GuardedResponse>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let (door, method) = (&self.0, Method::find(request.uri().path()));
-        let (method, caller, holding) = match door.admit(method, request.headers()) {
+        let (guard, method) = (&self.0, Method::find(request.uri().path()));
+        let (method, caller, holding) = match guard.admit(method, request.headers()) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 if let Some(method) = method {
-                    door.context.calls.add(method, refusal.code);
+                    guard.context.calls.add(method, refusal.code);
                 }
                 return Either::Right(future::ready(Ok(AnswerBody::refusal(refusal.into()))));
             }
         };
         let timeout = deadline::timeout_of(request.headers());
-        let mut request = door.counted(method, request, holding.clone());
+        let mut request = guard.counted(method, request, holding.clone());
         if method.takes_a_stream() {
             // Its replies count as well, while they wait.
             request.extensions_mut().insert(holding.clone());
         }
         let ends = method
             .is_reflection()
-            .then(|| ended(&door.context, &caller));
-        let answer = door.services.call(method, caller, request);
+            .then(|| ended(&guard.context, &caller));
+        let answer = guard.services.call(method, caller, request);
         let inner = match timeout {
             None => answer,
-            Some(timeout) => in_time(timeout, answer, door.clone(), method),
+            Some(timeout) => in_time(timeout, answer, guard.clone(), method),
         };
         let open = Some(OpenCall {
             method,
-            door: door.clone(),
+            guard: guard.clone(),
             holding,
             ends,
         });
-        Either::Left(Answering { inner, open })
+        Either::Left(ResponseFuture { inner, open })
     }
 }
 
@@ -101,7 +103,7 @@ fn ended(context: &Arc<ServerContext>, caller: &Caller) -> BoxFuture<'static, St
 fn in_time(
     timeout: Duration,
     answer: ServiceAnswer,
-    door: Arc<Door>,
+    guard: Arc<GuardContext>,
     method: Method,
 ) -> ServiceAnswer {
     let deadline = Instant::now() + timeout;
@@ -110,7 +112,7 @@ fn in_time(
             Ok(answer) => answer,
             Err(refusal) => {
                 if method.is_prediction() {
-                    door.context.refused_predictions.add(&refusal);
+                    guard.context.refused_predictions.add(&refusal);
                 }
                 Ok(Status::from(refusal).into_http())
             }
@@ -119,7 +121,7 @@ fn in_time(
 }
 
 /// A call that is being answered; dropped before its end, its caller took it back.
-pub(super) struct Answering {
+pub(super) struct ResponseFuture {
     inner: ServiceAnswer,
     /// Gone once it is answered.
     open: Option<OpenCall>,
@@ -127,21 +129,21 @@ pub(super) struct Answering {
 
 struct OpenCall {
     method: Method,
-    door: Arc<Door>,
+    guard: Arc<GuardContext>,
     holding: Arc<Holding>,
-    /// What ends its stream of answers before its end.
+    /// The future that ends the answer stream early: an expired credential or a drain.
     ends: Option<BoxFuture<'static, Status>>,
 }
 
-impl Future for Answering {
-    type Output = Counted;
+impl Future for ResponseFuture {
+    type Output = GuardedResponse;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Counted> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<GuardedResponse> {
         let Ok(answer) = ready!(self.inner.as_mut().poll(context));
         let Some(open) = self.open.take() else {
             return Poll::Ready(Ok(answer.map(|_| AnswerBody::default())));
         };
-        let context = &open.door.context;
+        let context = &open.guard.context;
         let answer = unreadable::refused(context, open.method, answer);
         // An answer without an error has its status behind its message.
         let code = answer.headers().get(Status::GRPC_STATUS);
@@ -156,11 +158,11 @@ impl Future for Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for ResponseFuture {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
-            open.door.context.calls.add(open.method, Code::Cancelled);
-            open.door.peer.conduct.take_back();
+            open.guard.context.calls.add(open.method, Code::Cancelled);
+            open.guard.peer.conduct.take_back();
         }
     }
 }
@@ -171,7 +173,7 @@ impl GuardedServices {
         services: Services,
         peer: Peer,
     ) -> GuardedServices {
-        GuardedServices(Arc::new(Door {
+        GuardedServices(Arc::new(GuardContext {
             context,
             services,
             peer,
@@ -179,7 +181,7 @@ impl GuardedServices {
     }
 }
 
-impl Door {
+impl GuardContext {
     /// The caller of a method and a place for its call, if it may call it and there is room.
     fn admit(
         &self,

@@ -25,16 +25,16 @@ use hyper_util::service::TowerToHyperService;
 
 use super::access::Caller;
 use super::caller_places::CallerPlace;
+use super::connection_counts::CloseReason;
 use super::connections::Connections;
 use super::context::ServerContext;
-use super::crowd::Closed;
 use super::exposition::{each_bucket, escaped, head, shown};
 use super::guard::{guard, refused};
 use crate::engine::{
     self, Bound, Figure, HistogramCounts, LearningEventKind, Level, Phase, Status,
 };
 
-/// How long the headers of a request may take to come, and how long a connection may be idle.
+/// The longest time for the headers of a request, and for an idle connection.
 const HEADERS_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a connection that are read ahead.
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
@@ -271,7 +271,7 @@ pub(super) async fn serve(
             if let Err(error) = serving.await
                 && error.is_timeout()
             {
-                context.crowd.close(Closed::Silent);
+                context.connections.close(CloseReason::Silent);
             }
         });
     }
@@ -288,7 +288,7 @@ async fn ready(State(context): State<Arc<ServerContext>>) -> (StatusCode, String
     };
     let mut text = String::new();
     if context.access().is_stale() {
-        text += "access: its files could not be taken over, and those of before are in force: see the log\n";
+        text += "access: reload failed; the previous files stay in force: see the log\n";
     }
     // A caller without a credential gets no names.
     let named = !context.access().asks();
@@ -336,7 +336,11 @@ async fn metrics(
         text += &format!("{name} {n}\n");
     };
     let help = "Connections that are open, on both ports.";
-    gauge("perennial_connections", help, context.crowd.n() as u64);
+    gauge(
+        "perennial_connections",
+        help,
+        context.connections.n() as u64,
+    );
     let help = "Predictions that are computed, or wait for that.";
     let n_places = context.compute_queue.n_places();
     gauge("perennial_queued_predictions", help, n_places as u64);
@@ -359,7 +363,7 @@ fn page(text: String, place: CallerPlace) -> Response {
     (headers, Body::from_stream(pieces)).into_response()
 }
 
-/// What was refused, and which connections were closed.
+/// The counts of refusals and of closed connections.
 fn of_refusals(text: &mut String, context: &ServerContext) {
     let name = "perennial_refused_total";
     let help = "Requests and events refused, by what is at fault.";
@@ -380,7 +384,7 @@ fn of_refusals(text: &mut String, context: &ServerContext) {
         let labels = format!("flow=\"{flow}\",code=\"RESOURCE_EXHAUSTED\",field=\"\"");
         *text += &format!("{name}{{{labels},reason=\"{reason}\"}} {n}\n");
     }
-    let crowd = &context.crowd;
+    let connections = &context.connections;
     let name = "perennial_refused_connections_total";
     head(
         text,
@@ -388,7 +392,7 @@ fn of_refusals(text: &mut String, context: &ServerContext) {
         "counter",
         "Connections closed at once, by the bound that was reached.",
     );
-    for (reason, n) in crowd.refused() {
+    for (reason, n) in connections.refused() {
         *text += &format!("{name}{{reason=\"{reason}\"}} {n}\n");
     }
     let name = "perennial_closed_connections_total";
@@ -398,7 +402,7 @@ fn of_refusals(text: &mut String, context: &ServerContext) {
         "counter",
         "Connections closed that were open, by the reason.",
     );
-    for (reason, n) in crowd.closed() {
+    for (reason, n) in connections.closed() {
         *text += &format!("{name}{{reason=\"{reason}\"}} {n}\n");
     }
 }

@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
-use super::access::{Caller, Spending};
+use super::access::{Caller, MessageCost};
 use super::context::{self, ServerContext};
 use super::deadline;
 use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};
@@ -21,7 +21,7 @@ use crate::model::PublishPolicy;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 
-/// How long a request without a deadline waits for its position.
+/// The time for which a request without a deadline waits for its position.
 const WAIT_UNASKED: Duration = Duration::from_secs(30);
 /// However late its deadline is, a request waits no longer.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -91,7 +91,7 @@ impl GrpcInferenceService for InferenceService {
     }
 }
 
-/// How a request may wait for a position.
+/// The terms on which a request waits for a position.
 struct PositionWait {
     time_left: Duration,
     /// The other side of the connection that it came on.
@@ -134,7 +134,7 @@ impl InferenceService {
         let n_rows = shape.map_or(0, |n| usize::try_from(*n).unwrap_or(0));
         let came = Instant::now();
         if parameters.options.journal && caller.has_quota() {
-            caller.spend(Spending {
+            caller.spend(MessageCost {
                 predictions: n_rows.max(1) as u64,
                 bytes: request.encoded_len() as u64,
                 events: 0,
@@ -217,7 +217,7 @@ fn check_waits(model: &ServedModel, version: &str) -> Result<(), Refusal> {
     Err(Refusal::new(Code::FailedPrecondition, "parameters", what))
 }
 
-/// How long a request may wait, so that our answer comes before the caller gives up.
+/// The time for which a request may wait, so that its answer comes before the caller gives up.
 fn time_left(headers: &HeaderMap) -> Duration {
     let within = |deadline: Duration| deadline - (deadline / 5).min(MARGIN_MAX);
     let time_left = deadline::timeout_of(headers).map(within);

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::access::{Caller, Spending};
+use super::access::{Caller, MessageCost};
 use super::budget::Holding;
 use super::call_tasks::end_if_reset;
 use super::context::{self, ServerContext};
@@ -35,7 +35,7 @@ const ENCODING_MAX: usize = 16;
 pub(super) struct LearningService(pub Arc<ServerContext>);
 
 /// The next reply, before it is known.
-enum Pending {
+enum PendingReply {
     Event {
         feedback_id: String,
         submitted: Result<SubmittedEvent, Refusal>,
@@ -127,7 +127,7 @@ async fn read(
     context: Arc<ServerContext>,
     events: Streaming<FeedbackRequest>,
     caller: Caller,
-    (window, pace): (mpsc::Sender<Pending>, StreamPace),
+    (window, pace): (mpsc::Sender<PendingReply>, StreamPace),
 ) {
     let stopped = stopped(&context, &caller);
     tokio::pin!(stopped);
@@ -152,7 +152,7 @@ async fn read(
         let (place, counted) = match pace.place(&window).await {
             Ok(place) => place,
             Err(NoPlace::Unread) => return,
-            Err(NoPlace::Short(place)) => return place.send(Pending::End(short())),
+            Err(NoPlace::Short(place)) => return place.send(PendingReply::End(short())),
         };
         let next = tokio::select! {
             next = prepared.next() => next,
@@ -164,22 +164,22 @@ async fn read(
                 tokio::select! {
                     () = room(&event, &pace, n_events) => {}
                     () = window.closed() => return,
-                    status = &mut stopped => return place.send(Pending::End(status)),
+                    status = &mut stopped => return place.send(PendingReply::End(status)),
                 }
                 let submit = |event| submit(event, ServedModel::accept_waited);
-                place.send(Pending::Event {
+                place.send(PendingReply::Event {
                     feedback_id: event.feedback_id,
                     submitted: event.prepared.and_then(submit),
                     _counted: counted,
                 });
             }
-            Some(Err(status)) => return place.send(Pending::End(ended(&context, status))),
+            Some(Err(status)) => return place.send(PendingReply::End(ended(&context, status))),
             None => return,
         }
     }
 }
 
-/// Why a stream ends that could go on.
+/// The reason why a stream ends that could go on.
 async fn stopped(context: &ServerContext, caller: &Caller) -> Status {
     tokio::select! {
         () = context::drained(context.draining.clone()) => Status::unavailable(
@@ -203,7 +203,7 @@ fn ended(context: &ServerContext, status: Status) -> Status {
     }
 }
 
-/// Why a stream ends whose replies have found no room.
+/// The reason why a stream ends whose replies have found no room.
 fn short() -> Status {
     let what = "the requests that are read and answered now take the bytes that they may; send again later what \
                 was not answered";
@@ -236,7 +236,7 @@ async fn prepare(
     let served = model.snapshot("")?;
     let (spec, names) = (&served.model.spec, &served.model.names);
     let mut feedback = wire::feedback(event, spec, names, model.times()?)?;
-    caller.spend(Spending {
+    caller.spend(MessageCost {
         events: 1,
         bytes: n_bytes as u64,
         predictions: 0,
@@ -286,10 +286,10 @@ fn submit(
 async fn answer(
     context: &ServerContext,
     pace: &StreamPace,
-    pending: Pending,
+    pending: PendingReply,
 ) -> Result<FeedbackReply, Status> {
     match pending {
-        Pending::Event {
+        PendingReply::Event {
             feedback_id,
             submitted,
             _counted,
@@ -300,7 +300,7 @@ async fn answer(
             pace.end_reply(code == Some(Code::ResourceExhausted));
             Ok(wire::reply(feedback_id, known))
         }
-        Pending::End(status) => Err(status),
+        PendingReply::End(status) => Err(status),
     }
 }
 

@@ -5,10 +5,10 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Between two lines.
+/// The time between two lines.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// When a line was logged last.
+/// The time at which a line was logged last.
 #[derive(Debug, Default)]
 pub(super) struct LogRate(Mutex<Option<Instant>>);
 

@@ -1,6 +1,6 @@
 //! The line of the log, and of the audit log, that each order gets.
 //!
-//! Invariant: one line an order, also where nobody waits for it any more.
+//! Invariant: one line an order, also where no caller waits for it any more.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::wire::Refusal;
 /// Characters of a model's name in the log.
 const NAME_CHARS_MAX: usize = 64;
 
-/// An order on its way. The log gets one line with its outcome, also where nobody waits for it
+/// An order on its way. The log gets one line with its outcome, also where no caller waits for it
 /// any more.
 pub(super) struct LoggedOrder {
     order: &'static str,
@@ -39,7 +39,7 @@ impl LoggedOrder {
         }
     }
 
-    /// It made a version, whose order stands at a position, or it was refused.
+    /// Ends the order: it made a version, whose order stands at a position, or it was refused.
     pub(super) fn end(mut self, done: Result<(u64, u64), &Refusal>) {
         self.ended = true;
         let (order, model, actor) = (self.order, &self.model, &self.actor);

@@ -6,7 +6,7 @@
 //! In reading order: [`run`], `inference_service` (predict), `learning_service` (feedback),
 //! `registry_service` (versions), `watch` (learning events), `webhook` and `webhook_delivery` (the same,
 //! posted), `http` (metrics), `grpc` and
-//! `call_tasks` (connections and calls over gRPC), `wire` (messages to values and back), `context` (what the
+//! `call_tasks` (connections and calls over gRPC), `wire` (messages to values and back), `context` (state that
 //! services share).
 //!
 //! ```
@@ -44,9 +44,9 @@ mod caller_places;
 mod calls;
 mod compute_queue;
 mod conduct;
+mod connection_counts;
 mod connections;
 mod context;
-mod crowd;
 mod deadline;
 mod exposition;
 mod grpc;
@@ -101,7 +101,7 @@ use crate::engine::Engine;
 use crate::proto::inference::grpc_inference_service_server as inference;
 use crate::proto::perennial::v1::{learning_server, registry_server};
 
-/// How long requests in flight may take once the server drains.
+/// The longest time for requests in flight once the server drains.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// The services of the health service; the empty name is the server as a whole.

@@ -14,7 +14,7 @@ use super::wire::Refusal;
 pub(super) struct Refusals {
     /// The name of the flow in metrics and in the log.
     pub flow: &'static str,
-    /// By the name of the code and the field at fault.
+    /// The counts by the name of the code and the field at fault.
     counts: Mutex<BTreeMap<RefusalKind, u64>>,
     log_rate: LogRate,
 }
@@ -32,7 +32,7 @@ impl Refusals {
         }
     }
 
-    /// How many there were of each kind.
+    /// The number of refusals of each kind.
     pub(super) fn counts(&self) -> BTreeMap<RefusalKind, u64> {
         self.counts.lock().expect("nothing panics under it").clone()
     }

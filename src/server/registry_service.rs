@@ -416,7 +416,7 @@ impl RegistryService {
         Ok(Response::new(VersionMade { version, position }))
     }
 
-    /// The same of an order that makes no version.
+    /// Carries out an order that makes no version.
     async fn done(
         &self,
         name: &'static str,
@@ -556,7 +556,7 @@ fn may_read(caller: &Caller, source: &str) -> bool {
     caller.has(Scope::Read) || caller.source().is_none_or(|own| own == source)
 }
 
-/// By which clock events are chosen, where they are chosen by time.
+/// The clock by which events are chosen, where they are chosen by time.
 fn clock(model: &ServedModel, selector: &Selector) -> Result<String, Refusal> {
     match selector {
         Selector::Accepted { .. } => Ok(model.clock_note()?),
@@ -574,7 +574,7 @@ fn check_note(note: &str) -> Result<(), Refusal> {
     }
 }
 
-/// In the order of their numbers.
+/// The versions, in the order of their numbers.
 fn versions(model: &ServedModel) -> Result<Vec<Version>, Refusal> {
     let snapshot = model.snapshot("").ok();
     let aliases = snapshot.as_ref().map(|one| one.aliases.clone());

@@ -37,7 +37,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Compressed messages are inflated at the door.
+    /// Compressed messages are inflated before the services.
     pub(super) fn new<H>(context: &Arc<ServerContext>, health: H) -> Services
     where
         H: Service<Request<Body>, Response = Response<Body>, Error = Infallible>

@@ -1,4 +1,4 @@
-//! The pace of a stream of feedback: when its next event is read, and what waits of it.
+//! The pace of a stream of feedback: when its next event is read, and its waiting replies.
 //!
 //! Invariant: the replies that wait count against the budget; a stream whose replies are not read ends, and
 //! one whose event was refused for want of room goes on event by event until one is taken.
@@ -15,9 +15,9 @@ use super::wire::RETRY;
 
 /// About how many bytes a reply takes that waits: its id, and its receipt or refusal.
 const REPLY_BYTES: u64 = 512;
-/// How long the replies of a stream may be left unread, where no further one has room.
+/// The time for which the replies of a stream may be left unread, where no further one has room.
 const UNREAD_MAX: Duration = Duration::from_secs(60);
-/// Between two looks at whether there is room again: some hundred entries are learned meanwhile.
+/// The time between two looks for room: some hundred entries are learned meanwhile.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The pace of one stream; a clone shares it.
@@ -27,7 +27,7 @@ pub(super) struct StreamPace {
     replies: Arc<WaitingReplies>,
 }
 
-/// How the replies stand.
+/// The state of the waiting replies.
 #[derive(Debug, Default)]
 struct WaitingReplies {
     /// One is waited for by who reads them.
@@ -50,9 +50,9 @@ impl Drop for CountedReplies {
     }
 }
 
-/// Why a reply has no place.
+/// The reason why a reply has no place.
 pub(super) enum NoPlace<'a, T> {
-    /// Nobody reads the replies.
+    /// The client does not read the replies.
     Unread,
     /// The budget has no room for it; there is still a place for the status that ends the stream.
     Short(Permit<'a, T>),
@@ -198,7 +198,7 @@ mod tests {
             panic!("there is room")
         };
         place.send(());
-        // The disk takes its time: nobody is at fault.
+        // The disk takes its time: no party is at fault.
         pace.begin_reply();
         let waits = timeout(3 * UNREAD_MAX, pace.place(&window)).await;
         assert!(waits.is_err(), "it waits");

@@ -15,7 +15,7 @@ use super::wire::Refusal;
 /// Requests of one connection that may wait for a position at a time.
 const WAITERS_MAX: usize = STREAMS_MAX as usize / 2;
 
-/// How many wait, by the address of the other side.
+/// The number of waiting requests, by the address of the peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiters(Arc<Mutex<BTreeMap<Option<SocketAddr>, usize>>>);
 

@@ -1,6 +1,6 @@
 //! The stream of learning events.
 //!
-//! Invariant: it waits for events and for nothing else; a reader that does not keep up gets what was kept for
+//! Invariant: it waits for events and for nothing else; a reader that does not keep up gets the events kept for
 //! it and then one sentence.
 
 use std::pin::Pin;
@@ -69,7 +69,7 @@ pub(super) fn watch(
     )))
 }
 
-/// Why a watch ends that could go on.
+/// The reason why a watch ends that could go on.
 async fn stopped(context: Arc<ServerContext>, caller: Caller) -> Status {
     tokio::select! {
         () = drained(context.draining.clone()) => {
@@ -81,7 +81,7 @@ async fn stopped(context: Arc<ServerContext>, caller: Caller) -> Status {
     }
 }
 
-/// Why a watch ends whose events have ended.
+/// The reason why a watch ends whose events have ended.
 fn too_slow(subscription: &Subscription) -> Status {
     if !subscription.was_dropped() {
         return Status::unavailable("the server is stopping; watch again once it is back");

@@ -13,7 +13,7 @@ use super::context::drained;
 use super::webhook::{Failure, Webhook};
 use crate::engine::{AttemptOutcome, Deliveries};
 
-/// How long an attempt goes on once the server drains; the rest is sent after the next start.
+/// The time for which an attempt goes on once the server drains; the rest is sent after the next start.
 const ENDING_MAX: Duration = Duration::from_secs(1);
 
 /// Delivers the queued events, in its order, until the server drains.

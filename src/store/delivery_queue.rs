@@ -33,9 +33,9 @@ pub struct Delivery {
     pub body: String,
 }
 
-/// How far the events of a model have come: those of all entries before a position, and so many of its own.
+/// The progress of a model's deliveries: the events of all entries before a position, and so many of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
+pub struct DeliveryProgress {
     /// The position of an entry.
     pub position: u64,
     /// Events of that entry.
@@ -60,8 +60,8 @@ pub struct DeliveryQueue {
     is_torn: bool,
     waiting: VecDeque<Delivery>,
     waiting_bytes: u64,
-    /// By the model.
-    reached: BTreeMap<String, Reached>,
+    /// The progress by the model.
+    reached: BTreeMap<String, DeliveryProgress>,
 }
 
 impl DeliveryQueue {
@@ -118,8 +118,8 @@ impl DeliveryQueue {
         self.waiting.front()
     }
 
-    /// How far the events of a model have come; none where none ever came.
-    pub fn reached(&self, model: &str) -> Option<Reached> {
+    /// The progress of a model's events; none where none ever came.
+    pub fn reached(&self, model: &str) -> Option<DeliveryProgress> {
         self.reached.get(model).copied()
     }
 
@@ -131,7 +131,7 @@ impl DeliveryQueue {
     pub fn push(
         &mut self,
         deliveries: Vec<Delivery>,
-        reached: BTreeMap<String, Reached>,
+        reached: BTreeMap<String, DeliveryProgress>,
     ) -> Result<(), Error> {
         let mut lines = String::new();
         for one in deliveries {
@@ -226,7 +226,7 @@ fn checked(content: &str) -> String {
     format!("{:08x} {content}\n", crc32c::crc32c(content.as_bytes()))
 }
 
-fn reached_line(model: &str, Reached { position, count }: Reached) -> String {
+fn reached_line(model: &str, DeliveryProgress { position, count }: DeliveryProgress) -> String {
     checked(&format!("= {model} {position} {count}"))
 }
 
@@ -234,7 +234,11 @@ fn reached_line(model: &str, Reached { position, count }: Reached) -> String {
 /// were damaged.
 fn read_lines<'a>(
     lines: impl Iterator<Item = &'a str>,
-) -> (VecDeque<Delivery>, BTreeMap<String, Reached>, usize) {
+) -> (
+    VecDeque<Delivery>,
+    BTreeMap<String, DeliveryProgress>,
+    usize,
+) {
     let (mut waiting, mut n_damaged) = (VecDeque::<Delivery>::new(), 0);
     let (mut gone, mut reached) = (BTreeSet::new(), BTreeMap::new());
     for line in lines {
@@ -260,9 +264,9 @@ fn read_lines<'a>(
     (waiting, reached, n_damaged)
 }
 
-fn read_reached(text: &str) -> Option<Reached> {
+fn read_reached(text: &str) -> Option<DeliveryProgress> {
     let (position, count) = text.split_once(' ')?;
-    Some(Reached {
+    Some(DeliveryProgress {
         position: position.parse().ok()?,
         count: count.parse().ok()?,
     })
@@ -326,7 +330,7 @@ mod tests {
     fn how_far_the_events_came_stays_when_nothing_waits_any_more() {
         let folder = tempfile::tempdir().unwrap();
         let (mut queue, _) = opened(&folder);
-        let reached = |position, count| Reached { position, count };
+        let reached = |position, count| DeliveryProgress { position, count };
         let of = |model: &str, reached| BTreeMap::from([(model.to_owned(), reached)]);
         assert_eq!(queue.reached("m"), None);
         queue

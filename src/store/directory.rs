@@ -46,7 +46,7 @@ impl Directory {
         Directory::open_on(path, Disk::default())
     }
 
-    /// The same on a disk that a test watches.
+    /// Opens the directory on a disk that a test watches.
     ///
     /// # Errors
     /// As [`open`](Directory::open).
@@ -67,7 +67,7 @@ impl Directory {
         Directory::locked(path, disk, file, taken)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -52,7 +52,7 @@ pub enum ChangeOutcome {
 
 type DiskWatcher = dyn Fn(DiskChange) -> io::Result<ChangeOutcome> + Send + Sync;
 
-/// The disk, or the disk with somebody who looks at each change first.
+/// The disk, or the disk with an observer that sees each change first.
 #[derive(Clone, Default)]
 pub struct Disk {
     watch: Option<Arc<DiskWatcher>>,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[error("{0}")]
 pub struct Malformed(pub String);
 
-/// Why the store refused.
+/// The reason why the store refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused: look at the disk, its space and the rights on the path.
@@ -47,7 +47,7 @@ pub enum Error {
         path: PathBuf,
         /// The first position that the damage touches.
         position: u64,
-        /// Where in the file.
+        /// The offset in the file.
         offset: u64,
         /// The expected and the found bytes.
         what: String,
@@ -79,7 +79,7 @@ pub enum Error {
     /// An event that this program cannot write or read.
     #[error("position {position}: {malformed}")]
     Entry {
-        /// Where it stands, or would have stood.
+        /// The position of the entry, or the one where it would have stood.
         position: u64,
         /// Its fault.
         malformed: Malformed,
@@ -106,7 +106,7 @@ pub enum Error {
         /// The error of the system.
         source: io::Error,
     },
-    /// There is a version at this position already.
+    /// A version exists at this position already.
     #[error("{path}: this checkpoint exists already; remove it first")]
     Exists {
         /// The checkpoint's folder.

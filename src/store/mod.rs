@@ -44,7 +44,7 @@ mod scratch;
 
 pub(crate) use checkpoint::Checkpoint;
 pub use checkpoint::Manifest;
-pub use delivery_queue::{Delivery, DeliveryQueue, Reached};
+pub use delivery_queue::{Delivery, DeliveryProgress, DeliveryQueue};
 pub use directory::Directory;
 pub use disk::Disk;
 pub use error::{Error, Malformed};

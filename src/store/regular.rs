@@ -55,7 +55,7 @@ pub fn read(root: &Path, path: &Path, n_bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where a path leads, once every link is followed.
+/// The target of a path, once every link is followed.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`]: out of the root. Otherwise the error of the system.

@@ -106,7 +106,7 @@ impl Drop for ScratchFolder {
     }
 }
 
-/// Removes the folders that a crash has left in `parent`, which nobody else may have open.
+/// Removes the folders that a crash has left in `parent`, which no other process may have open.
 ///
 /// # Errors
 /// [`Error::Io`]: the disk refused.

@@ -103,7 +103,7 @@ impl Secured {
         }
     }
 
-    /// What a command says on stdout and stderr, asking with a token.
+    /// The text of a command on stdout and stderr, asking with a token.
     fn ask(&self, token: &str, args: &[&str], code: i32) -> (String, String) {
         let (ca, token) = (self.keys.at("ca.pem"), self.keys.at(token));
         let access = ["--server", &self.url, "--ca", &ca, "--token-file", &token];

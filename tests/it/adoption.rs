@@ -1,7 +1,7 @@
 //! A model goes on under another description: with other inputs, other names, another memory of
-//! what it answered.
+//! its answers.
 //!
-//! Invariant: what was answered before is never read as if the new description had answered it.
+//! Invariant: an earlier answer is never read as if the new description had answered it.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ async fn submit(model: &ServedModel, feedback: Feedback) {
     }
 }
 
-/// Says what is true of row `n`, as `source`.
+/// Gives the truth of row `n`, as `source`.
 async fn submit_row(model: &ServedModel, id: PredictionId, n: usize, source: &str) {
     let truth = rows(n + 1, 0.3).nth(n).expect("rows go on").1;
     let feedback = Feedback {
@@ -200,7 +200,7 @@ async fn p5_a_version_of_other_inputs_is_not_restored() {
     assert_eq!((digest(model), answers(model)), before);
 }
 
-/// Lives on both sides of an adoption; the server, and what row 30 was answered before it and row
+/// Lives on both sides of an adoption; the server, and the answers to row 30 before it and row
 /// 60 after it.
 async fn asked_on_both_sides(
     workspace: &Workspace,

@@ -1,5 +1,5 @@
-//! Names of versions: set, moved and removed by orders, asked for on the wire, and kept through what
-//! happens to their versions.
+//! Names of versions: set, moved and removed by orders, asked for on the wire, and kept through the
+//! fates of their versions.
 //!
 //! Invariant: an alias never names a version that holds retracted feedback, and the version that it names
 //! stays on disk.

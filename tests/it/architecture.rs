@@ -1,9 +1,10 @@
-//! The rules of the tree, read from its text: which room may use which, what each must not name,
+//! The rules of the tree, read from its text: which room may use which, the words that each must not name,
 //! and how large things may be.
 //!
 //! Invariant: one rule, one test; a failure lists every place as `file:line`.
 
 mod ci;
+mod doc_lines;
 mod modules;
 mod names;
 mod promises;

@@ -1,4 +1,4 @@
-//! The program itself: its commands, what they print, how they end, and what a kill leaves.
+//! The program itself: its commands, their output and exit status, and the files that a kill leaves.
 
 mod answers;
 mod backfill;
@@ -83,7 +83,7 @@ fn p2_stream_equals_evaluate_exactly() {
     refused(&[&args[..], &["--models", models]].concat(), "model.toml");
 }
 
-/// Values of three stores as a file, with what the store sold on the same day a week ago.
+/// Values of three stores as a file, with the sales of the store on the same day a week ago.
 fn sales(workspace: &Workspace) -> PathBuf {
     let mut lines = "store,x,target\n".to_owned();
     for (index, (batch, _)) in rows(300, 0.4).enumerate() {
@@ -166,7 +166,7 @@ async fn versions_are_made_shown_and_brought_back() {
     let would = server.json(&["restore", "m", "2", "--dry-run"]);
     assert_eq!(would["version"], 2);
     let mut after = server.status("m").await;
-    // What a clock says of the last entries goes on.
+    // The time of the last entries goes on.
     let of_clock = ["feedback_silence_seconds", "model_age_seconds"];
     for status in [&mut before, &mut after] {
         status

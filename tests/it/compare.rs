@@ -132,7 +132,7 @@ fn the_exit_status_says_whether_the_second_passes() {
     let strict = compare(&workspace, &["2", "2", "--margin", "0"], 3);
     assert_eq!(strict["outcome"], "no_evidence", "{strict}");
 
-    // For people the same, with what was left out.
+    // For people the same, with the excluded rows.
     let data = workspace.data();
     let (shown, _) = run(&["compare", "m", "2", "3", "--data", text(&data)], 1);
     let parts = [

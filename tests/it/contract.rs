@@ -62,11 +62,11 @@ fn score(batch: &Batch, class: &str, outputs: &Outputs) -> f64 {
 
 /// Predicts and teaches rows from `from` on; a bandit tries the other action every fourth time.
 /// Returns the score of every answer.
-fn teach(room: &mut LearnerHarness, case: &Case, from: usize, n_rows: usize) -> Vec<f64> {
+fn teach(harness: &mut LearnerHarness, case: &Case, from: usize, n_rows: usize) -> Vec<f64> {
     let stream = rows(from + n_rows, 0.3).enumerate().skip(from);
     let mut scores = Vec::new();
     for (index, (batch, class)) in stream {
-        let mut prediction = room.predict(batch.clone());
+        let mut prediction = harness.predict(batch.clone());
         scores.push(score(&batch, class, &prediction.outputs));
         let mut action = 0;
         if let Outputs::Actions { chosen, .. } = &mut prediction.outputs {
@@ -76,13 +76,13 @@ fn teach(room: &mut LearnerHarness, case: &Case, from: usize, n_rows: usize) -> 
                 action = 1 - action;
                 chosen[0] = action;
                 prediction.ids[0].0 += 1;
-                room.append(perennial::event::Event::Prediction(prediction.clone()));
+                harness.append(perennial::event::Event::Prediction(prediction.clone()));
             }
         }
-        let step = room.submit(prediction.ids[0], truth(case, &batch, class, action));
+        let step = harness.submit(prediction.ids[0], truth(case, &batch, class, action));
         let learned = matches!(step.fate, Some(Fate::Applied | Fate::Pending));
         assert!(learned, "{}: {:?}", case.name, step.fate);
-        let n_remembered = room.learner.learned().n_remembered();
+        let n_remembered = harness.learner.learned().n_remembered();
         assert!(n_remembered <= case.remembered_max, "{}", case.name);
     }
     scores
@@ -95,16 +95,16 @@ fn mean(values: &[f64]) -> f64 {
 #[test]
 fn what_was_saved_is_loaded_equal_and_goes_on_equal() {
     each(|case| {
-        let mut room = LearnerHarness::new(&case.toml);
+        let mut harness = LearnerHarness::new(&case.toml);
         // An odd number: an update is half full when it is saved.
-        teach(&mut room, case, 0, 75);
-        let mut loaded = room.clone();
+        teach(&mut harness, case, 0, 75);
+        let mut loaded = harness.clone();
         loaded.reload();
-        assert!(loaded.learner == room.learner, "{}", case.name);
-        teach(&mut room, case, 75, 60);
+        assert!(loaded.learner == harness.learner, "{}", case.name);
+        teach(&mut harness, case, 75, 60);
         teach(&mut loaded, case, 75, 60);
-        assert!(loaded.learner == room.learner, "{}", case.name);
-        assert!(loaded.journal == room.journal, "{}", case.name);
+        assert!(loaded.learner == harness.learner, "{}", case.name);
+        assert!(loaded.journal == harness.journal, "{}", case.name);
     });
 }
 
@@ -112,9 +112,9 @@ fn what_was_saved_is_loaded_equal_and_goes_on_equal() {
 fn equal_entries_give_equal_states() {
     each(|case| {
         let digest = |n_rows| {
-            let mut room = LearnerHarness::new(&case.toml);
-            teach(&mut room, case, 0, n_rows);
-            room.learner.learned().digest()
+            let mut harness = LearnerHarness::new(&case.toml);
+            teach(&mut harness, case, 0, n_rows);
+            harness.learner.learned().digest()
         };
         assert_eq!(digest(50), digest(50), "{}", case.name);
         assert_ne!(digest(50), digest(52), "{}", case.name);
@@ -136,18 +136,18 @@ fn the_seed_decides_the_first_weights() {
 #[test]
 fn a_learnable_stream_is_learned() {
     each(|case| {
-        let mut room = LearnerHarness::new(&case.toml);
-        let scores = teach(&mut room, case, 0, 1200);
+        let mut harness = LearnerHarness::new(&case.toml);
+        let scores = teach(&mut harness, case, 0, 1200);
         let last = mean(&scores[900..]);
         println!("  {last:.4}");
         let learned = match case.task {
             "classification" => last > 0.9,
-            "regression" => last < 0.5 * room.learner.evaluation().no_change().mean(),
+            "regression" => last < 0.5 * harness.learner.evaluation().no_change().mean(),
             _ => last > 0.7,
         };
         assert!(learned, "{}: {last}", case.name);
         if case.remembered_max == LONG_TERM + SHORT_TERM {
-            let n_remembered = room.learner.learned().n_remembered();
+            let n_remembered = harness.learner.learned().n_remembered();
             assert_eq!(n_remembered, case.remembered_max, "{}", case.name);
         }
     });
@@ -203,7 +203,7 @@ const HOSTILE: [Hostile; 6] = [
 fn p7_hostile_streams_leave_everything_finite() {
     each(|case| {
         for (what, stream) in HOSTILE {
-            let mut room = LearnerHarness::new(&case.toml);
+            let mut harness = LearnerHarness::new(&case.toml);
             for index in 0..200 {
                 let (x, y, value) = stream(index);
                 let columns = vec![
@@ -211,11 +211,11 @@ fn p7_hostile_streams_leave_everything_finite() {
                     Column::Numbers(vec![y]),
                     Column::Strings(vec!["red".to_owned()]),
                 ];
-                let prediction = room.predict(Batch { n_rows: 1, columns });
+                let prediction = harness.predict(Batch { n_rows: 1, columns });
                 check_outputs(case, what, &prediction.outputs);
                 // One class for long, then the other.
                 let class = ["a", "b"][usize::from(index > 150)];
-                room.submit(
+                harness.submit(
                     prediction.ids[0],
                     match case.task {
                         "classification" => Signal::Label(class.to_owned()),
@@ -224,11 +224,11 @@ fn p7_hostile_streams_leave_everything_finite() {
                     },
                 );
             }
-            check_finite(case, what, &room.learner.learned().weights());
-            check_finite(case, what, &room.learner.state());
-            let before = room.learner.clone();
-            room.reload();
-            assert!(room.learner == before, "{what}: {}", case.name);
+            check_finite(case, what, &harness.learner.learned().weights());
+            check_finite(case, what, &harness.learner.state());
+            let before = harness.learner.clone();
+            harness.reload();
+            assert!(harness.learner == before, "{what}: {}", case.name);
         }
     });
 }
@@ -237,13 +237,13 @@ fn p7_hostile_streams_leave_everything_finite() {
 fn a_balanced_stream_is_learned_after_one_class_for_long() {
     for case in cases(SEED).iter().filter(|c| c.task == "classification") {
         println!("{}", case.name);
-        let mut room = LearnerHarness::new(&case.toml);
+        let mut harness = LearnerHarness::new(&case.toml);
         // One class for long.
         for (batch, _) in rows(300, 0.3) {
-            let id = room.predict(batch).ids[0];
-            room.submit(id, Signal::Label("a".to_owned()));
+            let id = harness.predict(batch).ids[0];
+            harness.submit(id, Signal::Label("a".to_owned()));
         }
-        let scores = teach(&mut room, case, 300, 1200);
+        let scores = teach(&mut harness, case, 300, 1200);
         let last = mean(&scores[900..]);
         assert!(last > 0.85, "{}: {last}", case.name);
     }

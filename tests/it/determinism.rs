@@ -66,7 +66,7 @@ fn unmatched(feedback_id: &str) -> Event {
 
 /// Feedback about the last of these predictions, by its index: its label, none, or a faulty one.
 fn feed_back(
-    room: &mut LearnerHarness,
+    harness: &mut LearnerHarness,
     index: usize,
     batch: Batch,
     (class, signal): (&str, Signal),
@@ -82,16 +82,16 @@ fn feed_back(
         3 => {}
         // Sent twice: under the same id, then under another.
         5 => {
-            room.append(Event::Feedback(labelled(id)));
-            let first_position = room.learner.position();
-            room.append(Event::Duplicate(Duplicate {
+            harness.append(Event::Feedback(labelled(id)));
+            let first_position = harness.learner.position();
+            harness.append(Event::Duplicate(Duplicate {
                 feedback_id,
                 first_position,
             }));
-            room.submit(id, signal);
+            harness.submit(id, signal);
         }
         7 => {
-            room.append(unmatched(&feedback_id));
+            harness.append(unmatched(&feedback_id));
         }
         // A row that comes with its truth; a bandit's is the right action.
         9 => {
@@ -106,8 +106,8 @@ fn feed_back(
             if let Signal::Reward(_) = taught.signal {
                 taught.signal = Signal::Label(class.to_owned());
             }
-            room.append(Event::Feedback(taught));
-            room.append(Event::Feedback(Feedback {
+            harness.append(Event::Feedback(taught));
+            harness.append(Event::Feedback(Feedback {
                 feedback_id: format!("later-{index}"),
                 ..labelled(id)
             }));
@@ -115,13 +115,13 @@ fn feed_back(
         // Of a prediction that made room long ago, in the later rows.
         11 => {
             let old = ids[index.saturating_sub(60)];
-            room.append(Event::Feedback(labelled(old)));
+            harness.append(Event::Feedback(labelled(old)));
         }
         13 => {
-            room.append(Event::Feedback(label(id, &feedback_id, "no class")));
+            harness.append(Event::Feedback(label(id, &feedback_id, "no class")));
         }
         _ => {
-            room.append(Event::Feedback(labelled(id)));
+            harness.append(Event::Feedback(labelled(id)));
         }
     }
 }
@@ -129,41 +129,41 @@ fn feed_back(
 /// About five hundred entries: labels, some of them late, double, wrong or without a prediction,
 /// rows that come with their label, commands, and a restore to the first version by command.
 fn varied_history(toml: &str) -> LearnerHarness {
-    let mut room = LearnerHarness::new(toml);
+    let mut harness = LearnerHarness::new(toml);
     let mut ids = Vec::new();
     let mut checkpoint = 0;
     for (index, (batch, class)) in rows(N_ROWS, TURN).enumerate() {
-        let prediction = room.predict(batch.clone());
+        let prediction = harness.predict(batch.clone());
         let (id, signal) = (prediction.ids[0], truth(&prediction.outputs, class));
         ids.push(id);
-        feed_back(&mut room, index, batch, (class, signal), &ids);
+        feed_back(&mut harness, index, batch, (class, signal), &ids);
         match index {
             80 | 170 => {
-                let step = room.append(command(Order::Checkpoint));
+                let step = harness.append(command(Order::Checkpoint));
                 checkpoint = step.version.unwrap().version;
             }
             120 | 200 => {
                 let version = checkpoint;
-                room.append(command(Order::Restore { version }));
+                harness.append(command(Order::Restore { version }));
             }
             _ => {}
         }
     }
-    room
+    harness
 }
 
-/// The same entries from the start; between them, `between` may do what it likes.
+/// The learner of the same entries from the start; between them, `between` may do what it likes.
 fn replay(
     toml: &str,
     journal: &[Entry],
     mut between: impl FnMut(&mut LearnerHarness),
 ) -> LearnerHarness {
-    let mut room = LearnerHarness::empty(&Spec::pin(toml, &[], REVISION));
+    let mut harness = LearnerHarness::empty(&Spec::pin(toml, &[], REVISION));
     for entry in journal {
-        room.apply(entry.clone());
-        between(&mut room);
+        harness.apply(entry.clone());
+        between(&mut harness);
     }
-    room
+    harness
 }
 
 fn check_equal(one: &LearnerHarness, other: &LearnerHarness, toml: &str) {
@@ -183,10 +183,10 @@ fn summary(learner: &Learner) -> String {
 #[test]
 fn p2_the_fixed_list_meets_every_fate_it_is_meant_to() {
     for toml in descriptions() {
-        let room = varied_history(&toml);
-        let n_entries = room.journal.len();
+        let harness = varied_history(&toml);
+        let n_entries = harness.journal.len();
         assert!((450..550).contains(&n_entries), "{n_entries} entries");
-        let ledger = room.learner.ledger();
+        let ledger = harness.learner.ledger();
         let fates = [
             Fate::Applied,
             Fate::Duplicate,
@@ -203,30 +203,30 @@ fn p2_the_fixed_list_meets_every_fate_it_is_meant_to() {
 #[test]
 fn p2_a_replay_from_the_start_is_equal() {
     for toml in descriptions() {
-        let room = varied_history(&toml);
-        check_equal(&replay(&toml, &room.journal, |_| {}), &room, &toml);
+        let harness = varied_history(&toml);
+        check_equal(&replay(&toml, &harness.journal, |_| {}), &harness, &toml);
     }
 }
 
 #[test]
 fn p2_going_on_from_what_was_saved_is_never_having_stopped() {
     for toml in descriptions() {
-        let room = varied_history(&toml);
+        let harness = varied_history(&toml);
         // Once at each place, and once at all of them.
-        for stop in (50..room.journal.len() as u64).step_by(50) {
-            let resumed = replay(&toml, &room.journal, |room| {
-                if room.learner.position() == stop {
-                    room.reload();
+        for stop in (50..harness.journal.len() as u64).step_by(50) {
+            let resumed = replay(&toml, &harness.journal, |harness| {
+                if harness.learner.position() == stop {
+                    harness.reload();
                 }
             });
-            check_equal(&resumed, &room, &toml);
+            check_equal(&resumed, &harness, &toml);
         }
-        let resumed = replay(&toml, &room.journal, |room| {
-            if room.learner.position().is_multiple_of(50) {
-                room.reload();
+        let resumed = replay(&toml, &harness.journal, |harness| {
+            if harness.learner.position().is_multiple_of(50) {
+                harness.reload();
             }
         });
-        check_equal(&resumed, &room, &toml);
+        check_equal(&resumed, &harness, &toml);
     }
 }
 
@@ -343,7 +343,7 @@ fn p2_the_number_of_threads_changes_no_digest() {
     }
 }
 
-/// The same fact under other names, whose order is the same.
+/// The fact under other names, whose order is the same.
 fn rename(event: &Event) -> Event {
     let rename_id = |id: PredictionId| match id.0 {
         u128::MAX => id,
@@ -390,11 +390,11 @@ fn rename(event: &Event) -> Event {
 #[test]
 fn p2_what_is_learned_knows_no_names_and_no_positions() {
     for toml in descriptions() {
-        let room = varied_history(&toml);
+        let harness = varied_history(&toml);
         let mut other = LearnerHarness::empty(&Spec::pin(&toml, &[], REVISION));
         let mut n_more = 0;
         // Records are derived again.
-        let causes = room.journal.iter().map(|entry| &entry.event);
+        let causes = harness.journal.iter().map(|entry| &entry.event);
         for cause in causes.filter(|event| !matches!(event, Event::Version(_) | Event::Verdict(_)))
         {
             other.append(rename(cause));
@@ -404,12 +404,12 @@ fn p2_what_is_learned_knows_no_names_and_no_positions() {
             }
         }
         assert!(n_more > 100);
-        assert!(other.learner.position() > room.learner.position());
-        let digest = |room: &LearnerHarness| room.learner.learned().digest().to_string();
-        assert_eq!(digest(&other), digest(&room), "{toml}");
+        assert!(other.learner.position() > harness.learner.position());
+        let digest = |harness: &LearnerHarness| harness.learner.learned().digest().to_string();
+        assert_eq!(digest(&other), digest(&harness), "{toml}");
         assert_eq!(
             other.learner.evaluation(),
-            room.learner.evaluation(),
+            harness.learner.evaluation(),
             "{toml}"
         );
     }
@@ -418,17 +418,17 @@ fn p2_what_is_learned_knows_no_names_and_no_positions() {
 #[test]
 fn p10_every_accepted_event_has_one_fate_at_every_moment() {
     for toml in descriptions() {
-        let room = varied_history(&toml);
+        let harness = varied_history(&toml);
         let mut n_accepted = 0;
-        replay(&toml, &room.journal, |room| {
-            let last = room.journal.last().unwrap();
+        replay(&toml, &harness.journal, |harness| {
+            let last = harness.journal.last().unwrap();
             let accepted = matches!(last.event, Event::Feedback(_) | Event::Duplicate(_));
             n_accepted += u64::from(accepted);
-            let ledger = room.learner.ledger();
+            let ledger = harness.learner.ledger();
             let counts = Fate::ALL.map(|fate| ledger.count(fate));
             assert_eq!(counts.iter().sum::<u64>(), n_accepted, "{counts:?}: {toml}");
             assert_eq!(ledger.total(), n_accepted);
-            let n_learned = room.learner.learned().n_examples();
+            let n_learned = harness.learner.learned().n_examples();
             assert_eq!(ledger.count(Fate::Applied), n_learned, "{counts:?}: {toml}");
         });
         assert!(n_accepted > 200, "{n_accepted}");
@@ -441,36 +441,39 @@ fn p10_rewards_count_once_and_only_within_their_window() {
         .replace("classification", "bandit")
         .replace("classes", "actions");
     let toml = format!("{toml}[feedback]\nwindow_s = 6\n");
-    let mut room = LearnerHarness::new(&toml);
+    let mut harness = LearnerHarness::new(&toml);
     let mut waiting = Vec::new();
     for (index, (batch, _)) in rows(60, TURN).enumerate() {
-        let id = room.predict(batch).ids[0];
+        let id = harness.predict(batch).ids[0];
         match index % 3 {
             0 => waiting.push(id),
             1 => {
-                room.submit(id, Signal::Reward(1.0));
-                let again = room.submit(id, Signal::Reward(1.0));
+                harness.submit(id, Signal::Reward(1.0));
+                let again = harness.submit(id, Signal::Reward(1.0));
                 assert_eq!(again.fate, Some(Fate::Duplicate));
             }
             // The truth joins besides a reward, and whenever it comes.
             _ => {
-                room.submit(id, Signal::Reward(0.0));
-                let labelled = room.submit(waiting[index / 6], Signal::Label("a".to_owned()));
+                harness.submit(id, Signal::Reward(0.0));
+                let labelled = harness.submit(waiting[index / 6], Signal::Label("a".to_owned()));
                 let expected = [Fate::Applied, Fate::Duplicate][usize::from(index % 6 == 5)];
                 assert_eq!(labelled.fate, Some(expected), "{index}");
             }
         }
     }
     for id in &waiting[..15] {
-        assert_eq!(room.submit(*id, Signal::Reward(1.0)).fate, Some(Fate::Late));
+        assert_eq!(
+            harness.submit(*id, Signal::Reward(1.0)).fate,
+            Some(Fate::Late)
+        );
     }
-    let ledger = room.learner.ledger();
+    let ledger = harness.learner.ledger();
     let met = [Fate::Applied, Fate::Duplicate, Fate::Late].map(|fate| ledger.count(fate));
     assert_eq!(met, [20 + 20 + 10, 20 + 10, 15]);
     assert_eq!(ledger.total(), met.iter().sum::<u64>());
     check_equal(
-        &replay(&toml, &room.journal, LearnerHarness::reload),
-        &room,
+        &replay(&toml, &harness.journal, LearnerHarness::reload),
+        &harness,
         &toml,
     );
 }

@@ -32,39 +32,42 @@ fn command(order: Order) -> Event {
 
 /// Teaches the rows of the fixture; those behind the first `n_true` with the wrong labels, by a
 /// source of their own.
-fn teach(room: &mut LearnerHarness, n_rows: usize, n_true: usize) {
+fn teach(harness: &mut LearnerHarness, n_rows: usize, n_true: usize) {
     for (index, (batch, truth)) in rows(n_rows, 0.4).enumerate() {
         let is_true = index < n_true;
-        let id = room.predict(batch).ids[0];
+        let id = harness.predict(batch).ids[0];
         let flipped = if truth == "a" { "b" } else { "a" };
         let mut feedback = label(id, &format!("row-{index}"), truth);
         if !is_true {
             feedback.signal = Signal::Label(flipped.to_owned());
             feedback.source = "flipped".to_owned();
         }
-        room.append(Event::Feedback(feedback));
+        harness.append(Event::Feedback(feedback));
     }
 }
 
-fn recorded(room: &LearnerHarness) -> Vec<&Alarm> {
-    let alarms = room.journal.iter().filter_map(|entry| match &entry.event {
-        Event::Drift(alarm) => Some(alarm),
-        _ => None,
-    });
+fn recorded(harness: &LearnerHarness) -> Vec<&Alarm> {
+    let alarms = harness
+        .journal
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Drift(alarm) => Some(alarm),
+            _ => None,
+        });
     alarms.collect()
 }
 
 /// A journal with a flip, and its state.
 fn flipped() -> LearnerHarness {
-    let mut room = LearnerHarness::new(LINEAR);
-    teach(&mut room, N_ROWS.iter().sum(), N_ROWS[0]);
-    room
+    let mut harness = LearnerHarness::new(LINEAR);
+    teach(&mut harness, N_ROWS.iter().sum(), N_ROWS[0]);
+    harness
 }
 
 #[test]
 fn a_flip_of_labels_is_recorded_once_as_a_rise_of_errors() {
-    let room = flipped();
-    let alarms = recorded(&room);
+    let harness = flipped();
+    let alarms = recorded(&harness);
     let first = alarms.first().expect("an alarm");
     assert_eq!(first.watched, WatchedStream::Error, "{alarms:?}");
     // A prediction, its feedback and a few records each.
@@ -73,39 +76,42 @@ fn a_flip_of_labels_is_recorded_once_as_a_rise_of_errors() {
         first.position > flip && first.position < flip + 60,
         "{first:?}"
     );
-    let detectors = room.learner.detectors().expect("they are there");
+    let detectors = harness.learner.detectors().expect("they are there");
     let n_alarms: u64 = detectors.n_alarms().map(|(_, n)| n).sum();
     assert_eq!(n_alarms, alarms.len() as u64);
     assert_eq!(detectors.alarms().collect::<Vec<_>>(), alarms);
-    assert!(room.learner.unrecorded().is_empty());
+    assert!(harness.learner.unrecorded().is_empty());
 }
 
 #[test]
 fn p2_alarms_are_derived_again_from_the_start_and_from_what_was_saved() {
-    let room = flipped();
-    let mut again = LearnerHarness::before(&room.journal);
-    let mut saved = LearnerHarness::before(&room.journal);
-    for entry in &room.journal {
+    let harness = flipped();
+    let mut again = LearnerHarness::before(&harness.journal);
+    let mut saved = LearnerHarness::before(&harness.journal);
+    for entry in &harness.journal {
         again.apply(entry.clone());
         saved.apply(entry.clone());
         if entry.position % 97 == 0 || matches!(entry.event, Event::Drift(_)) {
             saved.reload();
         }
     }
-    assert!(again.learner == room.learner);
-    assert!(saved.learner == room.learner);
+    assert!(again.learner == harness.learner);
+    assert!(saved.learner == harness.learner);
 }
 
 #[test]
 fn a_record_that_was_not_derived_is_refused() {
-    let room = flipped();
+    let harness = flipped();
     let is_alarm = |event: &Event| matches!(event, Event::Drift(_));
-    let at = room.journal.iter().position(|entry| is_alarm(&entry.event));
-    let mut other = LearnerHarness::before(&room.journal);
-    for entry in &room.journal[..at.expect("an alarm")] {
+    let at = harness
+        .journal
+        .iter()
+        .position(|entry| is_alarm(&entry.event));
+    let mut other = LearnerHarness::before(&harness.journal);
+    for entry in &harness.journal[..at.expect("an alarm")] {
         other.apply(entry.clone());
     }
-    let Event::Drift(alarm) = &room.journal[at.expect("an alarm")].event else {
+    let Event::Drift(alarm) = &harness.journal[at.expect("an alarm")].event else {
         panic!("an alarm")
     };
     let forged = Alarm {
@@ -124,18 +130,21 @@ fn a_record_that_was_not_derived_is_refused() {
 
 #[test]
 fn p6_without_the_flipped_labels_there_never_was_an_alarm() {
-    let mut room = flipped();
-    assert!(!recorded(&room).is_empty());
+    let mut harness = flipped();
+    assert!(!recorded(&harness).is_empty());
     let is_flipped =
         |event: &Event| matches!(event, Event::Feedback(feedback) if feedback.source == "flipped");
-    let mut positions = room.journal.iter().filter(|entry| is_flipped(&entry.event));
+    let mut positions = harness
+        .journal
+        .iter()
+        .filter(|entry| is_flipped(&entry.event));
     let first_position = positions.next().expect("it flips").position;
-    room.append(command(Order::Retract(Retraction {
+    harness.append(command(Order::Retract(Retraction {
         selector: Selector::Source("flipped".to_owned()),
         first_position,
         disposal: Disposal::Keep,
     })));
-    let detectors = room.learner.detectors().expect("they are there");
+    let detectors = harness.learner.detectors().expect("they are there");
     assert_eq!(detectors.alarms().count(), 0);
     let mut without = LearnerHarness::new(LINEAR);
     teach(&mut without, N_ROWS[0], N_ROWS[0]);
@@ -144,17 +153,17 @@ fn p6_without_the_flipped_labels_there_never_was_an_alarm() {
     }
     // The answers of then were those of the flipped learner, which watches of answers see.
     let window = |learner: &Learner| learner.detectors().expect("there").error_window();
-    assert_eq!(window(&room.learner), window(&without.learner));
+    assert_eq!(window(&harness.learner), window(&without.learner));
 }
 
 #[test]
 fn a_restore_judges_other_weights_anew_and_goes_on_with_the_world() {
-    let mut room = flipped();
-    let (n_answers, _) = room.learner.detectors().expect("there").error_window();
+    let mut harness = flipped();
+    let (n_answers, _) = harness.learner.detectors().expect("there").error_window();
     assert!(n_answers > 0.0);
-    let alarms = recorded(&room).len();
-    room.append(command(Order::Restore { version: 1 }));
-    let detectors = room.learner.detectors().expect("they are there");
+    let alarms = recorded(&harness).len();
+    harness.append(command(Order::Restore { version: 1 }));
+    let detectors = harness.learner.detectors().expect("they are there");
     assert_eq!(detectors.error_window().0, 0.0);
     assert_eq!(detectors.alarms().count(), alarms);
 }
@@ -162,9 +171,9 @@ fn a_restore_judges_other_weights_anew_and_goes_on_with_the_world() {
 #[test]
 fn earlier_revisions_and_off_watch_nothing() {
     for more in ["[rules]\nrevision = 2\n", "[drift]\naction = \"off\"\n"] {
-        let mut room = LearnerHarness::new(&format!("{LINEAR}{more}"));
-        teach(&mut room, 30, 20);
-        assert!(room.learner.detectors().is_none(), "{more}");
+        let mut harness = LearnerHarness::new(&format!("{LINEAR}{more}"));
+        teach(&mut harness, 30, 20);
+        assert!(harness.learner.detectors().is_none(), "{more}");
     }
     let check = |more: &str, expected: &str| {
         let error = Spec::parse(&format!("{LINEAR}{more}")).expect_err(more);

@@ -340,7 +340,7 @@ fn a_known_value_lies_within_the_intervals() {
     }
 }
 
-/// Serves decisions one after the other, each with its reward; what was earned.
+/// Serves decisions one after the other, each with its reward; gives their sum.
 async fn serve(workspace: &Workspace, n_rows: usize) -> f64 {
     let engine = workspace.open();
     let model = engine.model("m").expect("it is served");

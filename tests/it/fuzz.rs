@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets on sound samples and seeded mutations of them: no bytes end the program.
 //!
-//! The targets in `fuzz/` search for longer, by what the code covers.
+//! The targets in `fuzz/` search for longer, by the coverage of the code.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Evidence decides: promotion, rewind, people and incidents, on a running engine and after it stopped.
 //!
-//! Invariant: a bad candidate is a description with a rate of learning that undoes itself; what comes of it
+//! Invariant: a bad candidate is a description with a rate of learning that undoes itself; its outcome
 //! is compared with learners that applied the same entries.
 
 mod kept;
@@ -93,7 +93,7 @@ fn right(model: &ServedModel) -> f64 {
     let answers = answers(model).into_iter().zip(rows(50, 0.0));
     let right = answers.filter(|(outputs, (batch, _))| {
         let probabilities = outputs.probabilities().expect("of classes");
-        // The border of what is taught, not of the rows that are asked.
+        // The border of the taught rows, not of the rows that are asked.
         let numbers = batch.columns.iter().filter_map(|column| match column {
             perennial::event::Column::Numbers(values) => Some(values[0]),
             _ => None,

@@ -4,8 +4,8 @@
 //! folder of its own, as `2` has the first column of embedded texts, `3` the first weights of a
 //! start, `4` (see its test) journals of the first revision of the learning rules, `5` the first
 //! answer with its labels, `6` the first orders whose refusals are recorded, and those that name
-//! nobody, and `7` the first version whose record says what it counts, with a checkpoint that knows
-//! of versions only what a retraction has found, `8` (see its test) journals of the second
+//! no source, and `7` the first version whose record has its tallies, with a checkpoint that knows
+//! of versions only the finds of a retraction, `8` (see its test) journals of the second
 //! revision, `11` the first answer that costs decide, `12` the first values of 64 bits, `13` the
 //! first orders, decisions and versions of the gate, `14` the first alarm of drift, `15` the first
 //! orders of retraining and the version that one makes, `16` the first version of a champion, `17` the first
@@ -50,9 +50,9 @@ const LIVED_ENTRIES: (u64, u64, &str) = (
     0,
     "9f6e9209327f422851dfd0cd8b181b6aa633559921a4bed2cc92f32c834f2c9b",
 );
-/// Of what had been learned at the checkpoint, and what its weights say of x = 1.
+/// The digest of the learned state at the checkpoint, and below the scores of its weights for x = 1.
 const LIVED_DIGEST: &str = "42d0bac525ae8fda44d8170baa65a09c045fa55514a11fa356fc62691cec7fdf";
-/// The same of the first checkpoint that counts examples by source.
+/// Digest of the first checkpoint that counts examples by source.
 const COUNTED_DIGEST: &str = "e10c5f974d8b20f33c03de10023f7f80bacfee675ada455d707795d9d3eccb97";
 const LIVED_SCORES: [f32; 2] = [0.567_579_3, 0.632_062_1];
 
@@ -60,7 +60,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1")
 }
 
-/// The journal of what came after the first format.
+/// The journal of the events that came after the first format.
 fn golden_later() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/2")
 }
@@ -131,7 +131,7 @@ fn golden_hashed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/6")
 }
 
-/// The journal of a version with what it counts, and a checkpoint of today's form.
+/// The journal of a version with its tallies, and a checkpoint of today's form.
 fn golden_counted() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/7")
 }
@@ -151,7 +151,7 @@ fn entries(journal: &Path) -> Vec<Entry> {
     entries
 }
 
-/// Writes what the golden files hold, as the program writes it today.
+/// Writes the content of the golden files, as the program writes it today.
 fn write(data: &Path) {
     let directory = Directory::open(data).unwrap();
     let samples_folder = directory.journal("samples");
@@ -199,13 +199,13 @@ fn write(data: &Path) {
 fn write_lived(directory: &Directory) {
     let create = |folder: &Path| Journal::create_or_open(folder, 0, Config::default()).unwrap();
     let (mut journal, recovered) = create(&directory.journal("lived"));
-    let mut room = LearnerHarness::journaled(LIVED);
+    let mut harness = LearnerHarness::journaled(LIVED);
     short_history()
         .into_iter()
-        .for_each(|event| drop(room.append(event)));
-    append(&mut journal, &room);
+        .for_each(|event| drop(harness.append(event)));
+    append(&mut journal, &harness);
     journal.sync().unwrap();
-    let learner = &room.learner;
+    let learner = &harness.learner;
     let manifest = Manifest {
         model: "lived".to_owned(),
         journal_id: hex(&recovered.journal_id),
@@ -226,14 +226,14 @@ fn write_lived(directory: &Directory) {
     checkpoint::save(&Disk::default(), &folder, manifest, &weights, &state).unwrap();
     after()
         .into_iter()
-        .for_each(|event| drop(room.append(event)));
-    append(&mut journal, &room);
+        .for_each(|event| drop(harness.append(event)));
+    append(&mut journal, &harness);
     journal.close().unwrap();
 }
 
 /// Writes the entries that came since.
-fn append(journal: &mut Journal, room: &LearnerHarness) {
-    for entry in &room.journal {
+fn append(journal: &mut Journal, harness: &LearnerHarness) {
+    for entry in &harness.journal {
         if entry.position > journal.synced() {
             journal.append(entry.time, &entry.event).unwrap();
         }

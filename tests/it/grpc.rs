@@ -1,4 +1,4 @@
-//! The server over a real socket: what it answers, learns, refuses and brings back.
+//! The server over a real socket: its answers, learning, refusals and restores.
 
 mod calls_client;
 mod connections;
@@ -54,7 +54,7 @@ async fn checkpoint(client: &mut Client, model: &str) -> VersionMade {
     made.expect("it is made").into_inner()
 }
 
-/// The raw bytes of what the model says of the same rows.
+/// The raw bytes of the model's answers to the same rows.
 async fn answers(client: &mut Client, model: &str) -> Vec<Vec<(String, Bytes)>> {
     let mut all = Vec::new();
     for (batch, _) in rows(20, 0.0) {
@@ -341,7 +341,7 @@ async fn p1_a_failed_sync_stops_feedback_says_so_and_lets_predictions_go_on() {
     assert!(refusal.message().starts_with(once), "{refusal}");
     let now = within(watched.message()).await.unwrap().unwrap();
     assert_eq!(now.status(), ServingStatus::NotServing);
-    // The disk is well again, but what it dropped is not known: nothing is acknowledged.
+    // The disk is well again, but the dropped writes are not known: nothing is acknowledged.
     failing.store(false, Relaxed);
     let refusal = served.client.submit(event).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);

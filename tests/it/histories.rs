@@ -20,9 +20,9 @@ fn p2_p6_p10_random_histories_replay_and_retract_to_the_bit() {
     for toml in descriptions() {
         for seed in 0..N_HISTORIES {
             println!("seed {seed}");
-            let room = check(&toml, seed, N_STEPS);
+            let harness = check(&toml, seed, N_STEPS);
             if seed % 2 == 0 {
-                served::check(&toml, seed, &room, &runtime);
+                served::check(&toml, seed, &harness, &runtime);
             }
         }
     }
@@ -30,7 +30,7 @@ fn p2_p6_p10_random_histories_replay_and_retract_to_the_bit() {
     for (index, seed) in RETOLD {
         println!("seed {seed}");
         let toml = &descriptions[index];
-        let room = check(toml, seed, N_STEPS);
-        served::check(toml, seed, &room, &runtime);
+        let harness = check(toml, seed, N_STEPS);
+        served::check(toml, seed, &harness, &runtime);
     }
 }

@@ -1,6 +1,6 @@
 //! The tests that cross rooms, in one program: each module is one subject.
 //!
-//! Their own programs have `memory`, which counts what is allocated, `soak`, which searches for as
+//! Their own programs have `memory`, which counts allocations, `soak`, which searches for as
 //! long as it is asked to, and `zz_passed_over`, which runs last.
 
 mod access;

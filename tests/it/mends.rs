@@ -1,4 +1,4 @@
-//! Decisions through what changes the past: under each policy a promotion by evidence, a rewind, a person's
+//! Decisions through changes of the past: under each policy a promotion by evidence, a rewind, a person's
 //! approval and an alias, and behind them a retraction, a restore and a label that supersedes another one.
 //!
 //! Invariant: a decision of a history that is taken back is derived again, as a second learner decides that
@@ -31,7 +31,7 @@ fn described(policy: &str, learning_rate: f64) -> String {
 
 /// A learner with everything decided that its policy can decide, and an alias of the champion.
 struct Decided {
-    room: LearnerHarness,
+    harness: LearnerHarness,
     policy: &'static str,
     /// The id of an early prediction, and the label that it was given.
     early: (PredictionId, &'static str),
@@ -41,7 +41,7 @@ struct Decided {
 impl Decided {
     fn new(policy: &'static str) -> Decided {
         let mut decided = Decided {
-            room: LearnerHarness::new(&described(policy, GOOD)),
+            harness: LearnerHarness::new(&described(policy, GOOD)),
             policy,
             early: (PredictionId(0), ""),
             n_rows: 0,
@@ -54,12 +54,12 @@ impl Decided {
         // Under every policy a person may approve a contender as well.
         decided.teach_until(200, |learner| learner.contender().is_some());
         decided.approve();
-        let (version, _) = decided.room.learner.champion().expect("a gate");
+        let (version, _) = decided.harness.learner.champion().expect("a gate");
         decided.order(Order::SetAlias {
             alias: "prod".to_owned(),
             version,
         });
-        decided.room.append(Event::Description(Description {
+        decided.harness.append(Event::Description(Description {
             toml: Spec::pin(&described(policy, BAD), &[], REVISION),
             build: "a build".to_owned(),
             profile: "a profile".to_owned(),
@@ -73,14 +73,14 @@ impl Decided {
         let from = self.n_rows;
         self.n_rows += n_rows;
         for (index, (batch, truth)) in rows(self.n_rows, 0.3).enumerate().skip(from) {
-            let id = self.room.predict(batch).ids[0];
+            let id = self.harness.predict(batch).ids[0];
             let is_wrong = index % 7 == 0;
             let other = if truth == "a" { "b" } else { "a" };
             let given_label = if is_wrong { other } else { truth };
             if index == 3 {
                 self.early = (id, given_label);
             }
-            self.room.append(Event::Feedback(Feedback {
+            self.harness.append(Event::Feedback(Feedback {
                 source: if is_wrong { "batch" } else { "people" }.to_owned(),
                 ..label(id, &format!("row-{index}"), given_label)
             }));
@@ -89,7 +89,7 @@ impl Decided {
 
     fn teach_until(&mut self, most: usize, enough: impl Fn(&Learner) -> bool) {
         for _ in 0..most {
-            if enough(&self.room.learner) {
+            if enough(&self.harness.learner) {
                 return;
             }
             self.teach(1);
@@ -98,7 +98,7 @@ impl Decided {
     }
 
     fn order(&mut self, order: Order) -> Step {
-        self.room.append(Event::Command(Command {
+        self.harness.append(Event::Command(Command {
             order,
             actor: "ann".to_owned(),
             note: String::new(),
@@ -107,30 +107,34 @@ impl Decided {
 
     /// A person promotes the contender.
     fn approve(&mut self) {
-        let learner = &self.room.learner;
+        let learner = &self.harness.learner;
         let (version, _) = learner.contender().expect("one is tested");
         let digest = learner.contender_digest().expect("one is tested");
         let step = self.order(Order::Promote { version, digest });
         assert_eq!(step.refused, None, "{}", self.policy);
-        assert_eq!(self.room.learner.champion_digest(), Some(digest));
+        assert_eq!(self.harness.learner.champion_digest(), Some(digest));
     }
 
     fn n_verdicts(&self, judgement: Judgement) -> usize {
-        let verdicts = self.room.journal.iter().filter(|entry| match entry.event {
-            Event::Verdict(verdict) => verdict.judgement == judgement,
-            _ => false,
-        });
+        let verdicts = self
+            .harness
+            .journal
+            .iter()
+            .filter(|entry| match entry.event {
+                Event::Verdict(verdict) => verdict.judgement == judgement,
+                _ => false,
+            });
         verdicts.count()
     }
 
     /// The version that the alias names.
     fn prod(&self) -> u64 {
-        self.room.learner.aliases()["prod"]
+        self.harness.learner.aliases()["prod"]
     }
 
     /// The incidents by kind and position.
     fn incidents(&self) -> Vec<(&'static str, u64)> {
-        let incidents = self.room.learner.incidents().iter();
+        let incidents = self.harness.learner.incidents().iter();
         incidents
             .map(|one| (one.kind.word(), one.position))
             .collect()
@@ -138,17 +142,17 @@ impl Decided {
 
     /// Saved, loaded and applied again, it is the same.
     fn check_replay(&self) {
-        let learner = &self.room.learner;
+        let learner = &self.harness.learner;
         let loaded = Learner::load(learner.learned().weights(), learner.state());
         assert!(loaded.expect("it was saved") == *learner, "{}", self.policy);
-        let mut again = LearnerHarness::before(&self.room.journal);
-        let entries = self.room.journal.iter();
+        let mut again = LearnerHarness::before(&self.harness.journal);
+        let entries = self.harness.journal.iter();
         entries.for_each(|entry| drop(again.apply(entry.clone())));
         assert!(again.learner == *learner, "{}: replayed", self.policy);
     }
 }
 
-/// Every policy, with what was decided under it.
+/// Every policy, with its decisions.
 fn all() -> impl Iterator<Item = Decided> {
     ["live", "gated", "manual"].into_iter().map(|policy| {
         let decided = Decided::new(policy);
@@ -167,19 +171,19 @@ fn all() -> impl Iterator<Item = Decided> {
 fn p6_a_retraction_derives_every_decision_again() {
     for mut decided in all() {
         let policy = decided.policy;
-        let (prod, before) = (decided.prod(), decided.room.learner.champion_digest());
+        let (prod, before) = (decided.prod(), decided.harness.learner.champion_digest());
         let is_first =
             |event: &Event| matches!(event, Event::Feedback(one) if one.source == "batch");
-        let mut entries = decided.room.journal.iter();
+        let mut entries = decided.harness.journal.iter();
         let first = entries.find(|one| is_first(&one.event)).expect("it sends");
         let step = decided.order(Order::Retract(Retraction {
             selector: Selector::Source("batch".to_owned()),
             first_position: first.position,
             disposal: Disposal::Keep,
         }));
-        let learner = &decided.room.learner;
+        let learner = &decided.harness.learner;
         // The champion is that of never having seen it, and neither the one of before.
-        let twin = twin(&decided.room.journal);
+        let twin = twin(&decided.harness.journal);
         assert_eq!(
             learner.champion_digest(),
             twin.learner.champion_digest(),
@@ -197,7 +201,7 @@ fn p6_a_retraction_derives_every_decision_again() {
             !change.void.is_empty() && change.before.version > 1,
             "{policy}: {change:?}"
         );
-        let is_first_version = learner.champion_digest() == decided.room.digest_of(1);
+        let is_first_version = learner.champion_digest() == decided.harness.digest_of(1);
         assert_eq!(is_first_version, policy == "manual", "{policy}");
         assert_eq!(change.after.version, learner.champion().expect("a gate").0);
         // The alias names the first version without it.
@@ -223,7 +227,7 @@ fn p5_a_restore_makes_its_version_the_champion_and_leaves_the_rest() {
         let step = decided.order(Order::Restore { version: 1 });
         assert_eq!((step.refused, step.champion), (None, None), "{policy}");
         assert!(step.moved_aliases.is_empty());
-        let learner = &decided.room.learner;
+        let learner = &decided.harness.learner;
         let made = step.version.expect("a version").version;
         assert_eq!(
             learner.champion().map(|(version, _)| version),
@@ -232,7 +236,7 @@ fn p5_a_restore_makes_its_version_the_champion_and_leaves_the_rest() {
         );
         assert_eq!(
             learner.champion_digest(),
-            decided.room.digest_of(1),
+            decided.harness.digest_of(1),
             "{policy}"
         );
         assert_eq!(learner.contender(), None, "{policy}");
@@ -252,17 +256,18 @@ fn a_label_that_supersedes_another_leaves_what_was_decided() {
         let before = (
             decided.prod(),
             decided.incidents(),
-            decided.room.learner.champion(),
+            decided.harness.learner.champion(),
         );
-        let champion = decided.room.learner.champion_digest();
-        let ((id, given_label), learned) = (decided.early, decided.room.learner.learned().digest());
+        let champion = decided.harness.learner.champion_digest();
+        let ((id, given_label), learned) =
+            (decided.early, decided.harness.learner.learned().digest());
         let other = if given_label == "a" { "b" } else { "a" };
-        let step = decided.room.append(Event::Feedback(Feedback {
+        let step = decided.harness.append(Event::Feedback(Feedback {
             source: "people".to_owned(),
             ..label(id, "newer", other)
         }));
         assert!(step.moved_aliases.is_empty() && step.champion.is_none());
-        let learner = &decided.room.learner;
+        let learner = &decided.harness.learner;
         // Under live the row was undone with the rewind, where the champion had not learned it.
         assert!(
             learner.learned().digest() != learned || policy == "live",
@@ -272,7 +277,7 @@ fn a_label_that_supersedes_another_leaves_what_was_decided() {
         let after = (
             decided.prod(),
             decided.incidents(),
-            decided.room.learner.champion(),
+            decided.harness.learner.champion(),
         );
         assert_eq!(after, before, "{policy}");
         decided.check_replay();

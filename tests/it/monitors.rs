@@ -32,13 +32,13 @@ fn command(order: Order) -> Event {
 
 /// Answers rows of the fixture and labels all but each fifth, by turns of four teams; gives of each
 /// labelled one its kind `c`, whether it was right, and the probability of its label.
-fn teach(room: &mut LearnerHarness, n_rows: usize) -> Vec<(String, bool, f64)> {
+fn teach(harness: &mut LearnerHarness, n_rows: usize) -> Vec<(String, bool, f64)> {
     let mut judged = Vec::new();
     for (index, (batch, truth)) in rows(n_rows, 0.4).enumerate() {
         let Column::Strings(kind) = batch.columns[2].clone() else {
             panic!("a category")
         };
-        let prediction = room.predict(batch);
+        let prediction = harness.predict(batch);
         if index % 5 == 4 {
             continue;
         }
@@ -50,7 +50,7 @@ fn teach(room: &mut LearnerHarness, n_rows: usize) -> Vec<(String, bool, f64)> {
         let mut feedback = label(prediction.ids[0], &format!("row-{index}"), truth);
         feedback.tags = [("team".to_owned(), format!("t{}", index % 4))].into();
         feedback.source = format!("source {}", index % 3);
-        room.append(Event::Feedback(feedback));
+        harness.append(Event::Feedback(feedback));
     }
     judged
 }
@@ -79,9 +79,9 @@ fn accuracy<'a>(judged: impl Iterator<Item = &'a (String, bool, f64)>) -> f64 {
 
 #[test]
 fn scores_are_those_of_the_served_answers_counted_by_hand() {
-    let mut room = LearnerHarness::new(SLICED);
-    let judged = teach(&mut room, 500);
-    let learner = &room.learner;
+    let mut harness = LearnerHarness::new(SLICED);
+    let judged = teach(&mut harness, 500);
+    let learner = &harness.learner;
     assert_eq!(judged.len(), 400);
     near(
         all(learner, "progressive_accuracy"),
@@ -125,9 +125,9 @@ fn scores_are_those_of_the_served_answers_counted_by_hand() {
 
 #[test]
 fn slices_are_scored_apart_and_their_number_is_bounded() {
-    let mut room = LearnerHarness::new(SLICED);
-    let judged = teach(&mut room, 500);
-    let learner = &room.learner;
+    let mut harness = LearnerHarness::new(SLICED);
+    let judged = teach(&mut harness, 500);
+    let learner = &harness.learner;
     let mut kinds: Vec<&str> = Vec::new();
     for one in &judged {
         if !kinds.contains(&one.0.as_str()) {
@@ -156,111 +156,114 @@ fn slices_are_scored_apart_and_their_number_is_bounded() {
 
 #[test]
 fn p2_figures_are_derived_again_from_the_start_and_from_what_was_saved() {
-    let mut room = LearnerHarness::new(SLICED);
-    teach(&mut room, 300);
-    let mut again = LearnerHarness::before(&room.journal);
-    let mut saved = LearnerHarness::before(&room.journal);
-    for entry in &room.journal {
+    let mut harness = LearnerHarness::new(SLICED);
+    teach(&mut harness, 300);
+    let mut again = LearnerHarness::before(&harness.journal);
+    let mut saved = LearnerHarness::before(&harness.journal);
+    for entry in &harness.journal {
         again.apply(entry.clone());
         saved.apply(entry.clone());
         if entry.position % 97 == 0 {
             saved.reload();
         }
     }
-    assert!(again.learner == room.learner);
-    assert!(saved.learner == room.learner);
+    assert!(again.learner == harness.learner);
+    assert!(saved.learner == harness.learner);
 }
 
 #[test]
 fn p6_a_retraction_derives_the_figures_of_never_having_seen_it() {
-    let mut room = LearnerHarness::new(SLICED);
-    teach(&mut room, 200);
+    let mut harness = LearnerHarness::new(SLICED);
+    teach(&mut harness, 200);
     let is_taken =
         |event: &Event| matches!(event, Event::Feedback(one) if one.source == "source 1");
-    let mut without = LearnerHarness::before(&room.journal);
-    for entry in &room.journal {
+    let mut without = LearnerHarness::before(&harness.journal);
+    for entry in &harness.journal {
         match &entry.event {
             event if is_taken(event) => {}
             Event::Version(_) | Event::Verdict(_) | Event::Drift(_) => {}
             event => drop(without.append_at(entry.time, event.clone())),
         }
     }
-    let mut taken = room.journal.iter().filter(|entry| is_taken(&entry.event));
+    let mut taken = harness
+        .journal
+        .iter()
+        .filter(|entry| is_taken(&entry.event));
     let first_position = taken.next().expect("there is one").position;
-    let before = all(&room.learner, "feedback_rate");
-    room.append(command(Order::Retract(Retraction {
+    let before = all(&harness.learner, "feedback_rate");
+    harness.append(command(Order::Retract(Retraction {
         selector: Selector::Source("source 1".to_owned()),
         first_position,
         disposal: Disposal::Keep,
     })));
-    assert!(all(&room.learner, "feedback_rate") < before);
-    assert_eq!(room.learner.figures(), without.learner.figures());
-    assert_eq!(room.learner.confusion(), without.learner.confusion());
+    assert!(all(&harness.learner, "feedback_rate") < before);
+    assert_eq!(harness.learner.figures(), without.learner.figures());
+    assert_eq!(harness.learner.confusion(), without.learner.confusion());
     assert_eq!(
-        room.learner.last_feedback(),
+        harness.learner.last_feedback(),
         without.learner.last_feedback()
     );
 }
 
 #[test]
 fn a_restore_leaves_what_was_answered() {
-    let mut room = LearnerHarness::new(SLICED);
-    teach(&mut room, 100);
+    let mut harness = LearnerHarness::new(SLICED);
+    teach(&mut harness, 100);
     let sides = |one: &Figure| one.name != "champion_difference";
-    let figures = |room: &LearnerHarness| {
-        let figures = room.learner.figures().into_iter();
+    let figures = |harness: &LearnerHarness| {
+        let figures = harness.learner.figures().into_iter();
         figures.filter(sides).collect::<Vec<_>>()
     };
-    let before = figures(&room);
-    room.append(command(Order::Restore { version: 1 }));
-    assert_eq!(figures(&room), before);
+    let before = figures(&harness);
+    harness.append(command(Order::Restore { version: 1 }));
+    assert_eq!(figures(&harness), before);
 }
 
 #[test]
 fn a_corrected_label_judges_its_answer_once_by_the_last_word() {
-    let mut room = LearnerHarness::new(SLICED);
+    let mut harness = LearnerHarness::new(SLICED);
     let mut rows = rows(2, 0.4);
     let (first, second) = (rows.next().expect("a row").0, rows.next().expect("a row").0);
-    let prediction = room.predict(first);
+    let prediction = harness.predict(first);
     let p = prediction.outputs.probabilities().expect("classes");
     let (answered, other) = if p[0] >= p[1] { ("a", "b") } else { ("b", "a") };
-    let send = |room: &mut LearnerHarness, id: &str, name: &str, team: &str| {
+    let send = |harness: &mut LearnerHarness, id: &str, name: &str, team: &str| {
         let mut feedback: Feedback = label(prediction.ids[0], id, name);
         feedback.tags = [("team".to_owned(), team.to_owned())].into();
-        room.append(Event::Feedback(feedback));
+        harness.append(Event::Feedback(feedback));
     };
-    send(&mut room, "1", other, "t1");
-    assert_eq!(all(&room.learner, "progressive_accuracy"), 0.0);
-    send(&mut room, "2", answered, "t2");
-    assert_eq!(all(&room.learner, "progressive_accuracy"), 1.0);
-    assert_eq!(all(&room.learner, "feedback_rate"), 1.0);
-    let judged = |room: &LearnerHarness, team: &str| {
+    send(&mut harness, "1", other, "t1");
+    assert_eq!(all(&harness.learner, "progressive_accuracy"), 0.0);
+    send(&mut harness, "2", answered, "t2");
+    assert_eq!(all(&harness.learner, "progressive_accuracy"), 1.0);
+    assert_eq!(all(&harness.learner, "feedback_rate"), 1.0);
+    let judged = |harness: &LearnerHarness, team: &str| {
         let slice = format!("tag:team={team}");
-        figure(&room.learner, ["judged", "", &slice]).all
+        figure(&harness.learner, ["judged", "", &slice]).all
     };
     assert_eq!(
-        (judged(&room, "t1"), judged(&room, "t2")),
+        (judged(&harness, "t1"), judged(&harness, "t2")),
         (Some(0.0), Some(1.0))
     );
-    let window = figure(&room.learner, ["recall", answered, ""]);
+    let window = figure(&harness.learner, ["recall", answered, ""]);
     assert_eq!((window.all, window.window), (Some(1.0), Some(1.0)));
     // Confirmed by another team, it counts in its slice.
-    send(&mut room, "3", answered, "t1");
+    send(&mut harness, "3", answered, "t1");
     assert_eq!(
-        (judged(&room, "t1"), judged(&room, "t2")),
+        (judged(&harness, "t1"), judged(&harness, "t2")),
         (Some(1.0), Some(0.0))
     );
-    room.predict(second);
-    assert_eq!(all(&room.learner, "feedback_rate"), 0.5);
+    harness.predict(second);
+    assert_eq!(all(&harness.learner, "feedback_rate"), 0.5);
 }
 
 #[test]
 fn earlier_revisions_have_no_monitors() {
     let plain = SLICED.split("[monitor]").next().expect("a description");
-    let mut room = LearnerHarness::new(&format!("{plain}[rules]\nrevision = 2\n"));
-    teach(&mut room, 20);
-    assert!(room.learner.figures().is_empty());
-    assert_eq!(room.learner.last_feedback(), None);
+    let mut harness = LearnerHarness::new(&format!("{plain}[rules]\nrevision = 2\n"));
+    teach(&mut harness, 20);
+    assert!(harness.learner.figures().is_empty());
+    assert_eq!(harness.learner.last_feedback(), None);
 }
 
 /// A stream whose labels flip in one slice of a twentieth of the rows, from this row on.
@@ -270,20 +273,20 @@ const FLIP: usize = 6000;
 fn a_slice_of_a_twentieth_whose_labels_flip_raises_an_alarm_of_its_own() {
     let plain = SLICED.split("[monitor]").next().expect("a description");
     let toml = format!("{plain}[monitor]\ntags = [\"shop\"]\n");
-    let mut room = LearnerHarness::new(&toml);
+    let mut harness = LearnerHarness::new(&toml);
     for (index, (batch, truth)) in rows(FLIP + 1500, 0.4).enumerate() {
-        let id = room.predict(batch).ids[0];
+        let id = harness.predict(batch).ids[0];
         let shop = index % 20;
         let flipped = if truth == "a" { "b" } else { "a" };
         let is_flipped = shop == 7 && index >= FLIP;
         let truth = if is_flipped { flipped } else { truth };
         let mut feedback = label(id, &format!("row-{index}"), truth);
         feedback.tags = [("shop".to_owned(), shop.to_string())].into();
-        room.append(Event::Feedback(feedback));
+        harness.append(Event::Feedback(feedback));
     }
     let mut n_labels = 0;
     let mut alarms = Vec::new();
-    for entry in &room.journal {
+    for entry in &harness.journal {
         match &entry.event {
             Event::Feedback(_) => n_labels += 1,
             Event::Drift(alarm) => alarms.push((n_labels, alarm.clone())),
@@ -306,7 +309,7 @@ fn a_slice_of_a_twentieth_whose_labels_flip_raises_an_alarm_of_its_own() {
         "{delay} rows, {} of the slice",
         delay / 20
     );
-    let slice = figure(&room.learner, ["progressive_accuracy", "", "tag:shop=7"]);
+    let slice = figure(&harness.learner, ["progressive_accuracy", "", "tag:shop=7"]);
     assert!(slice.recent < slice.all, "{slice:?}");
 }
 
@@ -326,10 +329,10 @@ fn exposures(policy: &str) -> ([f64; 2], f64) {
          [[input]]\nname = \"y\"\nkind = \"number\"\n[[input]]\nname = \"c\"\nkind = \"category\"\n\
          [learner]\nkind = \"analytic\"\nfeatures = 4\nforgetting = 0.99\n[policy]\n{policy}\n"
     );
-    let mut room = LearnerHarness::new(&toml);
+    let mut harness = LearnerHarness::new(&toml);
     let (mut chosen, mut least) = (Vec::new(), 1.0f64);
     for (round, (batch, _)) in rows(1200, 0.4).enumerate() {
-        let prediction = room.predict(batch);
+        let prediction = harness.predict(batch);
         let Outputs::Actions {
             chosen: action,
             propensities,
@@ -340,9 +343,9 @@ fn exposures(policy: &str) -> ([f64; 2], f64) {
         };
         least = least.min(f64::from(propensities[0]));
         chosen.push(f64::from(action[0]));
-        room.submit(prediction.ids[0], Signal::Reward(reward(action[0], round)));
+        harness.submit(prediction.ids[0], Signal::Reward(reward(action[0], round)));
     }
-    let exposure = figure(&room.learner, ["exposure", "b", ""])
+    let exposure = figure(&harness.learner, ["exposure", "b", ""])
         .all
         .expect("known");
     near(exposure, chosen.iter().sum::<f64>() / 1200.0);
@@ -374,20 +377,20 @@ fn a_bandit_that_learns_from_its_own_choices_keeps_trying_every_action() {
 
 #[test]
 fn the_estimate_while_labels_are_late_is_near_what_they_say_later() {
-    let mut room = LearnerHarness::new(SLICED);
-    teach(&mut room, 1500);
+    let mut harness = LearnerHarness::new(SLICED);
+    teach(&mut harness, 1500);
     let mut late = Vec::new();
     for (index, (batch, truth)) in rows(2500, 0.4).enumerate().skip(1500) {
-        let prediction = room.predict(batch);
+        let prediction = harness.predict(batch);
         late.push((prediction.ids[0], index, truth));
     }
-    let estimate = figure(&room.learner, ["estimated_accuracy", "", ""]).recent;
+    let estimate = figure(&harness.learner, ["estimated_accuracy", "", ""]).recent;
     let mut n_right = 0.0;
-    let before = room.learner.evaluation().served();
+    let before = harness.learner.evaluation().served();
     for (id, index, truth) in late {
-        room.append(Event::Feedback(label(id, &format!("late-{index}"), truth)));
+        harness.append(Event::Feedback(label(id, &format!("late-{index}"), truth)));
     }
-    let after = room.learner.evaluation().served();
+    let after = harness.learner.evaluation().served();
     n_right += after.sum - before.sum;
     let found = n_right / (after.count - before.count);
     let estimate = estimate.expect("there are labels");

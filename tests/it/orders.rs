@@ -2,7 +2,7 @@
 //! with kills in between.
 //!
 //! Invariant: the engine is held at its own stages, so that each meeting happens as it is named;
-//! what comes of it is compared with a learner that never saw the retracted feedback.
+//! its outcome is compared with a learner that never saw the retracted feedback.
 
 mod held;
 mod left;

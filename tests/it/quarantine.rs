@@ -20,18 +20,18 @@ const GATED: &str =
     "[publish]\npolicy = \"gated\"\nevery_examples = 4\nmargin = 0.5\nalpha = 0.5\n";
 
 fn submit(
-    room: &mut LearnerHarness,
+    harness: &mut LearnerHarness,
     (source, row): (&str, usize),
     signal: impl Fn(&Outputs, &str) -> Signal,
 ) -> Step {
     let (batch, class) = rows(row + 1, 0.3).last().expect("rows go on");
-    let prediction = room.predict(batch);
+    let prediction = harness.predict(batch);
     let feedback = Feedback {
         source: source.to_owned(),
         signal: signal(&prediction.outputs, class),
         ..label(prediction.ids[0], &format!("{source}-{row}"), "")
     };
-    room.append(Event::Feedback(feedback))
+    harness.append(Event::Feedback(feedback))
 }
 
 fn class(name: &str) -> Signal {
@@ -57,8 +57,8 @@ fn signal_of(case: &Case, source: &str, outputs: &Outputs, truth: &str, row: usi
     }
 }
 
-fn order(room: &mut LearnerHarness, order: Order) -> Step {
-    room.append(Event::Command(Command {
+fn order(harness: &mut LearnerHarness, order: Order) -> Step {
+    harness.append(Event::Command(Command {
         order,
         actor: "ann".to_owned(),
         note: String::new(),
@@ -69,19 +69,19 @@ fn source(name: &str) -> Selector {
     Selector::Source(name.to_owned()).hashed()
 }
 
-fn retract(room: &mut LearnerHarness, name: &str) {
+fn retract(harness: &mut LearnerHarness, name: &str) {
     let is_first = |entry: &&Entry| match &entry.event {
         Event::Feedback(feedback) => feedback.source == name,
         _ => false,
     };
-    let first = room.journal.iter().find(is_first).expect("it sent some");
+    let first = harness.journal.iter().find(is_first).expect("it sent some");
     let first_position = first.position;
     let retraction = Retraction {
         selector: Selector::Source(name.to_owned()),
         first_position,
         disposal: Disposal::Keep,
     };
-    order(room, Order::Retract(retraction));
+    order(harness, Order::Retract(retraction));
 }
 
 fn causes(learner: &Learner) -> Vec<QuarantineCause> {
@@ -95,18 +95,18 @@ fn counts<const N: usize>(learner: &Learner, fates: [Fate; N]) -> [u64; N] {
 /// One source says the same again and again; another says what most others would, and what is usual in
 /// the light of the first is a flood without it.
 fn flooded(case: &Case, is_released: bool) -> LearnerHarness {
-    let mut room = LearnerHarness::new(&case.toml);
+    let mut harness = LearnerHarness::new(&case.toml);
     for row in 0..60 {
         let name = ["flood", "bee", "flood"][row % 3];
-        submit(&mut room, (name, row), |outputs, truth| {
+        submit(&mut harness, (name, row), |outputs, truth| {
             signal_of(case, name, outputs, truth, row)
         });
     }
     if is_released {
-        order(&mut room, Order::Release(source("flood")));
-        order(&mut room, Order::Discard(source("bee")));
+        order(&mut harness, Order::Release(source("flood")));
+        order(&mut harness, Order::Discard(source("bee")));
     }
-    room
+    harness
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn p6_a_flood_waits_and_without_it_nothing_of_it_was_there() {
 
 fn check_flood(case: &Case, is_released: bool) {
     let name = &case.name;
-    let mut room = flooded(case, is_released);
-    let learner = &room.learner;
+    let mut harness = flooded(case, is_released);
+    let learner = &harness.learner;
     let [waiting, discarded] = counts(learner, [Fate::Quarantined, Fate::Discarded]);
     let floods = causes(learner);
     assert_eq!(learner.ledger().total(), 60, "{name}");
@@ -134,10 +134,10 @@ fn check_flood(case: &Case, is_released: bool) {
     let has_floods = floods.contains(&QuarantineCause::Flood);
     assert_eq!(has_floods, !is_released, "{name}");
     assert!(is_released || discarded == 0, "{name}");
-    room.reload();
-    retract(&mut room, "flood");
-    let never = twin(&room.journal);
-    let digests = [&room, &never].map(|one| {
+    harness.reload();
+    retract(&mut harness, "flood");
+    let never = twin(&harness.journal);
+    let digests = [&harness, &never].map(|one| {
         (
             one.learner.learned().digest(),
             one.learner.champion_digest(),
@@ -151,11 +151,11 @@ fn check_flood(case: &Case, is_released: bool) {
         Fate::Discarded,
     ];
     assert_eq!(
-        counts(&room.learner, all),
+        counts(&harness.learner, all),
         counts(&never.learner, all),
         "{name}"
     );
-    assert_eq!(causes(&room.learner), causes(&never.learner), "{name}");
+    assert_eq!(causes(&harness.learner), causes(&never.learner), "{name}");
 }
 
 /// A classification that learns each example at once.
@@ -166,29 +166,29 @@ fn classes(keys: &str) -> LearnerHarness {
 
 /// One source labels a row, and another contradicts it, which may not supersede the first.
 fn contradicted() -> LearnerHarness {
-    let mut room = classes("");
+    let mut harness = classes("");
     let (batch, _) = rows(9, 0.3).last().expect("rows go on");
-    let id = room.predict(batch).ids[0];
+    let id = harness.predict(batch).ids[0];
     let mut say = |name: &str, label_of: &str| {
         let feedback = Feedback {
             source: name.to_owned(),
             actor: "somebody".to_owned(),
             ..label(id, name, label_of)
         };
-        room.append(Event::Feedback(feedback))
+        harness.append(Event::Feedback(feedback))
     };
     assert_eq!(say("bee", "a").fate, Some(Fate::Applied));
     let step = say("ant", "b");
     assert_eq!(step.fate, Some(Fate::Quarantined));
     assert_eq!(step.contradicts.as_deref(), Some("bee"));
-    assert_eq!(causes(&room.learner), [QuarantineCause::Contradiction]);
-    room
+    assert_eq!(causes(&harness.learner), [QuarantineCause::Contradiction]);
+    harness
 }
 
 /// The probability of the first class for the contradicted row.
-fn first_class(room: &LearnerHarness) -> f32 {
+fn first_class(harness: &LearnerHarness) -> f32 {
     let (batch, _) = rows(9, 0.3).last().expect("rows go on");
-    match room.learner.model().predict(&batch, Choice::Best) {
+    match harness.learner.model().predict(&batch, Choice::Best) {
         Ok(Outputs::Probabilities(p)) => p[0],
         other => panic!("{other:?}"),
     }
@@ -203,45 +203,45 @@ const DECIDED: [Fate; 4] = [
 
 #[test]
 fn p10_a_contradiction_is_discarded() {
-    let mut room = contradicted();
-    let before = room.learner.learned().digest();
-    let step = order(&mut room, Order::Discard(source("ant")));
+    let mut harness = contradicted();
+    let before = harness.learner.learned().digest();
+    let step = order(&mut harness, Order::Discard(source("ant")));
     assert_eq!((step.refused, step.changed), (None, false));
-    assert_eq!(counts(&room.learner, DECIDED), [1, 0, 0, 1]);
-    assert_eq!(room.learner.learned().digest(), before);
+    assert_eq!(counts(&harness.learner, DECIDED), [1, 0, 0, 1]);
+    assert_eq!(harness.learner.learned().digest(), before);
     // A second time there is nothing to decide on.
-    let step = order(&mut room, Order::Release(source("ant")));
+    let step = order(&mut harness, Order::Release(source("ant")));
     let refused = step.refused.expect("nothing waits");
     assert!(refused.ends_with("waits in quarantine"), "{refused}");
 }
 
 #[test]
 fn p6_p10_a_contradiction_is_released_and_retracted() {
-    let mut room = contradicted();
-    let before = room.learner.learned().digest();
-    let step = order(&mut room, Order::Release(source("ant")));
+    let mut harness = contradicted();
+    let before = harness.learner.learned().digest();
+    let step = order(&mut harness, Order::Release(source("ant")));
     assert_eq!((step.refused, step.changed), (None, true));
-    assert_eq!(counts(&room.learner, DECIDED), [1, 1, 0, 0]);
-    assert_eq!(room.learner.ledger().n_contradictions(), 0);
+    assert_eq!(counts(&harness.learner, DECIDED), [1, 1, 0, 0]);
+    assert_eq!(harness.learner.ledger().n_contradictions(), 0);
     // It is as if the other one had been right from the start.
     let mut right = classes("");
     let (batch, _) = rows(9, 0.3).last().expect("rows go on");
     let id = right.predict(batch).ids[0];
     right.append(Event::Feedback(label(id, "ant", "b")));
-    assert!((first_class(&room) - first_class(&right)).abs() < 0.05);
+    assert!((first_class(&harness) - first_class(&right)).abs() < 0.05);
     // A label that comes after it is compared with the released one, where that stands.
     let later = Feedback {
         source: "ant".to_owned(),
         ..label(id, "ant-2", "a")
     };
     assert_eq!(
-        room.append(Event::Feedback(later)).fate,
+        harness.append(Event::Feedback(later)).fate,
         Some(Fate::Applied)
     );
-    room.reload();
-    retract(&mut room, "ant");
-    assert_eq!(counts(&room.learner, DECIDED), [1, 0, 0, 0]);
-    assert_eq!(room.learner.learned().digest(), before);
+    harness.reload();
+    retract(&mut harness, "ant");
+    assert_eq!(counts(&harness.learner, DECIDED), [1, 0, 0, 0]);
+    assert_eq!(harness.learner.learned().digest(), before);
 }
 
 #[test]
@@ -249,35 +249,35 @@ fn an_outlier_teaches_nothing_until_it_is_released() {
     let learner = format!("[learner]\nkind = \"analytic\"\n{QUARANTINE}");
     let case = case("regression", &learner, SEED, 0);
     let run = |has_outlier: bool| {
-        let mut room = LearnerHarness::new(&case.toml);
+        let mut harness = LearnerHarness::new(&case.toml);
         for row in 0..60 {
-            submit(&mut room, ("bee", row), |_, _| {
+            submit(&mut harness, ("bee", row), |_, _| {
                 Signal::Value((row % 7) as f64)
             });
         }
         if has_outlier {
-            let step = submit(&mut room, ("ant", 60), |_, _| Signal::Value(1e6));
+            let step = submit(&mut harness, ("ant", 60), |_, _| Signal::Value(1e6));
             assert_eq!(step.held_back, Some(QuarantineCause::Outlier));
             assert!(!step.changed);
         }
-        room
+        harness
     };
-    let mut room = run(true);
+    let mut harness = run(true);
     assert_eq!(
-        room.learner.learned().digest(),
+        harness.learner.learned().digest(),
         run(false).learner.learned().digest()
     );
     assert_eq!(
-        room.learner.evaluation().served().count,
+        harness.learner.evaluation().served().count,
         59.0,
         "nobody is scored on it"
     );
-    order(&mut room, Order::Release(source("ant")));
+    order(&mut harness, Order::Release(source("ant")));
     assert_eq!(
-        counts(&room.learner, [Fate::Applied, Fate::Quarantined]),
+        counts(&harness.learner, [Fate::Applied, Fate::Quarantined]),
         [61, 0]
     );
-    assert_eq!(room.learner.evaluation().served().count, 60.0);
+    assert_eq!(harness.learner.evaluation().served().count, 60.0);
 }
 
 #[test]
@@ -285,24 +285,25 @@ fn p8_the_oldest_that_waits_is_discarded_for_room_and_with_age() {
     let keys = format!(
         "{QUARANTINE}waiting_max = 2\n[journal]\nage_max = \"1h\"\nretract_within = \"1h\"\n"
     );
-    let mut room = classes(&keys);
-    submit(&mut room, ("bee", 0), |_, _| class("b"));
+    let mut harness = classes(&keys);
+    submit(&mut harness, ("bee", 0), |_, _| class("b"));
     for row in 1..12 {
-        submit(&mut room, ("ant", row), |_, _| class("a"));
+        submit(&mut harness, ("ant", row), |_, _| class("a"));
     }
     let all = [Fate::Quarantined, Fate::Discarded];
-    assert_eq!(counts(&room.learner, all), [2, 4]);
+    assert_eq!(counts(&harness.learner, all), [2, 4]);
     assert_eq!(
-        room.learner
+        harness
+            .learner
             .oldest_needed()
-            .map(|at| at < room.learner.position()),
+            .map(|at| at < harness.learner.position()),
         Some(true)
     );
-    let last = room.journal.last().expect("there is one").time;
+    let last = harness.journal.last().expect("there is one").time;
     let later = perennial::event::Time(last.0 + 2 * 3600 * 1_000_000);
-    room.append_at(later, Event::Tick(later));
-    assert_eq!(counts(&room.learner, all), [0, 6]);
-    assert_eq!(room.learner.ledger().total(), 12);
+    harness.append_at(later, Event::Tick(later));
+    assert_eq!(counts(&harness.learner, all), [0, 6]);
+    assert_eq!(harness.learner.ledger().total(), 12);
 }
 
 async fn say(model: &ServedModel, id: PredictionId, name: &str, class: &str, actor: &str) {

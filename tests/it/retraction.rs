@@ -37,8 +37,8 @@ fn request(selector: Selector, disposal: Disposal) -> RetractionRequest {
     }
 }
 
-/// Predicts rows and says of each what is true, in turn from either source, or from `only` one;
-/// what is "batch"'s is wrong.
+/// Predicts rows and labels each, in turn from either source, or from `only` one;
+/// labels of "batch" are wrong.
 async fn serve_rows(
     model: &ServedModel,
     from: usize,
@@ -357,7 +357,7 @@ async fn p4_every_answer_is_given_again_bit_for_bit() {
         let mut replay = offline.replay(None).unwrap();
         while replay.advance(1000).unwrap() {}
         let outcome = replay.outcome();
-        // Versions 1 to 4, and what the clean stop saved.
+        // Versions 1 to 4, and the save of the clean stop.
         assert_eq!(outcome.compared, 5);
         assert!(offline.replay(Some(9)).is_err());
     }
@@ -394,7 +394,7 @@ async fn p4_sources_are_counted_by_the_examples_that_a_version_learned() {
     model.retract(batch).await.unwrap();
     let without = serve_rows(model, 30, 1, Some("people")).await;
     assert_eq!(sources(without[0]), [("people".to_owned(), 4)].into());
-    // Told from what is on disk alone, it is the same.
+    // By the files on disk alone, it is the same.
     engine.close();
     drop(engine);
     let offline = Offline::open(&workspace.data(), "m").unwrap();

@@ -19,7 +19,7 @@ const INPUTS: &str = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
                       [[input]]\nname = \"y\"\nkind = \"number\"\n\
                       [[input]]\nname = \"c\"\nkind = \"category\"\n";
 
-/// Two classes; analytic keeps all that it learned, so what was wrong stays in it.
+/// Two classes; analytic keeps all that it learned, so wrong labels stay in it.
 fn described(policy: &str, retrain: &str) -> String {
     format!(
         "task = \"classification\"\nclasses = [\"a\", \"b\"]\n{INPUTS}\

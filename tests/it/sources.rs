@@ -14,7 +14,7 @@ use crate::support::{LearnerHarness, Workspace, label, rows};
 /// One name that is vouched for; a source may teach 6 of 24 examples.
 const BUDGET: &str = "[sources]\nbudget = 6\nper = 24\nvouched = [\"lab\"]\n";
 
-/// The truth of an answer, or what is wrong; `action` is that of a bandit.
+/// The truth of an answer, or a wrong label; `action` is that of a bandit.
 fn signal(case: &Case, class: &str, is_wrong: bool, outputs: &Outputs) -> Signal {
     let class = match (class, is_wrong) {
         ("a", false) | ("b", true) => "a",
@@ -33,13 +33,13 @@ fn signal(case: &Case, class: &str, is_wrong: bool, outputs: &Outputs) -> Signal
 
 /// Predicts a row, and has a source label it rightly or wrongly.
 fn submit(
-    room: &mut LearnerHarness,
+    harness: &mut LearnerHarness,
     case: &Case,
     (source, row): (&str, usize),
     change: impl Fn(&mut Feedback),
 ) -> Fate {
     let (batch, class) = rows(row + 1, 0.3).last().expect("rows go on");
-    let prediction = room.predict(batch);
+    let prediction = harness.predict(batch);
     let is_wrong = source == "flood";
     let mut feedback = Feedback {
         source: source.to_owned(),
@@ -47,7 +47,7 @@ fn submit(
         ..label(prediction.ids[0], &format!("{source}-{row}"), "")
     };
     change(&mut feedback);
-    let step = room.append(Event::Feedback(feedback));
+    let step = harness.append(Event::Feedback(feedback));
     step.fate.expect("it is feedback")
 }
 
@@ -59,26 +59,26 @@ fn learned_of(learner: &Learner, source: &str) -> u64 {
 
 /// Three sources in turn: one that is vouched for, and two that share a budget, of which one floods.
 fn flooded(case: &Case, n_rounds: usize) -> LearnerHarness {
-    let mut room = LearnerHarness::new(&case.toml);
+    let mut harness = LearnerHarness::new(&case.toml);
     for round in 0..n_rounds {
         for place in 0..4 {
-            submit(&mut room, case, ("flood", 10 * round + place), |_| {});
+            submit(&mut harness, case, ("flood", 10 * round + place), |_| {});
         }
-        submit(&mut room, case, ("bee", 10 * round + 4), |_| {});
-        submit(&mut room, case, ("lab", 10 * round + 5), |_| {});
+        submit(&mut harness, case, ("bee", 10 * round + 4), |_| {});
+        submit(&mut harness, case, ("lab", 10 * round + 5), |_| {});
     }
-    room
+    harness
 }
 
-fn retract(room: &mut LearnerHarness, source: &str) {
+fn retract(harness: &mut LearnerHarness, source: &str) {
     let selector = Selector::Source(source.to_owned());
     let is_first = |entry: &&perennial::event::Entry| match &entry.event {
         Event::Feedback(feedback) => feedback.source == source,
         _ => false,
     };
-    let first = room.journal.iter().find(is_first).expect("it sent some");
+    let first = harness.journal.iter().find(is_first).expect("it sent some");
     let first_position = first.position;
-    room.append(Event::Command(Command {
+    harness.append(Event::Command(Command {
         order: Order::Retract(Retraction {
             selector,
             first_position,
@@ -94,8 +94,8 @@ fn every_learner_learns_no_more_of_a_source_than_its_budget() {
     for mut case in cases(SEED) {
         println!("{}", case.name);
         case.toml += BUDGET;
-        let room = flooded(&case, 12);
-        let learner = &room.learner;
+        let harness = flooded(&case, 12);
+        let learner = &harness.learner;
         let ledger = learner.ledger();
         let [flood, bee, lab] = ["flood", "bee", "lab"].map(|source| learned_of(learner, source));
         let held = ledger.count(Fate::Applied) + ledger.count(Fate::Pending);
@@ -134,26 +134,26 @@ fn p6_a_source_that_was_throttled_by_a_flood_is_as_if_there_had_been_none() {
 }
 
 fn check_flood(case: &Case) {
-    let mut room = flooded(case, 12);
-    let throttled = room.learner.ledger().count(Fate::Throttled);
-    let bee = learned_of(&room.learner, "bee");
-    room.reload();
-    retract(&mut room, "flood");
-    let never = twin(&room.journal);
-    let digests = [&room, &never].map(|one| {
+    let mut harness = flooded(case, 12);
+    let throttled = harness.learner.ledger().count(Fate::Throttled);
+    let bee = learned_of(&harness.learner, "bee");
+    harness.reload();
+    retract(&mut harness, "flood");
+    let never = twin(&harness.journal);
+    let digests = [&harness, &never].map(|one| {
         let learner = &one.learner;
         (learner.learned().digest(), learner.champion_digest())
     });
     assert_eq!(digests[0], digests[1], "{}", case.name);
-    let spent = [&room, &never].map(|one| {
+    let spent = [&harness, &never].map(|one| {
         let spent = one.learner.spent();
         spent.map(|(_, spent)| spent).collect::<Vec<f64>>()
     });
     assert_eq!(spent[0], spent[1], "{}", case.name);
-    let ledger = room.learner.ledger();
+    let ledger = harness.learner.ledger();
     assert_eq!(ledger.total(), 72, "{}", case.name);
     assert!(ledger.count(Fate::Throttled) < throttled, "{}", case.name);
-    assert!(learned_of(&room.learner, "bee") > bee, "{}", case.name);
+    assert!(learned_of(&harness.learner, "bee") > bee, "{}", case.name);
     println!(
         "{throttled} then {}: {}",
         ledger.count(Fate::Throttled),
@@ -170,24 +170,25 @@ fn classes() -> Case {
 #[test]
 fn an_example_is_learned_whole_or_not_at_all() {
     let case = classes();
-    let mut room = LearnerHarness::new(&case.toml);
-    let mut fate = |row, weight| submit(&mut room, &case, ("bee", row), |one| one.weight = weight);
+    let mut harness = LearnerHarness::new(&case.toml);
+    let mut fate =
+        |row, weight| submit(&mut harness, &case, ("bee", row), |one| one.weight = weight);
     assert_eq!(fate(0, 4.0), Fate::Applied);
     assert_eq!(fate(1, 2.5), Fate::Throttled);
     assert_eq!(fate(2, 2.0), Fate::Applied);
     assert_eq!(fate(3, 0.001), Fate::Throttled);
-    let spent: Vec<(&str, f64)> = room.learner.spent().collect();
+    let spent: Vec<(&str, f64)> = harness.learner.spent().collect();
     assert_eq!(spent, [("lab", 0.0), ("", 6.0)]);
-    assert_eq!(room.learner.budget_used(), 1.0);
+    assert_eq!(harness.learner.budget_used(), 1.0);
 }
 
 #[test]
 fn a_throttled_label_keeps_no_other_label_away() {
     let case = classes();
-    let mut room = LearnerHarness::new(&case.toml);
-    submit(&mut room, &case, ("flood", 0), |one| one.weight = 6.0);
+    let mut harness = LearnerHarness::new(&case.toml);
+    submit(&mut harness, &case, ("flood", 0), |one| one.weight = 6.0);
     let (batch, _) = rows(9, 0.3).last().expect("rows go on");
-    let id = room.predict(batch).ids[0];
+    let id = harness.predict(batch).ids[0];
     let mut say = |source: &str, class: &str, actor: &str| {
         let feedback_id = format!("{source}-{class}-{actor}");
         let feedback = Feedback {
@@ -195,13 +196,13 @@ fn a_throttled_label_keeps_no_other_label_away() {
             actor: actor.to_owned(),
             ..label(id, &feedback_id, class)
         };
-        room.append(Event::Feedback(feedback)).fate
+        harness.append(Event::Feedback(feedback)).fate
     };
     assert_eq!(say("flood", "b", "somebody"), Some(Fate::Throttled));
     // It is the first truth that is learned, and contradicts nothing.
     assert_eq!(say("lab", "a", "somebody"), Some(Fate::Applied));
     assert_eq!(say("flood", "b", "somebody else"), Some(Fate::Quarantined));
-    let ledger = room.learner.ledger();
+    let ledger = harness.learner.ledger();
     let fates = [
         Fate::Applied,
         Fate::Throttled,
@@ -209,22 +210,22 @@ fn a_throttled_label_keeps_no_other_label_away() {
         Fate::Superseded,
     ];
     assert_eq!(fates.map(|fate| ledger.count(fate)), [2, 1, 1, 0]);
-    assert_eq!(room.learner.evaluation().served().count, 2.0);
+    assert_eq!(harness.learner.evaluation().served().count, 2.0);
 }
 
 #[test]
 fn a_source_corrects_its_own_labels_at_no_cost() {
     let case = classes();
-    let mut room = LearnerHarness::new(&case.toml);
-    submit(&mut room, &case, ("bee", 0), |one| one.weight = 5.0);
+    let mut harness = LearnerHarness::new(&case.toml);
+    submit(&mut harness, &case, ("bee", 0), |one| one.weight = 5.0);
     let (batch, _) = rows(9, 0.3).last().expect("rows go on");
-    let id = room.predict(batch).ids[0];
+    let id = harness.predict(batch).ids[0];
     let mut say = |source: &str, n: u32, class: &str| {
         let feedback = Feedback {
             source: source.to_owned(),
             ..label(id, &format!("{source}-{n}"), class)
         };
-        room.append(Event::Feedback(feedback)).fate
+        harness.append(Event::Feedback(feedback)).fate
     };
     assert_eq!(say("bee", 1, "a"), Some(Fate::Applied));
     assert_eq!(say("bee", 2, "b"), Some(Fate::Applied));
@@ -234,7 +235,7 @@ fn a_source_corrects_its_own_labels_at_no_cost() {
         "it shares the budget"
     );
     assert_eq!(say("lab", 1, "a"), Some(Fate::Applied));
-    let spent: Vec<f64> = room.learner.spent().map(|one| one.1).collect();
+    let spent: Vec<f64> = harness.learner.spent().map(|one| one.1).collect();
     assert_eq!(spent, [1.0, 6.0]);
 }
 
@@ -246,23 +247,23 @@ fn a_throttled_reward_earns_nothing_that_others_could_teach() {
         );
         let case = crate::support::cases::case("bandit", &learner, SEED, 0);
         let run = |has_flood: bool| {
-            let mut room = LearnerHarness::new(&case.toml);
-            submit(&mut room, &case, ("bee", 0), |one| one.weight = 6.0);
+            let mut harness = LearnerHarness::new(&case.toml);
+            submit(&mut harness, &case, ("bee", 0), |one| one.weight = 6.0);
             let (batch, _) = rows(9, 0.3).last().expect("rows go on");
-            let id = room.predict(batch).ids[0];
+            let id = harness.predict(batch).ids[0];
             let mut say = |source: &str, reward| {
                 let feedback = Feedback {
                     source: source.to_owned(),
                     signal: Signal::Reward(reward),
                     ..label(id, source, "")
                 };
-                room.append(Event::Feedback(feedback)).fate
+                harness.append(Event::Feedback(feedback)).fate
             };
             if has_flood {
                 assert_eq!(say("flood", 1000.0), Some(Fate::Throttled));
             }
             assert_eq!(say("lab", 1.0), Some(Fate::Applied));
-            room.learner.learned().digest()
+            harness.learner.learned().digest()
         };
         assert_eq!(run(true), run(false), "{aggregate}");
     }
@@ -272,11 +273,11 @@ fn a_throttled_reward_earns_nothing_that_others_could_teach() {
 fn a_preference_costs_its_weight_once() {
     let learner = format!("[learner]\nkind = \"analytic\"\n{BUDGET}");
     let case = crate::support::cases::case("bandit", &learner, SEED, 0);
-    let mut room = LearnerHarness::new(&case.toml);
+    let mut harness = LearnerHarness::new(&case.toml);
     let mut prefer = |row: usize, weight| {
         let mut ids = rows(row + 2, 0.3)
             .skip(row)
-            .map(|(batch, _)| room.predict(batch).ids[0]);
+            .map(|(batch, _)| harness.predict(batch).ids[0]);
         let [first, second]: [PredictionId; 2] = [(); 2].map(|()| ids.next().expect("two"));
         drop(ids);
         let feedback = Feedback {
@@ -285,31 +286,32 @@ fn a_preference_costs_its_weight_once() {
             weight,
             ..label(first, &format!("{row}"), "")
         };
-        room.append(Event::Feedback(feedback)).fate
+        harness.append(Event::Feedback(feedback)).fate
     };
     assert_eq!(prefer(0, 6.0), Some(Fate::Applied));
     assert_eq!(prefer(2, 0.5), Some(Fate::Throttled));
-    assert_eq!(room.learner.spent().map(|one| one.1).last(), Some(6.0));
+    assert_eq!(harness.learner.spent().map(|one| one.1).last(), Some(6.0));
 }
 
 #[test]
 fn p12_a_description_with_a_larger_budget_takes_more_at_once() {
     let case = classes();
-    let mut room = LearnerHarness::new(&case.toml);
-    let full =
-        |room: &mut LearnerHarness, row| submit(room, &case, ("bee", row), |one| one.weight = 6.0);
-    assert_eq!(full(&mut room, 0), Fate::Applied);
-    assert_eq!(full(&mut room, 1), Fate::Throttled);
-    let Event::Description(mut description) = room.journal[0].event.clone() else {
+    let mut harness = LearnerHarness::new(&case.toml);
+    let full = |harness: &mut LearnerHarness, row| {
+        submit(harness, &case, ("bee", row), |one| one.weight = 6.0)
+    };
+    assert_eq!(full(&mut harness, 0), Fate::Applied);
+    assert_eq!(full(&mut harness, 1), Fate::Throttled);
+    let Event::Description(mut description) = harness.journal[0].event.clone() else {
         panic!("a journal begins with its description")
     };
     description.toml = description.toml.replace("budget = 6", "budget = 12");
-    room.append(Event::Description(description.clone()));
-    assert_eq!(full(&mut room, 2), Fate::Applied);
-    assert_eq!(full(&mut room, 3), Fate::Throttled);
+    harness.append(Event::Description(description.clone()));
+    assert_eq!(full(&mut harness, 2), Fate::Applied);
+    assert_eq!(full(&mut harness, 3), Fate::Throttled);
     description.toml = description.toml.replace("[\"lab\"]", "[\"bee\"]");
-    room.append(Event::Description(description));
-    assert_eq!(full(&mut room, 4), Fate::Applied);
+    harness.append(Event::Description(description));
+    assert_eq!(full(&mut harness, 4), Fate::Applied);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,13 +23,13 @@ const SMALL: &str = "[network]\nkind = \"linear\"\n\
     [learner]\nkind = \"gradient\"\noptimizer = \"sgd\"\n[memory]\nstrategy = \"none\"\n\
     [feedback]\nwaiting_max = 10\n";
 
-/// The same, with a version after each example.
+/// A small learner with a version after each example.
 fn every_example(keep: usize) -> String {
     format!("{AUTO}{SMALL}[versions]\nevery_examples = 1\nkeep = {keep}\n")
 }
 
-fn give(room: &mut LearnerHarness, order: Order) -> Step {
-    room.append(Event::Command(Command {
+fn give(harness: &mut LearnerHarness, order: Order) -> Step {
+    harness.append(Event::Command(Command {
         order,
         actor: String::new(),
         note: String::new(),
@@ -37,22 +37,22 @@ fn give(room: &mut LearnerHarness, order: Order) -> Step {
 }
 
 /// Says the truth of the `n`th row, and where that stands.
-fn submit(room: &mut LearnerHarness, n: usize, source: &str) -> (PredictionId, u64) {
+fn submit(harness: &mut LearnerHarness, n: usize, source: &str) -> (PredictionId, u64) {
     let (batch, truth) = rows(n % 50 + 1, 0.3).last().expect("a row");
-    let id = room.predict(batch).ids[0];
-    room.append(Event::Feedback(Feedback {
+    let id = harness.predict(batch).ids[0];
+    harness.append(Event::Feedback(Feedback {
         source: source.to_owned(),
         ..label(id, &format!("said-{n}"), truth)
     }));
     let feedback = |entry: &&perennial::event::Entry| matches!(entry.event, Event::Feedback(_));
-    let entry = room.journal.iter().rev().find(feedback);
+    let entry = harness.journal.iter().rev().find(feedback);
     (id, entry.expect("it was said").position)
 }
 
-fn retract(room: &mut LearnerHarness, source: &str, first_position: u64) {
+fn retract(harness: &mut LearnerHarness, source: &str, first_position: u64) {
     let selector = Selector::Source(source.to_owned());
     let step = give(
-        room,
+        harness,
         Order::Retract(Retraction {
             selector,
             first_position,
@@ -72,33 +72,33 @@ fn state_bytes(learner: &Learner) -> usize {
 }
 
 /// The versions that were made, in the order of their numbers.
-fn made(room: &LearnerHarness) -> Vec<Version> {
+fn made(harness: &LearnerHarness) -> Vec<Version> {
     let version = |entry: &perennial::event::Entry| match &entry.event {
         Event::Version(version) => Some(version.clone()),
         _ => None,
     };
-    room.journal.iter().filter_map(version).collect()
+    harness.journal.iter().filter_map(version).collect()
 }
 
 #[test]
 fn p12_a_hundred_thousand_versions_leave_the_state_small() {
     // `cargo bench --bench versions -- 100000` shows as many.
-    let mut room = LearnerHarness::new(&every_example(10));
+    let mut harness = LearnerHarness::new(&every_example(10));
     let mut bytes = Vec::new();
     for n in 0..4000 {
         let source = format!("source-{}", n / 1000);
-        let (_, position) = submit(&mut room, n, &source);
+        let (_, position) = submit(&mut harness, n, &source);
         if n % 1000 == 500 {
             // Feedback since the last thousand began.
-            give(&mut room, Order::Checkpoint);
-            retract(&mut room, &source, position - 1000);
-            give(&mut room, Order::Restore { version: 1 });
+            give(&mut harness, Order::Checkpoint);
+            retract(&mut harness, &source, position - 1000);
+            give(&mut harness, Order::Restore { version: 1 });
         }
         if n % 1000 == 999 {
-            bytes.push(state_bytes(&room.learner));
+            bytes.push(state_bytes(&harness.learner));
         }
     }
-    let n_versions = room.learner.version();
+    let n_versions = harness.learner.version();
     assert!(n_versions > 4000, "{n_versions}");
     // The tests for drift have their reference windows within the first thousand.
     let grown = bytes[3] - bytes[1];
@@ -109,51 +109,52 @@ fn p12_a_hundred_thousand_versions_leave_the_state_small() {
     );
 }
 
-/// A long life with what a restore can ask for: versions of every kind, restored, taken back.
+/// A long life with all that a restore can name: versions of every kind, restored, taken back.
 fn long_history() -> (LearnerHarness, BTreeSet<u64>) {
-    let mut room = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
+    let mut harness = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
     let mut excluded = BTreeSet::new();
     let mut submitted = Vec::new();
     for n in 0..240 {
         let source = ["people", "clicks", "batch"][n % 3].to_owned() + &(n / 24).to_string();
-        let (id, position) = submit(&mut room, n, &source);
+        let (id, position) = submit(&mut harness, n, &source);
         submitted.push((source, position));
         // A second word of somebody else, which contradicts the first.
         if n % 7 == 0 {
-            room.append(Event::Feedback(Feedback {
+            harness.append(Event::Feedback(Feedback {
                 source: format!("clicks{}", n / 24),
                 ..label(id, &format!("against-{n}"), "b")
             }));
         }
         if n % 2 == 0 {
-            give(&mut room, Order::Checkpoint);
+            give(&mut harness, Order::Checkpoint);
         }
         if n % 5 == 0 {
-            let versions = made(&room);
+            let versions = made(&harness);
             let version = versions[n * 7 % versions.len()].version;
-            give(&mut room, Order::Restore { version });
+            give(&mut harness, Order::Restore { version });
         }
         if n % 24 == 23 {
             let source = format!("clicks{}", n / 24 / 2);
             let of_source = submitted.iter().filter(|(by, _)| *by == source);
             let positions: Vec<u64> = of_source.map(|(_, position)| *position).collect();
             if !positions.iter().any(|position| excluded.contains(position)) {
-                retract(&mut room, &source, positions[0]);
+                retract(&mut harness, &source, positions[0]);
                 excluded.extend(positions);
             }
         }
         if n % 60 == 59 {
-            room.reload();
+            harness.reload();
         }
     }
-    (room, excluded)
+    (harness, excluded)
 }
 
 #[test]
 fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
-    let (room, excluded) = long_history();
+    let (harness, excluded) = long_history();
     assert!(excluded.len() > 20);
-    let retractions = room.journal.iter().filter_map(|entry| match &entry.event {
+    let journal = &harness.journal;
+    let retractions = journal.iter().filter_map(|entry| match &entry.event {
         Event::Command(Command {
             order: Order::Retract(retraction),
             ..
@@ -163,14 +164,14 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
         }),
         _ => None,
     });
-    let refused = room.journal.iter().filter_map(|entry| match &entry.event {
+    let refused = journal.iter().filter_map(|entry| match &entry.event {
         Event::Refusal(refusal) => Some(refusal.position),
         _ => None,
     });
-    let other = LearnerHarness::derive(&room.journal, retractions.collect(), refused.collect());
+    let other = LearnerHarness::derive(journal, retractions.collect(), refused.collect());
     let (mut n_clean, mut n_tainted) = (0, 0);
-    for version in made(&room) {
-        let refusal = room.learner.tainted().refusal(version.version);
+    for version in made(&harness) {
+        let refusal = harness.learner.tainted().refusal(version.version);
         let clean = other.digest_of(version.version) == Some(version.digest);
         assert_eq!(refusal.is_none(), clean, "{version:?}: {refusal:?}");
         if !clean {
@@ -178,15 +179,15 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
             continue;
         }
         n_clean += 1;
-        let mut room = room.clone();
+        let mut harness = harness.clone();
         let step = give(
-            &mut room,
+            &mut harness,
             Order::Restore {
                 version: version.version,
             },
         );
         assert_eq!(step.refused, None);
-        assert_eq!(room.learner.learned().digest(), version.digest);
+        assert_eq!(harness.learner.learned().digest(), version.digest);
         // The other history counts the same of it.
         let mut other = other.clone();
         give(
@@ -196,11 +197,11 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
             },
         );
         assert_eq!(
-            room.learner.sources(),
+            harness.learner.sources(),
             other.learner.sources(),
             "{version:?}"
         );
-        let fates = [&room, &other].map(|room| room.learner.ledger().clone());
+        let fates = [&harness, &other].map(|harness| harness.learner.ledger().clone());
         assert_eq!(fates[0], fates[1], "{version:?}");
     }
     assert!(n_clean > 30 && n_tainted > 30, "{n_clean} and {n_tainted}");
@@ -208,43 +209,43 @@ fn p12_a_version_that_holds_nothing_taken_back_never_leaves() {
 
 #[test]
 fn p2_what_is_known_of_versions_is_derived_again_bit_for_bit() {
-    let (room, _) = long_history();
+    let (harness, _) = long_history();
     let mut again = LearnerHarness::empty(&Spec::pin(&format!("{AUTO}{SMALL}"), &[], REVISION));
-    for (index, entry) in room.journal.iter().enumerate() {
+    for (index, entry) in harness.journal.iter().enumerate() {
         again.apply(entry.clone());
         if index % 97 == 0 {
             again.reload();
         }
     }
-    assert!(again.learner == room.learner);
+    assert!(again.learner == harness.learner);
     assert_eq!(
         again.learner.state().digest(),
-        room.learner.state().digest()
+        harness.learner.state().digest()
     );
 }
 
 #[test]
 fn p12_a_version_of_which_nothing_is_known_is_refused_and_the_refusal_recorded() {
-    let mut room = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
+    let mut harness = LearnerHarness::new(&format!("{AUTO}{SMALL}"));
     for n in 0..6 {
-        submit(&mut room, n, "people");
-        give(&mut room, Order::Checkpoint);
+        submit(&mut harness, n, "people");
+        give(&mut harness, Order::Checkpoint);
     }
-    let (weights, mut state) = (room.learner.learned().weights(), room.learner.state());
+    let (weights, mut state) = (harness.learner.learned().weights(), harness.learner.state());
     state.put_u64("world.tainted.left", &[1], vec![4]);
-    room.learner = Learner::load(weights, state).expect("a state");
-    let step = give(&mut room, Order::Restore { version: 4 });
+    harness.learner = Learner::load(weights, state).expect("a state");
+    let step = give(&mut harness, Order::Restore { version: 4 });
     let gone = "version 4 is no longer kept; version 1 and those from 5 on are";
     assert_eq!((step.refused.as_deref(), step.version), (Some(gone), None));
-    let last = room.journal.last().expect("there are some");
+    let last = harness.journal.last().expect("there are some");
     assert!(matches!(last.event, Event::Refusal(_)), "{last:?}");
     for version in [5, 1] {
-        let step = give(&mut room, Order::Restore { version });
+        let step = give(&mut harness, Order::Restore { version });
         assert_eq!(step.refused, None, "version {version}");
     }
 }
 
-/// Whether the model answers again what it answered first.
+/// True if the model repeats its first answer.
 fn audited(workspace: &Workspace, id: PredictionId) -> Result<bool, String> {
     let offline = Offline::open(&workspace.data(), "m").unwrap();
     let audit = offline.audit(id, None).unwrap().expect("it is there");

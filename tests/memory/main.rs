@@ -76,7 +76,7 @@ async fn peaks(n_versions: usize) -> [usize; 3] {
     [retract, replay, state]
 }
 
-/// One test, since what is held is counted for the whole process.
+/// One test, since memory is counted for the whole process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn p8_p12_the_peak_of_a_replay_does_not_depend_on_the_versions_brought_back_or_made() {
     brought_back().await;
@@ -90,7 +90,7 @@ async fn brought_back() {
     let [retract_many, replay_many, _] = peaks(30).await;
     println!("state {state}: retract {retract} {retract_many}, replay {replay} {replay_many}");
     assert!(state > 500_000, "{state}");
-    // The state that is brought back, and what is read of it.
+    // The restored state, and its reads.
     let most = 2 * state + state / 4;
     assert!(retract_many < retract + most, "{retract} {retract_many}");
     assert!(replay_many < replay + most, "{replay} {replay_many}");

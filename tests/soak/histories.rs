@@ -15,8 +15,8 @@ pub fn search(runtime: &Runtime, n_histories: u64, first: u64) {
     let started = Instant::now();
     for seed in first..first + n_histories {
         let toml = &descriptions[(seed % descriptions.len() as u64) as usize];
-        let room = check(toml, seed, N_STEPS);
-        served::check(toml, seed, &room, runtime);
+        let harness = check(toml, seed, N_STEPS);
+        served::check(toml, seed, &harness, runtime);
         let n_done = seed + 1 - first;
         if n_done.is_multiple_of(500) || n_done == n_histories {
             let rate = n_done as f64 / started.elapsed().as_secs_f64();

@@ -1,4 +1,4 @@
-//! How the program shows who it is, and whom it trusts.
+//! Access of the client: its credentials, and the certificates that it trusts.
 //!
 //! Invariant: a token is sent over TLS, or to an address of this machine.
 
@@ -12,7 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-/// No more of a file is read.
+/// The largest part of a file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The beginning of an address that is a socket of the file system.

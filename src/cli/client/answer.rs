@@ -17,7 +17,7 @@ use crate::cli::rows::target::RowTarget;
 pub(crate) struct ModelAnswer {
     /// The label, value or action.
     pub value: AnswerValue,
-    /// Of the classes; none of other tasks.
+    /// The probabilities of the classes; none of other tasks.
     pub probabilities: Vec<f32>,
     /// Empty when the prediction was not journaled.
     pub prediction_id: String,
@@ -36,7 +36,7 @@ pub(crate) enum AnswerValue {
 }
 
 impl ModelAnswer {
-    /// The same with the probability of its label, which is not the largest where costs decide.
+    /// This answer with the probability of its label, which is not the largest where costs decide.
     pub(crate) fn named(mut self, names: &[String]) -> ModelAnswer {
         if let AnswerValue::Label { label, probability } = &mut self.value {
             let place = names.iter().position(|name| name == label);

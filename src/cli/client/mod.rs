@@ -126,7 +126,7 @@ impl Client {
     }
 }
 
-/// True if a port answers a request of HTTP/1, as the one for metrics does, which breaks off what it
+/// True if a port answers a request of HTTP/1, as the one for metrics does, which breaks off requests it
 /// does not understand.
 async fn answers_http(address: &str) -> bool {
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -142,7 +142,7 @@ async fn answers_http(address: &str) -> bool {
     matches!(answer, Ok(Ok(head)) if head == VERSION)
 }
 
-/// Why a server was not reached; of a handshake that failed, the innermost cause is the one that counts.
+/// The reason why a server was not reached; of a handshake that failed, the innermost cause is the one that counts.
 fn unreached(server: &Server<'_>, error: &tonic::transport::Error) -> anyhow::Error {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {

@@ -11,7 +11,7 @@ use perennial::proto::inference::ModelMetadataResponse;
 use crate::cli::rows::signature::ModelSignature;
 use crate::cli::rows::{ModelInput, ModelInputKind, quoted};
 
-/// How the times of an input are written.
+/// The format of the times of an input.
 #[derive(Default, serde::Deserialize)]
 struct WrittenTimes {
     /// Empty for RFC 3339.

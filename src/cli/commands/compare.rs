@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial::engine::{
-    COMPARED_ROWS_MAX, CompareSettings, ComparisonReport, GivenRow, LeftOut, Offline, RowTruth,
-    Side, SideBySide, TrialOutcome, describe,
+    COMPARED_ROWS_MAX, CompareSettings, ComparisonReport, ExcludedRows, GivenRow, Offline,
+    RowTruth, Side, SideBySide, TrialOutcome, describe,
 };
 use perennial::event::Batch;
 use perennial::model::{Spec, Task};
@@ -227,12 +227,12 @@ fn object(args: &Args, compared: &ComparisonReport) -> serde_json::Value {
         Some([a, b]) => json!({"a": a, "b": b}),
         None => json!({"a": null, "b": null}),
     };
-    let LeftOut {
+    let ExcludedRows {
         learned,
         past,
         older,
         unjudged,
-    } = compared.left_out;
+    } = compared.excluded;
     json!({
         "model": args.model,
         "a": compared.names[0],
@@ -267,7 +267,7 @@ fn lines(compared: &ComparisonReport, file: Option<&Path>) -> Vec<String> {
     let mut lines = vec![format!(
         "{a} and {b} on {} of {of}{}",
         counted(evidence.rows, "row"),
-        left_out(compared.left_out)
+        left_out(compared.excluded)
     )];
     if evidence.rows > 0 {
         let line = |name: &str, a: f64, b: f64| format!("{name:<20} {a:>10.4} {b:>10.4}");
@@ -302,7 +302,7 @@ fn lines(compared: &ComparisonReport, file: Option<&Path>) -> Vec<String> {
 }
 
 /// The rows that were left out, as the end of a sentence.
-fn left_out(rows: LeftOut) -> String {
+fn left_out(rows: ExcludedRows) -> String {
     let reasons = [
         (rows.learned, "that one of them may have learned"),
         (rows.past, "of a time long past"),

@@ -208,7 +208,7 @@ fn size(folder: &Path) -> u64 {
         .sum()
 }
 
-/// How many of the recorded rows differ in any bit.
+/// The number of recorded rows that differ in any bit.
 fn differing(one: &[Bytes], other: &[Bytes]) -> usize {
     one.iter()
         .zip(other)

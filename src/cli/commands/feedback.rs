@@ -95,7 +95,7 @@ fn ensure_object(args: &Args, line: &str) -> anyhow::Result<()> {
 /// The counts of replies; a ticket is the line of its event.
 struct ReplyCounts {
     accepted: u64,
-    /// Of those, the ones that are known by now to match no prediction.
+    /// Refused events that are known by now to match no prediction.
     unmatched: u64,
     duplicate: u64,
     /// Sent before, and retracted since.

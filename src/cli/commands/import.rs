@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::cli::output::print;
 
-/// No more of a description is read.
+/// The largest part of a description that is read.
 const DESCRIPTION_BYTES_MAX: u64 = 8 << 20;
 
 /// The model folder, and the file of weights.

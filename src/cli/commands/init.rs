@@ -51,7 +51,7 @@ use sentinels::sentinels;
 use survey::Survey;
 use target::TaskChoice;
 
-/// As many inputs as a model takes.
+/// The largest number of inputs of a model.
 const INPUTS_MAX: usize = 4096;
 /// The name of a description.
 const MODEL_TOML: &str = "model.toml";
@@ -286,7 +286,7 @@ fn all_sentinels(survey: &Survey) -> BTreeMap<usize, Vec<(f64, u64)>> {
     sentinels(&extremes)
 }
 
-/// How the file was read, for the commands that come after.
+/// The format of the file, for the commands that come after.
 fn format(survey: &Survey) -> RowFormat {
     let (form, mut rows) = (&survey.form, RowFormat::default());
     if let Some(separator) = form.separator {

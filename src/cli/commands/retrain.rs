@@ -1,6 +1,6 @@
 //! `perennial retrain`: has a learner begin anew from the journal, beside live traffic.
 //!
-//! Invariant: the version is printed once it serves; whoever stops waiting gives it up.
+//! Invariant: the version is printed once it serves; a caller that stops waiting gives it up.
 
 use perennial::proto::perennial::v1::{Evidence, RetrainRequest, Retrained};
 use serde_json::json;
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     ))
 }
 
-/// How its answers compare with those that were served.
+/// The comparison of its answers with those that were served.
 fn shown(evidence: &Evidence) -> String {
     format!(
         "; beside what was served its mean loss is {:+.4} over {} labels",

@@ -127,7 +127,7 @@ const fn joined<const N: usize>(tables: [&[Key]; 3]) -> [Key; N] {
     keys
 }
 
-/// Those that have a flag of the same name.
+/// The keys that have a flag of the same name.
 const FLAGS: [Key; N_FLAGS] = [
     Key {
         name: "models",

@@ -212,7 +212,7 @@ fn gate_line(gate: &GateStatus) -> String {
     line
 }
 
-/// Who froze it and why; nothing where the gate did.
+/// The person who froze it, and the reason; nothing where the gate did.
 fn frozen_by(gate: &GateStatus) -> String {
     let (actor, note) = (
         gate.frozen_actor.escape_debug(),
@@ -250,7 +250,7 @@ fn raised(status: &ModelStatus) -> Vec<(String, Value)> {
     alarms.filter(|(_, n)| *n != 0).collect()
 }
 
-/// How many alarms there were, and the newest.
+/// The number of alarms, and the newest.
 fn drift(status: &ModelStatus) -> String {
     let alarms = raised(status).into_iter();
     let alarms: Vec<String> = alarms
@@ -320,7 +320,7 @@ fn fates(status: &ModelStatus) -> String {
     fates
 }
 
-/// How much of its budget a source has spent.
+/// The spent part of a source's budget.
 fn budget_line(one: &SourceBudget) -> String {
     let SourceBudget { spent, budget, .. } = one;
     let source = match one.source.as_str() {
@@ -416,7 +416,7 @@ fn retraining_object(newest: Retraining) -> Value {
     })
 }
 
-/// How often each label had each answer.
+/// The counts of answers by label.
 fn confusion(pairs: &[Confusion]) -> Value {
     let pairs = pairs.iter().map(|pair| {
         json!({

@@ -153,7 +153,7 @@ fn add(path: &Path, entry: &str) -> anyhow::Result<()> {
     done.with_context(of_path)
 }
 
-/// A file of its own name that nobody else reads.
+/// A file of its own name that no other user reads.
 fn tempfile_in(folder: &Path) -> std::io::Result<(PathBuf, fs::File)> {
     use std::os::unix::fs::OpenOptionsExt;
     let path = folder.join(format!(".credentials.{}.partial", std::process::id()));

@@ -53,7 +53,7 @@ pub(crate) struct Chart {
     pub title: String,
     /// The label of the vertical scale, with its unit.
     pub score: String,
-    /// In the order of the legend.
+    /// The lines, in the order of the legend.
     pub series: Vec<ChartLine>,
 }
 

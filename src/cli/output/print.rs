@@ -45,7 +45,7 @@ pub(crate) fn json(value: Option<f64>) -> Value {
     value.map_or(Value::Null, Value::from)
 }
 
-/// So many of a thing, as in `1 row` and `2 rows`.
+/// A count with its noun, as in `1 row` and `2 rows`.
 pub(crate) fn counted(n: u64, noun: &str) -> String {
     match n {
         1 => format!("1 {noun}"),
@@ -68,7 +68,7 @@ pub(crate) struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// On a terminal one line that is updated every second, elsewhere a new line every five.
+    /// A progress line: on a terminal updated every second, elsewhere a new line every five.
     pub(crate) fn new() -> ProgressLine {
         let is_terminal = io::stderr().is_terminal();
         ProgressLine {

@@ -22,7 +22,7 @@ pub(super) fn check_rows(n_rows: u64, n_packed: u64) -> Result<(), String> {
     ))
 }
 
-/// How far a file may unpack.
+/// The bound on the unpacked size of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RatioBound {
     /// Unpacked bytes that need no justification.
@@ -33,13 +33,14 @@ pub(super) struct RatioBound {
     remedy: &'static str,
 }
 
-/// Of packed text, a packed byte of which is seldom more than 100 bytes of rows.
+/// The bound of packed text, a packed byte of which is seldom more than 100 bytes of rows.
 pub(super) const OF_TEXT: RatioBound = RatioBound {
     free_bytes: 4 << 20,
     ratio_max: 250,
     remedy: "unpack the file first if it is sound",
 };
-/// Of columns, whose equal values take next to nothing, and which are counted as the text of their rows.
+/// The bound of columns, whose equal values take next to nothing, and which are counted as the text of their
+/// rows.
 pub(super) const OF_COLUMNS: RatioBound = RatioBound {
     free_bytes: 64 << 20,
     ratio_max: 250,

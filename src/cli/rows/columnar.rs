@@ -57,7 +57,7 @@ impl Columnar {
                 if headers.send(Ok(opened.columns)).is_ok() {
                     let mut handed = BatchedRows::new(&batches, opened.n_packed);
                     let read = (opened.hand_over)(&mut handed);
-                    // Nobody may take it any more.
+                    // The receiver may be gone.
                     _ = batches.send(read.map(|()| handed.batch));
                 }
             }
@@ -124,7 +124,7 @@ impl<'a> BatchedRows<'a> {
         }
     }
 
-    /// Takes a row; false once nobody takes batches any more.
+    /// Takes a row; false once no receiver takes batches any more.
     ///
     /// # Errors
     /// The row is too long, or the file unpacks to more, or has more rows, than a file of rows does.

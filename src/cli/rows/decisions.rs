@@ -53,7 +53,7 @@ pub(crate) struct LoggedRow {
     pub batch: Batch,
     /// The place of its action among the model's.
     pub action: u32,
-    /// In (0, 1].
+    /// The propensity, in (0, 1].
     pub propensity: f64,
     /// The reward; none where it is a gap.
     pub reward: Option<f64>,
@@ -117,7 +117,7 @@ impl LoggedRows {
         })
     }
 
-    /// The same rows, of which those that the model refuses cannot be used.
+    /// The rows, of which those that the model refuses cannot be used.
     pub(crate) fn checked(self, check: Check) -> LoggedRows {
         LoggedRows {
             check: Some(check),

@@ -12,7 +12,7 @@ use super::recognised::{is_utf_16, zeros};
 /// Bytes that are decoded at a time.
 const STEP_BYTES: usize = 1 << 14;
 
-/// How the bytes of a file become text.
+/// The decoding of a file's bytes into text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Decoding {
     /// Each line alone: UTF-8 if it is valid, else Windows-1252.

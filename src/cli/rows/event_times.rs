@@ -15,7 +15,7 @@ use super::row::{Cell, Row, Unusable, quoted};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EventTimes {
     pub column: String,
-    /// None where the option names none.
+    /// The format of the option; none where the option names none.
     format: Option<TimeFormat>,
     /// Seconds east of UTC, of times without an offset.
     zone_s: i64,
@@ -39,7 +39,7 @@ pub(crate) fn event_times(text: &str) -> anyhow::Result<EventTimes> {
 }
 
 impl EventTimes {
-    /// The same with the format and the zone of the input of this name, if the option has no format.
+    /// The event times with the format and the zone of the input of this name, if the option has no format.
     pub(super) fn of_model(mut self, inputs: &[ModelInput]) -> EventTimes {
         let mut inputs = inputs.iter();
         let input = inputs.find(|input| input.name == self.column);

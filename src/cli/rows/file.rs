@@ -45,10 +45,10 @@ enum Body {
     Columnar(Columnar),
 }
 
-/// How a file turned out to be written.
+/// The detected form of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FileForm {
-    /// None of formats without one.
+    /// The separator of columns; none of formats without one.
     pub separator: Option<char>,
     pub decimals: Decimals,
     pub encoding: DetectedEncoding,
@@ -125,7 +125,7 @@ impl FileRows {
         }
     }
 
-    /// How the file is to be read.
+    /// The options by which the file is read.
     pub(crate) fn options(&self) -> &ReadOptions {
         &self.options
     }

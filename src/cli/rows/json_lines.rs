@@ -227,7 +227,7 @@ fn starts_array(sample: &[String]) -> bool {
     first == Some('[')
 }
 
-/// Where an object ends.
+/// The search for the end of an object.
 #[derive(Default)]
 struct Braces {
     depth: usize,

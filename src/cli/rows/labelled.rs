@@ -83,7 +83,7 @@ impl LabelledRows {
         })
     }
 
-    /// The same rows, of which those that the model refuses cannot be used.
+    /// The rows, of which those that the model refuses cannot be used.
     pub(crate) fn checked(self, check: Check) -> LabelledRows {
         LabelledRows {
             check: Some(check),
@@ -91,8 +91,8 @@ impl LabelledRows {
         }
     }
 
-    /// The same rows, with the times of their events: in the format of the option, or in that of the
-    /// input of the same name.
+    /// The rows with the times of their events: in the format of the option, or in that of the input of the
+    /// same name.
     ///
     /// # Errors
     /// The file has no such column.

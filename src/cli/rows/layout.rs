@@ -37,7 +37,7 @@ pub(crate) struct ModelInput {
     pub gaps: bool,
 }
 
-/// Where in a file's rows each input of a model stands.
+/// The places of a model's inputs in the rows of a file.
 #[derive(Debug)]
 pub(crate) struct Layout {
     places: Vec<InputColumns>,
@@ -87,7 +87,7 @@ impl Layout {
         })
     }
 
-    /// The same of the rows of a file, whose numbers are read as the file writes them.
+    /// The layout of the rows of a file, whose numbers are read as the file writes them.
     ///
     /// # Errors
     /// As [`Layout::new`].
@@ -207,7 +207,7 @@ impl Layout {
     }
 }
 
-/// How cells are read.
+/// The format of cells.
 #[derive(Clone, Copy)]
 struct CellFormat<'a> {
     decimals: Decimals,

@@ -100,7 +100,7 @@ pub(crate) fn finite(text: &str, decimals: Decimals) -> Option<f64> {
     may_be_number(text).then(|| written(text, decimals))?
 }
 
-/// The same, or else the number by the other mark, which such a text can only mean.
+/// The finite number of a text, or else the number by the other mark, the only reading left.
 pub(crate) fn finite_by_either(text: &str, decimals: Decimals) -> Option<f64> {
     finite(text, decimals).or_else(|| finite(text, decimals.other()))
 }

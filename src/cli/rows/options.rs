@@ -1,4 +1,4 @@
-//! How a file is read: the options of a command, the settings of model.toml, and the form of the file.
+//! The reading of a file: the options of a command, the settings of model.toml, and the form of the file.
 //!
 //! Invariant: an option of the command is stronger than model.toml, and that than the file.
 
@@ -49,7 +49,7 @@ fn encoding(text: &str) -> anyhow::Result<&'static Encoding> {
     encoding_named(text).context("no such encoding; take utf-8, windows-1252, utf-16, ...")
 }
 
-/// How a file is to be read.
+/// The options by which a file is read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadOptions {
     pub separator: Option<char>,
@@ -69,11 +69,11 @@ pub(crate) struct ReadOptions {
     pub percent: Option<String>,
     /// Texts that are gaps beside the usual ones.
     pub gaps: Vec<String>,
-    /// By column: values that stand for no value.
+    /// Values that stand for no value, by column.
     pub sentinels: BTreeMap<String, Vec<String>>,
     /// The values of inputs that a file does not have.
     pub constants: BTreeMap<String, String>,
-    /// By column: the unit behind its numbers.
+    /// The unit behind the numbers, by column.
     pub units: BTreeMap<String, String>,
     /// Other spellings of labels, each with its label.
     pub labels: BTreeMap<String, String>,

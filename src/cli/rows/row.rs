@@ -9,7 +9,7 @@ use super::number::is_missing;
 /// The value of one column in one row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Cell {
-    /// As it stands in the file; JSON's numbers and booleans as their text, its null as nothing.
+    /// The cell as it stands in the file; JSON's numbers and booleans as their text, its null as nothing.
     Text(String),
     /// A JSON array.
     List(Vec<f64>),
@@ -20,7 +20,7 @@ pub(crate) enum Cell {
 pub(crate) struct Row {
     /// The line it begins on, from 1; 0 where it is not of a file.
     pub line: u64,
-    /// One for each column of the file, in their order.
+    /// The cells, one for each column of the file, in their order.
     pub cells: Vec<Cell>,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
-/// Where a column stands.
+/// The place of a column.
 ///
 /// # Errors
 /// There is none of that name; the error lists those there are.

@@ -9,13 +9,13 @@ use super::layout::{ModelInput, ModelInputKind};
 /// The inputs and the task of a model, as far as a client needs them.
 #[derive(Debug)]
 pub(crate) struct ModelSignature {
-    /// In the order of the description.
+    /// The inputs, in the order of the description.
     pub inputs: Vec<ModelInput>,
     /// The task, with its classes or actions.
     pub task: Task,
     /// The smallest and the largest reward that the model accepts.
     pub rewards: [f64; 2],
-    /// How the rows of files are read.
+    /// The format of the rows of files.
     pub rows: RowFormat,
 }
 

@@ -16,7 +16,7 @@ const END_MAGIC: [u8; 4] = *b"PK\x05\x06";
 const ENTRY_MAGIC: [u8; 4] = *b"PK\x01\x02";
 const LOCAL_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
-/// How a file is packed in an archive.
+/// The packing of a file in an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackingMethod {
     Stored,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: its size is bounded, however many scores there are.
 
-/// At this number of bins, pairs of them are merged.
+/// The number of bins at which pairs of them are merged.
 const BINS_MAX: usize = 2000;
 /// A window is this share of all scores.
 const WINDOWS: usize = 20;

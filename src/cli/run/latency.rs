@@ -1,4 +1,4 @@
-//! How long calls took.
+//! The durations of calls.
 //!
 //! Invariant: memory is fixed; a quantile is at most 3 % above the true one.
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Buckets for each factor e of microseconds.
 const BUCKETS_PER_E: f64 = 40.0;
-/// Up to an hour.
+/// The buckets of durations of up to an hour.
 const N_BUCKETS: usize = 900;
 
 /// Counts of durations, in buckets whose widths grow with them.
@@ -15,7 +15,7 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// None yet.
+    /// Counts of no durations yet.
     pub(crate) fn new() -> Latencies {
         Latencies {
             counts: vec![0; N_BUCKETS],

@@ -12,9 +12,9 @@ const OF_RUN: [&str; 3] = ["feedback_rate", "satisfaction", "estimated_accuracy"
 /// Figures of a model.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MonitorFigures {
-    /// By name, over everything or as a fading mean.
+    /// The figures by name, over everything or as a fading mean.
     pub of_all: Vec<(String, f64)>,
-    /// By slice and name, over everything.
+    /// The figures by slice and name, over everything.
     pub of_slices: Map<String, Value>,
 }
 

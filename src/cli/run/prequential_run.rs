@@ -68,7 +68,7 @@ pub(crate) struct DueFeedback<K> {
     /// The label, value or reward.
     pub signal: Signal,
     truth: RowTarget,
-    /// None where it was given before any label.
+    /// The answer of the model; none where it was given before any label.
     answer: Option<RowTarget>,
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct RunReport {
     pub n_without_target: u64,
     /// Rows that an earlier run had fed back.
     pub n_known: u64,
-    /// Those of them that were retracted since, and are not learned again.
+    /// Known rows that were retracted since, and are not learned again.
     pub n_retracted: u64,
     /// Rows that were held out: a freeze, or the share that is.
     pub n_held_out: u64,
@@ -151,7 +151,7 @@ impl RunReport {
         aligned(&rows).iter().try_for_each(print::line)
     }
 
-    /// The same as JSON.
+    /// The report as JSON.
     pub(crate) fn fields(&self) -> Map<String, Value> {
         let RunReport { names, scores, .. } = self;
         let mut fields = Map::new();
@@ -345,7 +345,7 @@ pub(crate) struct CpuClock {
 }
 
 impl CpuClock {
-    /// Of the whole process, since it began.
+    /// The clock of the whole process, since it began.
     pub(crate) fn of_process() -> CpuClock {
         CpuClock {
             clock: libc::CLOCK_PROCESS_CPUTIME_ID,
@@ -353,14 +353,14 @@ impl CpuClock {
         }
     }
 
-    /// Of this thread, from now on.
+    /// The clock of this thread, from now on.
     pub(crate) fn of_thread() -> CpuClock {
         let clock = libc::CLOCK_THREAD_CPUTIME_ID;
         let started = read(clock);
         CpuClock { clock, started }
     }
 
-    /// How much it has been.
+    /// The time on the clock.
     pub(crate) fn seconds(&self) -> f64 {
         read(self.clock) - self.started
     }

@@ -22,7 +22,7 @@ pub(crate) struct ScoreNames {
     /// True if a smaller score is better.
     pub is_error: bool,
     pub last_tenth: &'static str,
-    /// Of the last [`LAST_EXAMPLES`] examples.
+    /// The name of the score of the last [`LAST_EXAMPLES`] examples.
     pub last: &'static str,
     /// A bandit has no labels to repeat.
     pub no_change: Option<&'static str>,

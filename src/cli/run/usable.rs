@@ -30,7 +30,7 @@ struct SkipReason {
 }
 
 impl UnusableRows {
-    /// None by now.
+    /// No unusable rows yet.
     pub(crate) fn new(strict: bool) -> UnusableRows {
         UnusableRows {
             strict,
@@ -55,7 +55,7 @@ impl UnusableRows {
         Ok(None)
     }
 
-    /// None by now, of another part of the same run.
+    /// No unusable rows yet, of another part of the same run.
     pub(crate) fn of_another_part(&self) -> UnusableRows {
         UnusableRows::new(self.strict)
     }

@@ -15,8 +15,8 @@ const COVERAGE: f64 = 0.9;
 const ERRORS: usize = 500;
 /// Errors before the first interval.
 const ERRORS_MIN: usize = 10;
-/// How fast the level follows the coverage: 0.005 and 0.02 gave 0.918 and 0.903 on airline passengers,
-/// and 0.90 on longer streams.
+/// The rate at which the level follows the coverage: 0.005 and 0.02 gave 0.918 and 0.903 on airline
+/// passengers, and 0.90 on longer streams.
 const RATE: f64 = 0.02;
 /// The part outside of an interval is aimed at this at most.
 const OUTSIDE_MAX: f64 = 0.5;
@@ -43,7 +43,7 @@ pub(crate) struct ValueScores {
     /// Known values, the newest last.
     known: VecDeque<f64>,
     n_known: u64,
-    /// By season: baselines that were judged, and the sum of their errors.
+    /// Judged baselines and the sum of their errors, by season.
     seasons: Vec<(u64, f64)>,
 }
 

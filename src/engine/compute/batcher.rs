@@ -117,7 +117,7 @@ impl<R: BatchRequest> Batcher<R> {
         self.compute_counted(request, before).await
     }
 
-    /// The same for more rows of a request of which some were computed: these always have room, and there are as
+    /// Computes more rows of a request of which some were computed: these always have room, and there are as
     /// many such requests as had room for their first rows.
     ///
     /// # Errors

@@ -11,9 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::event::Time;
 
-/// How far ahead of the last entry a wall clock may be at a start to be believed, in microseconds.
+/// The largest lead of a believed wall clock over the last entry at a start, in microseconds.
 const BELIEVED_US: i64 = 24 * 3600 * 1_000_000;
-/// How long one that is further ahead has to stay there, in microseconds.
+/// The time for which a clock that is further ahead has to stay there, in microseconds.
 const DOUBT_US: i64 = 3600 * 1_000_000;
 /// Journal time is kept in parts of a microsecond, so that slow corrections add up exactly.
 const PARTS: i128 = 20;
@@ -96,10 +96,10 @@ impl fmt::Debug for Clock {
 /// The trust in a wall clock that is far ahead of the last entry at a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WallClock {
-    /// After an hour in which it stays there.
+    /// The time is believed after an hour in which it stays there.
     #[default]
     Checked,
-    /// At once: an operator has confirmed it.
+    /// The time is believed at once: an operator has confirmed it.
     Believed,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct JournalClock {
 /// Journal time as of the last reading.
 #[derive(Clone, Copy, Debug)]
 struct ClockState {
-    /// In parts of a microsecond.
+    /// The current time, in parts of a microsecond.
     now: i128,
     monotonic_us: i64,
     /// Since when a wall clock far ahead has been doubted, if it is.
@@ -155,14 +155,14 @@ impl JournalClock {
         (now, wall)
     }
 
-    /// How far the wall clock is ahead of journal time, in microseconds, and whether it is doubted.
+    /// The lead of the wall clock over journal time, in microseconds, and whether it is doubted.
     pub(crate) fn offset(&self) -> (i64, bool) {
         let (now, wall, doubted) = self.look();
         (wall.0.saturating_sub(now.0), doubted)
     }
 
     fn look(&self) -> (Time, Time, bool) {
-        // A reading is whole or not there, whoever panicked.
+        // A reading is whole or not there, whichever thread panicked.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = self.clock.read();
         state.advance(reading);

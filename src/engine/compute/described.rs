@@ -43,7 +43,7 @@ const STATE_BYTES_MAX: u64 = 256 << 20;
 /// A description that was read, with the files that it names.
 #[derive(Clone, Debug)]
 pub struct LoadedDescription {
-    /// As it is journaled: the text has its files pinned.
+    /// The description as it is journaled: the text has its files pinned.
     pub description: Description,
     /// The text with its files pinned, and with a revision only where its author states one.
     unstated: String,
@@ -51,7 +51,7 @@ pub struct LoadedDescription {
     pub spec: Arc<Spec>,
     /// The weights that its network arrives with: its bytes, and their content.
     pub(crate) start: Option<(Vec<u8>, Foreign)>,
-    /// By the place of the input whose rows they encode.
+    /// The embedders, by the place of the input whose rows they encode.
     pub(crate) embedders: Vec<Option<Embedder>>,
     /// The folders of encoders with adapters that learn, kept so that learning needs no other
     /// folder.
@@ -185,7 +185,7 @@ impl LoadedDescription {
     }
 }
 
-/// How the tensors of a safetensors file fit the network that a model.toml describes.
+/// The match of the tensors of a safetensors file with the network that a model.toml describes.
 ///
 /// # Errors
 /// [`Error::Refused`]: the description is not sound, or has no network of its own; or the file

@@ -25,7 +25,7 @@ pub(crate) struct EncoderFolder {
     tokenizer: Vec<u8>,
     sentence: Option<Vec<u8>>,
     weights: (&'static str, Bytes),
-    /// Over all of them.
+    /// The digest over all of them.
     pub digest: blake3::Hash,
 }
 

@@ -5,7 +5,7 @@
 use crate::engine::error::Error;
 use crate::model::{DeviceError, EncoderError};
 
-/// Why rows were not computed.
+/// The reason why rows were not computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ComputeError {
     /// Send them later: so many wait already.
@@ -50,7 +50,7 @@ impl ComputeError {
         }
     }
 
-    /// The same, of a request to this model.
+    /// The error of a request to this model.
     pub(crate) fn of_model(self, model: &str) -> Error {
         let (model, what) = (model.to_owned(), self.to_string());
         match self {

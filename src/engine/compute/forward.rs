@@ -37,12 +37,12 @@ impl BatchRequest for ForwardRows {
     }
 }
 
-/// Where the rows of several requests come together.
+/// The batching of the rows of several requests: by a batcher, or by passes that they share.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sharing<'a> {
-    /// Of a model that a device computes.
+pub(crate) struct RequestBatching<'a> {
+    /// The batcher of a model that a device computes.
     pub forwarder: Option<&'a Batcher<ForwardRows>>,
-    /// Of a model that the processor computes; none where no other request is there.
+    /// The passes of a model that the processor computes; none where no other request is there.
     pub passes: Option<&'a SharedPasses>,
 }
 
@@ -69,12 +69,12 @@ fn compute(requests: &[&ForwardRows]) -> Result<Vec<f32>, ComputeError> {
 /// # Errors
 /// Those of [`Batcher::compute`]; the device fails, or has no room.
 pub(crate) async fn answer(
-    sharing: Sharing<'_>,
+    batching: RequestBatching<'_>,
     model: &Arc<Model>,
     batch: &Batch,
     choice: Choice<'_>,
 ) -> Result<Outputs, ComputeError> {
-    let (forwarder, passes) = (sharing.forwarder, sharing.passes);
+    let (forwarder, passes) = (batching.forwarder, batching.passes);
     if let Some(passes) = passes.filter(|_| batch.n_rows == 1 && model.shares_passes()) {
         let row = model.encode(batch).pop().expect("there is one row");
         let (row, outputs) = passes.forward(model, row).await?;

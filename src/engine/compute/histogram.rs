@@ -14,12 +14,12 @@ pub(crate) struct Histogram {
     sum: AtomicU64,
 }
 
-/// How many values were at most 1, 2, 4, ... 2^24, and larger.
+/// Counts of values of at most 1, 2, 4, ... 2^24, and larger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistogramCounts {
-    /// One for each bound; not summed up.
+    /// The counts of each bound; not summed up.
     pub counts: [u64; BOUNDS],
-    /// Of all values.
+    /// The sum of all values.
     pub sum: u64,
 }
 
@@ -41,7 +41,7 @@ impl Histogram {
 }
 
 impl HistogramCounts {
-    /// How many values were counted.
+    /// The number of counted values.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }

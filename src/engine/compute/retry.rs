@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::store::Error;
 
-/// Between two attempts.
+/// The time between two attempts.
 const STEP: Duration = Duration::from_millis(50);
 
 /// The retrying of lookups where the system is short of something; a clone retries and ends with
@@ -26,7 +26,7 @@ struct RetryState {
 }
 
 impl ShortageRetry {
-    /// For the learner of a model that is served.
+    /// The retrying for the learner of a model that is served.
     pub(crate) fn of(model: &str) -> ShortageRetry {
         ShortageRetry(Some(Arc::new(RetryState {
             model: model.to_owned(),

@@ -33,7 +33,7 @@ pub struct Snapshot {
     pub model: Arc<Model>,
     /// The predictions that take no feedback any more.
     pub evicted: Arc<EvictedPredictions>,
-    /// How much of its budget the source has spent that has spent the most, as a fraction.
+    /// The largest spent part of a source's budget, as a fraction.
     pub budget_used: f64,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct ServingSlot {
 }
 
 impl Snapshot {
-    /// The same, to answer by the side that serves alone, as it was asked for by its name.
+    /// The snapshot that answers by the serving side alone, as a request by the name of that side asks.
     pub(crate) fn of_one_side(self: Arc<Snapshot>) -> Arc<Snapshot> {
         if self.canary.is_none() {
             return self;
@@ -101,7 +101,7 @@ impl ServingSlot {
         self.n_read.fetch_add(1, Relaxed);
     }
 
-    /// How many snapshots were kept that do not serve.
+    /// The number of kept snapshots that do not serve.
     pub(crate) fn n_read(&self) -> u64 {
         self.n_read.load(Relaxed)
     }

@@ -19,13 +19,14 @@ const ROWS_MAX: usize = 16;
 
 /// The rows of one served model that wait for their pass.
 #[derive(Debug, Default)]
-pub(crate) struct SharedPasses(Mutex<Waiting>);
+pub(crate) struct SharedPasses(Mutex<PassQueue>);
 
+/// The queue of rows for the next passes.
 #[derive(Debug, Default)]
-struct Waiting {
-    /// The next one's.
+struct PassQueue {
+    /// The number of the next row.
     number: u64,
-    /// In the order of their numbers.
+    /// The waiting rows, in the order of their numbers.
     rows: Vec<WaitingRow>,
 }
 
@@ -34,11 +35,11 @@ struct WaitingRow {
     number: u64,
     model: Arc<Model>,
     row: Encoded,
-    computed: oneshot::Sender<Computed>,
+    computed: oneshot::Sender<ComputedRow>,
 }
 
 /// A row and its outputs.
-type Computed = (Encoded, Vec<f32>);
+type ComputedRow = (Encoded, Vec<f32>);
 
 /// A row that waits; it leaves with this.
 struct Place<'a> {
@@ -55,7 +56,7 @@ impl SharedPasses {
         &self,
         model: &Arc<Model>,
         row: Encoded,
-    ) -> Result<Computed, ComputeError> {
+    ) -> Result<ComputedRow, ComputeError> {
         let (place, computed) = self.enter(model, row);
         others_go_first().await;
         compute(self.take_with(place.number));
@@ -63,7 +64,11 @@ impl SharedPasses {
         computed.map_err(|_| ComputeError::Bug("the pass of a row has panicked".to_owned()))
     }
 
-    fn enter(&self, model: &Arc<Model>, row: Encoded) -> (Place<'_>, oneshot::Receiver<Computed>) {
+    fn enter(
+        &self,
+        model: &Arc<Model>,
+        row: Encoded,
+    ) -> (Place<'_>, oneshot::Receiver<ComputedRow>) {
         let (computed, answer) = oneshot::channel();
         let mut waiting = self.lock();
         let number = waiting.number;
@@ -98,7 +103,7 @@ impl SharedPasses {
         pass
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, PassQueue> {
         self.0.lock().expect("nothing panics under it")
     }
 }
@@ -136,7 +141,7 @@ fn compute(pass: Vec<WaitingRow>) {
     let outputs = outputs.expect("only models whose rows share passes come here");
     let of_rows = outputs.chunks_exact(outputs.len() / rows.len());
     for ((row, outputs), waiting) in rows.into_iter().zip(of_rows).zip(waiting) {
-        // Whoever has gone has no use for it.
+        // A request that was dropped needs no outputs.
         let _ = waiting.send((row, outputs.to_vec()));
     }
 }

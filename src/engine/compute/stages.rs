@@ -5,12 +5,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Where an order is, or the retraction that is about to become one.
+/// The stage of an order, or of the retraction that is about to become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// A retraction has surveyed the journal.
     Surveyed,
-    /// It has handed over the derived state, and is about to be journaled.
+    /// The retraction has handed over the derived state, and is about to be journaled.
     HandedOver,
     /// An order is in the group of the writer, at this position, and not synced yet.
     Appended(u64),
@@ -27,7 +27,7 @@ type StageWatcher = dyn Fn(Stage) + Send + Sync;
 pub struct Stages(Option<Arc<StageWatcher>>);
 
 impl Stages {
-    /// For tests: each stage is passed once `watch` has returned.
+    /// The stages of a test: each is passed once `watch` has returned.
     pub fn watched(watch: impl Fn(Stage) + Send + Sync + 'static) -> Stages {
         Stages(Some(Arc::new(watch)))
     }

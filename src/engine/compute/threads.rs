@@ -29,7 +29,7 @@ pub(crate) struct NewestThread {
 }
 
 impl NewestThread {
-    /// None yet; those to come have this name.
+    /// No thread yet; the threads to come have this name.
     pub(crate) fn named(name: &'static str) -> NewestThread {
         NewestThread {
             name,

@@ -29,11 +29,11 @@ const FATES_MAX: usize = 64;
 pub struct Audit {
     /// The model that answered.
     pub model: String,
-    /// Where the prediction stands, and its row there.
+    /// The position of the prediction, and its row there.
     pub entry: u64,
     /// The row.
     pub row: usize,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
     /// The version that the answering state descends from.
     pub version: u64,
@@ -45,15 +45,15 @@ pub struct Audit {
     pub names: Vec<String>,
     /// The answer that was served.
     pub answer: Outputs,
-    /// The same computed again, or why it cannot be.
-    pub again: Result<Outputs, NotDerived>,
-    /// Why these two differ, where they do.
+    /// The answer computed again, or the reason why it cannot be.
+    pub again: Result<Outputs, DerivationFailure>,
+    /// The reason why these two differ, where they do.
     pub difference: Option<String>,
     /// The description under which it was answered: its program and its numeric profile.
     pub description: Description,
     /// Feedback about it since.
     pub feedback: Vec<PredictionFeedback>,
-    /// How many events about it were erased, by the positions of the orders that took them back.
+    /// The number of erased events about it, by the positions of the orders that took them back.
     pub erased: BTreeMap<u64, u64>,
     /// Examples that the answering state had learned, by the source of their feedback; unknown,
     /// and none, where that state cannot be derived again.
@@ -61,18 +61,18 @@ pub struct Audit {
     /// The position that they are counted from: 1, unless an older program learned the first.
     pub sources_from: u64,
     /// The answer without the feedback of a source, where that was asked for.
-    pub without: Option<Result<Without, NotDerived>>,
+    pub without: Option<Result<Without, DerivationFailure>>,
 }
 
 /// The reason why an answer cannot be derived: the journal or a checkpoint is no longer kept, or cannot
 /// be read or computed now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NotDerived(String);
+pub struct DerivationFailure(String);
 
-impl From<history::Error> for NotDerived {
-    fn from(error: history::Error) -> NotDerived {
-        NotDerived(error.to_string())
+impl From<history::Error> for DerivationFailure {
+    fn from(error: history::Error) -> DerivationFailure {
+        DerivationFailure(error.to_string())
     }
 }
 
@@ -84,24 +84,24 @@ pub struct Without {
     /// The classes or actions of its outputs, in their order: without the source, a class that
     /// came with feedback may have another place, or none.
     pub names: Vec<String>,
-    /// How many events are left out.
+    /// The number of events that are left out.
     pub excluded: u64,
 }
 
 /// One feedback event about the row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PredictionFeedback {
-    /// Where it stands.
+    /// The position of the event.
     pub position: u64,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
-    /// Who observed it.
+    /// The source that observed it.
     pub source: String,
     /// The sender's key.
     pub feedback_id: String,
     /// The signal.
     pub signal: Signal,
-    /// How much its example counts beside one of weight 1.
+    /// The weight of its example beside one of weight 1.
     pub weight: f64,
     /// The sender's own words.
     pub comment: String,
@@ -134,8 +134,8 @@ pub(crate) fn audit(
     let state = state_at(versions, prediction.position, &found.facts);
     let served = row_of(&prediction.outputs, row, prediction.ids.len());
     let again = match &state {
-        Ok(state) => answer(&state.learner, prediction, row).map_err(NotDerived::from),
-        Err(error) => Err(NotDerived(error.to_string())),
+        Ok(state) => answer(&state.learner, prediction, row).map_err(DerivationFailure::from),
+        Err(error) => Err(DerivationFailure(error.to_string())),
     };
     let differs = again.as_ref().is_ok_and(|again| !same_bits(again, &served));
     let known = state.as_ref().ok();
@@ -144,7 +144,7 @@ pub(crate) fn audit(
     let learned = learned.map(|(source, n_examples)| (source.to_owned(), n_examples));
     let without = found.source.as_ref().map(|source| {
         let other = found.answer_without(versions, source, last);
-        other.map_err(NotDerived::from)
+        other.map_err(DerivationFailure::from)
     });
     let description = found.description(known);
     let spec = Spec::journaled(&description.toml).ok();
@@ -210,7 +210,7 @@ fn labelled(described: &[String], answer: &Outputs, labels: &BTreeMap<u32, Strin
 
 /// The result of one reading of the journal for a prediction.
 struct Trail {
-    /// Where the prediction stands, and its row there.
+    /// The position of the prediction, and its row there.
     entry: u64,
     row: usize,
     time: Time,
@@ -218,14 +218,14 @@ struct Trail {
     facts: Facts,
     /// Feedback about it.
     events: Vec<(u64, Time, Feedback)>,
-    /// How many events about it were erased, by the positions of the orders that took them back.
+    /// The number of erased events about it, by the positions of the orders that took them back.
     erased: BTreeMap<u64, u64>,
     /// Feedback of the source that the answer is asked for without.
     source: Option<OfSource>,
 }
 
 impl Trail {
-    /// None where the journal does not hold the prediction up to `last`.
+    /// The trail of a prediction; none where the journal does not hold the prediction up to `last`.
     fn read(
         versions: &Versions,
         last: u64,

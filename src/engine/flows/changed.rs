@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::history::inputs::places;
 use crate::model::{Spec, SpecError};
 
-/// Where a model is described and learned.
+/// The place of a model: its description and its learner.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelPlace<'a> {
     pub name: &'a str,
@@ -18,7 +18,7 @@ pub(crate) struct ModelPlace<'a> {
     pub data: &'a Path,
 }
 
-/// Why the state learned under `was` cannot go on under `next`, as a sentence; none where it can.
+/// The reason why the state learned under `was` cannot go on under `next`, as a sentence; none where it can.
 pub(super) fn misfit(was: &Spec, next: &Spec, place: ModelPlace) -> Option<String> {
     let error = was.check_change(next).err()?;
     Some(sentence(was, next, &error, place))
@@ -55,7 +55,7 @@ fn sentence(was: &Spec, next: &Spec, error: &SpecError, place: ModelPlace) -> St
     )
 }
 
-/// Why the journal cannot be learned under the next description, if it cannot.
+/// The reason why the journal cannot be learned under the next description, if it cannot.
 fn refused(was: &Spec, next: &Spec, error: &SpecError) -> Option<String> {
     let is_of_start = *error == SpecError::Shape("network.weights");
     match places(was, next) {

@@ -46,7 +46,7 @@ impl ServedModel {
     /// # Errors
     /// [`Error::NoVersion`] where there is none, [`Error::NoLongerKept`] where there was one,
     /// [`Error::Damaged`] where a file is not
-    /// what was written, [`Error::Refused`] where it holds feedback that was retracted.
+    /// the written one, [`Error::Refused`] where it holds feedback that was retracted.
     pub fn check_restore(&self, version: u64) -> Result<Manifest, Error> {
         self.get()?.check_restore(version)
     }
@@ -66,7 +66,7 @@ impl ServedModel {
         Ok(all)
     }
 
-    /// Where this model's versions are, without waiting for the learner.
+    /// The saved versions of this model, without waiting for the learner.
     fn saved(&self) -> Result<Versions, Error> {
         Ok(self.get()?.versions().clone())
     }
@@ -74,7 +74,7 @@ impl ServedModel {
 
 impl ModelRuntime {
     /// Journals a command and waits until it has been carried out: gives its position and all that
-    /// it did. Once it is journaled it is carried out, whether anybody waits or not.
+    /// it did. Once it is journaled it is carried out, whether a caller waits or not.
     pub(crate) async fn carry_out(
         self: &Arc<ModelRuntime>,
         command: Command,
@@ -183,7 +183,7 @@ impl Pin {
         }
     }
 
-    /// From here on the learner unpins the version, once it has restored it.
+    /// Hands the pinned version over to the learner, which unpins it once it has restored it.
     fn hand_over(mut self) -> u64 {
         self.handed_over = true;
         self.version

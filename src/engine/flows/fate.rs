@@ -17,7 +17,7 @@ pub struct FeedbackFate {
     pub feedback: PredictionFeedback,
     /// The prediction that it is about; none where it brought its inputs.
     pub prediction: Option<PredictionId>,
-    /// How often it was sent again.
+    /// The number of times it was sent again.
     pub resent: u64,
 }
 

@@ -51,8 +51,8 @@ impl ServedModel {
     }
 
     /// True unless [`ServedModel::accept`] refuses all feedback until the learner or the writer has caught up:
-    /// whoever has more of it may wait, and ask again.
-    pub(crate) fn has_room_for_feedback(&self) -> bool {
+    /// a caller with more of it may wait, and ask again.
+    pub fn has_room_for_feedback(&self) -> bool {
         self.get()
             .map_or(true, |runtime| runtime.has_room_for_feedback())
     }
@@ -68,8 +68,8 @@ impl ServedModel {
         self.accept_waited(feedback)
     }
 
-    /// The same for feedback that was held until [`ServedModel::has_room_for_feedback`]: the entries that came in
-    /// between do not refuse it.
+    /// Hands the writer feedback that was held until [`ServedModel::has_room_for_feedback`]: the entries that
+    /// came in between do not refuse it.
     ///
     /// # Errors
     /// As [`ServedModel::accept`].

@@ -102,7 +102,7 @@ fn contender(learner: &Learner, wanted: Option<u64>) -> Result<(u64, blake3::Has
             what: format!("version {wanted} is not the contender; version {version} is"),
         }),
         None if labels == 0 => Err(not_now(format!(
-            "contender {version} was scored on no label yet; name it to promote it all the same"
+            "contender {version} was scored on no label yet; pass its number to promote it without labels"
         ))),
         _ => Ok((version, digest)),
     }

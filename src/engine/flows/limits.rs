@@ -21,14 +21,14 @@ pub struct Limits {
     pub bytes_max: u64,
     /// Its size.
     pub bytes: u64,
-    /// How long feedback can be retracted.
+    /// The time for which feedback can be retracted.
     pub retract_within_s: u64,
-    /// When the oldest entry that is there was accepted: nothing older can be retracted.
+    /// The time at which the oldest entry that is there was accepted: nothing older can be retracted.
     pub held_since: Time,
-    /// Where less of it than before has to be kept: feedback accepted before this moment can no
-    /// longer be retracted, once its segment is removed.
+    /// The moment before which accepted feedback can no longer be retracted, once its segment is removed;
+    /// none unless less of it than before has to be kept.
     pub lost_before: Option<Time>,
-    /// Where the order stands; 0 where nothing was changed.
+    /// The position of the order; 0 where nothing was changed.
     pub position: u64,
 }
 

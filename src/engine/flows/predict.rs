@@ -11,7 +11,7 @@ use rand::RngCore;
 
 use crate::engine::compute::clock::Clock;
 use crate::engine::compute::embed::embedded_column;
-use crate::engine::compute::forward::{Sharing, answer};
+use crate::engine::compute::forward::{RequestBatching, answer};
 use crate::engine::compute::serving::Snapshot;
 use crate::engine::error::Error;
 use crate::engine::host::phases::Phase;
@@ -22,7 +22,7 @@ use crate::model::Choice;
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// One id a row; none where the prediction is not journaled.
+    /// The ids, one a row; none where the prediction is not journaled.
     pub ids: Vec<PredictionId>,
     /// The outputs of its rows.
     pub outputs: Outputs,
@@ -117,7 +117,7 @@ impl ServedModel {
         let is_canary = options.journal && snapshot.model.spec.is_canary(ids[0]);
         let canary = snapshot.canary.as_ref().filter(|_| is_canary);
         let model = canary.unwrap_or(&snapshot.model);
-        let sharing = runtime.map_or_else(Sharing::default, |runtime| Sharing {
+        let batching = runtime.map_or_else(RequestBatching::default, |runtime| RequestBatching {
             forwarder: runtime.forwarder(),
             passes: options.shares_pass.then_some(runtime.passes()),
         });
@@ -126,7 +126,7 @@ impl ServedModel {
         } else {
             Choice::Best
         };
-        let outputs = answer(sharing, model, &batch, choice).await;
+        let outputs = answer(batching, model, &batch, choice).await;
         let outputs = outputs.map_err(|error| error.of_model(self.name()))?;
         let (version, state_position) = match (canary, snapshot.unserved) {
             (Some(_), Some(candidate)) => candidate,

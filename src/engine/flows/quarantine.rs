@@ -10,11 +10,11 @@ use crate::learn::QuarantineCause;
 /// A feedback event that waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuarantinedFeedback {
-    /// Where it stands in the journal.
+    /// The position of the event in the journal.
     pub position: u64,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
-    /// Why it waits.
+    /// The reason why it waits.
     pub cause: QuarantineCause,
     /// The event.
     pub feedback: Feedback,

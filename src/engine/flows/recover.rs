@@ -17,7 +17,7 @@ use crate::engine::history::error as history;
 use crate::engine::history::following::FollowerLookup;
 use crate::engine::history::pass::{Pass, first_description, first_position};
 use crate::engine::host::bounds::ids_bounds;
-use crate::engine::host::follower::{Follower, Unsent};
+use crate::engine::host::follower::{Follower, UnsentEvents};
 use crate::engine::host::retracted::RetractedFeedback;
 use crate::engine::versions::error::Error as StateError;
 use crate::engine::versions::saved::Versions;
@@ -26,7 +26,8 @@ use crate::learn::{Learner, is_forgotten};
 use crate::model::{PublishPolicy, Spec, SpecError};
 use crate::store::regular::is_there;
 use crate::store::{
-    Checkpoint, Config, Directory, Disk, Ids, Journal, Reached, Reader, checkpoint, sweep_scratch,
+    Checkpoint, Config, DeliveryProgress, Directory, Disk, Ids, Journal, Reader, checkpoint,
+    sweep_scratch,
 };
 
 const DESCRIPTION: &str = "model.toml";
@@ -41,7 +42,7 @@ pub(crate) struct RecoveredData {
     pub ids: Ids,
 }
 
-/// Why a model cannot be recovered: it is unavailable until that is mended.
+/// The reason why a model cannot be recovered: it is unavailable until that is mended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoverError {
     /// Mend the file that it names.
@@ -50,13 +51,13 @@ pub(crate) enum RecoverError {
     /// Use another checkpoint, or put back the missing entries.
     #[error(transparent)]
     State(#[from] StateError),
-    /// As its message asks.
+    /// The history cannot be had: do as the message asks.
     #[error(transparent)]
     History(#[from] history::Error),
     /// Mend the description.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// As its message asks for the description, or of a file that it names.
+    /// The description, or a file that it names, cannot be used: do as the message asks.
     #[error(transparent)]
     Description(Error),
     /// Mend its cause: the model's name, its folder or its journal.
@@ -76,14 +77,14 @@ pub(crate) struct Clocks<'a> {
 
 /// A model that is recovered: its name, and how far its learning events have come to the webhook, if there is one.
 #[derive(Clone, Copy)]
-pub(crate) struct Recovered<'a> {
+pub(crate) struct RecoveryRequest<'a> {
     pub name: &'a str,
-    pub reached: Option<Reached>,
+    pub reached: Option<DeliveryProgress>,
 }
 
-impl Recovered<'_> {
-    pub(crate) fn new(name: &str, reached: Option<Reached>) -> Recovered<'_> {
-        Recovered { name, reached }
+impl RecoveryRequest<'_> {
+    pub(crate) fn new(name: &str, reached: Option<DeliveryProgress>) -> RecoveryRequest<'_> {
+        RecoveryRequest { name, reached }
     }
 }
 
@@ -113,7 +114,7 @@ pub(crate) fn names(directory: &Directory, models: &Path) -> Result<Vec<String>,
 pub(crate) fn open(
     directory: &Directory,
     models: &Path,
-    model: Recovered<'_>,
+    model: RecoveryRequest<'_>,
     clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
@@ -129,7 +130,7 @@ pub(crate) fn open(
 fn try_open(
     directory: &Directory,
     models: &Path,
-    model: Recovered<'_>,
+    model: RecoveryRequest<'_>,
     clocks: Clocks,
     embedders: &mut Embedders,
 ) -> Result<(RecoveredData, Vec<Option<Embedder>>), RecoverError> {
@@ -182,7 +183,7 @@ fn try_open(
     Ok((opened, described.embedders))
 }
 
-/// Why a description cannot be read: it may be gone, while the data of its model is there.
+/// The reason why a description cannot be read: it may be gone, while the data of its model is there.
 fn undescribed(error: Error, path: &Path, data: &Path) -> RecoverError {
     if is_there(path) || !is_there(data) {
         return RecoverError::Description(error);
@@ -196,7 +197,7 @@ fn undescribed(error: Error, path: &Path, data: &Path) -> RecoverError {
 /// Recovers one model as its journal describes it, or as it is `described` if it has none yet.
 pub(crate) fn reopen(
     directory: &Directory,
-    model: Recovered<'_>,
+    model: RecoveryRequest<'_>,
     described: Option<&LoadedDescription>,
     clocks: Clocks,
 ) -> Result<RecoveredData, RecoverError> {
@@ -235,7 +236,7 @@ pub(crate) fn reopen(
     };
     let reader = Reader::open(&path, from + 1, 0)?;
     let mut follower = Follower::new(learner, FollowerLookup::new(reader, versions));
-    follower.unsent = model.reached.map(Unsent::new);
+    follower.unsent = model.reached.map(UnsentEvents::new);
     apply(&mut follower, recovered.last_position)?;
     let to = recovered.last_position;
     tracing::info!(model = name, from, to, "recovered");
@@ -268,7 +269,7 @@ fn beginning_spec(versions: &Versions) -> Result<Arc<Spec>, RecoverError> {
     }
 }
 
-/// How a journal is written whose model is `described`, if it is.
+/// The configuration of a journal whose model is `described`, if it is.
 fn journal_config(disk: &Disk, described: Option<&LoadedDescription>) -> Config {
     let config = Config {
         disk: disk.clone(),

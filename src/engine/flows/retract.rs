@@ -30,12 +30,12 @@ use crate::model::PublishPolicy;
 const STRIDE: usize = 4096;
 /// Entries that the learner is left to catch up with.
 const LEFT_MAX: u64 = 256;
-/// How often a rebuild begins that meets orders on its way; then the learner does the rest.
+/// The number of times a rebuild begins that meets orders on its way; then the learner does the rest.
 const BEGUN_MAX: u64 = 8;
 
 const NOBODY_WAITS: &str = "nobody waits for the retraction any more";
 
-/// Where the outcome of a retraction is waited for.
+/// The sender of the outcome of a retraction.
 type RetractReply = oneshot::Sender<Result<Certificate, Error>>;
 
 /// The extent of a retraction, before or after it.
@@ -43,7 +43,7 @@ type RetractReply = oneshot::Sender<Result<Certificate, Error>>;
 pub struct RetractionPlan {
     /// Feedback events that are left out.
     pub excluded: u64,
-    /// Where the first and the last of them stand.
+    /// The position of the first of them.
     pub first_position: u64,
     /// The last of them.
     pub last_position: u64,
@@ -85,9 +85,9 @@ pub struct Certificate {
 pub struct RetractionRequest {
     /// The events to retract.
     pub selector: Selector,
-    /// Who asks.
+    /// The person who asks.
     pub actor: String,
-    /// Why.
+    /// The reason.
     pub note: String,
     /// The fate of their content: kept, or overwritten as well.
     pub disposal: Disposal,
@@ -151,7 +151,7 @@ impl ServedModel {
     }
 }
 
-/// The order; one that erases names nobody.
+/// The order; one that erases names no source.
 fn retraction(selector: &Selector, first_position: u64, disposal: Disposal) -> Order {
     Order::Retract(Retraction {
         selector: match disposal {
@@ -220,7 +220,7 @@ impl ModelRuntime {
         })
     }
 
-    /// Where nothing is left to be retracted, there may be something left to be erased.
+    /// Erases feedback of earlier retractions, where nothing is left to be retracted.
     fn erase_earlier(
         self: &Arc<ModelRuntime>,
         request: RetractionRequest,
@@ -362,13 +362,13 @@ impl ModelRuntime {
         Ok(follower.learner.champion_change(&other.learner))
     }
 
-    /// Why a history cannot be rebuilt without the feedback that was chosen.
+    /// The reason why a history cannot be rebuilt without the feedback that was chosen.
     fn refused(&self, error: history::Error) -> Error {
         error.of_request(self.name(), "selector")
     }
 
     /// Derives beside the learner until little is left to catch up with, and hands the rebuild
-    /// over. It ends early when nobody waits for it any more.
+    /// over. It ends early when no caller waits for it any more.
     fn derive(
         self: &Arc<ModelRuntime>,
         selection: &FeedbackSelection,

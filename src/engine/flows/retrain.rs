@@ -31,7 +31,7 @@ use crate::model::PublishPolicy;
 const STRIDE: usize = 4096;
 /// Entries that the learner is left to catch up with.
 const LEFT_MAX: u64 = 256;
-/// How often it begins again behind an order that overtook it, or behind a retraction.
+/// The number of times it begins again behind an order that overtook it, or behind a retraction.
 const BEGUN_MAX: usize = 8;
 
 /// A request to have a learner begin anew, with its sender and the reason.
@@ -41,9 +41,9 @@ pub struct RetrainingRequest {
     pub newest: u64,
     /// True to take its state whatever the evidence.
     pub force: bool,
-    /// Who asks.
+    /// The person who asks.
     pub actor: String,
-    /// Why.
+    /// The reason.
     pub note: String,
 }
 
@@ -62,23 +62,14 @@ pub struct RetrainReport {
     pub evidence: Option<Evidence>,
 }
 
-/// Where the outcome is waited for.
+/// The sender of the outcome.
 type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 
-/// The beginning of a retraining.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Beginning {
-    /// It was asked for just now, and is journaled.
-    New,
-    /// The journal has it: it goes on after a stop.
-    Resumed,
-}
-
-/// Why a derivation ended without a state.
+/// The reason why a derivation ended without a state.
 enum DerivationEnd {
-    /// It begins again.
+    /// A newer order moved the base: derive again.
     Overtaken(Error),
-    /// It is given up.
+    /// The derivation failed.
     Failed(Error),
     /// The engine stops: the next one goes on with it.
     Stopped(Error),
@@ -360,7 +351,7 @@ impl ModelRuntime {
         Ok((from, description, facts))
     }
 
-    /// Where the prediction of the first of the newest labelled rows stands, or the row itself.
+    /// The position of the prediction of the first of the newest labelled rows, or of the row itself.
     fn position_of_newest(
         &self,
         newest: u64,
@@ -420,7 +411,7 @@ impl ModelRuntime {
         Ok(())
     }
 
-    /// Where a prediction stands before a position; that position where it stands nowhere.
+    /// The position of a prediction before a position; that position where there is no such prediction.
     fn prediction_before(
         &self,
         id: PredictionId,
@@ -438,7 +429,7 @@ impl ModelRuntime {
         Ok(position)
     }
 
-    /// Which attempt since the champion was chosen the newest one is, where evidence decides it.
+    /// The number of the newest attempt since the champion was chosen, where evidence decides it.
     fn tried_attempt(&self, request: &RetrainingRequest) -> Result<Option<u64>, Error> {
         let follower = self.lock_follower()?;
         let learner = &follower.learner;

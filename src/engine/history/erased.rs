@@ -22,7 +22,7 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// As far as the learner knows them.
+    /// The origins as far as the learner knows them.
     pub(crate) fn of(learner: &Learner) -> Origins {
         Origins {
             tainted: learner.tainted().clone(),
@@ -32,8 +32,7 @@ impl Origins {
         }
     }
 
-    /// These origins with the versions that the journal records since the feedback that was taken
-    /// back.
+    /// The origins with the versions that the journal records since the feedback that was taken back.
     pub(crate) fn with(mut self, lineage: Lineage) -> Origins {
         self.lineage = lineage;
         let unrecorded = self.unrecorded.iter();

@@ -1,4 +1,4 @@
-//! Why a history cannot be rebuilt, by what the caller can do.
+//! The reasons why a history cannot be rebuilt, by what the caller can do.
 //!
 //! Invariant: an error keeps its remedy, however deep in a rebuild it comes up.
 
@@ -9,7 +9,7 @@ use crate::learn::{self, LookupError};
 use crate::model::SpecError;
 use crate::store;
 
-/// Why a history cannot be had.
+/// The reason why a history cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Mend the disk or the file that it names.
@@ -43,11 +43,11 @@ pub(crate) enum Error {
     /// The error of the nearest state, or of the oldest one.
     #[error("no state {place} can be gone on from: {}", reasons(nearest, oldest))]
     NoBase {
-        /// Where one was looked for.
+        /// The place of the search.
         place: String,
-        /// Why the nearest state does not do; none where there is only the beginning.
+        /// The reason why the nearest state does not do; none where there is only the beginning.
         nearest: Option<Box<Error>>,
-        /// Why the oldest state does not do.
+        /// The reason why the oldest state does not do.
         oldest: Box<Error>,
     },
 }
@@ -106,7 +106,7 @@ impl Error {
         }
     }
 
-    /// The same for a request about a model, of which `field` asks for too much.
+    /// The error of a request about a model, of which `field` asks for too much.
     pub(crate) fn of_request(self, model: &str, field: &'static str) -> EngineError {
         let (model, what) = (model.to_owned(), self.to_string());
         match (self.remedy(), self) {
@@ -118,7 +118,7 @@ impl Error {
         }
     }
 
-    /// The same for a learner that looks it up.
+    /// The error of a learner's lookup.
     pub(crate) fn of_lookup(self) -> LookupError {
         let what = self.to_string();
         self.remedy().of_lookup(what)
@@ -137,7 +137,7 @@ impl Remedy {
     }
 }
 
-/// Of the nearest and of the oldest: those between add nothing.
+/// The reasons of the nearest and of the oldest: those between add nothing.
 fn reasons(nearest: &Option<Box<Error>>, oldest: &Error) -> String {
     let oldest = oldest.to_string();
     match nearest.as_ref().map(|nearest| nearest.to_string()) {

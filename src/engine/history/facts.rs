@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::history::pass::Pass;
-use crate::engine::versions::kept::Made;
+use crate::engine::versions::kept::VersionOrigin;
 use crate::engine::versions::saved::Versions;
 use crate::event::{
     Description, Entry, ErasedKind, Event, Feedback, Order, Reason, Retraction, Selector, Time,
@@ -22,7 +22,7 @@ pub(crate) struct Facts {
     /// The first position of the stretch, and the last; an empty one ends before it begins.
     first: u64,
     last: u64,
-    /// By the positions of the orders.
+    /// Retractions, by the positions of the orders.
     retractions: BTreeMap<u64, Retraction>,
     /// The versions that were asked for, by the positions of the orders.
     restores: BTreeMap<u64, u64>,
@@ -31,16 +31,16 @@ pub(crate) struct Facts {
     /// Restores whose version is recorded, and those of an older program, which refused none.
     carried_out: BTreeSet<u64>,
     refused: BTreeSet<u64>,
-    /// Where the versions stand that orders made; those of the cadence are too many.
-    made: BTreeMap<u64, Made>,
-    /// By the positions from which they were in force; adopted ones as well.
+    /// The origins of the versions that orders made; those of the cadence are too many.
+    made: BTreeMap<u64, VersionOrigin>,
+    /// Descriptions, by the positions from which they were in force; adopted ones as well.
     descriptions: BTreeMap<u64, Description>,
     /// The last entry that was erased and without which nothing is applied across it.
     last_erased: u64,
 }
 
 impl Facts {
-    /// None yet, of a stretch that begins at `first`.
+    /// No facts yet, of a stretch that begins at `first`.
     pub(crate) fn from(first: u64) -> Facts {
         Facts {
             first,
@@ -56,7 +56,7 @@ impl Facts {
         }
     }
 
-    /// Those of the entries from `first` to `last`.
+    /// The facts of the entries from `first` to `last`.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -81,7 +81,7 @@ impl Facts {
         Ok(())
     }
 
-    /// These, where they are of all entries from `first` to `last`, or such ones.
+    /// The facts of `first..=last`: a copy if these span it, else read from the journal.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -291,9 +291,9 @@ impl Facts {
         self.carried_out.contains(&order)
     }
 
-    /// Where a version stands by its record. The contender of a history that an order brought stands at the
+    /// The origin of a version by its record. The contender of a history that an order brought stands at the
     /// order, as its champion does.
-    pub(crate) fn made_as(&self, record: &Version) -> Made {
+    pub(crate) fn made_as(&self, record: &Version) -> VersionOrigin {
         let Version {
             position, reason, ..
         } = *record;
@@ -302,7 +302,7 @@ impl Facts {
             Reason::Contender => self.brings_history(position),
             _ => false,
         };
-        Made {
+        VersionOrigin {
             position,
             side: is_side.then_some(reason),
         }
@@ -315,8 +315,8 @@ impl Facts {
             || (made && self.descriptions.contains_key(&position))
     }
 
-    /// Where a version stands that an order made.
-    pub(crate) fn version_made(&self, version: u64) -> Option<Made> {
+    /// The origin of a version that an order made.
+    pub(crate) fn version_made(&self, version: u64) -> Option<VersionOrigin> {
         self.made.get(&version).copied()
     }
 

@@ -21,7 +21,7 @@ use crate::model::weights::Tensors;
 use crate::model::{Device, PinnedFile, Spec, TextEncoder};
 use crate::store::{self, Reader};
 
-/// Where a rebuilt history is handed over to the learner that has to become it.
+/// The handover of a rebuilt history to the learner that has to become it.
 pub(crate) type PreparedHistory = Arc<Mutex<Option<Rebuild>>>;
 
 /// The lookups of one learner that follows its journal.
@@ -29,14 +29,14 @@ pub(crate) struct FollowerLookup {
     journal: JournalLookup,
     /// A history that has almost caught up with an order on its way.
     pub prepared: PreparedHistory,
-    /// Where a recovery ends; none once it has.
+    /// The position at which a recovery ends; none once it has.
     pub recovers_to: Option<u64>,
     /// The entries up to there, once they were asked for.
-    ahead: Option<Ahead>,
+    ahead: Option<UnappliedFacts>,
 }
 
 /// Facts of entries that a recovery is still to apply.
-struct Ahead {
+struct UnappliedFacts {
     facts: Facts,
     /// The records of versions up to `last`, of which the next one was read.
     records: Pass,
@@ -44,9 +44,9 @@ struct Ahead {
     last: u64,
 }
 
-impl Ahead {
-    fn read(versions: &Versions, first: u64, last: u64) -> Result<Ahead, store::Error> {
-        Ok(Ahead {
+impl UnappliedFacts {
+    fn read(versions: &Versions, first: u64, last: u64) -> Result<UnappliedFacts, store::Error> {
+        Ok(UnappliedFacts {
             facts: Facts::read(versions, first, last)?,
             records: Pass::from(versions, first, last)?,
             next: None,
@@ -86,7 +86,7 @@ impl FollowerLookup {
             return Ok(());
         };
         let first = self.journal.reader.next_position();
-        let ahead = Ahead::read(&self.journal.versions, first, last)?;
+        let ahead = UnappliedFacts::read(&self.journal.versions, first, last)?;
         self.journal.refused.extend(ahead.facts.refused());
         self.ahead = Some(ahead);
         Ok(())

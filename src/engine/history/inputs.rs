@@ -24,8 +24,8 @@ pub(crate) fn arranged(batch: &Batch, places: &[Option<usize>], asked: &Spec) ->
     columns.map(column).collect()
 }
 
-/// Where the inputs of one description stand in the batches of another; none of an input that may be a
-/// gap, and is not there.
+/// The places of one description's inputs in the batches of another; none of an input that may be a gap, and
+/// is not there.
 pub(crate) fn places(journaled: &Spec, asked: &Spec) -> Result<Vec<Option<usize>>, Error> {
     let place = |input: &Input| {
         let refused = |what: String| Error::Input(format!("{:?} {what}", input.name));

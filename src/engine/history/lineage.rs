@@ -1,7 +1,7 @@
 //! The tree of versions, as the journal records it from some position on.
 //!
-//! Invariant: a version holds what its parent holds and what came since; a restored one holds
-//! what the version it brought back holds, and nothing since. It grows with the versions, so it
+//! Invariant: a version holds the feedback of its parent and that since; a restored one holds
+//! that of the version it brought back, and nothing since. It grows with the versions, so it
 //! lives only as long as the order that needs it.
 
 use std::collections::BTreeMap;

@@ -56,7 +56,7 @@ pub struct LoggedDecisions<'a> {
 /// The parts of a description that a decision needs.
 struct LoggedDescription {
     actions: Vec<String>,
-    /// For each input that is asked for, its place in the journal's batches.
+    /// The places of the inputs that are asked for in the journal's batches.
     places: Vec<Option<usize>>,
 }
 

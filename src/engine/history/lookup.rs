@@ -28,7 +28,7 @@ pub(crate) struct JournalLookup {
     pub refused: BTreeSet<u64>,
     /// States of versions as the learner's own history made them.
     pub kept: RetainedStates,
-    /// From the entries of the journal to those of another description.
+    /// The translation of the journal's entries into those of another description.
     pub translation: Option<Translation>,
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::history::error::Error;
 use crate::engine::history::facts::Facts;
 use crate::engine::history::pass::Pass;
-use crate::engine::versions::kept::{Made, VersionRequests};
+use crate::engine::versions::kept::{VersionOrigin, VersionRequests};
 use crate::engine::versions::saved::Versions;
 use crate::event::{Event, Order};
 use crate::learn::Exclusion;
@@ -20,9 +20,9 @@ pub(crate) struct RecordedFacts {
     pub exclusions: Vec<Exclusion>,
     /// Orders that were refused, which need not be recorded yet.
     pub refused: BTreeSet<u64>,
-    /// Up to where every order that was refused is known, from the journal or from `refused`.
+    /// The position up to which every refused order is known, from the journal or from `refused`.
     pub applied: u64,
-    /// Up to where the journal is written, for records of refusals that stand behind the entries.
+    /// The position up to which the journal is written, for records of refusals behind the entries.
     pub written: u64,
     /// The position from which the recorded history is not known, since it learned erased feedback.
     pub unknown_from: Option<u64>,
@@ -34,14 +34,14 @@ pub(crate) struct RecordedFacts {
 pub(crate) struct RecordedOrders {
     /// Versions brought back, each with the position of the last order that does.
     restored: BTreeMap<u64, u64>,
-    /// The same of orders whose outcome is not known, by their positions.
+    /// The restored versions of orders whose outcome is not known, by the positions of the orders.
     pub undecided: BTreeMap<u64, u64>,
     /// Orders that were refused.
     pub refused: BTreeSet<u64>,
 }
 
 impl RecordedFacts {
-    /// Nothing but facts.
+    /// The facts alone, without exclusions or refusals.
     pub(crate) fn new(facts: Facts) -> RecordedFacts {
         RecordedFacts {
             exclusions: Vec::new(),
@@ -55,7 +55,7 @@ impl RecordedFacts {
 }
 
 impl RecordedOrders {
-    /// Those ordered behind the state at `base`, up to position `last`.
+    /// The orders behind the state at `base`, up to position `last`.
     pub(crate) fn between(
         facts: &Facts,
         base: u64,
@@ -99,13 +99,13 @@ impl RecordedOrders {
                 continue;
             }
             match versions.retry.run(|| versions.find(*version))? {
-                Some(manifest) => drop(positions.insert(*version, Made::by(&manifest))),
+                Some(manifest) => drop(positions.insert(*version, VersionOrigin::by(&manifest))),
                 None => drop(missing.insert(*version)),
             }
         }
         positions.extend(recorded(versions, facts, (base, last), &missing)?);
         let made = |version| positions.get(version).copied();
-        let made = |version| made(version).filter(|made: &Made| made.position > base);
+        let made = |version| made(version).filter(|made: &VersionOrigin| made.position > base);
         let mut wanted = VersionRequests::default();
         for (version, order) in &self.restored {
             match made(version) {
@@ -153,13 +153,13 @@ pub(crate) fn exclusions(
     Ok(exclusions)
 }
 
-/// Where these versions stand that are recorded behind a state, up to `last`.
+/// The origins of these versions that are recorded behind a state, up to `last`.
 fn recorded(
     versions: &Versions,
     facts: &Facts,
     (base, last): (u64, u64),
     missing: &BTreeSet<u64>,
-) -> Result<BTreeMap<u64, Made>, Error> {
+) -> Result<BTreeMap<u64, VersionOrigin>, Error> {
     let mut made = BTreeMap::new();
     if missing.is_empty() {
         return Ok(made);

@@ -43,7 +43,7 @@ pub(crate) struct Rebuild {
     /// The position of the state that it started from; 0 is before the first entry.
     pub base: u64,
     n_begun: u64,
-    /// Of a learner that begins anew, where evidence is asked for.
+    /// The trial of a learner that begins anew, where evidence is asked for.
     trial: Option<RetrainTrial>,
 }
 
@@ -198,12 +198,12 @@ impl Rebuild {
         self.lookup.versions.retry = versions.retry.clone();
     }
 
-    /// Where the entries that it reads are counted.
+    /// The counter of the entries that it reads.
     pub(crate) fn entries_read(&self) -> Arc<AtomicU64> {
         self.lookup.versions.entries_read.clone()
     }
 
-    /// How often it has begun.
+    /// The number of times it has begun.
     pub(crate) fn n_begun(&self) -> u64 {
         self.n_begun
     }
@@ -218,7 +218,7 @@ impl Rebuild {
         self.learner.position()
     }
 
-    /// Where its answers first part from those served, under another description.
+    /// The first divergence of its answers from those served, under another description.
     pub(crate) fn divergence(&self) -> Option<Divergence> {
         self.lookup.translation.as_ref()?.divergence()
     }
@@ -253,7 +253,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// The same history from its base, with all orders up to `last` in view.
+    /// Begins the history again from its base, with all orders up to `last` in view.
     ///
     /// # Errors
     /// As [`Rebuild::begin`].
@@ -360,7 +360,7 @@ impl Rebuild {
         }
     }
 
-    /// The same for a learner that has applied those entries and refused `refused` of them.
+    /// The finished rebuild for a learner that has applied those entries and refused `refused` of them.
     ///
     /// # Errors
     /// As [`Rebuild::advance`].

@@ -28,7 +28,7 @@ pub(crate) struct FeedbackSelection {
     pub lineage: Lineage,
     /// The chosen events that no order took back before, rising.
     pub new: Vec<u64>,
-    /// Those that an order took back and that are not erased, with the positions of the orders.
+    /// The chosen events that an order took back and that are not erased, with the positions of the orders.
     pub retracted: BTreeMap<u64, u64>,
     /// Orders that came behind events which may be theirs.
     unsorted: BTreeSet<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct FeedbackSelection {
 }
 
 impl FeedbackSelection {
-    /// Nothing is read yet. `known` facts save reading chosen events again.
+    /// A selection that has read nothing yet. `known` facts save reading chosen events again.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -159,7 +159,7 @@ impl FeedbackSelection {
         self.retracted.contains_key(&position) || self.new.binary_search(&position).is_ok()
     }
 
-    /// Gives the events before orders that nobody knew of to those that took them back.
+    /// Gives the events before orders that were not known then to those that took them back.
     fn sort(&mut self, pass: &mut Pass) -> Result<(), Error> {
         let unsorted = std::mem::take(&mut self.unsorted);
         let Some(newest) = unsorted.last() else {

@@ -14,7 +14,7 @@ use crate::event::{
 use crate::learn::Learner;
 use crate::model::{Choice, Model, Spec, Task, argmax};
 
-/// From the entries of a journal to those of another description.
+/// The translation of a journal's entries into those of another description.
 pub(crate) struct Translation {
     description: Description,
     spec: Spec,
@@ -28,7 +28,7 @@ pub(crate) struct Translation {
     divergence: Option<Divergence>,
 }
 
-/// Where two models first answer differently.
+/// The first place at which two models answer differently.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Divergence {
     /// The position of the prediction.
@@ -52,7 +52,7 @@ impl Translation {
         })
     }
 
-    /// Where the answers first differ, if they do.
+    /// The first divergence of the answers, if they differ.
     pub(crate) fn divergence(&self) -> Option<Divergence> {
         self.divergence.clone()
     }
@@ -103,7 +103,7 @@ impl Translation {
         Ok(entry)
     }
 
-    /// The same for a learner that began anew, which has answered nothing yet.
+    /// The translation for a learner that began anew, which has answered nothing yet.
     pub(crate) fn begun_anew(&self) -> Translation {
         Translation {
             description: self.description.clone(),

@@ -19,10 +19,10 @@ pub(crate) struct RetrainTrial {
     begins: u64,
     /// The model that answers; none where it has changed.
     model: Option<Model>,
-    /// By the position of the prediction.
+    /// Answers by the position of the prediction.
     answers: BTreeMap<u64, TrialAnswers>,
     trial: Trial,
-    /// Which attempt it is since the champion was chosen.
+    /// The number of the attempt since the champion was chosen.
     attempt: u64,
 }
 
@@ -35,7 +35,7 @@ struct TrialAnswers {
 }
 
 impl RetrainTrial {
-    /// Nothing yet, of a learner that begins behind `base` and is to reach `last`, in the `attempt`-th attempt.
+    /// The empty trial of a learner that begins behind `base` and is to reach `last`, in the `attempt`-th attempt.
     pub(crate) fn new((base, last): (u64, u64), attempt: u64) -> RetrainTrial {
         RetrainTrial {
             begins: base + last.saturating_sub(base) / 2,
@@ -46,7 +46,7 @@ impl RetrainTrial {
         }
     }
 
-    /// Which attempt it is.
+    /// The number of the attempt.
     pub(crate) fn attempt(&self) -> u64 {
         self.attempt
     }

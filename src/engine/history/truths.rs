@@ -36,7 +36,7 @@ impl JournaledTruth {
 /// The truths that came behind a position.
 #[derive(Default)]
 pub(crate) struct Truths {
-    /// By the prediction that each is about.
+    /// Truths by the prediction that each is about.
     pub of_predictions: BTreeMap<PredictionId, JournaledTruth>,
     /// Predictions that are labelled at or before that position.
     pub n_before: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Truths {
 }
 
 impl Truths {
-    /// Those of the journal up to `last` whose first words stand behind `behind`.
+    /// The truths of the journal up to `last` whose first words stand behind `behind`.
     ///
     /// # Errors
     /// The journal cannot be read.

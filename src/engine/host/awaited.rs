@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-/// How many wait, by position.
+/// The number of waiting requests, by position.
 #[derive(Debug, Default)]
 pub(crate) struct AwaitedPositions(Mutex<BTreeMap<u64, usize>>);
 

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::model::JournalLimits;
 use crate::store::ids;
 
-/// How near a bound is.
+/// The level of a bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Far away.
     #[default]
     Ample,
-    /// It will be reached, if it goes on so.
+    /// The bound will be reached at this rate.
     Near,
     /// Something gives way, or is refused.
     Reached,
@@ -37,9 +37,9 @@ impl Level {
 pub struct Bound {
     /// Its name.
     pub name: &'static str,
-    /// How much of it is used, as a fraction.
+    /// The used part, as a fraction.
     pub used: f64,
-    /// How near that is.
+    /// The level of the used part.
     pub level: Level,
     /// The consequence of reaching it, and the remedy.
     pub advice: String,
@@ -62,7 +62,7 @@ pub(crate) enum BoundKind {
     WaitingPredictions,
     /// The writer's queue.
     WriteQueue,
-    /// How far the clock of the machine is from that of the journal, in days.
+    /// The distance of the machine's clock from that of the journal, in days.
     Clock,
     /// Descriptors and room that the learner reads with and the next segment of the journal needs.
     Descriptors,
@@ -108,8 +108,8 @@ impl BoundKind {
         }
     }
 
-    /// From which fraction on it is near. A journal that is shortened for room stays close to it; of
-    /// ids one source alone takes half.
+    /// The fraction from which on the bound is near. A journal that is shortened for room stays close to it;
+    /// of ids one source alone takes half.
     fn near(self) -> f64 {
         match self {
             BoundKind::PredictionBytes | BoundKind::FeedbackBytes => 0.97,

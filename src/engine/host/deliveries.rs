@@ -1,7 +1,7 @@
-//! Deliveries: learning events on their way to a webhook, on disk before anybody sends them.
+//! Deliveries: learning events on their way to a webhook, on disk before they are sent.
 //!
-//! Invariant: who publishes an event never waits for the disk; an event that is queued is there after a
-//! restart, under the same id, until it was delivered or given up; the queue has a bound, and what finds no
+//! Invariant: the publisher of an event never waits for the disk; an event that is queued is there after a
+//! restart, under the same id, until it was delivered or given up; the queue has a bound, and an event without
 //! room is dropped and counted.
 
 use std::collections::BTreeMap;
@@ -15,23 +15,23 @@ use tokio::sync::Notify;
 
 use crate::engine::compute::threads::spawn;
 use crate::engine::host::learning_event::{LearningEvent, LearningEventKind};
-use crate::store::{Delivery, DeliveryQueue, Reached};
+use crate::store::{Delivery, DeliveryProgress, DeliveryQueue};
 
 /// Events that wait for the thread that writes them.
 const INTAKE_MAX: usize = 1024;
 /// Events that one sync covers.
 const GROUP_MAX: usize = 256;
-/// Between two lines about a queue without room.
+/// The time between two log lines about a queue without room.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// The outcome of an attempt to deliver an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// It was taken.
+    /// The receiver accepted the event.
     Delivered,
-    /// It was not, for this reason, and is tried again.
+    /// The attempt failed and is retried.
     Failed(String),
-    /// It was not, for this reason, and is not tried again.
+    /// The attempt failed for good.
     GivenUp(String),
 }
 
@@ -50,7 +50,7 @@ pub struct DeliveryCounts {
     pub queued: usize,
     /// The most that may.
     pub queue_max: usize,
-    /// Why the newest attempt failed; empty where it did not.
+    /// The reason why the newest attempt failed; empty where it did not.
     pub last_error: String,
 }
 
@@ -115,7 +115,7 @@ impl Deliveries {
             AttemptOutcome::Failed(why) => (&self.retried, why, false),
             AttemptOutcome::GivenUp(why) => (&self.given_up, why, true),
         };
-        // Whoever counts sees the event either waiting or done.
+        // Every count sees the event either waiting or done.
         let mut queue = locked(&self.queue);
         count.fetch_add(1, Relaxed);
         *locked(&self.last_error) = error;
@@ -124,7 +124,7 @@ impl Deliveries {
         }
     }
 
-    /// How deliveries went.
+    /// The counts of deliveries.
     pub fn counts(&self) -> DeliveryCounts {
         let queue = locked(&self.queue);
         DeliveryCounts {
@@ -138,18 +138,18 @@ impl Deliveries {
         }
     }
 
-    /// How far the events of a model have come; none where none ever came.
-    pub(crate) fn reached(&self, model: &str) -> Option<Reached> {
+    /// The progress of a model's events; none where none ever came.
+    pub(crate) fn reached(&self, model: &str) -> Option<DeliveryProgress> {
         locked(&self.queue).reached(model)
     }
 
-    /// A model whose learner stands at a position: what a later start finds behind it is sent then.
+    /// A model whose learner stands at a position: events that a later start finds behind it are sent then.
     fn begin(&self, model: &str, position: u64) {
         let mut queue = locked(&self.queue);
         if queue.reached(model).is_some() {
             return;
         }
-        let begun = Reached {
+        let begun = DeliveryProgress {
             position: position + 1,
             count: 0,
         };
@@ -158,8 +158,8 @@ impl Deliveries {
         }
     }
 
-    /// How far the events of their models have come with these.
-    fn reached_with(&self, events: &[Arc<LearningEvent>]) -> BTreeMap<String, Reached> {
+    /// The progress of the models of these events.
+    fn reached_with(&self, events: &[Arc<LearningEvent>]) -> BTreeMap<String, DeliveryProgress> {
         let mut all = BTreeMap::new();
         // A model that has halted has not applied the entry.
         let events = events
@@ -169,7 +169,7 @@ impl Deliveries {
             let before = self.reached(&event.model).unwrap_or_default();
             let reached = all.entry(event.model.clone()).or_insert(before);
             if reached.position != event.position {
-                *reached = Reached {
+                *reached = DeliveryProgress {
                     position: event.position,
                     count: 0,
                 };
@@ -265,7 +265,7 @@ impl EventIntake {
     }
 }
 
-/// The loop of the thread, until nobody can send any more.
+/// The loop of the thread, until no sender is left.
 fn run(deliveries: &Deliveries, arriving: &Receiver<Arc<LearningEvent>>) {
     while let Ok(first) = arriving.recv() {
         let mut group = vec![first];

@@ -1,4 +1,4 @@
-//! The publisher of learning events: to the log, to whoever watches, and to the queue of the webhook.
+//! The publisher of learning events: to the log, to the watches, and to the queue of the webhook.
 //!
 //! Invariant: bounded, and it never waits: a watch that does not keep up is dropped, and an event that the
 //! queue has no room for is counted.
@@ -19,7 +19,7 @@ pub(crate) const WATCH_EVENTS_MAX: usize = 256;
 /// Events that are kept for those who begin to watch, over all models.
 const RECENT_MAX: usize = 1024;
 
-/// Why nobody can watch so.
+/// The reason why a watch is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
     /// Watch again once another has ended.
@@ -70,7 +70,7 @@ struct EventWatch {
 /// The events of one watch, in their order.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Those that were kept before it began.
+    /// The kept events from before the subscription.
     earlier: VecDeque<Arc<LearningEvent>>,
     events: Receiver<Arc<LearningEvent>>,
     was_dropped: Arc<AtomicBool>,
@@ -89,7 +89,7 @@ pub struct PublishedCounts {
 }
 
 impl EventPublisher {
-    /// A publisher that nobody watches yet.
+    /// A publisher without watches yet.
     pub(crate) fn new(intake: Option<EventIntake>) -> EventPublisher {
         EventPublisher {
             state: Mutex::default(),

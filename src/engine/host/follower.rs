@@ -16,7 +16,7 @@ use crate::engine::host::learning_event::{self, LearningEvent};
 use crate::event::{Entry, Event, Time, Version};
 use crate::learn::{Learner, Step};
 use crate::model::{Model, SpecError};
-use crate::store::{self, Reached};
+use crate::store::{self, DeliveryProgress};
 
 /// Learning events of before the last stop that are sent at most, the newest ones.
 const UNSENT_MAX: usize = 1024;
@@ -26,34 +26,34 @@ pub(crate) struct Follower {
     pub learner: Learner,
     pub lookup: FollowerLookup,
     pub retention: SegmentRetention,
-    /// Where a test holds orders.
+    /// The stages at which a test holds orders.
     pub stages: Stages,
     /// The function as it was last published; none where it has changed since.
     published: Option<Arc<Model>>,
     last_publish: Instant,
     /// Learning events that the webhook is still to be sent, while a state is recovered.
-    pub unsent: Option<Unsent>,
+    pub unsent: Option<UnsentEvents>,
 }
 
 /// The learning events behind those that had come to the queue of the webhook when the last server ended.
-pub(crate) struct Unsent {
-    reached: Reached,
+pub(crate) struct UnsentEvents {
+    reached: DeliveryProgress,
     events: VecDeque<LearningEvent>,
 }
 
 /// The segments of a journal as retention has last seen them.
 #[derive(Default)]
 pub(crate) struct SegmentRetention {
-    /// When the first entry of each segment was accepted.
+    /// The time at which the first entry of each segment was accepted.
     pub times: BTreeMap<u64, Time>,
     /// The first position that a state needs, by the position of the state.
     pub needs: BTreeMap<u64, u64>,
 }
 
-impl Unsent {
-    /// None yet, behind those that came.
-    pub(crate) fn new(reached: Reached) -> Unsent {
-        Unsent {
+impl UnsentEvents {
+    /// No events yet, behind those that reached the queue.
+    pub(crate) fn new(reached: DeliveryProgress) -> UnsentEvents {
+        UnsentEvents {
             reached,
             events: VecDeque::new(),
         }
@@ -178,7 +178,7 @@ impl Follower {
         })
     }
 
-    /// When the next tick is due, in microseconds since the Unix epoch; `i64::MAX` for never.
+    /// The time at which the next tick is due, in microseconds since the Unix epoch; `i64::MAX` for never.
     pub(crate) fn next_tick(&self) -> i64 {
         self.learner.next_tick().map_or(i64::MAX, |due| due.0)
     }

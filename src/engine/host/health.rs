@@ -16,14 +16,14 @@ enum AcceptancePhase {
     Stopping,
     /// The journal takes no more entries; those on disk are learned.
     JournalFailed(String),
-    /// Nothing is learned any more.
+    /// Learning has ended for this reason.
     Halted(String),
 }
 
 #[derive(Clone, Debug, Default)]
 struct HealthState {
     phase: AcceptancePhase,
-    /// Why the next segment cannot be made now.
+    /// The reason why the next segment cannot be made now.
     stalled: Option<String>,
     /// True while the learner waits for a descriptor to read on with, between two entries.
     starved: bool,
@@ -33,9 +33,9 @@ struct HealthState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EntryReadiness {
     Open,
-    /// Not until the next segment can be made, and why that cannot be.
+    /// Entries wait until the next segment can be made; the reason why it cannot be now.
     Stalled(String),
-    /// Not any more, and why.
+    /// No entry is taken any more, for this reason.
     Closed(String),
 }
 
@@ -57,7 +57,7 @@ impl AcceptancePhase {
         }
     }
 
-    /// Why no entry is taken.
+    /// The reason why no entry is taken.
     fn closed(&self) -> Option<&str> {
         match self {
             AcceptancePhase::Open => None,
@@ -85,12 +85,12 @@ impl Health {
         }
     }
 
-    /// Why no entry is taken any more.
+    /// The reason why no entry is taken any more.
     pub(crate) fn closed(&self) -> Option<String> {
         self.state.load().phase.closed().map(str::to_owned)
     }
 
-    /// Why nothing is learned any more.
+    /// The reason why nothing is learned any more.
     pub(crate) fn halted(&self) -> Option<String> {
         match &self.state.load().phase {
             AcceptancePhase::Halted(why) => Some(why.clone()),
@@ -98,7 +98,7 @@ impl Health {
         }
     }
 
-    /// Why a position that was not reached never will be; one on `disk` needs the learner alone.
+    /// The reason why a position that was not reached never will be; one on `disk` needs the learner alone.
     pub(crate) fn ended(&self, on_disk: bool) -> Option<String> {
         if on_disk {
             self.halted()
@@ -116,7 +116,7 @@ impl Health {
         matches!(self.state.load().phase, AcceptancePhase::Halted(_))
     }
 
-    /// Why the next segment cannot be made now.
+    /// The reason why the next segment cannot be made now.
     pub(crate) fn stalled(&self) -> Option<String> {
         self.state.load().stalled.clone()
     }

@@ -134,7 +134,7 @@ impl ModelRuntime {
         Ok(())
     }
 
-    /// Publishes at the end of the queue, when somebody waits, or when it is time; true at the
+    /// Publishes at the end of the queue, when a request waits, or when it is time; true at the
     /// end of the queue.
     fn publish_if_due(&self, follower: &mut Follower) -> bool {
         let reached = follower.learner.position();
@@ -143,7 +143,7 @@ impl ModelRuntime {
         let awaited = self.progress().is_awaited(published, reached);
         let old = follower.is_published_before(PUBLISH_EVERY);
         if reached > published && (done || awaited || old) {
-            // First, so that whoever sees the position reached knows the work that is due after it.
+            // First, so that a reader of the position reached knows the work that is due after it.
             let next_tick = follower.next_tick();
             self.progress().set_next_tick(next_tick);
             self.publish(follower);

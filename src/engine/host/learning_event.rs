@@ -47,13 +47,13 @@ pub enum LearningEventKind {
     Quarantined,
     /// Feedback that waited there was taken.
     Released,
-    /// It is never learned.
+    /// Feedback is discarded: it is never learned.
     Discarded,
     /// A learner that begins anew is derived.
     RetrainingBegun,
     /// Its state was put in place of the learned one.
     Retrained,
-    /// It was given up, or not taken.
+    /// The new learner was given up, or not taken.
     RetrainingEnded,
     /// An order has brought another history: its incidents came and went.
     HistoryRevised,
@@ -141,7 +141,7 @@ pub struct LearningEvent {
     pub generation: u64,
     /// Its subject.
     pub kind: LearningEventKind,
-    /// How many events of this kind the entry has before this one.
+    /// The number of earlier events of this kind of the entry.
     pub place: usize,
     /// The journal time of the entry.
     pub time: Time,
@@ -149,9 +149,9 @@ pub struct LearningEvent {
     pub version: u64,
     /// The event in one sentence.
     pub message: String,
-    /// Who gave the order that it came with; empty where nobody did.
+    /// The actor of the order that it came with; empty where there was no order.
     pub actor: String,
-    /// Why, in that person's words.
+    /// The reason in that person's words.
     pub note: String,
     /// The decision of the gate, of `promoted`, `rejected`, `rewound`, `declined` and `frozen`.
     pub verdict: Option<Verdict>,
@@ -303,7 +303,7 @@ pub(crate) fn of_step(
     }
     events.extend(of_incidents(place, learner.incidents()));
     if let (Some(cause), Event::Feedback(feedback)) = (step.held_back, &entry.event) {
-        // Those that follow it wait where everybody looks by now.
+        // Those that follow it wait in a quarantine that is known by now.
         let is_first = learner.quarantined().nth(1).is_none();
         events.extend(is_first.then(|| {
             let message = quarantined_sentence(model, cause, feedback);
@@ -368,7 +368,7 @@ fn of_order(place: (&str, u64, Time), order: &Order, step: &Step) -> Option<Lear
     })
 }
 
-/// The same of an order that brings no other history, but for its version.
+/// The kind and the sentence of an order that brings no other history, but for its version.
 fn of_plain_order(
     order: &Order,
     refused: Option<&str>,
@@ -418,7 +418,7 @@ fn of_plain_order(
     })
 }
 
-/// The same of an order about a version's name, or about what waits for a person.
+/// The kind and the sentence of an order about an alias, or about feedback in quarantine.
 fn of_named_order(order: &Order, made: u64) -> Option<(LearningEventKind, String)> {
     use LearningEventKind as Kind;
     Some(match order {

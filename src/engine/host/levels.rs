@@ -11,7 +11,7 @@ use crate::store::ids;
 const DAY_US: f64 = 24.0 * 3600.0 * 1e6;
 
 impl ServedModel {
-    /// How near each bound is; none of a model that is unavailable.
+    /// The level of each bound; none of a model that is unavailable.
     pub fn bounds(&self) -> Vec<Bound> {
         self.get()
             .map_or_else(|_| Vec::new(), |runtime| runtime.bounds())

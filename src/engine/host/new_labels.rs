@@ -1,6 +1,6 @@
 //! Labels that are journaled and not learned yet, and would take a place among the classes.
 //!
-//! Invariant: no more are acknowledged than there are places, whoever sends them at once.
+//! Invariant: no more are acknowledged than there are places, however many senders there are at once.
 
 use std::collections::BTreeMap;
 

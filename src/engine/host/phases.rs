@@ -1,4 +1,4 @@
-//! How long the phases of predictions and of feedback took.
+//! The durations of the phases of predictions and of feedback.
 //!
 //! Invariant: only requests to this process are counted, and no entries of an earlier one.
 

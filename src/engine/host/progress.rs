@@ -13,14 +13,14 @@ pub(crate) struct JournalProgress {
     /// The last position that was appended; behind it nothing is synced.
     appended: AtomicU64,
     awaited: AwaitedPositions,
-    /// In microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
+    /// The next tick in microseconds since the Unix epoch, in journal time; `i64::MAX` where none is due.
     next_tick: AtomicI64,
-    /// In microseconds of the monotonic clock.
+    /// The next review of retention, in microseconds of the monotonic clock.
     next_retention: AtomicI64,
 }
 
 impl JournalProgress {
-    /// Nothing is synced; `next_tick` is as [`JournalProgress::next_tick`] gives it.
+    /// The progress of a journal without synced entries; `next_tick` as in [`JournalProgress::next_tick`].
     pub(crate) fn new(next_tick: i64) -> JournalProgress {
         JournalProgress {
             synced: AtomicU64::new(0),
@@ -46,13 +46,13 @@ impl JournalProgress {
         self.appended.store(position, Relaxed);
     }
 
-    /// How many entries, on disk or on their way, are behind the position that is served.
+    /// The number of entries, on disk or on their way, behind the position that is served.
     pub(crate) fn backlog(&self, served: u64) -> u64 {
         let last = self.appended.load(Relaxed).max(self.synced());
         last.saturating_sub(served)
     }
 
-    /// How many entries on disk are behind the position that is served.
+    /// The number of entries on disk behind the position that is served.
     pub(crate) fn lag(&self, served: u64) -> u64 {
         self.synced().saturating_sub(served)
     }
@@ -67,8 +67,8 @@ impl JournalProgress {
         self.awaited.any(published, reached)
     }
 
-    /// When the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX` where
-    /// none is.
+    /// The time at which the learner's next tick is due, in microseconds since the Unix epoch; `i64::MAX`
+    /// where none is.
     pub(crate) fn next_tick(&self) -> i64 {
         self.next_tick.load(Relaxed)
     }

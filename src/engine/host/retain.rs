@@ -17,13 +17,13 @@ use crate::store::{Manifest, SegmentFile, segments};
 
 /// Time between two reviews, in microseconds of the monotonic clock.
 const LOOK_EVERY_US: i64 = 10 * SECOND_US;
-/// The same while room is short.
+/// Time between two reviews while room is short.
 const LOOK_EVERY_SHORT_US: i64 = SECOND_US;
 /// Journal time between two states that are saved for it, at least, while there is room.
 const SPACING_US: i64 = 60 * SECOND_US;
 const SECOND_US: i64 = 1_000_000;
 
-/// How full a journal is.
+/// The room that is left in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum JournalRoom {
     Ample,
@@ -228,7 +228,7 @@ impl Follower {
         Ok(manifests.collect())
     }
 
-    /// How many of the oldest segments are too old, or more than there is room for.
+    /// The number of the oldest segments that are too old, or more than there is room for.
     fn wanted(
         &mut self,
         found: &[SegmentFile],
@@ -251,8 +251,8 @@ impl Follower {
         Ok(wanted)
     }
 
-    /// When the first entry of a segment was accepted; of one that is not applied yet, no earlier
-    /// than this.
+    /// The time at which the first entry of a segment was accepted; of one that is not applied yet, no
+    /// earlier than this.
     pub(crate) fn time_of(&mut self, first_position: u64) -> Result<Time, history::Error> {
         if first_position > self.learner.position() {
             return Ok(self.learner.time());

@@ -1,4 +1,4 @@
-//! The retracted feedback whose ids are remembered: whoever sends it again gets that answer.
+//! The retracted feedback whose ids are remembered: a sender that repeats it gets that answer.
 //!
 //! Invariant: no more positions than feedback ids that are remembered. A start finds them in the
 //! journal, also where the content was erased, and beside the ids, where their segments have gone.

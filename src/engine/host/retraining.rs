@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::engine::compute::threads::NewestThread;
 
-/// How long nothing is begun after an order that the journal did not take.
+/// The pause after an order that the journal did not take.
 const REST: Duration = Duration::from_secs(60);
 
 /// Whether one is derived, and where.
 #[derive(Debug)]
 pub(crate) struct RetrainingThread {
     runs: AtomicBool,
-    /// When the journal last did not take an order of it.
+    /// The time at which the journal last did not take an order of it.
     failed_at: Mutex<Option<Instant>>,
     thread: NewestThread,
 }

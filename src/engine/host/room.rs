@@ -12,7 +12,7 @@ use crate::event::Prediction;
 use crate::model::JournalLimits;
 use crate::store::format::PAYLOAD_BYTES_MAX;
 
-/// The entries that somebody waits for, by the room that the journal keeps for them.
+/// The entries that a request waits for, by the room that the journal keeps for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryClass {
     Feedback,
@@ -102,7 +102,7 @@ impl ModelRuntime {
         Err(self.no_room(what))
     }
 
-    /// How an operator gets room in the journal.
+    /// The advice to an operator about room in the journal.
     pub(crate) fn how_to_get_room(&self) -> String {
         let JournalLimits {
             age_max_s,
@@ -117,7 +117,7 @@ impl ModelRuntime {
         )
     }
 
-    /// Checks that the journal takes entries that somebody waits for.
+    /// Checks that the journal takes entries that a request waits for.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         match self.health().intake() {
             EntryReadiness::Open => Ok(()),

@@ -41,7 +41,7 @@ use crate::store::Journal;
 /// The bug that ends a learner thread, for messages.
 const PANICKED: &str = "a learner thread has panicked";
 
-/// From this part of `journal.lag_max` on, learning has the priority of everything else.
+/// The part of `journal.lag_max` from which on learning has the priority of everything else.
 const LAGGING: f64 = 0.5;
 
 /// Work for a learner thread.
@@ -75,10 +75,10 @@ pub(crate) struct ModelRuntime {
     retraining: RetrainingThread,
     urgency: Urgency,
     last_status: LastStatus,
-    /// Where learning events are published.
+    /// The publisher of learning events.
     events: Arc<EventPublisher>,
     retry: ShortageRetry,
-    /// Where a test holds orders.
+    /// The stages at which a test holds orders.
     stages: Stages,
     /// Behind [`ModelRuntime::lock_follower`], which reports a panic of its owner.
     follower: Mutex<Follower>,
@@ -229,7 +229,7 @@ impl ModelRuntime {
         &self.bound_counts
     }
 
-    /// The outcomes of orders that somebody waits for.
+    /// The outcomes of orders that a request waits for.
     pub(crate) fn orders(&self) -> &OrderOutcomes {
         &self.orders
     }
@@ -254,7 +254,7 @@ impl ModelRuntime {
         &self.last_status
     }
 
-    /// Where learning events are published.
+    /// The publisher of learning events.
     pub(crate) fn events(&self) -> &Arc<EventPublisher> {
         &self.events
     }
@@ -264,7 +264,7 @@ impl ModelRuntime {
         &self.retry
     }
 
-    /// Where a test holds orders.
+    /// The stages at which a test holds orders.
     pub(crate) fn stages(&self) -> &Stages {
         &self.stages
     }
@@ -291,7 +291,7 @@ impl ModelRuntime {
         self.follower.lock().map_err(|_| self.unavailable(PANICKED))
     }
 
-    /// The same for who does not wait for its owner.
+    /// The follower, if no owner holds it now.
     pub(crate) fn try_lock_follower(&self) -> TryLockResult<MutexGuard<'_, Follower>> {
         self.follower.try_lock()
     }

@@ -19,7 +19,7 @@ pub struct ServedModel {
 
 enum Availability {
     Available(Arc<ModelRuntime>),
-    /// It could not be recovered, for this reason.
+    /// The model could not be recovered, for this reason.
     Unavailable(String),
 }
 
@@ -47,7 +47,7 @@ impl ServedModel {
         Ok(self.get()?.versions().entries_read.load(Relaxed))
     }
 
-    /// Snapshots that were read because somebody asked for what does not serve.
+    /// Snapshots that were read because a request named a version that does not serve.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -127,9 +127,9 @@ impl ServedModel {
         }
     }
 
-    /// The same, also of the side that does not serve, `champion` or `candidate`, and of a version that an
-    /// alias names: that may wait for the learner and read the version. Its answers are not journaled, so
-    /// that they take no feedback.
+    /// The snapshot of a version: also of the side that does not serve, `champion` or `candidate`, and of a
+    /// version that an alias names, which may wait for the learner and read the version. Its answers are not
+    /// journaled, so that they take no feedback.
     ///
     /// # Errors
     /// As [`ServedModel::snapshot`]; [`Error::Refused`] and [`Error::Damaged`] where the version that an alias
@@ -152,7 +152,7 @@ impl ServedModel {
             return Ok(known);
         }
         let turn = runtime.reading().clone().lock_owned().await;
-        // Whoever had the turn before may have looked at the same.
+        // The request with the turn before may have read the same snapshot.
         if let Some(known) = runtime.serving().unserved() {
             return Ok(known);
         }
@@ -195,7 +195,7 @@ async fn named_version(
     }
     let turn = runtime.reading().clone().lock_owned().await;
     let position = runtime.serving().served().position;
-    // Whoever had the turn before may have read the same.
+    // The request with the turn before may have read the same version.
     if let Some(known) = runtime.serving().named(version, position) {
         return Ok(known);
     }

@@ -37,7 +37,7 @@ impl ServedModel {
     }
 }
 
-/// Between two attempts to read the learned state.
+/// The time between two attempts to read the learned state.
 const ATTEMPT: Duration = Duration::from_micros(200);
 
 impl ModelRuntime {
@@ -103,7 +103,7 @@ impl ModelRuntime {
 }
 
 impl Follower {
-    /// How fast the journal grows, and how long that can go on.
+    /// Measures the growth of the journal, and the time for which it can go on.
     fn look_at_room(&mut self, status: &mut Status) {
         const DAY_US: f64 = 24.0 * 3600.0 * 1e6;
         let limits = self.learner.spec().journal.clone();

@@ -15,10 +15,10 @@ use crate::learn::{ConfusionCount, Evidence, Figure, Incident, IncidentState, Re
 /// The readiness of a model to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Readiness {
-    /// It does, and learns.
+    /// The model answers and learns.
     #[default]
     Ready,
-    /// It does not, or does not learn, and why.
+    /// The model does not answer or does not learn; the reason.
     Unavailable(String),
 }
 
@@ -41,7 +41,7 @@ pub struct Status {
     pub lag: u64,
     /// The size of the journal.
     pub journal_bytes: u64,
-    /// How much it has grown in a day, on average over its entries.
+    /// The growth of the journal in a day, on average over its entries.
     pub journal_bytes_a_day: f64,
     /// Days until predictions are no longer journaled, at that rate; none where it never comes.
     pub journal_days_left: Option<f64>,
@@ -51,11 +51,11 @@ pub struct Status {
     pub judged: u64,
     /// The name of the score.
     pub metric: &'static str,
-    /// Over everything judged; none before.
+    /// The score over everything judged; none before.
     pub score: Option<f64>,
-    /// Over about the last thousand; none before.
+    /// The score over about the last thousand; none before.
     pub recent_score: Option<f64>,
-    /// Of repeating the newest label or value; none before there was one to repeat.
+    /// The score of repeating the newest label or value; none before there was one to repeat.
     pub no_change_score: Option<f64>,
     /// The share of the retention set that is answered right; none of other tasks than
     /// classification, and before any of it was asked.
@@ -72,9 +72,9 @@ pub struct Status {
     pub newest_alarms: Vec<Alarm>,
     /// The figures of its monitors; none under rules without them.
     pub figures: Vec<Figure>,
-    /// How often each label had each answer, the commonest pairs first.
+    /// The counts of pairs of label and answer, the commonest first.
     pub confusion: Vec<ConfusionCount>,
-    /// How many of the newest answers have a steady error; none before there are any.
+    /// The number of the newest answers with a steady error; none before there are any.
     pub steady_answers: Option<f64>,
     /// The members of a portfolio.
     pub members: Vec<MemberStatus>,
@@ -83,7 +83,7 @@ pub struct Status {
     /// The spending of sources from their budgets, those that have spent the most first; none where
     /// there are no budgets.
     pub budgets: Vec<SourceBudget>,
-    /// Of the quarantined: events that contradict the label of another source.
+    /// Quarantined events that contradict the label of another source.
     pub contradictions: u64,
     /// Events that wait in quarantine for a person.
     pub quarantined: u64,
@@ -93,11 +93,11 @@ pub struct Status {
     pub unjournaled: u64,
     /// Entries of each group that one sync covered.
     pub group_entries: HistogramCounts,
-    /// How long each sync took, in microseconds.
+    /// The durations of syncs, in microseconds.
     pub sync_us: HistogramCounts,
-    /// How long each phase of predictions and feedback took, in microseconds, in the order of [`Phase::ALL`].
+    /// The durations of the phases of predictions and feedback, in microseconds, in the order of [`Phase::ALL`].
     pub phases: [HistogramCounts; Phase::ALL.len()],
-    /// How near each bound is.
+    /// The level of each bound.
     pub bounds: Vec<Bound>,
     /// Examples in memory.
     pub remembered: u64,
@@ -110,11 +110,11 @@ pub struct Status {
 /// The evidence about the weights of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateStatus {
-    /// Which weights serve: live, gated or manual.
+    /// The policy by which weights serve: live, gated or manual.
     pub policy: &'static str,
     /// The version of the champion, and the position of its state.
     pub champion: (u64, u64),
-    /// The same of the contender, where one is tested.
+    /// The version and the position of the contender, where one is tested.
     pub contender: Option<(u64, u64)>,
     /// The evidence that the contender is not worse than the champion by the margin.
     pub promotion: Option<Evidence>,
@@ -130,15 +130,15 @@ pub struct GateStatus {
     pub n_labels: u64,
     /// The newest contender against the champion that was worse where the champion is right.
     pub forgot: Option<Veto>,
-    /// Why there is no evidence, where there can be none.
+    /// The reason why there is no evidence, where there can be none.
     pub no_evidence: Option<&'static str>,
     /// The oldest first.
     pub incidents: Vec<Incident>,
 }
 
 impl GateStatus {
-    /// Incidents that nobody has closed.
-    pub(crate) fn n_open_incidents(&self) -> usize {
+    /// Incidents that no person has closed.
+    pub fn n_open_incidents(&self) -> usize {
         let open = |one: &&Incident| one.state != IncidentState::Closed;
         self.incidents.iter().filter(open).count()
     }
@@ -147,7 +147,7 @@ impl GateStatus {
 /// The spending of one source from its budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceBudget {
-    /// Its name; empty for all together that nobody vouches for.
+    /// Its name; empty for all sources together that no credential names.
     pub source: String,
     /// The weights of the examples that it has taught and that still count.
     pub spent: f64,

@@ -45,17 +45,17 @@ pub(crate) enum Work {
 pub enum Acknowledgement {
     /// New: the event is on disk, and will be learned.
     Accepted {
-        /// Where it stands.
+        /// The position of the entry.
         position: u64,
     },
     /// Sent before.
     Duplicate {
-        /// Where the first one stands.
+        /// The position of the first entry.
         position: u64,
     },
     /// Sent before, and retracted since: the event is not learned again under this id.
     Retracted {
-        /// Where the first one stands.
+        /// The position of the first entry.
         position: u64,
     },
 }
@@ -77,7 +77,7 @@ pub(crate) fn prediction_bytes(prediction: &Prediction) -> usize {
     features(&prediction.batch) + outputs * size_of::<f32>() + ids + labels
 }
 
-/// How many bytes a message holds, and its entry at most: that of a prediction, or of feedback.
+/// The bytes of a message, and of its entry at most: that of a prediction, or of feedback.
 pub(crate) fn message_bytes(work: &Work) -> usize {
     MESSAGE_BYTES
         + match work {

@@ -1,7 +1,7 @@
 //! The queue to the writer, bounded in messages and in bytes.
 //!
-//! Invariant: a message that does not fit is refused at once; no request waits here. What somebody waits for
-//! wakes a writer that rests; predictions do not.
+//! Invariant: a message that does not fit is refused at once; no request waits here. A message that a request
+//! waits for wakes a writer that rests; predictions do not.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
@@ -52,7 +52,7 @@ struct Urgent {
     comes: Condvar,
 }
 
-/// There is no room, or the writer has ended.
+/// The refusal of an entry: there is no room, or the writer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueRefusal;
 
@@ -125,7 +125,7 @@ impl WriteQueue {
             && self.bytes.load(Relaxed) < BYTES_MAX / PARTS * parts
     }
 
-    /// How much of the queue is taken, as a fraction.
+    /// The taken part of the queue, as a fraction.
     pub(crate) fn used(&self) -> f64 {
         let bytes = self.bytes.load(Relaxed) as f64 / BYTES_MAX as f64;
         bytes.max(self.n_messages.load(Relaxed) as f64 / MESSAGES_MAX as f64)
@@ -153,7 +153,7 @@ impl WriteQueue {
         self.insist(Work::WriteIds(done)).is_ok() && written.recv() == Ok(true)
     }
 
-    /// Waits until all that was put in before is on disk; false where nobody writes any more.
+    /// Waits until all that was put in before is on disk; false where the writer has ended.
     pub(crate) fn flush(&self) -> bool {
         let (done, flushed) = sync_channel(1);
         self.insist(Work::Flush(done)).is_ok() && flushed.recv().is_ok()

@@ -33,7 +33,7 @@ const WRITE_EVERY: Duration = Duration::from_millis(1);
 /// Bytes of predictions that are held while no segment can be made.
 const HELD_BYTES_MAX: usize = 16 << 20;
 
-/// How often it is looked at how near the bounds are.
+/// The time between two looks at the bounds.
 const BOUNDS_EVERY: Duration = Duration::from_secs(1);
 
 /// One journal with the state that its writing needs.
@@ -53,7 +53,7 @@ pub(crate) struct JournalWriter {
     bounds_looked: Instant,
     replies: Vec<Reply>,
     unsynced: bool,
-    /// Where the newest tick stands: the next one waits until it has been applied.
+    /// The position of the newest tick: the next one waits until it has been applied.
     ticked: u64,
     /// True if the entry came so late that others wait for it to be applied.
     overdue: bool,
@@ -468,7 +468,7 @@ impl JournalWriter {
         self.runtime.stalled(&why)
     }
 
-    /// Writes the group; syncs it when somebody waits for that, or when it is time.
+    /// Writes the group; syncs it when a request waits for that, or when it is time.
     fn settle(&mut self, time_to_sync: bool) {
         // An order may have changed it.
         self.journal
@@ -525,7 +525,7 @@ impl JournalWriter {
         let reason = format!("its journal failed, restart the server once it is mended: {error}");
         if self.runtime.health().fail_journal(reason.clone()) {
             tracing::error!(model = self.runtime.name(), %error, "journal failed; feedback stops");
-            // Nobody needs to wait for a position that is not there.
+            // No request needs to wait for a position that is not there.
             self.runtime.serving().wake();
             let position = self.runtime.progress().synced();
             self.runtime.publish_halt(position, reason.clone());

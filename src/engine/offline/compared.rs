@@ -36,14 +36,14 @@ pub enum RowTruth {
 
 /// Rows that were not judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// A side may have learned them.
+pub struct ExcludedRows {
+    /// Rows that a side may have learned.
     pub learned: u64,
-    /// They came more than a day after their event.
+    /// Rows that came more than a day after their event.
     pub past: u64,
-    /// Older ones than the newest [`ROWS_MAX`](crate::engine::COMPARED_ROWS_MAX).
+    /// Rows older than the newest [`ROWS_MAX`](crate::engine::COMPARED_ROWS_MAX).
     pub older: u64,
-    /// Their truth is no evidence, such as the first reward, which nothing is measured by.
+    /// Rows whose truth is no evidence, such as the first reward, which nothing is measured by.
     pub unjudged: u64,
 }
 
@@ -61,8 +61,8 @@ pub struct ComparisonReport {
     /// The name of the score that people know, and that of each side; none before the first row.
     pub score: (&'static str, Option<[f64; 2]>),
     /// Rows that were not judged.
-    pub left_out: LeftOut,
-    /// Why there is no evidence, beside too few rows.
+    pub excluded: ExcludedRows,
+    /// The reason why there is no evidence, beside too few rows.
     pub reason: Option<String>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Judge<'a> {
     trial: PairedTrial,
     /// The sum of each side's scores.
     sums: [f64; 2],
-    pub left_out: LeftOut,
+    pub excluded: ExcludedRows,
 }
 
 impl CompareSettings {
@@ -124,25 +124,25 @@ impl RowTruth {
 
 impl<'a> Judge<'a> {
     /// No row yet, of a version of this description and the classes of both sides.
-    pub(crate) fn new(spec: &'a Spec, names: &'a [String], left_out: LeftOut) -> Judge<'a> {
+    pub(crate) fn new(spec: &'a Spec, names: &'a [String], excluded: ExcludedRows) -> Judge<'a> {
         Judge {
             spec,
             names,
             trial: PairedTrial::default(),
             sums: [0.0; 2],
-            left_out,
+            excluded,
         }
     }
 
     /// Judges the answers of both sides to a row.
     pub(crate) fn judge(&mut self, truth: &RowTruth, answers: [Option<&RowAnswer>; 2]) {
         let Some(known) = self.truth(truth) else {
-            self.left_out.unjudged += 1;
+            self.excluded.unjudged += 1;
             return;
         };
         let outputs = answers.map(|answer| answer.map(|one| &one.answer));
         if !self.trial.observe(self.spec, known, outputs) {
-            self.left_out.unjudged += 1;
+            self.excluded.unjudged += 1;
             return;
         }
         for (sum, answer) in self.sums.iter_mut().zip(answers) {
@@ -206,7 +206,7 @@ impl<'a> Judge<'a> {
             alpha,
             evidence,
             score: (word, means),
-            left_out: self.left_out,
+            excluded: self.excluded,
             reason,
         }
     }

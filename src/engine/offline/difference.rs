@@ -23,7 +23,7 @@ const EXAMPLES_MAX: usize = 5;
 /// Orders and sources that are named; further ones are counted.
 const NAMED_MAX: usize = 50;
 
-/// How far a tensor moved from one version to another.
+/// The change of a tensor from one version to another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorChange {
     /// Its name in the checkpoint.
@@ -39,7 +39,7 @@ pub struct TensorChange {
 pub struct DifferentRow {
     /// The prediction.
     pub id: PredictionId,
-    /// Where it stands.
+    /// The position of the version.
     pub position: u64,
     /// The row.
     pub batch: Batch,
@@ -54,7 +54,7 @@ pub struct DifferentRow {
 pub struct Disagreement {
     /// Rows that both answered.
     pub rows: u64,
-    /// How many of them are answered differently.
+    /// The number of them that are answered differently.
     pub different: u64,
     /// The mean absolute difference of values; none of other tasks.
     pub mean_difference: Option<f64>,
@@ -65,13 +65,13 @@ pub struct Disagreement {
 /// An order between two versions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrderBetween {
-    /// Where it stands.
+    /// The position of the order.
     pub position: u64,
     /// The order.
     pub order: Order,
-    /// Who gave it.
+    /// The person who gave it.
     pub actor: String,
-    /// Why.
+    /// The reason.
     pub note: String,
 }
 
@@ -86,11 +86,11 @@ pub struct EntriesBetween {
     pub predictions: u64,
     /// Feedback events that were not retracted, by source.
     pub sources: BTreeMap<String, u64>,
-    /// The same of further sources than are named.
+    /// Feedback events of further sources than are named.
     pub other_sources: u64,
     /// The newest orders.
     pub orders: Vec<OrderBetween>,
-    /// How many older ones there are.
+    /// The number of older orders.
     pub n_older_orders: u64,
 }
 

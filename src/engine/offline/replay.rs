@@ -52,7 +52,7 @@ pub struct ReplayReport {
     pub n_undone: u64,
     /// True if examples are scored and not learned at the end.
     pub frozen: bool,
-    /// Where the answers of another description first part from those served.
+    /// The first divergence of the answers of another description from those served.
     pub divergence: Option<Divergence>,
 }
 

@@ -15,7 +15,7 @@ use crate::engine::history::logged::LoggedDecisions;
 use crate::engine::history::pass::Pass;
 use crate::engine::history::truths::{Truths, truth_of};
 use crate::engine::offline::compared::{
-    CompareSettings, ComparisonReport, Judge, LeftOut, RowTruth,
+    CompareSettings, ComparisonReport, ExcludedRows, Judge, RowTruth,
 };
 use crate::engine::offline::row_keys::{RowKey, row_key, truth_key};
 use crate::engine::offline::sides::{AnsweringSide, Side, SideSource};
@@ -29,7 +29,7 @@ use crate::model::{InputKind, Past, Spec, Task};
 /// A row of a file, as each side reads it.
 #[derive(Clone, Debug)]
 pub struct GivenRow {
-    /// One row each, with the inputs of each side's description.
+    /// The batches of one row, with the inputs of each side's description.
     pub batches: [Batch; 2],
     /// Its truth.
     pub truth: RowTruth,
@@ -41,7 +41,7 @@ pub struct SideBySide<'a> {
     sides: [AnsweringSide; 2],
     /// The classes or actions of both.
     names: Vec<String>,
-    /// Which of them has learned more, whose past of the target both see.
+    /// The side that has learned more, whose past of the target both see.
     newer: usize,
     /// Both are versions, whose series are the same.
     shares_past: bool,
@@ -58,7 +58,7 @@ pub(crate) struct AnswerPair {
 
 /// A row that is to be judged once all are answered.
 struct JudgedRow {
-    /// Where its last truth stands.
+    /// The position of its last truth.
     position: u64,
     truth: RowTruth,
     answers: [Option<RowAnswer>; 2],
@@ -132,19 +132,19 @@ impl<'a> SideBySide<'a> {
         let settings = settings.checked(&spec.publish)?;
         let names = self.names.clone();
         if let Task::Bandit { .. } = spec.task {
-            let mut judge = Judge::new(&spec, &names, LeftOut::default());
+            let mut judge = Judge::new(&spec, &names, ExcludedRows::default());
             self.judge_decisions(&mut judge)?;
             return Ok(judge.outcome(self.side_names(), settings));
         }
         let (versions, facts, last) = self.journal();
         let truths = Truths::read(versions, facts, (self.behind(), last))?;
-        let left_out = LeftOut {
+        let excluded = ExcludedRows {
             learned: truths.n_before,
             past: truths.n_past,
             older: truths.n_beyond,
             unjudged: 0,
         };
-        let mut judge = Judge::new(&spec, &names, left_out);
+        let mut judge = Judge::new(&spec, &names, excluded);
         let mut rows = self.answer_journal(&truths)?;
         rows.sort_by_key(|row| row.position);
         for row in &rows {
@@ -169,10 +169,10 @@ impl<'a> SideBySide<'a> {
         let keys: Vec<RowKey> = rows.iter().map(|row| row_key(&row.batches[0], 0)).collect();
         let learned = self.learned_among(&keys.iter().copied().collect())?;
         let names = self.names.clone();
-        let mut judge = Judge::new(&spec, &names, LeftOut::default());
+        let mut judge = Judge::new(&spec, &names, ExcludedRows::default());
         for (row, key) in rows.iter().zip(keys) {
             if learned.contains(&(key, truth_key(&row.truth))) {
-                judge.left_out.learned += 1;
+                judge.excluded.learned += 1;
                 continue;
             }
             let [one, two] = &row.batches;
@@ -372,7 +372,7 @@ impl<'a> SideBySide<'a> {
         for decided in LoggedDecisions::new(versions, last, facts, &spec)? {
             let decided = decided?;
             if decided.position <= behind {
-                judge.left_out.learned += 1;
+                judge.excluded.learned += 1;
                 continue;
             }
             let [one, two] = self.arranged(&decided.batch)?;

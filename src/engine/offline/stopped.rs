@@ -1,7 +1,7 @@
 //! The data of one model without a server: looked at, or given one order.
 //!
-//! Invariant: the directory is locked for as long as it is looked at, and for an order nobody
-//! else has it open.
+//! Invariant: the directory is locked for as long as it is looked at, and for an order no
+//! other process has it open.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::engine::error::Error;
 use crate::engine::flows::audit::{self, Audit};
 use crate::engine::flows::command::NewVersion;
 use crate::engine::flows::fate::{self, FeedbackFate};
-use crate::engine::flows::recover::{self, Clocks, RecoverError, Recovered};
+use crate::engine::flows::recover::{self, Clocks, RecoverError, RecoveryRequest};
 use crate::engine::flows::retract::check_untainted;
 use crate::engine::history::error as history;
 use crate::engine::history::facts::Facts;
@@ -36,7 +36,7 @@ use crate::store::{Directory, JournalReport, Manifest, segments, verify_each};
 pub struct Offline {
     versions: Versions,
     data: PathBuf,
-    /// Those of the whole journal, gathered while it was checked.
+    /// The facts of the whole journal, gathered while it was checked.
     facts: Facts,
     first_position: u64,
     last_position: u64,
@@ -307,7 +307,7 @@ fn carry_out(
         drop(Offline::open(data, model)?);
     }
     let directory = Directory::open(data)?;
-    let recovered = Recovered::new(model, None);
+    let recovered = RecoveryRequest::new(model, None);
     let clocks = Clocks {
         clock: &Clock::SYSTEM,
         wall_clock: WallClock::Checked,

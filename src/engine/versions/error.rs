@@ -1,4 +1,4 @@
-//! Why the state of a version cannot be had, by what the caller can do.
+//! The reasons why the state of a version cannot be had, by what the caller can do.
 
 use std::path::PathBuf;
 

@@ -21,7 +21,7 @@ pub(crate) struct RetainedStates {
     /// Made once a version is wanted.
     scratch: Option<ScratchFolder>,
     /// The versions set aside, and the same with the positions where they are last brought back.
-    aside: BTreeSet<u64>,
+    in_scratch: BTreeSet<u64>,
     ends: BTreeSet<(u64, u64)>,
 }
 
@@ -36,20 +36,20 @@ struct Want {
     until: u64,
 }
 
-/// Where a version was made.
+/// The origin of a version: the position where it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Made {
+pub(crate) struct VersionOrigin {
     pub position: u64,
     /// The side that it is the frozen state of, if it is.
     pub side: Option<Reason>,
 }
 
-impl Made {
+impl VersionOrigin {
     /// By the manifest of a version.
-    pub(crate) fn by(manifest: &Manifest) -> Made {
+    pub(crate) fn by(manifest: &Manifest) -> VersionOrigin {
         let sides = [Reason::Champion, Reason::Contender].into_iter();
         let mut sides = sides.filter(|_| manifest.frozen_at > 0);
-        Made {
+        VersionOrigin {
             position: manifest.position,
             side: sides.find(|side| side.word() == manifest.reason),
         }
@@ -58,8 +58,8 @@ impl Made {
 
 impl VersionRequests {
     /// A version that was made there is brought back at `until`, or later again.
-    pub(crate) fn add(&mut self, made: Made, version: u64, until: u64) {
-        let Made { position, side } = made;
+    pub(crate) fn add(&mut self, made: VersionOrigin, version: u64, until: u64) {
+        let VersionOrigin { position, side } = made;
         let wanted = self.0.entry((position, version));
         let want = wanted.or_insert(Want { side, until });
         want.until = want.until.max(until);
@@ -94,7 +94,7 @@ impl RetainedStates {
             && end <= position
         {
             self.ends.pop_first();
-            self.aside.remove(&version);
+            self.in_scratch.remove(&version);
             for file in files(version) {
                 retry.run(|| scratch.remove(&file))?;
             }
@@ -107,7 +107,7 @@ impl RetainedStates {
             // One after the other, so that never the whole is held twice.
             retry.run(|| scratch.put(&weights, learner.learned().weights()))?;
             retry.run(|| scratch.put(&state, learner.state()))?;
-            self.aside.insert(version);
+            self.in_scratch.insert(version);
             self.ends.insert((until, version));
         }
         Ok(())
@@ -116,7 +116,7 @@ impl RetainedStates {
     /// Weights and learner state of a version, if this history has made it.
     pub(crate) fn find(&self, version: u64) -> Result<Option<(Tensors, Tensors)>, Error> {
         let scratch = self.scratch.as_ref();
-        let Some(scratch) = scratch.filter(|_| self.aside.contains(&version)) else {
+        let Some(scratch) = scratch.filter(|_| self.in_scratch.contains(&version)) else {
             return Ok(None);
         };
         let [weights, state] = files(version);
@@ -171,7 +171,7 @@ mod tests {
             let versions = Versions::new(&directory, "m", [7; 16]);
             let learner = Learner::new(Arc::new(Spec::parse(TOML).unwrap()));
             let mut wanted = VersionRequests::default();
-            let made = Made {
+            let made = VersionOrigin {
                 position: 0,
                 side: None,
             };

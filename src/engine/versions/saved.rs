@@ -56,7 +56,7 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// Those of a model in a data directory.
+    /// The versions of a model in a data directory.
     pub(crate) fn new(directory: &Directory, model: &str, journal_id: [u8; 16]) -> Versions {
         Versions {
             disk: directory.disk().clone(),
@@ -206,8 +206,8 @@ impl Versions {
         Ok(None)
     }
 
-    /// The same by halves, since versions rise with their positions: few manifests are read. None
-    /// where one of them is not sound.
+    /// The manifest of a version by binary search, since versions rise with their positions: few manifests
+    /// are read. None where one of them is not sound.
     fn search(&self, positions: &[u64], version: u64) -> Option<Option<Manifest>> {
         let (mut low, mut high, mut found) = (0, positions.len(), None);
         while low < high {

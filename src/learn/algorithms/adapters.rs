@@ -76,7 +76,7 @@ impl AdapterLearner {
         }
     }
 
-    /// As they are now, for good.
+    /// The adapters as they are now, for good.
     pub(crate) fn adapters(&self) -> &Arc<Adapters> {
         &self.adapters
     }
@@ -179,7 +179,7 @@ impl AdapterLearner {
         let tokens: Vec<Vec<u32>> = drawn.iter().map(tokens).collect();
         let loss = |vectors: &[f32]| self.gradient(drawn, vectors, scale);
         let gradient = match encoder.gradient(&tokens, &self.adapters, loss) {
-            Ok(gradient) if gradient.iter().all(|slope| slope.is_finite()) => gradient,
+            Ok(gradient) if gradient.iter().all(|derivative| derivative.is_finite()) => gradient,
             Err(error) if error.is_of_device() => return Err(error),
             Ok(_) | Err(_) => return Ok(()),
         };

@@ -38,7 +38,7 @@ const BLOCK: usize = 64;
 pub(crate) struct AnalyticLearner {
     settings: Analytic,
     features: RandomFeatures,
-    /// One, or one for each action.
+    /// The recursions: one, or one for each action.
     recursions: Vec<Recursion>,
     /// Classes have it.
     inverse_temperature: Option<InverseTemperature>,
@@ -78,7 +78,7 @@ impl AnalyticLearner {
         }
     }
 
-    /// How many buckets the hashed features of this description fall into.
+    /// The number of buckets of this description's hashed features.
     pub(crate) fn n_buckets(spec: &Spec) -> usize {
         model::n_buckets(spec, 1)
     }
@@ -300,8 +300,8 @@ fn name(index: usize) -> String {
     format!("ridge-{index}")
 }
 
-/// As many features as the budget of bytes has room for: two matrices of f64 for each
-/// regression, and moments and weights for each output.
+/// The number of features that the budget of bytes has room for: two matrices of f64 for each regression, and
+/// moments and weights for each output.
 fn n_features_max(n_recursions: usize, n_outputs: usize) -> usize {
     let (squares, lines) = (16.0 * n_recursions as f64, 20.0 * n_outputs as f64);
     let root = (lines * lines + 4.0 * squares * BYTES_MAX).sqrt();

@@ -35,7 +35,7 @@ use kept::ExampleOrigin;
 use late::LateLabels;
 use log_ridge::LogLearner;
 use past::PastLearner;
-use pool::Wanted;
+use pool::ScaledTarget;
 
 /// Examples over which the last-label member's claim is a plain average; older ones fade.
 const CLAIM_HORIZON: f64 = 1000.0;
@@ -56,7 +56,7 @@ const LEAST_EXPECTED: f32 = 0.01;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AutoLearner {
     pub portfolio: Portfolio,
-    /// Those of each forgetting stand together.
+    /// The recursions; those of each forgetting stand together.
     recursions: Vec<Recursion>,
     /// Takes rewards as if one action were right at a time.
     exclusive: Option<Recursion>,
@@ -77,7 +77,7 @@ pub(crate) struct AutoLearner {
     likeness: Option<Likeness>,
     /// The number of rewards of each action; `[actions]`, of a bandit.
     n_chosen: Vec<u64>,
-    /// None under the first revision.
+    /// The history of the answers; none under the first revision.
     answers: Option<Answers>,
     /// Of classes, from the third revision on.
     late: Option<LateLabels>,
@@ -290,16 +290,16 @@ impl AutoLearner {
     }
 
     /// Where a value stands, and how far from it the stack may be.
-    fn wanted(&self, target: Target, scale: &Scale) -> Wanted {
+    fn wanted(&self, target: Target, scale: &Scale) -> ScaledTarget {
         match target {
-            Target::Value(value) => Wanted {
+            Target::Value(value) => ScaledTarget {
                 value: self.portfolio.wanted(value, scale),
                 reach: match &self.past {
                     Some(_) => self.error_scale.reach(),
                     None => f32::INFINITY,
                 },
             },
-            _ => Wanted::default(),
+            _ => ScaledTarget::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::model::{Encoded, RawRow, RememberedRow, Spec, StoredRow, Target, Task
 pub(crate) struct NewExample {
     /// The truth.
     pub target: Target,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
     /// The prediction that its row was asked by, where it was asked.
     pub asked: Option<PredictionId>,
@@ -23,7 +23,7 @@ pub(crate) struct Known<'a> {
     pub target: Target,
     /// The number of the example; none under the first revision.
     pub example: Option<u64>,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
     /// Whether its row is an anchor of the retention set: no memory stores it.
     pub is_anchor: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Known<'a> {
 }
 
 impl From<Target> for Known<'_> {
-    /// Of an example that has no number.
+    /// A row of an example that has no number.
     fn from(target: Target) -> Self {
         Known {
             target,
@@ -87,7 +87,7 @@ pub(crate) struct Amendment {
 /// The effect of an example on its learner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It waits until an update is full.
+    /// The example waits until an update is full.
     Waits,
     /// An update of so many new examples was made.
     Updated(u64),

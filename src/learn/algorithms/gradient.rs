@@ -30,7 +30,7 @@ use crate::model::{
     self, Device, DeviceError, Encoded, Gradient, Network, Parameters, Scales, Spec, Strategy,
     Target, argmax,
 };
-use amended::{Amended, RowGradient};
+use amended::{AmendmentStep, RowGradient};
 use average::Averages;
 use influence::Influence;
 use recent_classes::RecentClasses;
@@ -55,7 +55,7 @@ pub(crate) struct GradientLearner {
     /// Influence of examples that are values or rewards, for amending one; none under the first
     /// revision.
     influence: Option<Influence>,
-    /// Of the raw rows that it remembers.
+    /// The scales of the raw rows that it remembers.
     scales: Arc<Scales>,
     scratch: Scratch<UpdateBuffers>,
 }
@@ -72,7 +72,7 @@ struct UpdateBuffers {
 #[derive(Clone, Copy, Debug, Default)]
 struct Losses {
     new: f64,
-    /// Of the long-remembered examples, where there were any.
+    /// The loss of the long-remembered examples, where there were any.
     remembered: Option<f64>,
 }
 
@@ -118,7 +118,7 @@ impl GradientLearner {
         self.network = TrainingNetwork::new(parameters, self.settings.optimizer, device);
     }
 
-    /// How many buckets the hashed features of this description fall into.
+    /// The number of buckets of this description's hashed features.
     pub(crate) fn n_buckets(spec: &Spec, settings: &Gradient) -> usize {
         model::n_buckets(spec, widths(spec, settings, 0)[1])
     }
@@ -252,7 +252,7 @@ impl GradientLearner {
     fn update(
         &mut self,
         new: &mut Vec<StoredExample>,
-        amended: Option<&Amended>,
+        amended: Option<&AmendmentStep>,
         output_loss: OutputLoss<'_>,
     ) -> Result<bool, DeviceError> {
         let mut buffers = std::mem::take(&mut self.scratch.0);
@@ -290,7 +290,7 @@ impl GradientLearner {
     /// Forward, backward and a step; nothing where they are not finite.
     fn learn(
         &mut self,
-        (new, amended): (&[StoredExample], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&AmendmentStep>),
         buffers: &mut UpdateBuffers,
         output_loss: OutputLoss<'_>,
     ) -> Result<Option<Losses>, DeviceError> {
@@ -359,7 +359,7 @@ impl GradientLearner {
     /// Writes the gradient of every row's loss with respect to its outputs.
     fn gradient(
         &mut self,
-        (new, amended): (&[StoredExample], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&AmendmentStep>),
         (drawn, logit_offsets): (&[Drawn], &[f32]),
         output_loss: OutputLoss<'_>,
     ) -> Losses {

@@ -1,6 +1,6 @@
 //! The learned state of a model, of any kind: restores bring it back, and the digest covers it.
 //!
-//! Invariant: nothing here knows positions, times or versions, and of predictions only what was known
+//! Invariant: nothing here knows positions, times or versions, and of predictions only the values known
 //! when the newest of them were asked.
 
 mod amend;
@@ -34,26 +34,26 @@ use rows::{embed_again, has_class_shares};
 /// The state of a learner of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learned {
-    /// Of the texts whose encoders learn, by the place of their input.
+    /// The adapters of the texts whose encoders learn, by the place of their input.
     adapters: Vec<Option<AdapterLearner>>,
     encoder: Encoder,
     /// The scale of values, of rewards and of the outputs of every kind.
     target: Scale,
-    /// Of rewards, the scale that they have by now: `target` stays where it is until it is far from
-    /// this one, so that an example that is amended stands in the scale that it was learned in.
-    /// None under the first revision, and of all else than rewards.
+    /// The current scale of rewards: `target` stays where it is until it is far from this one, so that an
+    /// example that is amended stands in the scale that it was learned in. None under the first revision, and
+    /// of all else than rewards.
     newest: Option<Scale>,
-    /// Of rewards, too.
+    /// The counts of outputs, of rewards.
     counts: Option<OutputCounts>,
     /// Whether memories store rows raw.
     stores_raw_rows: bool,
-    /// None under the first revision.
+    /// The first rows; none under the first revision.
     first_rows: Option<FirstRows>,
-    /// None where [`Spec::retains`] is false.
+    /// The retention set; none where [`Spec::retains`] is false.
     retention: Option<Retention>,
-    /// Of classes, from the third revision on.
+    /// The shares of classes, from the third revision on.
     class_shares: Option<ClassShares>,
-    /// Of rewards, from the third revision on.
+    /// The relearning of rewards, from the third revision on.
     relearning: Option<Box<Relearning>>,
     kind: Kind,
     n_examples: u64,
@@ -61,7 +61,7 @@ pub struct Learned {
     names: Arc<Vec<String>>,
 }
 
-/// How it is learned.
+/// The learner of each kind, with its state.
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Gradient(Box<GradientLearner>),
@@ -71,7 +71,7 @@ enum Kind {
 }
 
 impl Learned {
-    /// Nothing yet.
+    /// A learner that has learned nothing yet.
     pub fn new(spec: &Spec) -> Learned {
         let n_buckets = match &spec.learner {
             LearnerKind::Auto(_) => AutoLearner::n_buckets(spec),
@@ -125,7 +125,7 @@ impl Learned {
         learned
     }
 
-    /// Nothing yet, but for the weights that the network arrives with.
+    /// A learner that has learned nothing, but for the weights that the network arrives with.
     ///
     /// # Errors
     /// Names the first tensor that does not fit the description.
@@ -247,7 +247,7 @@ impl Learned {
         self.retention.iter().flat_map(Retention::examples)
     }
 
-    /// The same of each member of a portfolio.
+    /// The retention score of each member of a portfolio.
     pub fn member_retention(&self) -> &[f64] {
         let scores = self.retention.as_ref().map_or(&[][..], Retention::scores);
         scores.get(1..).unwrap_or_default()

@@ -21,7 +21,7 @@ pub(crate) struct NeighboursLearner {
 }
 
 impl NeighboursLearner {
-    /// Nothing remembered.
+    /// A learner without remembered rows.
     pub(crate) fn new(spec: &Spec, settings: &Neighbourhood, n_dense: usize) -> NeighboursLearner {
         let window = NeighbourWindow {
             n_dense,

@@ -12,7 +12,7 @@ use crate::model::{Encoded, Encoder, RawRow, Scales, Spec, Target};
 
 /// An anchor is asked before one of so many examples.
 pub(crate) const ASKED_EVERY: u64 = 2;
-/// So many anchors are asked of a network at once, before one of so many examples.
+/// The anchors that are asked of a network at once, before one of as many examples.
 const BATCH: u64 = 16;
 const BATCH_EVERY: u64 = 64;
 /// Answers over which retention is a plain mean; older ones fade.
@@ -21,7 +21,7 @@ const HORIZON: f64 = 512.0;
 /// An anchor that is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AnchorProbe {
-    /// As it is encoded now.
+    /// The row as it is encoded now.
     pub row: Encoded,
     pub class: u32,
     /// Examples that have come since.
@@ -29,7 +29,7 @@ pub(crate) struct AnchorProbe {
 }
 
 impl AnchorProbe {
-    /// One for its class, and zero for the others.
+    /// The one-hot target: one for its class, and zero for the others.
     pub(crate) fn one_hot(&self, n_outputs: usize) -> Vec<f32> {
         let mut targets = vec![0.0; n_outputs];
         targets[self.class as usize] = 1.0;
@@ -42,12 +42,12 @@ impl AnchorProbe {
 pub(crate) struct Retention {
     anchors: Anchors,
     n_asked: u64,
-    /// Of the model, and then of each member of a portfolio: shares of right answers.
+    /// Shares of right answers: of the model, and then of each member of a portfolio.
     scores: Vec<f64>,
 }
 
 impl Retention {
-    /// Nothing is retained yet.
+    /// An empty retention set.
     pub(crate) fn new(spec: &Spec) -> Retention {
         Retention {
             anchors: Anchors::new(spec.seed, spec.task.n_outputs()),
@@ -125,7 +125,7 @@ impl Retention {
         }
     }
 
-    /// Of the model and of each member; none before the first anchor was asked.
+    /// The scores of the model and of each member; none before the first anchor was asked.
     pub(crate) fn scores(&self) -> &[f64] {
         &self.scores
     }

@@ -19,7 +19,7 @@ const PART_MIN: f64 = 5.0;
 /// Sizes of buckets at most: windows of up to 2^40 values.
 const ROWS_MAX: usize = 40;
 
-/// So many values, the double of the row before: their sum, and the sum of their squared
+/// A bucket of values, twice as many as in the row before: their sum, and the sum of their squared
 /// deviations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Bucket {
@@ -30,7 +30,7 @@ struct Bucket {
 /// A window whose mean has not changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Adwin {
-    /// By size, the smallest first; in each the oldest first.
+    /// Buckets by size, the smallest first; in each the oldest first.
     rows: Vec<Vec<Bucket>>,
     n_values: f64,
     sum: f64,
@@ -92,8 +92,8 @@ impl Adwin {
         }
     }
 
-    /// By how much the mean of the newer part is above that of the older one, at the first cut where
-    /// they differ; equation 3.1 of the paper.
+    /// The rise of the mean of the newer part above that of the older one, at the first cut where they
+    /// differ; equation 3.1 of the paper.
     fn cut(&self, false_cuts: f64) -> Option<f64> {
         let n_cuts: usize = self.rows.iter().map(Vec::len).sum();
         let bound = ln_above(2.0 * n_cuts as f64 / false_cuts);

@@ -22,17 +22,17 @@ const ODDS: [f64; 4] = [1.3, 2.0, 4.0, 16.0];
 pub(super) struct Stakes(pub(super) Vec<f64>);
 
 impl Stakes {
-    /// Those of a stream of numbers, none of which is staked yet.
+    /// The stakes of a stream of numbers, none of which is staked yet.
     pub(super) fn on_ranks() -> Stakes {
         Stakes(vec![0.0; N_TILTS])
     }
 
-    /// Those of a stream of kinds.
+    /// The stakes of a stream of kinds.
     pub(super) fn on_kinds(n_bins: usize) -> Stakes {
         Stakes(vec![0.0; n_bins * ODDS.len()])
     }
 
-    /// How many a stream of so many bins has.
+    /// The number of stakes of a stream of so many bins.
     pub(super) fn len_on_kinds(n_bins: usize) -> usize {
         n_bins * ODDS.len()
     }

@@ -52,7 +52,7 @@ impl Bins {
         Bins::Kinds(counts.into_iter().map(|(_, kind)| kind).collect())
     }
 
-    /// How many there are.
+    /// The number of bins.
     pub(super) fn len(&self) -> usize {
         match self {
             Bins::Edges(edges) => edges.len() + 1,
@@ -102,7 +102,7 @@ fn serial_correlation(places: &[usize]) -> f64 {
     if square > 0.0 { next / square } else { 0.0 }
 }
 
-/// By how much more than by chance neighbours are the same, on the scale of a correlation.
+/// The excess of equal neighbours over chance, on the scale of a correlation.
 fn persistence(places: &[usize]) -> f64 {
     /// The window has too little information about a rarer mix.
     const COMMONEST_MAX: f64 = 0.95;

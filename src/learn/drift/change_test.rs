@@ -32,7 +32,7 @@ pub(super) struct ChangeTest {
     stride: u64,
     /// Values of the reference window, until it is full.
     window: Vec<u64>,
-    /// None while the window fills.
+    /// The bins of the reference window; none while it fills.
     bins: Option<Bins>,
     counts: Vec<u64>,
     stakes: Stakes,

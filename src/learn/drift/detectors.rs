@@ -56,7 +56,7 @@ pub struct Detectors {
     inputs: Vec<InputTests>,
     /// Inputs and tags that are declared to have slices.
     n_slice_keys: usize,
-    /// By the name of the slice.
+    /// The tests of slices, by name.
     slices: BTreeMap<String, ChangeTest>,
     n_alarms: [u64; WatchedStream::ALL.len()],
     alarms: VecDeque<Alarm>,
@@ -98,7 +98,7 @@ impl JudgedAnswer {
 }
 
 impl Detectors {
-    /// Those of a description, which have seen nothing; so many false alarms are allowed in 100,000
+    /// The detectors of a description, which have seen nothing; so many false alarms are allowed in 100,000
     /// events.
     pub fn new(spec: &Spec, false_alarms: f64) -> Detectors {
         let seeds = (INPUT_SEEDS..).step_by(PARTS_MAX as usize);
@@ -133,7 +133,7 @@ impl Detectors {
         self.alarms.iter()
     }
 
-    /// How many alarms each stream has raised.
+    /// The number of alarms of each stream.
     pub fn n_alarms(&self) -> impl Iterator<Item = (WatchedStream, u64)> {
         WatchedStream::ALL.into_iter().zip(self.n_alarms)
     }
@@ -360,7 +360,7 @@ impl Detectors {
         save_alarms(&alarms, "drift.alarms", tensors);
     }
 
-    /// None where they were not saved.
+    /// The saved detectors; none where they were not saved.
     pub fn load(spec: &Spec, tensors: &mut Tensors) -> Result<Option<Detectors>, Error> {
         let Some(mut saved) = SavedReader::load("drift", tensors)? else {
             return Ok(None);

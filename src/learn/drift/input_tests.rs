@@ -22,7 +22,7 @@ type PartTest = (WatchedStream, ChangeTest);
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct InputTests {
     tests: Vec<PartTest>,
-    /// Of texts.
+    /// The vocabulary of texts.
     vocabulary: Option<Vocabulary>,
 }
 
@@ -42,7 +42,7 @@ impl InputTests {
         }
     }
 
-    /// How many tests there are.
+    /// The number of tests.
     pub(super) fn len(&self) -> usize {
         self.tests.len()
     }

@@ -9,7 +9,7 @@ use crate::model::weights::Error;
 /// Words of 64 bits: a few thousand different words leave most of the bits empty.
 const BLOCKS: usize = 1024;
 
-/// Which words a window of texts had.
+/// The words of a window of texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Vocabulary {
     n_texts: u64,

@@ -85,9 +85,9 @@ impl Blame {
 /// The errors of the newest served answers, by the source of their labels.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RecentErrors {
-    /// Of the newest answer.
+    /// The weight of the newest answer.
     weight: f64,
-    /// Of each source, the sum of the weights of its labels, and of its weighted errors.
+    /// The sums of the weights of each source's labels, and of its weighted errors.
     sources: BTreeMap<String, [f64; 2]>,
     /// Judged answers, and the mean of their errors.
     all: [f64; 2],
@@ -139,7 +139,7 @@ impl RecentErrors {
         sum.map(|sum| sum / self.weight)
     }
 
-    /// How many labels the recent errors are of, and by how much they are larger than over everything.
+    /// The number of labels of the recent errors, and their rise over the errors of all labels.
     pub(super) fn rise(&self) -> (u64, f64) {
         let [labels, errors] = self.sum();
         if labels == 0.0 {
@@ -178,7 +178,7 @@ impl RecentErrors {
         tensors.nest(name, saved);
     }
 
-    /// As it was saved; that of no answer where nothing was.
+    /// The saved errors; those of no answer where nothing was saved.
     pub(super) fn load(name: &str, tensors: &mut Tensors) -> Result<RecentErrors, Error> {
         let mut saved = tensors.unnest(name);
         if saved.0.is_empty() {

@@ -28,7 +28,7 @@ use crate::model::{Publish, PublishPolicy, Spec};
 
 /// Labels between two contenders at most, however many there were.
 const SPACING_MAX: u64 = 10_000;
-/// From so many times the described number on, contenders stand an eighth of all labels apart.
+/// The multiple of the described number from which on contenders stand an eighth of all labels apart.
 const SPACING_PART: u64 = 8;
 /// Scored labels of a test after which a contender that is worse by the margin on average is rejected.
 const LABELS_MIN: u64 = 300;
@@ -36,15 +36,15 @@ const LABELS_MIN: u64 = 300;
 const LABELS_MAX: u64 = 5_000;
 /// Rewards vary so much more than other losses that so many times the labels are waited for.
 const REWARDS_PART: u64 = 4;
-/// So many contenders could have been taken since one without any evidence for it, which makes room.
+/// The contenders that could have been taken since one without any evidence for it, which makes room.
 const SPACINGS_MAX: u64 = 2;
-/// Where the champion serves, the first examples are all scored: they teach the most.
+/// The first examples, all of which are scored where the champion serves: they teach the most.
 const FIRST_EXAMPLES: u64 = 2_000;
-/// At this wealth against the candidate every example is scored, and at this wealth for a contender whose
+/// The wealth against the candidate at which every example is scored, and the wealth for a contender whose
 /// promotion changes the served state.
 const SUSPICIOUS: f64 = 3.0;
-/// So many examples are all scored once served answers err more, or the candidate looks broken, and for so many no
-/// contender is taken once the candidate proved worse than a champion that serves.
+/// The examples that are all scored once served answers err more, or the candidate looks broken; for as many
+/// no contender is taken once the candidate proved worse than a champion that serves.
 const WATCHED_EXAMPLES: u64 = 2_000;
 /// Examples between two looks at the weights of the candidate.
 const LOOK_EVERY: u64 = 1_024;
@@ -60,21 +60,21 @@ pub(crate) struct Gate {
     n_contenders: u64,
     /// Times that the candidate proved worse than this champion.
     n_declines: u64,
-    /// In favour of the contender, and against the candidate.
+    /// The evidence in favour of the contender, and against the candidate.
     promotion: Differences,
     decline: Differences,
     scale: LossScale,
     /// Learners that began anew since this champion, to take the candidate's place.
     n_retrainings: u64,
-    /// How many examples had come when the weights were last looked at.
+    /// The number of examples that had come when the weights were last looked at.
     looked_at: u64,
     /// Examples that have come, those after rewinds and restores included.
     n_labels: u64,
-    /// How many had come when the newest contender was taken.
+    /// The number of examples when the newest contender was taken.
     taken_at: u64,
-    /// Up to this example no contender is taken, since the candidate proved worse.
+    /// The example up to which no contender is taken, since the candidate proved worse.
     rests_until: u64,
-    /// How many had come at the newest rewind.
+    /// The number of examples at the newest rewind.
     rewound_at: Option<u64>,
     /// True while nothing is learned.
     is_frozen: bool,
@@ -87,10 +87,10 @@ pub(crate) struct Gate {
     /// The errors of served answers.
     errors: RecentErrors,
     constancy: Constancy,
-    /// Up to this example every one is scored.
+    /// The example up to which every one is scored.
     watched_until: u64,
-    /// When feedback last came, and an example was last learned, before the newest silences that an incident was
-    /// raised for; 0 before the first.
+    /// The times at which feedback last came, and an example was last learned, before the newest silences
+    /// that an incident was raised for; 0 before the first.
     silences: [i64; 2],
     /// True from an alarm about errors to the end of its entry, where that is to freeze the model.
     has_drifted: bool,
@@ -156,7 +156,7 @@ impl Gate {
         self.frozen_by = [clipped(actor), clipped(note)];
     }
 
-    /// The error of what is served has drifted, which is to freeze the model.
+    /// The error of served answers has drifted, which is to freeze the model.
     pub(crate) fn note_drift(&mut self) {
         self.has_drifted = true;
     }

@@ -69,7 +69,7 @@ impl Constancy {
         }
     }
 
-    /// As it was saved; that of no row where nothing was.
+    /// The saved constancy; that of no row where nothing was saved.
     pub(super) fn load(tensors: &mut Tensors) -> Result<Constancy, Error> {
         if !tensors.0.contains_key("constancy") {
             return Ok(Constancy::default());

@@ -1,4 +1,4 @@
-//! How much more a sum of paired differences varies than one of independent differences.
+//! The dependence of paired differences: how much more their sum varies than one of independent ones.
 //!
 //! The variance of a sum of `n` dependent values is `n` times their variance times an inflation. It is
 //! taken from the first autocorrelation, as that of an autoregression, and from the sums of blocks of 2 to
@@ -23,12 +23,12 @@ pub(super) struct Dependence {
     n: u64,
     sum: f64,
     squares: f64,
-    /// Of neighbours.
+    /// The products of neighbours.
     products: f64,
     last: f64,
-    /// Of each width, the sum of the block that is not full.
+    /// The sum of the block that is not full, of each width.
     open: [f64; WIDTHS],
-    /// Of each width, the squared sums of full blocks.
+    /// The squared sums of full blocks, of each width.
     blocks: [f64; WIDTHS],
     inflation: f64,
 }

@@ -14,7 +14,7 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    /// Takes a difference in favour of what is tested, and the same as people see it.
+    /// Takes a difference in favour of the tested side, and its value in the unit of the task.
     pub(super) fn observe(&mut self, in_favour: f64, shown: f64) {
         self.process.observe(in_favour);
         self.shown += shown;

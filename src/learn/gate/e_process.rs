@@ -16,8 +16,8 @@ use crate::model::weights::{Error, Tensors};
 
 /// Parts of the wealth that are staked.
 const BETS: [f64; 8] = [0.9, 0.5, 0.28, 0.155, 0.086, 0.048, 0.026, 0.0145];
-/// How much of the capital is staked so. Moderate bets have most: extreme ones pay off late, or where a
-/// handful of labels decides.
+/// The parts of the capital that are staked so. Moderate bets have most: extreme ones pay off late, or where
+/// a handful of labels decides.
 const PARTS: [f64; 8] = [0.04, 0.12, 0.22, 0.22, 0.16, 0.12, 0.08, 0.04];
 /// Differences before the first bet, from which dependence is seen.
 const WATCHED: u64 = 24;
@@ -44,9 +44,9 @@ const WEALTH_MAX: f64 = 1e12;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct EProcess {
-    /// Of each bet.
+    /// The wealth of each bet.
     wealth: [f64; BETS.len()],
-    /// For beginnings that are to come.
+    /// The capital for beginnings that are to come.
     aside: f64,
     dependence: Dependence,
 }

@@ -28,12 +28,12 @@ pub struct Veto {
     pub slice: String,
     /// Anchors that both were asked.
     pub anchors: u64,
-    /// How many the champion answers right, and the contender.
+    /// The numbers of right answers of the champion and the contender.
     pub right: [u64; 2],
 }
 
 impl Veto {
-    /// By so much the contender answers a smaller share right.
+    /// The share of right answers that the contender loses.
     pub fn lost(&self) -> f64 {
         let [champion, contender] = self.right.map(|right| right as f64);
         (champion - contender) / self.anchors.max(1) as f64

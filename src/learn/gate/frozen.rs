@@ -1,6 +1,6 @@
 //! A frozen state: all that was learned up to a position, which learns no more.
 //!
-//! Invariant: within the recorded history it is a version, and what a restore of that version would bring
+//! Invariant: within the recorded history it is a version, and all that a restore of that version would bring
 //! back is here. The order that brings another history makes versions of the states that this one froze.
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl FrozenState {
         tensors.put_u64(format!("{name}.numbers"), &[2], numbers);
     }
 
-    /// As it was saved; none where nothing was.
+    /// The saved state; none where nothing was saved.
     pub(crate) fn load(
         name: &str,
         spec: &Spec,

@@ -22,13 +22,13 @@ pub enum IncidentKind {
     Rewound,
     /// The candidate proved worse than the champion, which serves.
     Worse,
-    /// The same soon after another rewind: learning stopped.
+    /// A second rewind soon after another one: learning stopped.
     Frozen,
     /// A person's approval was of weights that a retraction or an adoption has changed since.
     Void,
-    /// Served answers err more than before.
+    /// The error of served answers rose.
     Errors,
-    /// Those to the rows of a slice do.
+    /// The error of a slice rose.
     Slice,
     /// The candidate gives every row the same answer, and the champion does not.
     Constant,
@@ -71,14 +71,14 @@ impl IncidentKind {
     }
 }
 
-/// How far people are with an incident.
+/// The state of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentState {
-    /// Nobody has seen to it.
+    /// No person has seen to it.
     Open,
     /// A person sees to it.
     Acknowledged,
-    /// It is done with.
+    /// The incident is closed.
     Closed,
 }
 
@@ -99,8 +99,8 @@ impl IncidentState {
     }
 }
 
-/// A source whose labels contradicted the champion since its state was taken, or of errors of late what was
-/// served.
+/// A source whose labels contradicted the champion since its state was taken, or the served answers since
+/// their errors rose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suspect {
     /// The source.
@@ -129,9 +129,9 @@ pub struct Incident {
     /// The evidence that the candidate is worse; of errors that they rose, with the difference between the
     /// newest and all.
     pub evidence: Evidence,
-    /// The sources whose labels contradicted the champion most, or of errors of late what was served.
+    /// The sources whose labels contradicted the champion most, or the served answers since their errors rose.
     pub suspects: Vec<Suspect>,
-    /// How far people are with it.
+    /// The state of the incident.
     pub state: IncidentState,
     /// The last person who acknowledged or closed it; empty before.
     pub actor: String,
@@ -231,7 +231,7 @@ impl Incidents {
         });
     }
 
-    /// Takes over the numbers of the incidents of another history that are the same here, and what people did
+    /// Takes over the numbers of the incidents of another history that are the same here, and the actions of people
     /// about them: those of the same kind that came within the labels which decided. An approval is void
     /// where it stands.
     pub(crate) fn carry(&mut self, before: &[Incident]) {

@@ -40,27 +40,27 @@ pub(crate) struct SideAnswers {
 /// The losses of so many sides on one example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SideLosses<const N: usize> {
-    /// Those whose differences lie in [-1, 1].
+    /// Losses bounded to [-1, 1].
     pub bounded: [f64; N],
-    /// The same as people see them: the estimated rewards of a bandit, with their sign turned.
+    /// Losses in the unit of the task: the estimated rewards of a bandit, with their sign turned.
     pub shown: [f64; N],
-    /// Those that the source of the label is suspected by, at least 0: of rewards, by how much the estimate is
-    /// below that of the largest reward so far.
+    /// Losses by which the source of the label is suspected, at least 0: of rewards, by how much the estimate
+    /// is below that of the largest reward so far.
     pub blamed: [f64; N],
     /// The part of the margin that is the same for bounded losses.
     pub margin_part: f64,
-    /// The bounded loss that one unit of what people see is.
+    /// The bounded loss of one unit of the task.
     pub unit: f64,
 }
 
 /// The scales of losses, as earlier labels show them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LossScale {
-    /// Of the champion's absolute errors: how many, up to the horizon, and their mean.
+    /// The number of the champion's absolute errors, up to the horizon, and their mean.
     errors: [f64; 2],
     /// The smallest and the largest reward.
     rewards: Option<[f64; 2]>,
-    /// Of each action: how many rewards, up to the horizon, and their mean.
+    /// The number of rewards of each action, up to the horizon, and their mean.
     actions: Vec<[f64; 2]>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn gives_evidence(spec: &Spec) -> bool {
 }
 
 impl<const N: usize> SideLosses<N> {
-    /// Those that are the same for every use.
+    /// Losses that are equal for every use.
     pub(super) fn plain(losses: [f64; N]) -> SideLosses<N> {
         SideLosses {
             bounded: losses,

@@ -24,7 +24,7 @@ const HALVINGS: usize = 15;
 pub enum TrialOutcome {
     /// The second set is not worse by the margin or more.
     Passes,
-    /// It is worse by more than the margin.
+    /// The second set is worse by more than the margin.
     Worse,
     /// Neither is shown, or the rows disagree.
     NoEvidence,
@@ -77,7 +77,7 @@ struct SideDifference {
     bounded: f64,
     /// The part of the margin that is the same for bounded losses.
     margin_part: f64,
-    /// The bounded loss that one unit of what people see is.
+    /// The bounded loss of one unit of the task.
     unit: f64,
 }
 

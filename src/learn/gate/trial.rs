@@ -33,7 +33,7 @@ impl Trial {
         }
     }
 
-    /// The same where only is known whether each answer is right.
+    /// Observes a row of which only the correctness of both answers is known.
     pub(crate) fn observe_right(&mut self, spec: &Spec, right: [bool; 2]) {
         self.take(
             spec,

@@ -20,7 +20,7 @@ pub struct EvictedPredictions {
     /// No id up to this one waits, but for those of `waiting`, which rise.
     newest: u128,
     waiting: Vec<u128>,
-    /// How many wait, and the first of them that will make room, in their order.
+    /// The number of waiting predictions, and the first of them that will make room, in their order.
     n_waiting: usize,
     next: Vec<u128>,
 }
@@ -30,7 +30,7 @@ pub struct EvictedPredictions {
 pub struct Arrivals {
     /// Each with the position of its entry.
     ids: VecDeque<(u64, u128)>,
-    /// Up to where some came that are not listed.
+    /// The position up to which some came that are not listed.
     unlisted: u64,
 }
 
@@ -61,7 +61,7 @@ impl EvictedPredictions {
         }
     }
 
-    /// How many wait.
+    /// The number of waiting predictions.
     pub fn n_waiting(&self) -> usize {
         self.n_waiting
     }
@@ -97,7 +97,7 @@ impl Arrivals {
         }
     }
 
-    /// Those up to a position have come.
+    /// Drops the predictions up to a position, which have arrived.
     pub fn pass(&mut self, position: u64) {
         while self.ids.front().is_some_and(|(at, _)| *at <= position) {
             self.ids.pop_front();

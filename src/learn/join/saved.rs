@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use super::{Held, PendingPrediction, PendingPredictions};
+use super::{LearnedExample, PendingPrediction, PendingPredictions};
 use crate::event::{PredictionId, Time};
 use crate::learn::memory::is_weight;
 use crate::model::weights::{Error, Tensors};
@@ -16,7 +16,7 @@ const REWARD: u64 = 0;
 const LABEL: u64 = 1;
 
 /// A prediction, with the learned examples of its reward and of its truth.
-type HeldPair = (PredictionId, Option<Held>, Option<Held>);
+type HeldPair = (PredictionId, Option<LearnedExample>, Option<LearnedExample>);
 
 /// The learned examples of the predictions that waited in a version, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,7 +66,7 @@ impl PendingPredictions {
         }
     }
 
-    /// As they were saved; windows are kept open once they are reconfigured.
+    /// The saved predictions; windows are kept open once they are reconfigured.
     pub(in crate::learn) fn load(tensors: &mut Tensors) -> Result<PendingPredictions, Error> {
         let all = take_waiting(tensors)?;
         let numbers = tensors.take_u64("expired", &[Some(3)])?;
@@ -112,12 +112,12 @@ impl PendingPredictions {
 }
 
 impl HeldExamples {
-    /// Of the predictions that wait.
+    /// The held examples of the predictions that wait.
     pub(crate) fn of(joins: &PendingPredictions) -> HeldExamples {
         HeldExamples(HeldExamples::each(joins).collect())
     }
 
-    /// Those of which something was learned, one by one.
+    /// The predictions of which something was learned, one by one.
     fn each(joins: &PendingPredictions) -> impl Iterator<Item = HeldPair> {
         let all = joins.waiting.iter();
         let all = all.map(|(id, one)| (PredictionId(*id), one.held_reward, one.held_label));
@@ -149,7 +149,7 @@ impl HeldExamples {
         }
     }
 
-    /// Of these predictions alone, with nothing but their learned parts.
+    /// The pending predictions of these alone, with nothing but their learned parts.
     pub(crate) fn alone(&self, joins: &PendingPredictions) -> PendingPredictions {
         let stripped = |(id, reward, label): &HeldPair| {
             let waiting = joins.waiting.get(&id.0)?;
@@ -191,7 +191,7 @@ impl HeldExamples {
         put_weights("held.weights", weights, tensors);
     }
 
-    /// As it was saved; none where nothing was.
+    /// The saved examples; none where nothing was saved.
     pub(in crate::learn) fn take(tensors: &mut Tensors) -> Result<Option<HeldExamples>, Error> {
         if !tensors.0.contains_key("held") {
             return Ok(None);
@@ -207,7 +207,7 @@ impl HeldExamples {
             }
             let (_, reward, label) = all.last_mut().expect("there is one");
             let number = NonZeroU64::new(row[3]);
-            let held = number.map(|number| Held {
+            let held = number.map(|number| LearnedExample {
                 value,
                 number,
                 weight,
@@ -221,8 +221,8 @@ impl HeldExamples {
         Ok(Some(HeldExamples(all)))
     }
 
-    /// Of the saved world of a version. Under the first revision all that was earned by then is
-    /// taken for learned, as one of `n_examples`.
+    /// The held examples of the saved world of a version. Under the first revision all that was earned by
+    /// then is taken for learned, as one of `n_examples`.
     pub(crate) fn load(
         tensors: &mut Tensors,
         revision: u32,
@@ -231,11 +231,11 @@ impl HeldExamples {
         let all = take_waiting(tensors)?.into_iter();
         let held = |(id, waiting): (u128, PendingPrediction)| {
             let credited = waiting.credited.filter(|_| revision < 2);
-            let credited = credited.map(|value| Held::new(value, n_examples, 1.0));
+            let credited = credited.map(|value| LearnedExample::new(value, n_examples, 1.0));
             let reward = waiting.held_reward.or(credited);
             (PredictionId(id), reward, waiting.held_label)
         };
-        let some = |(_, reward, label): &(_, Option<Held>, Option<Held>)| {
+        let some = |(_, reward, label): &(_, Option<LearnedExample>, Option<LearnedExample>)| {
             reward.is_some() || label.is_some()
         };
         Ok(HeldExamples(all.map(held).filter(some).collect()))
@@ -249,7 +249,7 @@ fn put_weights(name: &str, weights: Vec<f32>, tensors: &mut Tensors) {
     }
 }
 
-/// As [`put_weights`] saved them.
+/// The weights that [`put_weights`] saved.
 fn take_weights(name: &str, n: usize, tensors: &mut Tensors) -> Result<Vec<f32>, Error> {
     if !tensors.0.contains_key(name) {
         return Ok(vec![1.0; n]);
@@ -278,7 +278,7 @@ fn flags(waiting: &PendingPrediction) -> u64 {
     flags.fold(0, |bits, flag| bits << 1 | u64::from(*flag))
 }
 
-/// In the order in which they came.
+/// The waiting predictions, in the order in which they came.
 fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, PendingPrediction)>, Error> {
     let columns = tensors.take_u64("waiting", &[None, Some(7)])?;
     let credited = tensors.take_f64("waiting.earned", &[Some(columns.len() / 7)])?;
@@ -319,7 +319,7 @@ fn take_waiting(tensors: &mut Tensors) -> Result<Vec<(u128, PendingPrediction)>,
         for ((row, value), weight) in held.chunks_exact(3).zip(values).zip(weights) {
             let (_, one) = all.get_mut(row[0] as usize).ok_or_else(|| wrong(row[0]))?;
             let number = NonZeroU64::new(row[2]);
-            let held = number.map(|number| Held {
+            let held = number.map(|number| LearnedExample {
                 value,
                 number,
                 weight,
@@ -352,10 +352,12 @@ mod tests {
         };
         let mut joins = PendingPredictions::default();
         joins.wait(&prediction, 3, Time(50));
-        joins.update(ids[1], |one| one.held_reward = Some(Held::new(0.5, 9, 1.0)));
+        joins.update(ids[1], |one| {
+            one.held_reward = Some(LearnedExample::new(0.5, 9, 1.0));
+        });
         joins.update(ids[2], |one| {
-            one.held_reward = Some(Held::new(-1.5, 4, 2.5));
-            one.held_label = Some(Held::new(2.0, 5, 1.0));
+            one.held_reward = Some(LearnedExample::new(-1.5, 4, 2.5));
+            one.held_label = Some(LearnedExample::new(2.0, 5, 1.0));
             one.credited = Some(17.0);
         });
         joins
@@ -408,7 +410,7 @@ mod tests {
         joins.update(PredictionId(4), |one| one.credited = Some(3.0));
         assert_eq!(hash(&joins), before);
         joins.update(PredictionId(4), |one| {
-            one.held_label = Some(Held::new(3.0, 2, 1.0));
+            one.held_label = Some(LearnedExample::new(3.0, 2, 1.0));
         });
         assert_ne!(hash(&joins), before);
     }

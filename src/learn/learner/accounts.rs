@@ -1,8 +1,8 @@
 //! The accounts of a history: its predictions, the fates of its feedback, its sources and their budgets,
 //! its quarantined events, its scores, its monitors and its tests for drift.
 //!
-//! Invariant: they follow from the entries of one history. A retraction derives them again with what
-//! is learned; a restore brings back the tallies of its version, and the rest goes on.
+//! Invariant: they follow from the entries of one history. A retraction derives them again with the
+//! learned state; a restore brings back the tallies of its version, and the rest goes on.
 
 use crate::learn::drift::Detectors;
 use crate::learn::gate::champion::Gate;
@@ -28,16 +28,16 @@ pub(super) struct Accounts {
     /// The feedback that waits for a person.
     pub quarantine: Quarantine,
     pub evaluation: Evaluation,
-    /// None under rules without a gate.
+    /// The gate; none under rules without one.
     pub gate: Option<Gate>,
-    /// None before their first row, and where nothing is watched.
+    /// The drift detectors; none before their first row, and where nothing is watched.
     pub detectors: Option<Detectors>,
-    /// None before their first entry, and under rules without monitors.
+    /// The monitors; none before their first entry, and under rules without monitors.
     pub monitors: Option<Monitors>,
 }
 
 impl Accounts {
-    /// Those that a restore of the state as it is now brings back, all but the learned part of the
+    /// The tallies that a restore of the state as it is now brings back, all but the learned part of the
     /// predictions that wait.
     pub(super) fn tallies(&self) -> Tallies {
         Tallies {
@@ -87,7 +87,7 @@ impl Accounts {
             .for_each(|monitors| monitors.save(tensors));
     }
 
-    /// Those of a state at `position`.
+    /// The accounts of a state at `position`.
     pub(super) fn load(
         tensors: &mut Tensors,
         spec: &Spec,

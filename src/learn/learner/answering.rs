@@ -122,7 +122,7 @@ impl AnsweringState {
         Some(RowAnswer { answer, chosen })
     }
 
-    /// How many anchors of the retention set of `self` there are, and how many `other` answers right.
+    /// The number of anchors in the retention set of `self`, and of those that `other` answers right.
     pub(crate) fn anchors_right(&self, other: &AnsweringState) -> Option<(u64, u64)> {
         let (learned, other) = (&self.learner.learned, &other.learner);
         learned.anchors_right(&other.spec, &other.learned)

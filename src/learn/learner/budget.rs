@@ -23,8 +23,7 @@ impl Learner {
             .map(|(place, name)| (name, budgets.spent(place)))
     }
 
-    /// How much of its budget the source has spent that has spent the most, as a fraction; 0 where there
-    /// are no budgets.
+    /// The largest spent part of a source's budget, as a fraction; 0 where there are no budgets.
     pub fn budget_used(&self) -> f64 {
         let budget = self.spec.budget.as_ref();
         let weight = budget.map_or(f64::INFINITY, |budget| budget.weight);

@@ -26,10 +26,10 @@ pub struct Counterfactual {
 /// The lookups of a learner that obeys orders to take feedback back or to adopt a description.
 pub trait CounterfactualLookup: Lookup {
     /// The state before the entry at `position` as the history that `order` asks for would have
-    /// made it. The learner that asks carried out the orders before that position, but for those
-    /// that the journal says were refused, and for the ones `refused` that it does not say yet. Its
-    /// versions are compared with those of the other history from the first position on that this
-    /// leaves out, or from the earlier one on from which it does not know what it learned.
+    /// made it. The learner has carried out the orders before that position, but for those
+    /// that the journal marks as refused and those of `refused`, which it does not mark yet. The comparison
+    /// of versions begins at the first position that the history excludes, or at `unknown_from`, the first
+    /// position whose learned examples the learner does not know.
     ///
     /// # Errors
     /// When the journal does not reach back far enough.

@@ -41,7 +41,7 @@ impl Learner {
         self.watch(|detectors, _, position| detectors.observe_judged(judged, position));
     }
 
-    /// The same of a row that is in a slice.
+    /// The judgement of a served answer to a row in a slice.
     pub(super) fn watch_slice(&mut self, name: &str, judged: JudgedAnswer) {
         self.watch(|detectors, _, position| detectors.observe_slice(name, judged, position));
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::join::Held;
+use super::super::join::LearnedExample;
 use super::super::lookup::Lookup;
 use super::{Error, History, Learner, Step};
 use crate::event::{Batch, Feedback, PredictionId, Signal, Subject};
@@ -13,20 +13,24 @@ use crate::learn::records::ledger::Fate;
 use crate::learn::records::quarantine::QuarantineCause;
 use crate::model::{Target, Task};
 
+/// The age of an event that is of the present at most, in microseconds: an older one comes in a
+/// backfill.
+const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
+
 /// A row to be learned.
 #[derive(Clone, Copy)]
 pub(super) struct Example<'a> {
     pub batch: &'a Batch,
     pub row: usize,
-    /// Who observed it; none of silence.
+    /// The source that observed it; none of silence.
     pub source: Option<&'a str>,
     /// The tags of the feedback about it; none of silence.
     pub tags: Option<&'a BTreeMap<String, String>>,
     /// The prediction that it was asked by; none of a row that comes with its feedback.
     pub asked: Option<PredictionId>,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
-    /// How much of its source's budget it takes: nothing where it replaces an example of that source.
+    /// The cost in the budget of its source: nothing where it replaces an example of that source.
     pub cost: f64,
     /// The probability with which the action was chosen that earned a reward.
     pub propensity: Option<f64>,
@@ -242,8 +246,8 @@ impl Learner {
         fate
     }
 
-    /// How many examples have been learned since one that is held.
-    pub(super) fn n_since(&self, held: Held) -> u64 {
+    /// The number of examples learned since one that is held.
+    pub(super) fn n_since(&self, held: LearnedExample) -> u64 {
         let n_examples = self.learned.n_examples();
         n_examples.saturating_sub(held.number.get())
     }

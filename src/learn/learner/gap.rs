@@ -10,7 +10,7 @@ use super::{Error, History, Learner, Step};
 use crate::event::{Entry, ErasedKind, Event, Order, OrderRefusal};
 use crate::learn::records::ledger::Fate;
 
-/// Where such a stretch begins and ends.
+/// A stretch of the journal that another history may have excluded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Gap {
     /// The first position that another history may have left out.

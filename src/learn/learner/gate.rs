@@ -29,7 +29,7 @@ impl Learner {
         Some((gate.champion().version, gate.champion().position))
     }
 
-    /// The same of the contender, where one is tested.
+    /// The contender's version and the position of its state; none where no contender is tested.
     pub fn contender(&self) -> Option<(u64, u64)> {
         let contender = self.accounts.gate.as_ref()?.contender()?;
         Some((contender.version, contender.position))
@@ -119,9 +119,9 @@ impl Learner {
         self.accounts.gate.as_ref().map_or(0, Gate::n_labels)
     }
 
-    /// Which attempt to put a learner that began anew in place of what is learned the newest one is, since the
-    /// champion was chosen.
-    pub(crate) fn retraining_attempt(&self) -> u64 {
+    /// The number of the newest attempt to put a learner that began anew in place of the learned state,
+    /// since the champion was chosen.
+    pub fn retraining_attempt(&self) -> u64 {
         let gate = self.accounts.gate.as_ref();
         gate.map_or(1, Gate::n_retrainings).max(1)
     }
@@ -131,8 +131,8 @@ impl Learner {
         self.accounts.gate.as_ref()?.veto()
     }
 
-    /// Why rewards are no evidence here, if they are none.
-    pub(crate) fn lacks_evidence(&self) -> Option<&'static str> {
+    /// The reason why rewards are no evidence here, if they are none.
+    pub fn lacks_evidence(&self) -> Option<&'static str> {
         let lacks = self.accounts.gate.is_some() && !gives_evidence(&self.spec);
         lacks.then_some("no evidence: the policy has no propensity floor")
     }
@@ -262,7 +262,7 @@ impl Learner {
         }
     }
 
-    /// Where the policy no longer lets the candidate serve, it becomes the champion as it is, and a version:
+    /// Makes the candidate the champion as it is, and a version, where the policy no longer lets it serve:
     /// the served state goes on serving. Where there is evidence against it, the champion serves.
     pub(super) fn keep_serving(&mut self, earlier: PublishPolicy) -> Option<Version> {
         let is_held = self.spec.publish.policy != PublishPolicy::Live;
@@ -461,7 +461,7 @@ impl Learner {
         step
     }
 
-    /// The same; the sentence is the reason where it is not carried out.
+    /// Obeys an order about evidence or incidents; the sentence is the reason where it is not carried out.
     fn obey(&mut self, order: &Order, by: (&str, &str), step: &mut Step) -> Option<String> {
         let is_recorded = self.history == History::Recorded;
         let Some(gate) = &mut self.accounts.gate else {
@@ -513,8 +513,8 @@ impl Learner {
         }
     }
 
-    /// In another history than the one that an approval was given in, its weights may be others. Those that
-    /// are the champion already need none.
+    /// Voids an approval in another history than its own, where its weights may be others. Weights that are
+    /// the champion already need none.
     fn void_approval(&mut self, digest: blake3::Hash) {
         let (position, publish) = (self.stream.position, self.spec.publish);
         if let (History::Other(_), Some(gate)) = (&self.history, &mut self.accounts.gate)

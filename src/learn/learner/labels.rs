@@ -7,7 +7,7 @@ use super::{History, Learner};
 use crate::event::{Feedback, Outputs, Prediction, Signal};
 use crate::model::{Spec, Target, Task, answered_class};
 
-/// From this revision on an answer without labels is judged by those of the state that gave it.
+/// The revision from which on an answer without labels is judged by those of the state that gave it.
 const BY_LABEL: u32 = 2;
 
 impl Learner {

@@ -23,18 +23,18 @@ impl Learner {
         monitors.map_or(Vec::new(), |monitors| monitors.figures(&self.spec))
     }
 
-    /// How often each label had each answer, the commonest pairs first.
+    /// The counts of pairs of label and answer, the commonest first.
     pub fn confusion(&self) -> Vec<ConfusionCount> {
         let monitors = self.accounts.monitors.as_ref();
         monitors.map_or(Vec::new(), Monitors::confusion)
     }
 
-    /// When the last feedback came, or before any the first answer was asked.
+    /// The time at which the last feedback came, or before any the first answer was asked.
     pub fn last_feedback(&self) -> Option<Time> {
         self.accounts.monitors.as_ref()?.last_feedback()
     }
 
-    /// When the last example was learned, or before any the first answer was asked.
+    /// The time at which the last example was learned, or before any the first answer was asked.
     pub fn last_example(&self) -> Option<Time> {
         self.accounts.monitors.as_ref()?.last_example()
     }
@@ -78,7 +78,7 @@ impl Learner {
         self.monitor(|monitors, _, _| monitors.note_example(time));
     }
 
-    /// A reward that somebody sent.
+    /// A reward of a feedback event.
     pub(super) fn monitor_reward(&mut self, reward: f64) {
         self.monitor(|monitors, _, _| monitors.note_reward(reward));
     }

@@ -25,7 +25,7 @@ impl Learner {
         [predictions, quarantined].into_iter().flatten().min()
     }
 
-    /// Why an event is to wait, if it is.
+    /// The reason why an event is to wait, if it is.
     pub(super) fn suspects(
         &mut self,
         feedback: &Feedback,

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU64;
 
-use super::super::join::{Held, PendingPrediction};
+use super::super::join::{LearnedExample, PendingPrediction};
 use super::super::lookup::Lookup;
 use super::feedback::Example;
 use super::{Error, Learner};
@@ -18,9 +18,9 @@ use crate::model::{Target, Task};
 /// The effect of a second truth on the one that counts so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TruthEffect {
-    /// The same truth, of an older event.
+    /// An equal truth, of an older event.
     Repeats,
-    /// The same truth, of a newer event.
+    /// An equal truth, of a newer event.
     Confirms,
     /// Another truth, which counts from now on.
     Supersedes,
@@ -41,7 +41,7 @@ pub(crate) struct LastWord {
     pub gives_way: bool,
 }
 
-/// True if a sender may supersede the labels of other sources: whoever has the right to review, and
+/// True if a sender may supersede the labels of other sources: one with the right to review, and
 /// this process itself, which has no name.
 fn may_review(feedback: &Feedback) -> bool {
     feedback.may_correct || feedback.actor.is_empty()
@@ -120,7 +120,7 @@ impl Learner {
         self.monitor_labelled((&prediction, row), &waiting);
         self.accounts.evaluation.follow(target);
         self.watch_label(&feedback.signal);
-        let held = Held::new(
+        let held = LearnedExample::new(
             index(target),
             self.learned.next_number(),
             feedback.weight as f32,
@@ -224,8 +224,13 @@ impl Learner {
 
     /// The cost for a source of teaching `next`: nothing where the held truth is its own, of the same
     /// weight.
-    fn cost_in_place_of(&self, held: Option<Held>, last: &Feedback, next: &Feedback) -> f64 {
-        let is_own = |held: Held| {
+    fn cost_in_place_of(
+        &self,
+        held: Option<LearnedExample>,
+        last: &Feedback,
+        next: &Feedback,
+    ) -> f64 {
+        let is_own = |held: LearnedExample| {
             last.source == next.source
                 && self.known_truth(&last.signal).map(index) == Some(held.value)
         };
@@ -240,14 +245,14 @@ impl Learner {
     fn learn_label(
         &mut self,
         id: PredictionId,
-        held: Option<Held>,
+        held: Option<LearnedExample>,
         example: Example<'_>,
         target: Target,
     ) -> Option<Fate> {
         let value = index(target);
         let (fate, now) = match held {
             None => {
-                let held = Held::new(value, self.learned.next_number(), example.weight);
+                let held = LearnedExample::new(value, self.learned.next_number(), example.weight);
                 (self.learn(example, target), held)
             }
             Some(held) if held.value == value => return None,
@@ -260,7 +265,10 @@ impl Learner {
                     n_since: self.n_since(held),
                     is_anchor: false,
                 };
-                (self.amend(example, amendment), Held { value, ..held })
+                (
+                    self.amend(example, amendment),
+                    LearnedExample { value, ..held },
+                )
             }
         };
         if Learner::is_held(fate) {
@@ -271,7 +279,7 @@ impl Learner {
     }
 
     /// The event of the held truth has given way.
-    fn replace(&mut self, held: Held, last: &Feedback) {
+    fn replace(&mut self, held: LearnedExample, last: &Feedback) {
         let waits = held.number.get() > self.learned.n_examples();
         self.accounts
             .ledger
@@ -283,7 +291,7 @@ impl Learner {
         }
     }
 
-    /// The same as [`Learner::truth`], of a label that has its place.
+    /// The [`Learner::truth`] of a label that has its place.
     fn known_truth(&self, signal: &Signal) -> Option<Target> {
         match (&self.spec.task, signal) {
             (Task::Classification { .. }, Signal::Label(label)) => {

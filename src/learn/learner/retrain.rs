@@ -1,7 +1,7 @@
 //! Retraining: the state of a learner that began anew takes the place of the learned one.
 //!
 //! Such a learner is derived beside this one from the entries of the journal from a position on, and
-//! has learned nothing before. What is true of the world stays: waiting predictions, scores, numbers of
+//! has learned nothing before. Facts about the world stay: waiting predictions, scores, numbers of
 //! versions. Examples that it has not learned count as undone.
 //!
 //! Invariant: whether a learner is to begin anew follows from the state alone, so a server that was
@@ -32,9 +32,9 @@ pub struct Retraining {
 /// The reason why a learner is to begin anew.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetrainCause {
-    /// As many feedback events have come as are described.
+    /// The described number of feedback events has come.
     Events(u64),
-    /// So many seconds have passed.
+    /// The described number of seconds has passed.
     Time(u64),
     /// The error of the answers has drifted, by the alarm at this position.
     Drift(u64),
@@ -61,8 +61,8 @@ impl Learner {
         self.stream.retraining
     }
 
-    /// Why a learner is to begin anew by now, if it is.
-    pub(crate) fn retraining_due(&self) -> Option<RetrainCause> {
+    /// The reason why a learner is to begin anew by now, if it is.
+    pub fn retraining_due(&self) -> Option<RetrainCause> {
         let settings = self.spec.retrain;
         let last = self.stream.retraining?;
         if last.is_open || self.is_frozen() {
@@ -102,13 +102,13 @@ impl Learner {
         (is_low && n_answers >= ANSWERS_MIN).then_some(RetrainCause::Accuracy(share))
     }
 
-    /// Where the prediction of this id stands, if its first label or value has yet to come.
+    /// The position of the prediction of this id, if its first label or value has yet to come.
     pub(crate) fn waits_for_truth(&self, id: PredictionId) -> Option<(u64, usize)> {
         let waiting = self.waiting(id).ok()?;
         (!waiting.has_truth).then_some((waiting.position, waiting.row as usize))
     }
 
-    /// When the next one is due by time.
+    /// The time at which the next retraining is due.
     pub(super) fn next_retraining(&self) -> Option<Time> {
         let every = self.spec.retrain.every_s?;
         let last = self.stream.retraining?;
@@ -154,7 +154,7 @@ impl Learner {
         }
     }
 
-    /// Why a learner that began at a position cannot take the place of this one, if it cannot.
+    /// The reason why a learner that began at a position cannot take the place of this one, if it cannot.
     fn refuses_retraining(&self, from: u64) -> Option<String> {
         let moved = [Reason::Restore, Reason::Adopt];
         let newest = |reason| self.stream.newest.of(reason).unwrap_or(0);

@@ -5,7 +5,7 @@
 //! nothing is held, so that sums, late rewards and closed windows come out as if the final reward
 //! had been there from the start. (The first revision does not distinguish them.)
 
-use super::super::join::{Held, PendingPrediction};
+use super::super::join::{LearnedExample, PendingPrediction};
 use super::super::lookup::Lookup;
 use super::super::rewards::{Reward, Windows};
 use super::feedback::Example;
@@ -58,7 +58,7 @@ impl Learner {
         Ok(of_reward(waiting, fate))
     }
 
-    /// Of two answers, the first was preferred: it earns one, the other nothing.
+    /// Learns a preference: the first of two answers earns one, the other nothing.
     pub(super) fn prefer(
         &mut self,
         ids: [PredictionId; 2],
@@ -193,7 +193,7 @@ impl Learner {
     fn teach(
         &mut self,
         id: PredictionId,
-        held: Option<Held>,
+        held: Option<LearnedExample>,
         example: Example<'_>,
         target: Target,
     ) -> Option<Fate> {
@@ -202,7 +202,7 @@ impl Learner {
         };
         let (fate, now) = match held {
             None => {
-                let held = Held::new(reward, self.learned.next_number(), example.weight);
+                let held = LearnedExample::new(reward, self.learned.next_number(), example.weight);
                 (self.learn(example, target), held)
             }
             Some(held) if held.value == reward => return None,
@@ -219,7 +219,7 @@ impl Learner {
                     n_since: self.n_since(held),
                     is_anchor: false,
                 };
-                let now = Held {
+                let now = LearnedExample {
                     value: reward,
                     ..held
                 };

@@ -37,7 +37,7 @@ pub(super) struct Stream {
     pub refusals: Vec<OrderRefusal>,
     /// Orders to erase whose content is not known to be overwritten yet, by position.
     pub erasures: Vec<u64>,
-    /// None before a description asks for it, and before the first order.
+    /// The retraining in force; none before a description asks for it, and before the first order.
     pub retraining: Option<Retraining>,
     pub newest: Newest,
     pub aliases: Aliases,

@@ -279,7 +279,7 @@ impl Learner {
         Some((self.part_of(state), state.position))
     }
 
-    /// The same of the side that a reason names, whatever its version.
+    /// The frozen side of this reason, at any version.
     pub fn side(&self, reason: Reason) -> Option<Learner> {
         let gate = self.accounts.gate.as_ref()?;
         let state = match reason {

@@ -33,8 +33,8 @@ impl Learner {
         }
     }
 
-    /// Why the contender is not to be promoted, if it is not: it answers fewer anchors of a class, of a slice or
-    /// of all right than the champion, by more than the margin. The largest loss is named.
+    /// The reason why the contender is not to be promoted, if it is not: it answers fewer anchors of a class,
+    /// of a slice or of all right than the champion, by more than the margin. The largest loss is named.
     pub(super) fn veto(&self) -> Option<Veto> {
         let gate = self.accounts.gate.as_ref()?;
         let (champion, contender) = (gate.champion(), gate.contender()?);

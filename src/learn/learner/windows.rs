@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::super::join::{Held, PendingPrediction};
+use super::super::join::{LearnedExample, PendingPrediction};
 use super::super::lookup::Lookup;
 use super::super::rewards::Windows;
 use super::feedback::Example;
@@ -65,7 +65,7 @@ impl Learner {
     ) -> Result<(), Error> {
         let row = waiting.row as usize;
         let prediction = self.fetch(waiting.position, lookup)?;
-        let held = Held::new(reward, self.learned.next_number(), 1.0);
+        let held = LearnedExample::new(reward, self.learned.next_number(), 1.0);
         let mut fate = None;
         if let Outputs::Actions {
             chosen,
@@ -130,7 +130,7 @@ impl Learner {
         })
     }
 
-    /// Predictions take no feedback beyond the age at which the journal may let them go, and what waits in
+    /// Predictions take no feedback beyond the age at which the journal may remove them, and feedback that waits in
     /// quarantine, counts towards a budget, or is waited for in silence, has its time as well.
     pub(super) fn expire(&mut self) {
         self.note_silences();

@@ -35,7 +35,7 @@ pub(crate) struct Anchors {
 }
 
 impl Anchors {
-    /// None yet.
+    /// No anchors yet.
     pub(crate) fn new(seed: u64, n_outputs: usize) -> Anchors {
         Anchors {
             seed,

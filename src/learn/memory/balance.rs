@@ -11,7 +11,7 @@ const CALM: f64 = 0.1;
 const MOST: f64 = 0.5;
 /// The factor on the share with an update under evidence of forgetting.
 const RETREAT: f64 = 0.9;
-/// How far an update leads it back to calm.
+/// The step of an update back to calm.
 const RETURN: f64 = 0.01;
 /// Updates over which the fast and the slow means of a loss are averages; older ones fade.
 const FAST: f64 = 20.0;

@@ -22,7 +22,7 @@ pub(crate) struct ClassShares {
 }
 
 impl ClassShares {
-    /// No class has come.
+    /// The shares before any class has come.
     pub(crate) fn new(n_outputs: usize) -> ClassShares {
         ClassShares {
             counts: vec![0.0; n_outputs],

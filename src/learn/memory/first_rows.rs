@@ -36,7 +36,7 @@ impl FirstRows {
         found.map(|(_, row)| row)
     }
 
-    /// As examples without a target.
+    /// The rows as examples without a target.
     pub(crate) fn save(&self) -> Tensors {
         let examples = self.0.iter().map(|(number, row)| StoredExample {
             row: row.clone().into(),

@@ -19,11 +19,11 @@ const BYTES_MAX: usize = 16 << 20;
 /// An example to be learned again.
 #[derive(Clone, Debug)]
 pub(crate) struct KeptExample {
-    /// Of one row.
+    /// The batch of one row.
     pub row: Batch,
     /// Rewards and best actions.
     pub target: Target,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct KeptExamples {
 }
 
 impl PartialEq for KeptExample {
-    /// By bits: a gap equals a gap.
+    /// Equality by bits: a gap equals a gap.
     fn eq(&self, other: &KeptExample) -> bool {
         let columns = self.row.columns.iter().zip(&other.row.columns);
         let mut alike = columns.map(|pair| match pair {
@@ -80,7 +80,7 @@ impl KeptExample {
 }
 
 impl KeptExamples {
-    /// None yet; the next one has this number.
+    /// No examples yet; the next one has this number.
     pub(crate) fn from_number(first: u64) -> KeptExamples {
         KeptExamples {
             first,
@@ -167,7 +167,7 @@ impl KeptExamples {
         tensors
     }
 
-    /// Reads back what [`KeptExamples::save`] wrote.
+    /// The examples that [`KeptExamples::save`] wrote.
     pub(crate) fn load(spec: &Spec, tensors: &mut Tensors) -> Result<KeptExamples, Error> {
         let best = tensors.take_u8("best", &[None])?;
         let n = best.len();

@@ -1,5 +1,5 @@
-//! How alike the rows of a stream are: how far a step on one row moves the output of a linear model
-//! for the next, beside its output for the row itself.
+//! The likeness of the rows of a stream: how far a step on one row moves the output of a linear model for the
+//! next, beside its output for the row itself.
 //!
 //! Invariant: bounded, and between [`LEAST`] and 1.
 

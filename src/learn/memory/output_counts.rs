@@ -1,4 +1,4 @@
-//! How many examples each output has learned, and how many of them since another one.
+//! Counts of the examples that each output has learned, and of those since another one.
 //!
 //! An action learns from the examples that show it alone: anything that fades with each example of
 //! it fades by their number, not by that of all.
@@ -26,7 +26,7 @@ pub(crate) struct OutputCounts {
 }
 
 impl OutputCounts {
-    /// No example yet.
+    /// The counts of no example.
     pub(crate) fn new(n_outputs: usize) -> OutputCounts {
         OutputCounts {
             counts: vec![0; n_outputs],
@@ -34,7 +34,7 @@ impl OutputCounts {
         }
     }
 
-    /// Of a learner that had learned `n_examples` before they were counted.
+    /// The counts of a learner that had learned `n_examples` before they were counted.
     pub(crate) fn begun(n_outputs: usize, n_examples: u64) -> OutputCounts {
         OutputCounts {
             counts: vec![n_examples; n_outputs],
@@ -74,7 +74,7 @@ impl OutputCounts {
         &self.counts
     }
 
-    /// Of the `n_since` newest examples, how many were of this target's output.
+    /// The number of the `n_since` newest examples that were of this target's output.
     pub(crate) fn since(&self, target: Target, n_since: u64) -> u64 {
         let Target::Reward { action, .. } = target else {
             return n_since;

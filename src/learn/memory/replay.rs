@@ -24,7 +24,7 @@ pub(crate) struct Memory {
     balance: Balance,
 }
 
-/// How many examples each part holds at most.
+/// The largest number of examples of each part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MemoryBounds {
     pub short_term: usize,
@@ -40,16 +40,16 @@ pub(crate) struct Drawn {
 }
 
 impl Memory {
-    pub(crate) fn new(room: MemoryBounds) -> Memory {
+    pub(crate) fn new(bounds: MemoryBounds) -> Memory {
         Memory {
-            short_term_max: room.short_term,
+            short_term_max: bounds.short_term,
             short_term: VecDeque::new(),
-            long_term: Reservoir::new(room.long_term),
+            long_term: Reservoir::new(bounds.long_term),
             balance: Balance::new(),
         }
     }
 
-    /// How many examples are remembered; those in both parts count twice.
+    /// The number of examples that are remembered; those in both parts count twice.
     pub(crate) fn len(&self) -> usize {
         self.short_term.len() + self.long_term.examples().len()
     }
@@ -107,7 +107,7 @@ impl Memory {
         }
     }
 
-    /// Puts the target of one example right where it is remembered, and what the network gave for it
+    /// Puts the target of one example right where it is remembered, and the network's output for it
     /// by `outputs`.
     pub(crate) fn amend(&mut self, example: u64, target: Target, outputs: impl Fn(&mut [f32])) {
         let put_right = |stored: &mut Arc<StoredExample>| {
@@ -153,20 +153,20 @@ impl Memory {
 
     /// Reads the state that [`Memory::save`] wrote.
     pub(crate) fn load(
-        room: MemoryBounds,
+        bounds: MemoryBounds,
         form: ExampleBounds,
         tensors: &mut Tensors,
     ) -> Result<Memory, Error> {
         let recent = load_examples(form, &mut tensors.unnest("short_term"))?;
-        if recent.len() > room.short_term {
-            let what = format!("{} recent examples in {}", recent.len(), room.short_term);
+        if recent.len() > bounds.short_term {
+            let what = format!("{} recent examples in {}", recent.len(), bounds.short_term);
             return Err(Error::value("short_term", what));
         }
         let long_term = &mut tensors.unnest("long_term");
         Ok(Memory {
-            short_term_max: room.short_term,
+            short_term_max: bounds.short_term,
             short_term: recent.into_iter().map(Arc::new).collect(),
-            long_term: Reservoir::load(room.long_term, form, long_term)?,
+            long_term: Reservoir::load(bounds.long_term, form, long_term)?,
             balance: Balance::load(&mut tensors.unnest("balance"))?,
         })
     }

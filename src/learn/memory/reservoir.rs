@@ -23,9 +23,9 @@ const HORIZON: f64 = 1000.0;
 pub(super) struct Reservoir {
     capacity: usize,
     examples: Vec<Arc<StoredExample>>,
-    /// For each stratum: the slots that it holds, and how many examples of it have come.
+    /// The strata: the slots of each, and the number of its examples that have come.
     strata: Vec<Stratum>,
-    /// How many rewards each action has had, until they fade, and their running mean.
+    /// The number of rewards of each action, until they fade, and their running mean.
     earned: Vec<[f64; 2]>,
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct StoredExample {
     pub target: Target,
     /// The number of its example; none under the first revision.
     pub example: Option<u64>,
-    /// How much it counts beside an example of weight 1.
+    /// The weight beside an example of weight 1.
     pub weight: f32,
     /// Whether it is an anchor of the retention set, which waits for its update here and is not
     /// remembered.
@@ -105,7 +105,7 @@ fn load_weights(n: usize, tensors: &mut Tensors) -> Result<Vec<f32>, Error> {
 /// of raw ones.
 #[derive(Default)]
 struct DenseRows {
-    /// For each row, whether it is raw.
+    /// The kinds of the rows: 1 for a raw one.
     raw: Vec<u8>,
     dense: Vec<f32>,
     numbers: Vec<f64>,

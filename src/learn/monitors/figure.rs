@@ -9,21 +9,21 @@ pub struct Figure {
     pub of: String,
     /// The slice that it is of, as in `country=BR`; empty where it is of all.
     pub slice: String,
-    /// Over everything.
+    /// The figure over everything.
     pub all: Option<f64>,
-    /// Over a window of the newest.
+    /// The figure over a window of the newest.
     pub window: Option<f64>,
-    /// As a fading mean.
+    /// The figure as a fading mean.
     pub recent: Option<f64>,
 }
 
-/// How often a label had an answer.
+/// The count of a pair of label and answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfusionCount {
     /// The label.
     pub truth: String,
     /// The label that was answered.
     pub answer: String,
-    /// How often, over everything.
+    /// The count, over everything.
     pub n: f64,
 }

@@ -2,7 +2,7 @@
 //! share of rewards that are positive, and when the last of each kind came.
 //!
 //! Invariant: an answer is counted as asked once and as labelled once at most. Times are those of the
-//! journal; whoever has a clock computes how long ago they are.
+//! journal; a caller with a clock computes how long ago they are.
 
 use super::classes::share;
 use super::spans::Fading;
@@ -33,20 +33,20 @@ struct OfClass {
 /// Answers and their feedback.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Labelling {
-    /// By the place of the class that was answered, or of the action.
+    /// The counts by the place of the class that was answered, or of the action.
     classes: Vec<OfClass>,
     fading: Fading,
-    /// How many, as a whole number and fading.
+    /// The number of answers, as a whole number and fading.
     asked: [f64; 2],
     labelled: [f64; 2],
     /// Seconds from the answer to its first feedback: their sum, and fading with a weight of its own.
     delay_s: f64,
     recent_delay_s: f64,
-    /// How many by [`DELAYS`], and those beyond.
+    /// The counts of labels by [`DELAYS`], and of those beyond.
     by_delay: [f64; DELAYS.len() + 1],
     /// Rewards that came, and those above 0.
     rewards: [f64; 2],
-    /// When the first answer was asked, the last feedback came, and the last example was learned.
+    /// The time at which the first answer was asked, the last feedback came, and the last example was learned.
     times: [Option<Time>; 3],
 }
 
@@ -104,7 +104,7 @@ impl Labelling {
         }
     }
 
-    /// Takes a reward that somebody sent.
+    /// Takes a reward of a feedback event.
     pub(super) fn note_reward(&mut self, reward: f64) {
         self.rewards[0] += 1.0;
         self.rewards[1] += f64::from(u8::from(reward > 0.0));
@@ -148,8 +148,8 @@ impl Labelling {
         })
     }
 
-    /// Of the class or action at a place: the share of its answers that have feedback, and its share in all
-    /// answers, over everything and recently.
+    /// The share of the answers of a class or action that have feedback, and its share in all answers, over
+    /// everything and recently.
     pub(super) fn of_class(&self, place: usize) -> (Option<f64>, [Option<f64>; 2]) {
         let one = self.classes.get(place).copied().unwrap_or_default();
         let exposure = [

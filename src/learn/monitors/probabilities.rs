@@ -25,7 +25,7 @@ pub struct ScoredProbabilities {
     brier: f64,
     confidence: f64,
     is_right: bool,
-    /// Of two classes: the true one, and the bin of the log odds of the second; none of other answers.
+    /// The true one of two classes, and the bin of the log odds of the second; none of other answers.
     pub(super) rank: Option<(usize, usize)>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct ProbabilitySums {
     n: f64,
     log_loss: f64,
     brier: f64,
-    /// By bin of confidence: the sum of confidences, and of answers that were right.
+    /// The sums of confidences, and of answers that were right, by bin of confidence.
     bins: [[f64; 2]; BINS],
 }
 

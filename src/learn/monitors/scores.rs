@@ -23,7 +23,7 @@ const DEVIATIONS: f64 = 1.96;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct NumberSums {
     n: f64,
-    /// Of squared weights: by it the size of a sample that fades.
+    /// The sum of squared weights, which gives the size of a sample that fades.
     squared_n: f64,
     sum: f64,
     squares: f64,
@@ -126,7 +126,7 @@ impl Scores {
         &self.classes.0
     }
 
-    /// How many answers the scores are of; of a span that fades, their weight.
+    /// The number of scored answers; of a span that fades, their weight.
     pub fn n_answers(&self) -> f64 {
         let of_classes = self.classes.0.iter().map(|class| class.count).sum::<f64>();
         of_classes.max(self.errors.n).max(self.rewards.n)
@@ -196,7 +196,7 @@ impl Scores {
     }
 }
 
-/// The same with the area of two classes and the pairs of label and answer.
+/// Scores with the area of two classes and the pairs of label and answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DetailedScores {
     /// The sums.
@@ -206,7 +206,7 @@ pub struct DetailedScores {
 }
 
 impl DetailedScores {
-    /// As [`Scores::add_class`].
+    /// Adds an answer, as [`Scores::add_class`].
     pub fn add_class(&mut self, truth: u32, answer: u32, weight: f64) {
         self.scores.add_class(truth, answer, weight);
         let pair = [truth, answer];
@@ -216,7 +216,7 @@ impl DetailedScores {
         }
     }
 
-    /// As [`Scores::add_probabilities`].
+    /// Adds probabilities, as [`Scores::add_probabilities`].
     pub fn add_probabilities(&mut self, answer: &ScoredProbabilities, weight: f64) {
         self.scores.add_probabilities(answer, weight);
         self.ranks.add(answer, weight);
@@ -242,7 +242,7 @@ impl DetailedScores {
         }
     }
 
-    /// As [`Scores::figures`], and the area.
+    /// The figures, as [`Scores::figures`], and the area.
     pub fn figures(&self) -> Vec<(&'static str, f64)> {
         let mut figures = self.scores.figures();
         figures.extend(self.ranks.area().map(|area| ("auc", area)));

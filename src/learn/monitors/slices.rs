@@ -103,7 +103,7 @@ impl Slice {
         amend(&mut self.recent, self.fading.weight());
     }
 
-    /// By how much the candidate's loss is larger than the champion's, on average.
+    /// The mean difference of the candidate's loss from the champion's.
     pub(super) fn difference(&self) -> Option<f64> {
         let [n, sum] = self.sides;
         (n > 0.0).then(|| sum / n)
@@ -191,7 +191,7 @@ impl Slices {
         self.0.values().for_each(|slice| slice.save(out));
     }
 
-    /// Those of a description with so many keys.
+    /// The slices of a description with so many keys.
     pub(super) fn load(
         saved: &mut SavedReader,
         tensors: &mut Tensors,

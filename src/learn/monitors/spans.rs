@@ -12,7 +12,7 @@ use crate::model::weights::Error;
 
 /// Answers over which the fading mean of a slice is an average.
 pub(super) const SLICE_HORIZON: u64 = 100;
-/// At this weight all are scaled down, so that sums stay finite.
+/// The weight at which all are scaled down, so that sums stay finite.
 const WEIGHT_MAX: f64 = 1e9;
 /// Blocks of a window.
 const BLOCKS: u64 = 8;

@@ -44,7 +44,7 @@ pub(in crate::learn) enum ScoredAnswer<'a> {
     Reward(f64),
 }
 
-/// The same with places of names.
+/// A judged answer with places in place of names.
 enum PlacedAnswer {
     Class([u32; 2], ScoredProbabilities),
     Value(f64),
@@ -85,7 +85,7 @@ pub(in crate::learn) struct Monitors {
 }
 
 impl Monitors {
-    /// Those of a description, which have seen nothing.
+    /// The monitors of a description, which have seen nothing.
     pub(in crate::learn) fn new(spec: &Spec) -> Monitors {
         let mut monitors = Monitors::default();
         for name in spec.task.names() {
@@ -110,7 +110,7 @@ impl Monitors {
         self.labelling.note_labelled(place, delay_us);
     }
 
-    /// Takes a reward that somebody sent.
+    /// Takes a reward of a feedback event.
     pub(in crate::learn) fn note_reward(&mut self, reward: f64) {
         self.labelling.note_reward(reward);
     }
@@ -238,13 +238,13 @@ impl Monitors {
         self.slices = Slices::default();
     }
 
-    /// When the last feedback came, or before any the first answer was asked.
+    /// The time at which the last feedback came, or before any the first answer was asked.
     pub(in crate::learn) fn last_feedback(&self) -> Option<Time> {
         let since = self.labelling.time(LabellingTime::FirstAnswer);
         self.labelling.time(LabellingTime::LastFeedback).or(since)
     }
 
-    /// When the last example was learned, or before any the first answer was asked.
+    /// The time at which the last example was learned, or before any the first answer was asked.
     pub(in crate::learn) fn last_example(&self) -> Option<Time> {
         let since = self.labelling.time(LabellingTime::FirstAnswer);
         self.labelling.time(LabellingTime::LastExample).or(since)
@@ -378,7 +378,7 @@ impl Monitors {
         figures
     }
 
-    /// How often each label had each answer, the commonest pairs first.
+    /// The counts of pairs of label and answer, the commonest first.
     pub(in crate::learn) fn confusion(&self) -> Vec<ConfusionCount> {
         let names = self.names.names();
         let name = |place: u32| names.get(place as usize).copied().map(str::to_owned);
@@ -407,7 +407,7 @@ impl Monitors {
         tensors.nest("monitors.names", names);
     }
 
-    /// Those of a description; none where they were not saved.
+    /// The saved monitors of a description; none where they were not saved.
     pub(in crate::learn) fn load(
         spec: &Spec,
         tensors: &mut Tensors,

@@ -1,5 +1,4 @@
-//! How much of its budget each source has spent: the weights of the newest learned examples, by the place
-//! of their source.
+//! The spent budget of each source: the weights of the newest learned examples, by the place of their source.
 //!
 //! Invariant: bounded, and of any `per` learned examples one after the other, within the time that the
 //! description gives, a source has taught no more than its budget.
@@ -19,7 +18,7 @@ const ROUNDING: f64 = 1e-6;
 /// The weights that each source has spent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Budgets {
-    /// From the oldest to the newest.
+    /// The blocks, from the oldest to the newest.
     blocks: VecDeque<ExampleBlock>,
 }
 
@@ -166,7 +165,7 @@ mod tests {
                 if offer(&mut budgets, &budget, source, weight, 0) {
                     learned.push((budget.place(source), weight));
                 }
-                // Without others a source would wait for ever: these are of nobody's budget.
+                // Without others a source would wait for ever: these count towards no budget.
                 let others = Budget {
                     weight: f64::MAX,
                     ..budget.clone()

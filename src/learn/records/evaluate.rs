@@ -22,16 +22,16 @@ pub struct Evaluation {
     members: Vec<MemberEvaluation>,
 }
 
-/// A sum and how many it is of.
+/// A sum, and the number of its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mean {
-    /// How many.
+    /// The number of values.
     pub count: f64,
-    /// Of all of them.
+    /// The sum of the values.
     pub sum: f64,
 }
 
-/// How one member of a portfolio does.
+/// The evaluation of one member of a portfolio.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberEvaluation {
     /// Its name.
@@ -60,7 +60,7 @@ impl Evaluation {
         self.served
     }
 
-    /// The same over about the last thousand.
+    /// The score over about the last thousand served answers.
     pub fn recent(&self) -> f64 {
         self.recent
     }
@@ -70,7 +70,7 @@ impl Evaluation {
         self.no_change
     }
 
-    /// How each member of a portfolio does; none for a single network.
+    /// The evaluation of each member of a portfolio; none for a single network.
     pub fn members(&self) -> &[MemberEvaluation] {
         &self.members
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::event::Time;
 use crate::model::weights::{Error, Tensors};
 
-/// How long an id is remembered, in microseconds: a day.
+/// The time for which an id is remembered, in microseconds: a day.
 pub(crate) const WINDOW_US: i64 = 24 * 3600 * 1_000_000;
 
 /// True if an id whose first event was accepted at this time is known no more.
@@ -32,7 +32,7 @@ pub struct FeedbackIds {
 }
 
 impl FeedbackIds {
-    /// Where the first event of this id stands.
+    /// The position of the first event of this id.
     pub fn position(&self, feedback_id: &str) -> Option<u64> {
         self.positions.get(&feedback_key(feedback_id)).copied()
     }
@@ -62,7 +62,7 @@ impl FeedbackIds {
         order.map(|(time, key)| (*key, self.positions[key], *time))
     }
 
-    /// How many ids are remembered.
+    /// The number of ids that are remembered.
     pub fn len(&self) -> usize {
         self.order.len()
     }

@@ -77,20 +77,20 @@ impl Fate {
     }
 }
 
-/// How many events met each fate.
+/// The counts of events by fate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     counts: [u64; Fate::ALL.len()],
-    /// Of the superseded: those that were learned before. A restore may bring them back.
+    /// Superseded events that were learned before. A restore may bring them back.
     n_replaced: u64,
-    /// Of the quarantined: contradictions. No restore changes them.
+    /// Quarantined contradictions. No restore changes them.
     n_contradictions: u64,
-    /// Of the quarantined: outliers and floods, as little changed.
+    /// Quarantined outliers and floods, which no restore changes either.
     n_held_back: u64,
 }
 
 impl Ledger {
-    /// How many met this fate.
+    /// The number of events with this fate.
     pub fn count(&self, fate: Fate) -> u64 {
         self.counts[fate as usize]
     }
@@ -120,7 +120,7 @@ impl Ledger {
         }
     }
 
-    /// Of the quarantined: events that contradict the label of another source.
+    /// Quarantined events that contradict the label of another source.
     pub fn n_contradictions(&self) -> u64 {
         self.n_contradictions
     }
@@ -187,7 +187,7 @@ impl Ledger {
         }
     }
 
-    /// Of the quarantined: those that wait for a person, or did under rules that let nobody decide.
+    /// Quarantined events that wait for a person, or did under rules without a decision.
     fn n_waiting(&self) -> u64 {
         self.n_contradictions + self.n_held_back
     }

@@ -15,7 +15,7 @@ const HASH_BYTES: usize = 16;
 /// The labels of the places, as they were while such answers were given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Places {
-    /// Where the newest such answer may stand.
+    /// The largest position of such an answer.
     newest: u64,
     /// Rising, without a gap but for those forgotten.
     stretches: VecDeque<Stretch>,

@@ -19,10 +19,10 @@ const INPUTS_MAX: usize = 32;
 /// A flood is none where this share of other sources' events is the same.
 const SHARED: f64 = 0.5;
 
-/// Why an event waits.
+/// The reason why an event waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QuarantineCause {
-    /// It contradicts the label of another source.
+    /// The event contradicts the label of another source.
     Contradiction,
     /// A value or a number input of it lies far outside of recent ones.
     Outlier,
@@ -51,24 +51,24 @@ impl QuarantineCause {
 /// An event that waits for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuarantinedEvent {
-    /// Where it stands in the journal.
+    /// The position of the event in the journal.
     pub position: u64,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub time: Time,
-    /// Why it waits.
+    /// The reason why it waits.
     pub cause: QuarantineCause,
 }
 
 /// The events that wait, and those that came lately.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Quarantine {
-    /// By position.
+    /// The waiting events, by position.
     waiting: BTreeMap<u64, (Time, QuarantineCause)>,
     /// The newest events, from the oldest: hashes of the source and of its signal.
     recent: VecDeque<[u64; 2]>,
-    /// Of values and rewards.
+    /// The range of values and rewards.
     targets: RobustRange,
-    /// Of the number inputs, in their order.
+    /// The ranges of the number inputs, in their order.
     inputs: Vec<RobustRange>,
 }
 
@@ -83,7 +83,7 @@ impl Quarantine {
         })
     }
 
-    /// Where the oldest that waits stands.
+    /// The position of the oldest waiting event.
     pub(crate) fn oldest_position(&self) -> Option<u64> {
         self.waiting.keys().next().copied()
     }
@@ -149,7 +149,7 @@ impl Quarantine {
                 n_alike += u64::from(*signal == own[1]);
             }
         }
-        // A single source has nobody to be compared with.
+        // A single source has no other to be compared with.
         n_same >= flood && n_others > 0 && (n_alike as f64) < SHARED * n_others as f64
     }
 
@@ -282,7 +282,7 @@ mod tests {
         let mut quarantine = Quarantine::default();
         let mut look =
             |source: &str, class: &str| quarantine.look(&SETTINGS, &label(source, class), None);
-        // A single source has nobody to be compared with.
+        // A single source has no other to be compared with.
         (0..9).for_each(|_| assert_eq!(look("a", "yes"), None));
         (0..9).for_each(|n| assert_eq!(look("b", ["no", "yes", "no"][n % 3]), None));
         assert_eq!(look("a", "yes"), Some(QuarantineCause::Flood));

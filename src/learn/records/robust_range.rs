@@ -11,7 +11,7 @@ use crate::model::weights::Error;
 
 /// Numbers that are kept.
 const NEWEST: usize = 256;
-/// Nothing is far from fewer.
+/// The fewest numbers by which another can be far.
 const FEWEST: usize = 32;
 /// A deviation of normal numbers in medians of their distances.
 const DEVIATION: f64 = 1.4826;

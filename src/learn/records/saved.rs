@@ -36,7 +36,7 @@ impl Writer {
 }
 
 impl SavedReader {
-    /// None where an older program saved the state.
+    /// The saved counts and numbers; none where an older program saved the state.
     pub(in crate::learn) fn load(
         name: &str,
         tensors: &mut Tensors,
@@ -76,7 +76,7 @@ impl SavedReader {
         }
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     pub(in crate::learn) fn end(&mut self) -> Result<(), Error> {
         match (self.counts.next(), self.numbers.next()) {
             (None, None) => Ok(()),
@@ -108,7 +108,7 @@ pub(in crate::learn) fn put_texts<'a>(tensors: &mut Tensors, texts: impl Iterato
     tensors.put_u8("texts", &[bytes.len()], bytes);
 }
 
-/// As [`put_texts`] put them.
+/// The texts that [`put_texts`] put.
 pub(in crate::learn) fn take_texts(tensors: &mut Tensors) -> Result<Vec<String>, Error> {
     let lengths = tensors.take_u32("lengths", &[None])?;
     let bytes = tensors.take_u8("texts", &[None])?;

@@ -1,4 +1,4 @@
-//! How many examples of each source were learned.
+//! Counts of the learned examples of each source.
 //!
 //! Invariant: the counts are of the examples that the state has learned: a restore brings those of its version
 //! back, and a retraction those of the history without the feedback that it takes back.
@@ -103,7 +103,7 @@ impl Sources {
         tensors.put_u8("sources.names", &[names.len()], names.into_bytes());
     }
 
-    /// Of a state at `position`, which an older program may have saved without any.
+    /// The sources of a state at `position`, which an older program may have saved without any.
     pub(crate) fn load(tensors: &mut Tensors, position: u64) -> Result<Sources, Error> {
         if !tensors.0.contains_key("sources") {
             return Ok(Sources {

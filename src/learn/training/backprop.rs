@@ -27,13 +27,13 @@ pub(crate) struct TrainingPass {
     /// Gradients of the loss with respect to the outputs of each layer, `[rows, n_out]` each.
     gradients: Vec<Vec<f32>>,
     terms: Terms,
-    /// How far a derivative of one moves the outputs of each row: see [`Lengths::reach`].
+    /// The step of the outputs of each row for a derivative of one: see [`Lengths::reach`].
     reaches: Vec<f32>,
     /// Gradient of one layer's weights, where a rule needs them written out.
     gradient: Vec<f32>,
 }
 
-/// How long one row's gradient is, all parameters together, and may be.
+/// The length of one row's gradient, all parameters together, and its bound.
 pub(crate) struct Lengths {
     own: f32,
     /// A row moves a network no further than the worst answer to it moves a linear model (clipped
@@ -47,7 +47,7 @@ pub(crate) struct Lengths {
 
 impl Lengths {
     /// Each layer's gradient is the product of two vectors: from the first layer to the last, the
-    /// sums of squares of what goes into it, with the one that a bias is multiplied by, and of the
+    /// sums of squares of its inputs, with the one that a bias is multiplied by, and of the
     /// gradient with respect to its outputs.
     pub(crate) fn of(layers: impl IntoIterator<Item = (f32, f32)>) -> Lengths {
         let (mut sum, mut inputs, mut outputs) = (0.0, None, 0.0);
@@ -64,7 +64,7 @@ impl Lengths {
         }
     }
 
-    /// How far a derivative of one moves an output of the row, for a rate and a weight of one.
+    /// The step of an output of the row for a derivative, a rate and a weight of one.
     pub(crate) fn reach(&self) -> f32 {
         let reach = self.own * self.own.min(self.most) / self.outputs;
         if self.outputs > 0.0 && reach.is_finite() {
@@ -132,8 +132,8 @@ impl TrainingPass {
         (outputs, self.gradients.last_mut().expect("a pass was made"))
     }
 
-    /// From the gradient with respect to the outputs to those with respect to the outputs of each layer;
-    /// every row's then counts by its weight. False where they are not finite.
+    /// Computes the gradients with respect to the outputs of each layer, from that with respect to the
+    /// outputs; that of every row then counts by its weight. False where they are not finite.
     pub(crate) fn backward(
         &mut self,
         parameters: &Parameters,
@@ -181,8 +181,8 @@ impl TrainingPass {
         finite
     }
 
-    /// How far a derivative of one moves the outputs of each row of the last backward pass, for a rate
-    /// and a weight of one, `[rows]`.
+    /// The step of the outputs of each row of the last backward pass for a derivative, a rate and a weight of
+    /// one, `[rows]`.
     pub(crate) fn reaches(&self) -> &[f32] {
         &self.reaches
     }

@@ -146,8 +146,8 @@ impl TrainingNetwork {
         }
     }
 
-    /// How far a derivative of one moved the outputs of each row of the last step, for a rate and a weight
-    /// of one, `[rows]`.
+    /// The step of the outputs of each row in the last update for a derivative, a rate and a weight of one,
+    /// `[rows]`.
     pub(crate) fn reaches(&self) -> &[f32] {
         match self.elsewhere {
             Some(_) => &self.buffers.0.reaches,
@@ -288,8 +288,8 @@ impl PartialEq for TrainingNetwork {
     }
 }
 
-/// How long each row's gradient is, by the gradient with respect to the outputs
-/// `[rows, n_outputs]` and the sums of squares that [`Training::backward`] gives.
+/// The lengths of each row's gradient, by the gradient with respect to the outputs `[rows, n_outputs]` and
+/// the sums of squares that [`Training::backward`] gives.
 fn lengths(rows: &[&Encoded], gradient: &[f32], hidden: &[f32]) -> impl Iterator<Item = Lengths> {
     let (width, n_sums) = (gradient.len() / rows.len(), hidden.len() / rows.len());
     rows.iter().enumerate().map(move |(index, row)| {

@@ -196,7 +196,7 @@ pub(crate) struct Adam {
 }
 
 impl Adam {
-    /// Those of the step number `n_steps`, of which there is no zeroth.
+    /// The factors of the step number `n_steps`, of which there is no zeroth.
     pub(crate) fn new(rate: f32, n_steps: u64) -> Adam {
         let power = n_steps.min(1_000_000) as i32;
         Adam {
@@ -205,7 +205,7 @@ impl Adam {
         }
     }
 
-    /// The same for a device, which is also to let weights decay.
+    /// The rule for a device, which also decays the weights.
     fn rule(&self, rate: f32) -> Rule {
         Rule::AdamW {
             betas: [BETA_1, BETA_2].map(f64::from),

@@ -1,4 +1,4 @@
-//! Where the newest version of each reason was made.
+//! The places of the newest version of each reason.
 //!
 //! Invariant: as many numbers as there are reasons, however many versions there are.
 
@@ -69,7 +69,7 @@ impl Newest {
         Ok(newest)
     }
 
-    /// Of the tree of versions that earlier programs saved: number, parent, position and reason of
+    /// The newest versions of the tree that earlier programs saved: number, parent, position and reason of
     /// each.
     pub(crate) fn of_tree(tree: &[u64]) -> Result<Newest, Error> {
         let mut newest = Newest::default();

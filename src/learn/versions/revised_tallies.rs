@@ -15,9 +15,9 @@ pub(crate) const BYTES_MAX: usize = 128 << 10;
 /// Tallies of versions, as runs of consecutive numbers that count the same.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RevisedTallies {
-    /// By the first version of each.
+    /// The runs, by the first version of each.
     runs: BTreeMap<u64, TallyRun>,
-    /// Of all runs.
+    /// The bytes of all runs.
     n_bytes: usize,
 }
 
@@ -25,7 +25,7 @@ pub struct RevisedTallies {
 struct TallyRun {
     last: u64,
     tallies: Tallies,
-    /// Of the tallies in a state, about.
+    /// The bytes of the tallies in a state, about.
     n_bytes: usize,
 }
 
@@ -92,8 +92,7 @@ impl RevisedTallies {
         }
     }
 
-    /// As they were saved. Earlier programs saved every version by itself, which stands at
-    /// `position`.
+    /// The saved tallies. Earlier programs saved every version by itself, which stands at `position`.
     pub(crate) fn load(
         tensors: &mut Tensors,
         position: impl Fn(u64) -> u64,

@@ -19,7 +19,7 @@ pub(crate) const RUNS_MAX: usize = 8192;
 /// The versions that are not restored, each with the first version made without its retracted feedback.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaintedVersions {
-    /// By their first version. Two that meet have different successors.
+    /// The runs, by their first version. Two that meet have different successors.
     runs: BTreeMap<u64, TaintedRun>,
     /// The last version of which nothing is known any more; 0 before the first has left.
     left: u64,
@@ -44,7 +44,7 @@ impl TaintedVersions {
         version > 1 && version <= self.left
     }
 
-    /// Why a version is not restored, if it is not.
+    /// The reason why a version is not restored, if it is not.
     pub fn refusal(&self, version: u64) -> Option<String> {
         if self.has_left(version) {
             let next = self.left + 1;
@@ -161,7 +161,8 @@ impl TaintedVersions {
         Ok(tainted)
     }
 
-    /// From pairs of a version and the first without its retracted feedback, as earlier programs saved them.
+    /// Versions from pairs of a version and the first without its retracted feedback, as earlier programs
+    /// saved them.
     pub(crate) fn of_pairs(pairs: &[u64]) -> TaintedVersions {
         let mut tainted = TaintedVersions::default();
         for pair in pairs.chunks_exact(2).filter(|pair| pair[0] < u64::MAX) {

@@ -35,7 +35,7 @@ impl Tallies {
         tensors
     }
 
-    /// Those of a state at `position`.
+    /// The tallies of a state at `position`.
     pub(crate) fn load(tensors: &mut Tensors, position: u64) -> Result<Tallies, Error> {
         Ok(Tallies {
             ledger: Ledger::load(tensors)?,

@@ -15,7 +15,7 @@ pub(crate) const PERIODS: usize = 2;
 pub struct Past {
     /// The series: a hash of the row's key, 0 where the model has no key column.
     pub key: u64,
-    /// How many values of the series were learned by then; none where that is not known any more.
+    /// The number of learned values of the series by then; none where that is not known any more.
     pub n_known: Option<u64>,
     /// The newest values, the newest first; where there are fewer, the oldest is repeated.
     pub recent: [f64; RECENT],
@@ -32,7 +32,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Of a row whose past is not known any more.
+    /// The past of a row whose past is not known any more.
     pub fn lost(key: u64) -> Past {
         Past {
             key,

@@ -47,7 +47,7 @@ pub enum EncoderWeights {
     Onnx(Bytes),
 }
 
-/// From texts to vectors.
+/// A text encoder: from texts to vectors.
 pub struct TextEncoder {
     tokenizer: TokenReader,
     network: EncoderNetwork,
@@ -119,8 +119,8 @@ impl TextEncoder {
         self.width
     }
 
-    /// How many layers can be adapted: none of an ONNX file's.
-    pub(crate) fn n_layers(&self) -> usize {
+    /// The number of layers that can be adapted: none of an ONNX file's.
+    pub fn n_layers(&self) -> usize {
         match &self.network {
             EncoderNetwork::Bert(bert) => bert.n_layers(),
             EncoderNetwork::Graph(_) => 0,

@@ -17,10 +17,10 @@ const ROWS_AT_ONCE: usize = 256;
 /// Values of a vector at most, on either side.
 const WIDTH_MAX: usize = 65_536;
 
-/// From vectors to vectors.
+/// A vector encoder: from vectors to vectors.
 pub(crate) struct VectorEncoder {
     graph: Graph,
-    /// Of a row.
+    /// The dimensions of a row.
     dims: Vec<usize>,
     width: usize,
 }
@@ -64,7 +64,7 @@ impl VectorEncoder {
         }
     }
 
-    /// How many values a row comes with.
+    /// The number of values of a row.
     pub(crate) fn n_values(&self) -> usize {
         self.dims.iter().product()
     }

@@ -25,7 +25,7 @@ struct BucketBlock {
 }
 
 impl BucketBlock {
-    /// Where the row of `slot` stands, or would stand, among the written ones.
+    /// The rank of the row of `slot` among the written ones, or the place where it would stand.
     fn rank(&self, slot: usize) -> usize {
         (self.written & ((1u16 << slot) - 1)).count_ones() as usize
     }
@@ -44,13 +44,13 @@ impl SparseTable {
         }
     }
 
-    /// How many values a row has.
-    pub(crate) fn row_len(&self) -> usize {
+    /// The number of values of a row.
+    pub fn row_len(&self) -> usize {
         self.row_len
     }
 
-    /// How many buckets a feature can hash to.
-    pub(crate) fn n_buckets(&self) -> usize {
+    /// The number of buckets of hashed features.
+    pub fn n_buckets(&self) -> usize {
         self.blocks.len() * BLOCK
     }
 

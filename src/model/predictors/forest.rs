@@ -28,7 +28,7 @@ pub(crate) struct Forest {
 pub(crate) struct Tree {
     /// The split of each node; none of a leaf.
     pub splits: Vec<Option<Split>>,
-    /// How often each class came to each node while it was a leaf, and the counts that its parent had for it;
+    /// The counts of each class in each node while it was a leaf, and the counts that its parent had for it;
     /// `[nodes, n_outputs]`.
     pub counts: Vec<f32>,
     /// The fading share of wrong answers.
@@ -87,7 +87,7 @@ impl Tree {
         node
     }
 
-    /// How much its answer counts.
+    /// The weight of its answer.
     fn weight(&self) -> f32 {
         let odds = (1.0 - self.error) / (self.error + ERROR_MIN);
         odds * odds

@@ -15,7 +15,7 @@ pub struct LinearMembers {
     n_members: usize,
     n_outputs: usize,
     n_dense: usize,
-    /// How fast the bias follows, beside the weight of an input that is one.
+    /// The learning rate of the bias, beside the weight of an input that is one.
     bias_rate: f32,
     /// `[n_dense + 1, n_members * n_outputs]`; the last row is the bias.
     dense: Vec<f32>,
@@ -33,7 +33,7 @@ pub struct LinearForm {
     pub n_dense: usize,
     /// Buckets of hashed inputs.
     pub n_buckets: usize,
-    /// How fast the bias follows, beside the weight of an input that is one.
+    /// The learning rate of the bias, beside the weight of an input that is one.
     pub bias_rate: f32,
 }
 
@@ -76,8 +76,8 @@ impl LinearMembers {
         scores
     }
 
-    /// How far a step along the gradient moves the scores of this row.
-    pub(crate) fn squared_length(&self, row: &Encoded) -> f32 {
+    /// The movement of this row's scores by a step along the gradient.
+    pub fn squared_length(&self, row: &Encoded) -> f32 {
         self.bias_rate
             + row.dense.iter().map(|x| x * x).sum::<f32>()
             + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>()

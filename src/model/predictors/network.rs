@@ -38,7 +38,7 @@ pub struct Network {
     n_dense: usize,
 }
 
-/// Where the dense layers are computed.
+/// The device of the dense layers.
 #[derive(Clone, Debug)]
 enum LayerLocation {
     Processor(Arc<Vec<Layer>>),
@@ -127,10 +127,10 @@ impl Network {
         }
     }
 
-    /// How many rows of a batch may be computed apart so that their outputs stay those of the whole batch.
-    /// gemm adds up in another order for a single row, for small products, and for few rows and columns
-    /// with a long sum; a slice has to be on the same side of each of these as the batch is.
-    pub(crate) fn slice_rows(&self, n_rows: usize) -> usize {
+    /// The number of rows of a batch that may be computed apart so that their outputs stay those of the whole
+    /// batch. gemm adds up in another order for a single row, for small products, and for few rows and
+    /// columns with a long sum; a slice has to be on the same side of each of these as the batch is.
+    pub fn slice_rows(&self, n_rows: usize) -> usize {
         let LayerLocation::Processor(layers) = &self.place else {
             return n_rows.max(1);
         };
@@ -194,7 +194,7 @@ fn forward(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
     z
 }
 
-/// The same, where each row has the outputs that it has alone.
+/// `x` `[rows, in]` through one layer, where each row has the outputs that it has alone.
 fn forward_apart(layer: &Layer, x: &[f32], n_rows: usize) -> Vec<f32> {
     let mut z = apart::forward(layer, x, n_rows);
     add_bias(layer, &mut z);

@@ -254,8 +254,8 @@ impl Portfolio {
         self.adjusted_outputs(row, scale, network, |_, _| {})
     }
 
-    /// The same where `adjust` changes the members' scores `[members, n_outputs]`, from the features
-    /// of the ridge regressions.
+    /// The outputs of every member where `adjust` changes the scores `[members, n_outputs]`, from the
+    /// features of the ridge regressions.
     pub(crate) fn adjusted_outputs(
         &self,
         row: &Encoded,

@@ -8,7 +8,7 @@
 //! - [`RidgeWeights::new`]: the weights of a `Recursion::served`, `scores(phi)` to `[n_outputs]`;
 //! - [`Posterior`]: how sure it is, `deviation(phi)`.
 //!
-//! Invariant: immutable; a posterior shares its matrix with what learns, and the learner copies
+//! Invariant: immutable; a posterior shares its matrix with the learner, which copies
 //! it before it writes.
 
 mod log;
@@ -31,7 +31,7 @@ pub struct RidgeWeights {
 }
 
 impl RidgeWeights {
-    /// From `[n_outputs, n_features]`.
+    /// Weights from `[n_outputs, n_features]`.
     pub fn new(n_features: usize, weight: Vec<f32>) -> RidgeWeights {
         RidgeWeights { n_features, weight }
     }
@@ -43,7 +43,7 @@ impl RidgeWeights {
     }
 }
 
-/// How far the estimates of one regression can be trusted.
+/// The posterior of the estimates of one regression.
 ///
 /// Weights are distributed about their estimate with covariance `noise * P`, where `P` is the
 /// inverse of ridge and seen features together (Li et al. 2010, section 3.1).
@@ -79,14 +79,14 @@ impl Posterior {
 /// A served regression.
 #[derive(Clone, Debug)]
 pub struct Ridge {
-    /// From rows to features.
+    /// The map from rows to features.
     pub features: RandomFeatures,
-    /// From features to estimates.
+    /// The weights from features to estimates.
     pub weights: RidgeWeights,
     /// The inverse temperature of estimates before they become probabilities; none where the
     /// estimates themselves are the answer.
     pub inverse_temperature: Option<f32>,
-    /// One for each action, where anyone asks how sure an estimate is.
+    /// The posteriors, one for each action, where the policy needs them.
     pub posteriors: Option<Vec<Posterior>>,
 }
 

@@ -49,7 +49,7 @@ pub(crate) const MEMBERS: usize = 2 * REGRESSIONS + 3;
 /// The newest values of each series, and the weights that predict from them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// By the key; the key modulo [`BLOCKS`] names the map.
+    /// The rings by the key; the key modulo [`BLOCKS`] names the map.
     blocks: Vec<Arc<BTreeMap<u64, Arc<Ring>>>>,
     n_series: usize,
     bounds: SeriesBounds,
@@ -59,13 +59,13 @@ pub struct Series {
     n_learned: u64,
     /// The periods of all series; 0 where none is found.
     pub periods: [u32; PERIODS],
-    /// Of the row's inputs, as the second regression sees them.
+    /// The random features of the row's inputs, as the second regression sees them.
     inputs: RandomFeatures,
-    /// Of each regression, `[2, features]`.
+    /// The weights of each regression, `[2, features]`.
     pub weights: [Vec<f32>; REGRESSIONS],
 }
 
-/// How much is kept.
+/// The bounds of the kept series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct SeriesBounds {
     series: usize,
@@ -116,7 +116,7 @@ impl Series {
         self.n_learned = newer.n_learned;
     }
 
-    /// How many features each regression sees.
+    /// The number of features of each regression.
     pub(crate) fn n_features(&self) -> [usize; REGRESSIONS] {
         [1 + N_PAST, self.inputs.n_features() + N_PAST]
     }

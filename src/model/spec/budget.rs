@@ -1,4 +1,4 @@
-//! How much each source may teach, as described.
+//! The learning budget of each source, as described.
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 
@@ -23,7 +23,7 @@ impl Budget {
         place.unwrap_or(self.vouched.len())
     }
 
-    /// How many budgets there are.
+    /// The number of budgets.
     pub fn n_places(&self) -> usize {
         self.vouched.len() + 1
     }

@@ -34,13 +34,13 @@ pub struct Spec {
     pub datatype: Datatype,
     /// The series that the targets of a regression form.
     pub series: SeriesSettings,
-    /// How it learns.
+    /// The kind of its learner.
     pub learner: LearnerKind,
-    /// How its classes are answered.
+    /// The costs by which its classes are answered.
     pub costs: Costs,
     /// Its memory.
     pub memory: MemorySettings,
-    /// How a bandit chooses.
+    /// The policy of a bandit.
     pub policy: Policy,
     /// The least probability of every action, 0 to 1 over their number.
     pub exposure_floor: f64,
@@ -50,15 +50,15 @@ pub struct Spec {
     pub waiting_max: usize,
     /// The largest weight of an event, 1 to 1000.
     pub weight_max: f64,
-    /// How much each source may teach; none where nothing bounds it.
+    /// The learning budget of each source; none where nothing bounds it.
     pub budget: Option<Budget>,
     /// The feedback that waits for a person.
     pub quarantine: QuarantineSettings,
-    /// Which weights serve.
+    /// The weights that serve.
     pub publish: Publish,
-    /// When versions are made.
+    /// The cadence of versions.
     pub cadence: Cadence,
-    /// When a learner is to begin anew.
+    /// The conditions on which a learner begins anew.
     pub retrain: RetrainSettings,
     /// The streams that are watched for drift; none where nothing is.
     pub drift: Option<DriftSettings>,
@@ -68,9 +68,9 @@ pub struct Spec {
     pub device: Device,
     /// The bounds of its journal.
     pub journal: JournalLimits,
-    /// How the rows of files are read for it.
+    /// The format of the rows of its files.
     pub rows: RowFormat,
-    /// Where its randomness starts.
+    /// The seed of its randomness.
     pub seed: u64,
     /// The revision of the learning rules, 1 to [`crate::model::REVISION`].
     pub revision: u32,

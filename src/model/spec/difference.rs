@@ -10,7 +10,7 @@ use super::task::Task;
 /// A difference in the words of the description, and its effect on the learned state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SpecDifference {
-    /// As in `input "x" is added`.
+    /// The difference, as in `input "x" is added`.
     pub what: String,
     /// The consequence of adopting it; none where the other differences have named it.
     pub effect: Option<String>,

@@ -5,7 +5,7 @@
 /// The effect of an alarm that the error of the answers has drifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftAction {
-    /// It is shown, as every alarm.
+    /// The alarm is shown, as every alarm.
     Report,
     /// Nothing is learned until a person resumes the model.
     Freeze,

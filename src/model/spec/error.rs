@@ -2,7 +2,7 @@
 //!
 //! Invariant: one sentence, with the key, its value and the allowed ones.
 
-/// Why a description was refused.
+/// The reason why a description was refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
     /// Not TOML, an unknown key, or a value of the wrong type.
@@ -18,7 +18,7 @@ pub enum Error {
     Value {
         /// The key, with its table.
         key: String,
-        /// As written.
+        /// The value as written.
         value: String,
         /// The values that the key accepts.
         allowed: String,

@@ -44,7 +44,7 @@ pub enum InputKind {
     },
     /// A vector a row: the output of a pretrained network for it, standardised as a whole.
     EmbeddedVector {
-        /// How many 32-bit floats come, at least one.
+        /// The number of 32-bit floats, at least one.
         n_values: usize,
         /// The file of the network.
         encoder: PinnedFile,
@@ -53,7 +53,7 @@ pub enum InputKind {
     },
     /// This many 32-bit floats a row.
     Vector {
-        /// At least one.
+        /// The length, at least one.
         length: usize,
         /// True if the values are standardised online, as a whole; they are taken as they are
         /// otherwise.
@@ -63,14 +63,14 @@ pub enum InputKind {
     },
 }
 
-/// How the times of an input are read.
+/// The reading of an input's times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times {
-    /// How they are written.
+    /// The format of the times.
     pub format: TimeFormat,
     /// The zone in which they are looked at, and of those without an offset, in seconds east of UTC.
     pub zone_s: i64,
-    /// Where the elapsed time begins, in microseconds since 1970.
+    /// The origin of the elapsed time, in microseconds since 1970.
     pub origin_us: i64,
     /// True if an empty text stands for a gap.
     pub gaps: bool,
@@ -83,9 +83,9 @@ pub(crate) const N_CALENDAR: usize = 16;
 /// Low-rank adapters of the last layers of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LowRank {
-    /// At least one.
+    /// The rank, at least one.
     pub rank: usize,
-    /// At least one.
+    /// The number of layers, at least one.
     pub layers: usize,
     /// The step size.
     pub learning_rate: f32,
@@ -94,7 +94,7 @@ pub struct LowRank {
 /// A file that a description names, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedFile {
-    /// Where, from the folder of the model.
+    /// The path, from the folder of the model.
     pub path: String,
     /// BLAKE3 of its content.
     pub digest: blake3::Hash,
@@ -221,7 +221,7 @@ impl InputKind {
         }
     }
 
-    /// How many dense features a row of it makes.
+    /// The number of dense features of one row.
     pub fn n_dense(&self) -> usize {
         match self {
             InputKind::Number { gaps } => 1 + usize::from(*gaps),

@@ -1,4 +1,4 @@
-//! How a model learns, as described: the kind of its learner, and its memory.
+//! The learning of a model, as described: the kind of its learner, and its memory.
 //!
 //! Invariant: settings are data; the learners give them their meaning.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::input::PinnedFile;
 
-/// How a model learns.
+/// The kind of a model's learner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LearnerKind {
     /// A portfolio mixed by its own losses.
@@ -30,7 +30,7 @@ pub enum Keep {
     Everything,
 }
 
-/// How the answer of a classifier follows from its probabilities.
+/// The rule by which the answer of a classifier follows from its probabilities.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Costs {
     /// The likeliest class is answered.
@@ -47,7 +47,7 @@ pub enum Costs {
 pub struct Neighbourhood {
     /// Examples that are remembered, 1 to 1,000,000; the oldest leaves.
     pub examples: usize,
-    /// How many of the nearest answer, 1 to 1000.
+    /// The number of the nearest rows that answer, 1 to 1000.
     pub nearest: usize,
 }
 
@@ -94,7 +94,7 @@ pub enum Optimizer {
 /// The memory of examples that are learned again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemorySettings {
-    /// How remembered examples enter an update.
+    /// The way of remembered examples into an update.
     pub strategy: Strategy,
     /// Slots of the recent examples, 0 to 1,000,000.
     pub short_term: usize,
@@ -104,7 +104,7 @@ pub struct MemorySettings {
     pub replay: usize,
 }
 
-/// How remembered examples enter an update.
+/// The way of remembered examples into an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
     /// Not at all.

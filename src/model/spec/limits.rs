@@ -5,12 +5,12 @@
 
 use serde::Deserialize;
 
-/// When versions are made without being asked for.
+/// The cadence of versions that are made without an order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cadence {
     /// A version each time so many examples were learned.
     pub examples: u64,
-    /// How many versions made by this cadence are kept; the oldest go first.
+    /// The number of kept versions of this cadence; the oldest go first.
     pub keep: usize,
 }
 
@@ -24,7 +24,7 @@ pub struct JournalLimits {
     /// Predictions older than this take no feedback any more, and the segments that hold nothing
     /// younger go.
     pub age_max_s: u64,
-    /// How long the journal keeps the entries that retractions need.
+    /// The time for which the journal keeps the entries that retractions need.
     pub retract_within_s: u64,
     /// Entries that the learner may be behind before feedback is refused.
     pub lag_max: u64,
@@ -43,23 +43,23 @@ impl JournalLimits {
         (self.bytes_max / 64).min(16 << 20)
     }
 
-    /// At this size feedback is refused.
-    pub(crate) fn feedback_bytes_max(&self) -> u64 {
+    /// The size at which feedback is refused.
+    pub fn feedback_bytes_max(&self) -> u64 {
         self.bytes_max - self.orders_reserve()
     }
 
-    /// At this size predictions are answered without an id.
-    pub(crate) fn prediction_bytes_max(&self) -> u64 {
+    /// The size at which predictions are answered without an id.
+    pub fn prediction_bytes_max(&self) -> u64 {
         self.feedback_bytes_max() - self.reserve
     }
 
-    /// So many entries behind the learner may be before predictions are answered without an id:
-    /// the others are kept for feedback.
-    pub(crate) fn prediction_lag_max(&self) -> u64 {
+    /// The entries behind the learner beyond which predictions are answered without an id: further ones are
+    /// kept for feedback.
+    pub fn prediction_lag_max(&self) -> u64 {
         (self.lag_max - self.lag_max / 4).max(1)
     }
 
-    /// How long a segment gets: room is given back by whole segments.
+    /// The length of a segment: room is given back by whole segments.
     pub fn segment_bytes(&self) -> u64 {
         (self.bytes_max / 16).min(64 << 20)
     }
@@ -69,8 +69,8 @@ impl JournalLimits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderedLimits {
-    /// In place of `journal.bytes_max`, with its unit.
+    /// The value in place of `journal.bytes_max`, with its unit.
     pub bytes_max: Option<String>,
-    /// In place of `journal.retract_within`, with its unit.
+    /// The value in place of `journal.retract_within`, with its unit.
     pub retract_within: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! The description of a model: the checked form of its model.toml.
 //!
-//! Invariant: a [`Spec`] is possible. Every key was known, every value in its range, and what
+//! Invariant: a [`Spec`] is possible. Every key was known, every value in its range, and a feature that
 //! this build does not offer yet was refused with that word.
 
 mod budget;

@@ -62,8 +62,7 @@ impl Spec {
         parse(toml, REVISION)
     }
 
-    /// The same of a description as it stands in a journal: without a stated revision it is of
-    /// the first one.
+    /// The description as it stands in a journal: without a stated revision it is of the first one.
     ///
     /// # Errors
     /// As [`Spec::parse`].
@@ -203,7 +202,7 @@ fn task(raw: &Raw) -> Result<Task, Error> {
     }
 }
 
-/// How files are read; whoever reads them checks the name of a key.
+/// The reading of files; the reader checks the name of a key.
 fn rows(rows: &RowFormat, task: &Task) -> Result<RowFormat, Error> {
     if let Some(separator) = rows.separator.as_deref()
         && separator.chars().count() != 1

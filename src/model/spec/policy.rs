@@ -1,21 +1,21 @@
-//! How a bandit chooses its actions, as described.
+//! The policy by which a bandit chooses its actions, as described.
 //!
 //! Invariant: settings are data; `src/model/policy.rs` acts on them.
 
-/// How a bandit chooses from the expected reward of each action.
+/// The policy by which a bandit chooses from the expected reward of each action.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy {
     /// The best estimate, always.
     Greedy,
     /// The best estimate, but any action alike with this probability, 0 to 1.
     Epsilon(f64),
-    /// In proportion to `exp(estimate / temperature)`; the temperature in standard deviations of
-    /// the reward, larger than 0.
+    /// Probabilities in proportion to `exp(estimate / temperature)`; the temperature in standard deviations
+    /// of the reward, larger than 0.
     Softmax(f64),
     /// Inversely to how much worse an action seems (Foster and Rakhlin 2020, algorithm 1), with
     /// `gamma = scale * sqrt(examples)`. Departure: gaps are in standard deviations of the reward.
     SquareCb(f64),
-    /// As often as an action is the best of a draw from the posterior of every estimate, whose
+    /// The probability that an action is the best of a draw from the posterior of every estimate, whose
     /// deviations are multiplied by this (Agrawal and Goyal 2013, algorithm 1).
     Thompson(f64),
     /// The highest estimate plus so many of its posterior deviations (Li et al. 2010,

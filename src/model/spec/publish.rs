@@ -2,7 +2,7 @@
 //!
 //! Invariant: settings are data; `src/learn/gate` acts on them.
 
-/// Which weights serve.
+/// The policy that decides which weights serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishPolicy {
     /// The candidate, until evidence shows that it is worse than the champion.
@@ -24,22 +24,22 @@ impl PublishPolicy {
     }
 }
 
-/// Which weights serve, and by which evidence.
+/// The weights that serve, and the evidence for them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Publish {
-    /// Which weights serve.
+    /// The weights that serve.
     pub policy: PublishPolicy,
     /// The share of journaled requests that the candidate answers where the champion serves.
     pub canary: f64,
-    /// By so much of the bounded loss a contender may be worse than the champion.
+    /// The part of the bounded loss by which a contender may be worse than the champion.
     pub margin: f64,
-    /// By so much of the share of the anchors of a class that it answers right it may be below the champion.
+    /// The part by which the contender's share of right anchors of a class may be below the champion's.
     pub retention_margin: f64,
     /// The probability of a wrong decision against each champion, at most.
     pub alpha: f64,
     /// Labels between two contenders, at least.
     pub every_examples: u64,
-    /// Of so many examples one is scored.
+    /// The number of examples of which one is scored.
     pub score_every: u64,
     /// A second rewind within so many labels of the first stops learning.
     pub freeze_within: u64,

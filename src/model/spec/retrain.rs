@@ -1,4 +1,4 @@
-//! When a learner is to begin anew, as described.
+//! The conditions on which a learner begins anew, as described.
 //!
 //! Invariant: settings are data; `learn` gives them their meaning.
 
@@ -7,13 +7,13 @@
 pub struct RetrainSettings {
     /// Labelled rows that it learns from, the newest ones; all that are retained if 0.
     pub newest: u64,
-    /// Once so many feedback events have come.
+    /// The number of feedback events after which a learner begins anew.
     pub after_events: Option<u64>,
-    /// Once so many seconds have passed.
+    /// The number of seconds after which a learner begins anew.
     pub every_s: Option<u64>,
-    /// Once the error of the answers has drifted.
+    /// True if a learner begins anew once the error of the answers has drifted.
     pub on_drift: bool,
-    /// Once the share of right answers is below this one.
+    /// The share of right answers below which a learner begins anew.
     pub below_accuracy: Option<f64>,
     /// Feedback events between two that drift or accuracy ask for.
     pub cooldown_events: u64,

@@ -4,11 +4,11 @@
 
 /// The newest revision of the learning rules: the mapping from a journal's entries to a state.
 ///
-/// Under each revision a journal leads, bit for bit, to what it led to under the program that wrote
+/// Under each revision a journal leads, bit for bit, to the state it led to under the program that wrote
 /// it. 1: the rules before revisions were stated. 2: rewards that change later are learned as whole
 /// examples where nothing is held of them, and a corrected label supersedes the older one.
 /// 3: a classifier has a retention set, whose anchors are withheld from memories, and `auto` answers
-/// for what is kept as well as for what comes, with a network that keeps; the scale of a column is
+/// for kept examples as well as for new ones, with a network that keeps; the scale of a column is
 /// judged robustly by its first values; memories store rows raw, and standardise them by the scale of
 /// the moment; members of a regression's portfolio see the past of its target; amended rewards are
 /// learned again from a state that is held before them.

@@ -7,7 +7,7 @@
 pub struct Rewards {
     /// Seconds that a prediction waits for its reward.
     pub window_s: u64,
-    /// How several rewards of a prediction become one.
+    /// The aggregate of several rewards of a prediction.
     pub aggregate: Aggregate,
     /// The reward of a prediction whose window closes in silence; none: nothing is learned.
     pub default: Option<f64>,
@@ -19,7 +19,7 @@ pub struct Rewards {
     pub signals: Vec<ImplicitSignal>,
 }
 
-/// How several rewards of a prediction become one.
+/// The aggregate of several rewards of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregate {
     /// The first counts, the others do not.
@@ -32,10 +32,10 @@ pub enum Aggregate {
     Last,
 }
 
-/// How the value of an implicit signal becomes a reward: `reward * clamp(value / scale, min, max)`.
+/// The reward of an implicit signal's value: `reward * clamp(value / scale, min, max)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImplicitSignal {
-    /// As events name it.
+    /// The name in events.
     pub name: String,
     /// The reward of a full signal.
     pub reward: f64,

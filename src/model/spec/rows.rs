@@ -1,4 +1,4 @@
-//! How the rows of files are read for a model: the decisions of `init`, for the commands after it.
+//! The reading of rows of files for a model: the decisions of `init`, for the commands after it.
 //!
 //! Invariant: nothing here reaches the learned state; requests do not pass through it.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
-/// How the rows of files are read.
+/// The format of the rows of files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowFormat {
@@ -29,13 +29,13 @@ pub struct RowFormat {
     /// Tokens that are gaps, beside the usual ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<String>,
-    /// By column: values that stand for no value.
+    /// Values that stand for no value, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sentinels: BTreeMap<String, Vec<String>>,
     /// The values of inputs that files do not have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub constants: BTreeMap<String, String>,
-    /// By column: the unit behind its numbers.
+    /// The unit behind the numbers, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub units: BTreeMap<String, String>,
     /// Other spellings of labels, each with the label that it means.

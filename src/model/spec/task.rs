@@ -7,23 +7,22 @@
 pub enum Task {
     /// One of these classes, with probabilities.
     Classification {
-        /// At least one name, no name twice.
+        /// The classes: at least one name, no name twice.
         classes: Vec<String>,
-        /// So many classes at most, at least those named: a label never seen takes the next place.
+        /// The largest number of classes, at least those named: a label never seen takes the next place.
         classes_max: usize,
     },
     /// A number.
     Regression,
     /// One of these actions, with an estimated reward for each.
     Bandit {
-        /// At least one name, no name twice.
+        /// The actions: at least one name, no name twice.
         actions: Vec<String>,
     },
 }
 
 impl Task {
-    /// How many numbers the network gives for a row: classes that there can be, one value, or
-    /// actions.
+    /// The number of outputs of the network for a row: classes that there can be, one value, or actions.
     pub fn n_outputs(&self) -> usize {
         match self {
             Task::Classification { classes_max, .. } => *classes_max,

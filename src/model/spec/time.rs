@@ -17,7 +17,7 @@ const DAY_S: i64 = 24 * 3600;
 /// The format of times: RFC 3339, or the author's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimeFormat {
-    /// As written; empty for RFC 3339.
+    /// The format as written; empty for RFC 3339.
     written: String,
     parts: Vec<FormatPart>,
 }
@@ -140,12 +140,12 @@ impl TimeFormat {
             .or_else(|| self.read_to(text, zone_s, is_left_out))
     }
 
-    /// The same of a text in this format alone.
+    /// The time of a text in this format alone.
     pub fn read_as_written(&self, text: &str, zone_s: i64) -> Option<i64> {
         self.read_to(text, zone_s, |_| false)
     }
 
-    /// The same, where a text may end before the parts that `is_left_out` takes.
+    /// The time of a text that may end before the parts that `is_left_out` takes.
     fn read_to(
         &self,
         text: &str,
@@ -432,16 +432,16 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 /// The calendar fields of a time in a zone, from which a model derives features.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct CalendarTime {
-    /// Of the day, with its fraction, in [0, 24).
+    /// The hour of the day, with its fraction, in [0, 24).
     pub hour: f64,
-    /// From Monday, 0 to 6.
+    /// The weekday from Monday, 0 to 6.
     pub weekday: u8,
     /// 0 to 11.
     pub month: u8,
 }
 
 impl CalendarTime {
-    /// Of microseconds since 1970 in UTC, in a zone of so many seconds.
+    /// The calendar time of microseconds since 1970 in UTC, in a zone of so many seconds.
     pub(crate) fn of(microseconds: i64, zone_s: i64) -> CalendarTime {
         let local = microseconds.saturating_add(zone_s * MICROSECONDS);
         let day_us = DAY_S * MICROSECONDS;

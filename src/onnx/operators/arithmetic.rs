@@ -54,7 +54,7 @@ pub(super) fn mul(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_mul, i64::checked_mul)
 }
 
-/// Of whole numbers it is towards zero.
+/// Division; of whole numbers it is towards zero.
 pub(super) fn div(call: &Call) -> Result<Value, Fault> {
     pairs(call, Tensor::broadcast_div, i64::checked_div)
 }
@@ -67,7 +67,7 @@ pub(super) fn min(call: &Call) -> Result<Value, Fault> {
     all(call, Tensor::broadcast_minimum, |a, b| Some(a.min(b)))
 }
 
-/// Over any number of inputs.
+/// One function over any number of inputs.
 fn all(
     call: &Call,
     floats: fn(&Tensor, &Tensor) -> FloatsResult,

@@ -42,7 +42,7 @@ pub(super) fn gemm(call: &Call) -> Result<Value, Fault> {
     Ok(Value::Floats(product))
 }
 
-/// Of the last two dimensions, those before them broadcast.
+/// The matrix product of the last two dimensions; those before them broadcast.
 pub(super) fn mat_mul(call: &Call) -> Result<Value, Fault> {
     let (a, b) = (call.floats(0)?, call.floats(1)?);
     if a.rank() == 0 || b.rank() == 0 {
@@ -86,7 +86,7 @@ pub(super) fn mat_mul(call: &Call) -> Result<Value, Fault> {
     Ok(Value::Floats(product.reshape(kept)?))
 }
 
-/// With the means and variances of the file (Ioffe and Szegedy 2015).
+/// Batch normalisation with the means and variances of the file (Ioffe and Szegedy 2015).
 pub(super) fn batch_norm(call: &Call) -> Result<Value, Fault> {
     if call.int("training_mode", 0)? != 0 {
         return fault("training_mode = 1: export it for inference (model.eval())");
@@ -114,7 +114,7 @@ pub(super) fn batch_norm(call: &Call) -> Result<Value, Fault> {
     Ok(Value::Floats(scaled.broadcast_add(&bias.reshape(shape)?)?))
 }
 
-/// Over all dimensions from the axis on (Ba, Kiros and Hinton 2016).
+/// Layer normalisation over all dimensions from the axis on (Ba, Kiros and Hinton 2016).
 pub(super) fn layer_norm(call: &Call) -> Result<Value, Fault> {
     let x = call.floats(0)?;
     let axis = call.axis("axis", -1, x.rank())?;

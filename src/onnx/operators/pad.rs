@@ -62,7 +62,7 @@ pub(super) fn pad(call: &Call) -> Result<Value, Fault> {
     Ok(Value::Floats(x))
 }
 
-/// As in two mirrors at the first value and at the last one.
+/// The place reflected as in two mirrors, at the first value and at the last one.
 fn reflected(place: i64, extent: i64) -> i64 {
     let last = extent - 1;
     last - (last - place.rem_euclid((2 * last).max(1))).abs()

@@ -43,7 +43,7 @@ pub(super) fn l2(call: &Call) -> Result<Value, Fault> {
     reduce(call, |tensor, axes| tensor.sqr()?.sum_keepdim(axes)?.sqrt())
 }
 
-/// Over every dimension behind the channels.
+/// A reduction over every dimension behind the channels.
 fn global(call: &Call, function: fn(&Tensor, Vec<usize>) -> FloatsResult) -> Result<Value, Fault> {
     let tensor = call.floats(0)?;
     match tensor.rank() {
@@ -63,7 +63,7 @@ pub(super) fn global_max(call: &Call) -> Result<Value, Fault> {
     })
 }
 
-/// Until opset 12 it is over all dimensions from the axis on.
+/// The softmax, until opset 12 over all dimensions from the axis on.
 pub(super) fn softmax(call: &Call) -> Result<Value, Fault> {
     let tensor = call.floats(0)?;
     let rank = tensor.rank();

@@ -11,13 +11,13 @@ struct Along {
     axis: usize,
     extent: usize,
     count: usize,
-    /// So many places become ...
+    /// The number of places before.
     from: f32,
-    /// ... so many.
+    /// The number of places after.
     to: f32,
 }
 
-/// Where the value at an index stands among those before.
+/// The map from an index to its place among the values before.
 type CoordinateMap = fn(f32, &Along) -> f32;
 
 /// Places take 32 bits, as where models are trained: others would round to other neighbours.

@@ -344,7 +344,7 @@ pub(super) fn expand(call: &Call) -> Result<Value, Fault> {
     value.expanded(&broadcast(value.shape(), &asked)?)
 }
 
-/// Of whole numbers: exports count places with it.
+/// A range of whole numbers: exports count places with it.
 pub(super) fn range(call: &Call) -> Result<Value, Fault> {
     let one = |index: usize| match call.ints(index)?.values.as_slice() {
         [value] => Ok(*value),

@@ -6,7 +6,7 @@ use super::super::call::Call;
 use super::super::value::{Fault, Value, fault};
 use super::windows::{biased, list};
 
-/// How values spread along one dimension.
+/// The spread of values along one dimension.
 #[derive(Clone, Copy, Debug)]
 struct Spread {
     stride: usize,

@@ -23,7 +23,7 @@ struct SlidingWindows {
     dilation: usize,
     before: usize,
     behind: usize,
-    /// How many there are.
+    /// The number of windows.
     count: usize,
 }
 

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::quota::{Quota, Spent};
+use super::quota::{Quota, QuotaUsage};
 use super::scope::Scope;
 use crate::model::keys::with_nearest;
-use crate::server::budget::Share;
+use crate::server::budget::CallerUsage;
 
 /// The beginning of every token, so that one that lies about is recognised.
 const TOKEN_PREFIX: &str = "perennial_";
@@ -42,17 +42,17 @@ pub(super) struct Credential {
     pub models: Option<BTreeSet<String>>,
     /// The only source of its feedback.
     pub source: Option<String>,
-    /// When it ends.
+    /// The time at which it ends.
     pub expires: Option<SystemTime>,
     proof: Proof,
     pub quota: Quota,
     /// The part of the budget that its calls may hold.
-    pub share: Arc<Share>,
-    /// What it has of its quota.
-    pub spent: Arc<Spent>,
+    pub share: Arc<CallerUsage>,
+    /// The quota used so far.
+    pub spent: Arc<QuotaUsage>,
 }
 
-/// How a caller shows that a credential is its own.
+/// The proof by which a caller shows that a credential is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {
     /// A token with this digest.
@@ -172,7 +172,7 @@ impl Credentials {
         found.is_some_and(|found| found.is_same(credential))
     }
 
-    /// Counts on, under the credentials of the same names, calls under way and what is spent.
+    /// Counts on, under the credentials of the same names, calls under way and spent quotas.
     pub(super) fn take_over_shares(&mut self, old: &Credentials) {
         let old = old.all().map(|one| (&one.name, one));
         let old: BTreeMap<&String, &Arc<Credential>> = old.collect();
@@ -304,13 +304,13 @@ pub struct NewToken {
 pub struct TokenRights<'a> {
     /// The actor in journals and logs.
     pub name: &'a str,
-    /// At least one.
+    /// The scopes, at least one.
     pub scopes: &'a [Scope],
     /// The models that it may use; empty for all of them.
     pub models: &'a [String],
     /// The only source of its feedback.
     pub source: Option<&'a str>,
-    /// When it ends.
+    /// The time at which it ends.
     pub expires: Timestamp,
 }
 

@@ -1,9 +1,9 @@
 //! Access: credentials, the callers that have shown one, and the keys of TLS.
 //!
 //! Invariant: with credentials everything but health is refused to a caller that shows none; without
-//! them only callers of this machine are served. What is in force is replaced whole or not at all.
+//! them only callers of this machine are served. The access in force is replaced whole or not at all.
 //!
-//! In reading order: `scope` (what each method needs), `credentials` (the file), `quota`, `files` (all files of access), [`Access`] (what is in
+//! In reading order: `scope` (the needs of each method), `credentials` (the file), `quota`, `files` (all files of access), [`Access`] (the access in
 //! force), `tls`.
 
 mod credentials;
@@ -28,12 +28,12 @@ pub use self::credentials::{
     CredentialsError, NewToken, TokenRights, check_credentials, new_token,
 };
 pub use self::files::{AccessError, AccessFiles};
-pub(super) use self::quota::Spending;
+pub(super) use self::quota::MessageCost;
 pub use self::scope::Scope;
 pub(super) use self::scope::{Method, Needs, needs_of_path};
 pub(super) use self::tls::{Protocol, names_of};
 use self::tls::{ServerKeys, server_keys};
-use super::budget::{Share, Shares};
+use super::budget::{CallerUsage, Shares};
 use super::conduct::Conduct;
 use super::wire::Refusal;
 
@@ -45,23 +45,23 @@ const ADDRESSES_MAX: usize = 1024;
 const TOKEN_BYTES_MAX: usize = 256;
 /// The actor of a caller on the socket of the file system.
 const LOCAL: &str = "local";
-/// Between two looks at whether a credential has ended.
+/// The time between two looks at whether a credential has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who may call, and the keys of TLS, as they are in force now.
+/// The access in force: the callers, and the keys of TLS.
 #[derive(Debug)]
 pub struct Access {
     in_force: ArcSwap<InForce>,
     /// Counts the files that were put in force.
     changes: watch::Sender<u64>,
-    /// True after files that could not be taken over.
+    /// True after a reload that failed.
     is_stale: watch::Sender<bool>,
     logins: Mutex<BTreeMap<IpAddr, (Instant, u32)>>,
 }
 
 #[derive(Debug, Default)]
 struct InForce {
-    /// `None` where callers of this machine may do everything, and nobody else anything.
+    /// `None` where callers of this machine may do everything, and others nothing.
     credentials: Option<Credentials>,
     keys: Option<ServerKeys>,
 }
@@ -83,7 +83,7 @@ impl InForce {
 }
 
 impl Default for Access {
-    /// Without credentials: callers of this machine may do everything, and nobody else anything.
+    /// Without credentials: callers of this machine may do everything, and others nothing.
     fn default() -> Access {
         Access::in_force(InForce::default())
     }
@@ -146,7 +146,7 @@ impl Access {
         self.is_stale.send_replace(true);
     }
 
-    /// True after files that could not be taken over: those of before are in force.
+    /// True after a reload that failed: the previous files stay in force.
     pub fn is_stale(&self) -> bool {
         *self.is_stale.borrow()
     }
@@ -175,7 +175,7 @@ impl Access {
         in_force.keys.as_ref().map(|keys| keys.of(protocol))
     }
 
-    /// The caller of what has these needs, if it may call that at all; the model that it names is looked
+    /// The caller of a method with these needs, if it may call that at all; the model that it names is looked
     /// at when it is known.
     pub(super) fn admit(
         &self,
@@ -248,7 +248,7 @@ impl Access {
         }
     }
 
-    /// Why a login is refused; one that is refused too often gets a retry delay.
+    /// The reason why a login is refused; one that is refused too often gets a retry delay.
     fn refused_login(&self, peer: &Peer, why: &'static str) -> Refusal {
         let Some(address) = peer.address else {
             return Refusal::new(Code::Unauthenticated, "", why);
@@ -323,11 +323,11 @@ pub(super) struct Peer {
     pub is_encrypted: bool,
     /// The DNS names and URIs of its certificate, which a root of ours vouches for.
     pub names: Arc<[String]>,
-    /// When that certificate ends.
+    /// The time at which that certificate ends.
     pub not_after: Option<SystemTime>,
-    /// How its connection behaves.
+    /// The conduct of its connection.
     pub conduct: Arc<Conduct>,
-    /// What its address has of the budgets, where it shows no credential.
+    /// The usage of the budgets by its address, where it shows no credential.
     pub shares: Arc<Shares>,
 }
 
@@ -352,7 +352,7 @@ impl Peer {
 pub(super) struct Caller {
     address: Option<SocketAddr>,
     rights: Rights,
-    /// When its credential ends, or its certificate.
+    /// The time at which its credential ends, or its certificate.
     end: Option<SystemTime>,
 }
 
@@ -397,21 +397,21 @@ impl Caller {
         }
     }
 
-    /// What its credential has of the budget of calls; `None` where it shows none.
-    pub(super) fn share(&self) -> Option<&Arc<Share>> {
+    /// The usage of the budget of calls by its credential; `None` where it shows none.
+    pub(super) fn share(&self) -> Option<&Arc<CallerUsage>> {
         match &self.rights {
             Rights::None | Rights::All => None,
             Rights::Of(credential) => Some(&credential.share),
         }
     }
 
-    /// True if it has a quota of what it journals.
+    /// True if it has a quota of journaled messages.
     pub(super) fn has_quota(&self) -> bool {
         matches!(&self.rights, Rights::Of(credential) if !credential.quota.is_none())
     }
 
     /// Spends some of its quota, if it has one.
-    pub(super) fn spend(&self, spending: Spending) -> Result<(), Refusal> {
+    pub(super) fn spend(&self, spending: MessageCost) -> Result<(), Refusal> {
         match &self.rights {
             Rights::Of(credential) if self.has_quota() => {
                 let (quota, now) = (&credential.quota, Instant::now());
@@ -448,7 +448,7 @@ impl Caller {
     }
 
     /// True if its labels supersede those of every source: a credential has the scope to review. Where
-    /// none is asked for, nothing vouches for anybody.
+    /// none is asked for, no caller is vouched for.
     pub(super) fn may_correct(&self) -> bool {
         match &self.rights {
             Rights::None | Rights::All => false,

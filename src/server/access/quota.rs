@@ -1,7 +1,7 @@
 //! Quotas: how much of the journals one credential may fill in a day.
 //!
-//! Invariant: what is spent is forgotten evenly, a whole quota in a day, so that no moment lets in two of
-//! them. Nothing is spent by what is refused for it.
+//! Invariant: spent amounts are forgotten evenly, a whole quota in a day, so that no moment lets in two of
+//! them. A message refused for its quota spends nothing.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::server::wire::Refusal;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// So much may be spent in a day; `None` for any amount.
+/// The quota of a day; `None` for any amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Quota {
     /// Rows of predictions that are journaled.
@@ -23,9 +23,9 @@ pub(super) struct Quota {
     pub bytes_per_day: Option<u64>,
 }
 
-/// What one message is to spend.
+/// The cost of one message in each quota.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::server) struct Spending {
+pub(in crate::server) struct MessageCost {
     pub predictions: u64,
     pub events: u64,
     pub bytes: u64,
@@ -46,16 +46,16 @@ impl Quota {
     }
 }
 
-/// What a credential has spent and is not forgotten, at a moment.
+/// The quota that a credential has used, which decays over a day.
 #[derive(Debug, Default)]
-pub(super) struct Spent(Mutex<Option<([f64; 3], Instant)>>);
+pub(super) struct QuotaUsage(Mutex<Option<([f64; 3], Instant)>>);
 
-impl Spent {
+impl QuotaUsage {
     /// Spends it, if each part of the quota allows it.
     pub(super) fn spend(
         &self,
         quota: &Quota,
-        spending: Spending,
+        spending: MessageCost,
         now: Instant,
     ) -> Result<(), Refusal> {
         let mut state = self.0.lock().expect("nothing panics under it");
@@ -91,9 +91,9 @@ mod tests {
             bytes_per_day: Some(1000),
             ..Quota::default()
         };
-        let (spent, start) = (Spent::default(), Instant::now());
+        let (spent, start) = (QuotaUsage::default(), Instant::now());
         let spend = |hours: u64, events: u64, bytes: u64| {
-            let spending = Spending {
+            let spending = MessageCost {
                 predictions: 1_000_000,
                 events,
                 bytes,
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(spend(1, 1, 10), Ok(()));
         assert_eq!(spend(1, 1, 10), over("events_per_day"));
         assert_eq!(spend(2, 1, 1001), over("bytes_per_day"));
-        // What was refused was not spent.
+        // Refused messages spend nothing.
         assert_eq!(spend(2, 1, 10), Ok(()));
         assert_eq!(spend(50, 24, 1000), Ok(()));
     }

@@ -1,6 +1,6 @@
 //! Scopes: the rights of callers, and those that each method and path needs.
 //!
-//! Invariant: a method that no rule names is refused to everybody.
+//! Invariant: a method that no rule names is refused to every caller.
 
 use serde::Deserialize;
 
@@ -145,7 +145,7 @@ const METHODS_MAX: usize = {
 };
 
 impl Method {
-    /// As many places as there may be methods.
+    /// The places for counts, as many as there may be methods.
     pub(in crate::server) const PLACES: usize = SERVICES.len() * METHODS_MAX;
 
     /// The method of a path, if there is one.

@@ -75,7 +75,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !is_special
 }
 
-/// Of 2000::/3 without the range for documentation, and without those that lead to an IPv4 address.
+/// True of 2000::/3 without the range for documentation, and without those that lead to an IPv4 address.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
     let is_special = match a {

@@ -19,7 +19,7 @@ use crate::engine::Delivery;
 
 const AGENT: &str = concat!("perennial/", env!("CARGO_PKG_VERSION"));
 
-/// Why an event was not taken.
+/// The reason why an event was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum Failure {
     #[error("it gave no answer within {seconds} s")]

@@ -1,4 +1,4 @@
-//! Why a configuration of the webhook cannot be used.
+//! The reasons why a configuration of the webhook cannot be used.
 //!
 //! Invariant: the key is named, and no secret is shown.
 

@@ -33,7 +33,7 @@ use crate::engine::Delivery;
 /// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// Where learning events are posted, and how.
+/// The receiver of learning events, and the terms of delivery.
 #[derive(Clone)]
 pub struct WebhookConfig {
     /// `https://HOST[:PORT]/PATH`; `http://` of a loopback address alone.
@@ -44,11 +44,11 @@ pub struct WebhookConfig {
     pub private_addresses: Vec<String>,
     /// Certificates in PEM that are trusted in place of Mozilla's roots.
     pub ca: Option<Vec<u8>>,
-    /// For one attempt, from the look-up of the host to the status of the answer.
+    /// The time for one attempt, from the look-up of the host to the status of the answer.
     pub timeout: Duration,
     /// Attempts of one event, at least 1.
     pub attempts_max: u32,
-    /// Before the second attempt of an event; before each further one twice as long, up to ten minutes.
+    /// The wait before the second attempt of an event; before each further one twice as long, up to ten minutes.
     pub retry_wait: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Default for WebhookConfig {
 }
 
 impl fmt::Debug for WebhookConfig {
-    /// Without the secret, and without the path, which may be one.
+    /// The configuration without the secret, and without the path, which may be one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookConfig").finish_non_exhaustive()
     }
@@ -83,7 +83,7 @@ pub struct Webhook {
     target: String,
     /// The value of the header `host`.
     authority: String,
-    /// None of plain HTTP, for loopback alone.
+    /// The connector of TLS; none of plain HTTP, for loopback alone.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     secret: Secret,
     private_addresses: Vec<AddressRange>,
@@ -165,7 +165,7 @@ impl Webhook {
         Ok(webhook)
     }
 
-    /// How long to wait after an attempt, the first being 1.
+    /// The wait after an attempt, the first being 1.
     pub(super) fn wait(&self, attempt: u32) -> Duration {
         let doubled = 1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX);
         self.retry_wait.saturating_mul(doubled).min(WAIT_MAX)

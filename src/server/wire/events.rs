@@ -33,7 +33,7 @@ pub(in crate::server) fn learning_event(event: &engine::LearningEvent) -> Learni
     }
 }
 
-/// How deliveries to the webhook went.
+/// The status of deliveries to the webhook.
 pub(in crate::server) fn webhook_status(counts: DeliveryCounts) -> WebhookStatus {
     WebhookStatus {
         queued: counts.queued as u64,

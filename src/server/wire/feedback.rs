@@ -22,8 +22,8 @@ const SOURCE_BYTES_MAX: usize = 256;
 const COMMENT_BYTES_MAX: usize = 1024;
 const TAGS_MAX: usize = 16;
 const TAG_BYTES_MAX: usize = 128;
-/// How far from now a row that comes with its feedback may have happened: within it, a resent
-/// event is recognised.
+/// The largest distance from now of a row that comes with its feedback: within it, a resent event is
+/// recognised.
 const EVENT_AGE_US_MAX: i64 = 24 * 3600 * 1_000_000;
 
 /// The event that the message holds, if `spec` can learn from it; `names` are the classes or
@@ -83,7 +83,7 @@ pub(in crate::server) fn feedback(
     })
 }
 
-/// How much its example counts: a larger weight than is described would outweigh all that is honest.
+/// The weight of its example: a larger one than is described would outweigh all honest ones.
 fn weight(request: &FeedbackRequest, spec: &Spec) -> Result<f64, Refusal> {
     let weight = request.weight.unwrap_or(1.0);
     let refuse = |what| Err(Refusal::invalid("weight", what));

@@ -1,7 +1,7 @@
 //! The parameters of a predict request.
 //!
 //! Invariant: a parameter of ours is taken with its own type or refused; one that only looks
-//! like ours is refused with the right name; every other is somebody else's, and ignored.
+//! like ours is refused with the right name; every other is of another program, and ignored.
 
 use std::collections::HashMap;
 
@@ -123,8 +123,8 @@ fn is_min_position(given: &[u8]) -> bool {
     })
 }
 
-/// How many letters left out, added or changed, or neighbours swapped, lie between two words
-/// (the optimal string alignment distance; Damerau 1964).
+/// The number of letters left out, added or changed, or neighbours swapped, between two words (the optimal
+/// string alignment distance; Damerau 1964).
 fn n_slips(a: &[u8], b: &[u8]) -> usize {
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {

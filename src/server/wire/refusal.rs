@@ -1,4 +1,4 @@
-//! Why a request is not taken.
+//! The refusal of a request.
 //!
 //! Invariant: every refusal has a gRPC code, the field at fault and one sentence; those that a
 //! client may try again later give a delay. A sentence is of bounded length, in one line, and names no folder
@@ -14,7 +14,7 @@ use crate::engine::{self, Remedy};
 
 /// A client that was turned away by load waits so long, in milliseconds.
 const RETRY_MS: &str = "100";
-/// The same, as the standard details of an error (`google.rpc.RetryInfo`) have it.
+/// The wait after a refusal by load, as the standard details of an error (`google.rpc.RetryInfo`) have it.
 pub(in crate::server) const RETRY: Duration = Duration::from_millis(100);
 /// gRPC's own hint, which retry policies obey, and one for those who read.
 const RETRY_KEYS: [&str; 2] = ["grpc-retry-pushback-ms", "retry-after-ms"];
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// The same, for this reason.
+    /// The refusal, for this reason.
     pub(crate) fn because(self, reason: &'static str) -> Refusal {
         Refusal { reason, ..self }
     }
@@ -114,8 +114,8 @@ fn in_a_line(mut message: String) -> String {
     characters.collect()
 }
 
-/// A sentence with the files that it names and without their folders, which are nobody's business but the
-/// operator's: the log and the status have them.
+/// A sentence with the files that it names and without their folders, which concern only the
+/// operator: the log and the status have them.
 pub(in crate::server) fn without_folders(sentence: &str) -> String {
     let words = sentence.split(' ').map(|word| {
         let Some((folders, file)) = word.trim_end_matches('/').rsplit_once('/') else {

@@ -158,7 +158,7 @@ fn arrange(spec: &Spec, paired: Vec<TensorPair>) -> Result<Vec<Option<TensorPair
     }
 }
 
-/// How many floats a row of a vector comes with.
+/// The number of floats of a row of a vector.
 fn vector_length(kind: &InputKind) -> Option<usize> {
     match kind {
         InputKind::Vector { length, .. }

@@ -471,7 +471,7 @@ mod tests {
         )
         .unwrap();
         remove(&Disk::default(), dir.path(), 7).unwrap();
-        // Whoever comes second finds it gone, as was wanted.
+        // A second removal finds it gone, as was wanted.
         remove(&Disk::default(), dir.path(), 7).unwrap();
         assert_eq!(file_names(dir.path()), [name(9)]);
     }

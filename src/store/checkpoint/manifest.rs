@@ -53,10 +53,10 @@ pub struct Manifest {
     pub position: u64,
     /// The journal time of that position, in microseconds since the Unix epoch.
     pub time_us: i64,
-    /// Why it was made: initial, checkpoint, cadence, restore, retract, adopt, contender, rewind, champion,
-    /// stop or retain.
+    /// The reason of the version: initial, checkpoint, cadence, restore, retract, adopt, contender, rewind,
+    /// champion, stop or retain.
     pub reason: String,
-    /// Why, in an operator's words.
+    /// The reason in an operator's words.
     pub note: String,
     /// The operator who ordered it; empty for none.
     pub actor: String,
@@ -73,7 +73,7 @@ pub struct Manifest {
     /// Metrics of the state; values that are not finite are omitted when it is saved.
     pub metrics: BTreeMap<String, f64>,
     /// The position of the order whose erasure has rewritten this checkpoint; 0 where none has. It
-    /// then holds what was learned, as before, and nothing else that feedback led to: a restore
+    /// then holds the learned state, as before, and nothing else that feedback led to: a restore
     /// takes it, and no state is gone on from it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub erased_by: u64,

@@ -15,7 +15,7 @@ use crate::store::regular;
 pub const FOREIGN_BYTES_MAX: u64 = 4 << 30;
 /// Room for the vocabulary of a tokenizer.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
-/// As large as a message of protobuf can be.
+/// The largest message of protobuf.
 const ONNX_BYTES_MAX: u64 = 2 << 30;
 
 /// Keeps the bytes of a file that fits at this path, durably.

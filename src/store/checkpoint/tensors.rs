@@ -52,8 +52,8 @@ pub(crate) fn read_tensors(bytes: &[u8]) -> Result<Tensors, Malformed> {
     }
 }
 
-/// The same of a file that something else wrote: tensors of types that nothing here computes with
-/// are only named.
+/// The tensors of a file that something else wrote: those of types that nothing here computes with are only
+/// named.
 ///
 /// # Errors
 /// As [`read_tensors`], but for the types.

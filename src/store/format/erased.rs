@@ -6,8 +6,8 @@ use super::headers::{EntryHeader, array, journal_checksum};
 use crate::event::{ErasedKind, PredictionId, Tombstone};
 use crate::store::error::Malformed;
 
-/// How an erased payload starts. Its first four bytes are a length that no payload of these kinds
-/// can have, so its start alone distinguishes it from a sound one.
+/// The start of an erased payload. Its first four bytes are a length that no payload of these kinds can have,
+/// so its start alone distinguishes it from a sound one.
 pub(in crate::store) const ERASED_MAGIC: [u8; 8] = *b"\x93perera\n";
 
 const LIST_MAGIC: [u8; 8] = *b"\x93perlst\n";
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// Of an order, with none, one and two predictions.
+    /// The tombstones of an order, with none, one and two predictions.
     fn tombstones() -> [Tombstone; 4] {
         let id = |id| Some(PredictionId(id));
         let kept = |predictions| Tombstone {

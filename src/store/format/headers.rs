@@ -69,7 +69,7 @@ impl SegmentHeader {
 /// The header of a group: the entries of one write.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::store) struct GroupHeader {
-    /// Of the entries that follow.
+    /// The bytes of the entries that follow.
     pub n_bytes: u32,
     pub first_position: u64,
     /// Everything up to here was synced when the group was written.
@@ -110,7 +110,7 @@ fn group_checksum(bytes: &[u8; GROUP_HEADER_BYTES], journal_id: &[u8; 16]) -> u3
     journal_checksum(&bytes[12..], journal_id)
 }
 
-/// Of bytes that are of one journal only.
+/// The checksum of bytes that are of one journal only.
 pub(super) fn journal_checksum(bytes: &[u8], journal_id: &[u8; 16]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(journal_id), bytes)
 }
@@ -125,7 +125,7 @@ pub(in crate::store) struct EntryHeader {
     pub format: u8,
     /// BLAKE3 of the payload.
     pub digest: blake3::Hash,
-    /// Of this entry and all before it.
+    /// The chain of this entry and all before it.
     pub chain: blake3::Hash,
 }
 

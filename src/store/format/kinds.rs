@@ -27,8 +27,8 @@ pub(in crate::store) fn format(event: &Event) -> u8 {
     }
 }
 
-/// The same of a prediction: 2 has labels, 3 an answer that costs decide and 4 values of 64 bits, with
-/// labels or none.
+/// The format version of a prediction: 2 has labels, 3 an answer that costs decide and 4 values of 64 bits,
+/// with labels or none.
 pub(super) fn format_of_prediction(prediction: &Prediction) -> u8 {
     match &prediction.outputs {
         Outputs::Decisions { .. } => 3,
@@ -38,7 +38,8 @@ pub(super) fn format_of_prediction(prediction: &Prediction) -> u8 {
     }
 }
 
-/// The same of feedback: 2 has a weight and a comment, 3 is of a sender who may correct others as well.
+/// The format version of feedback: 2 has a weight and a comment, 3 is of a sender who may correct others as
+/// well.
 pub(super) fn format_of_feedback(feedback: &Feedback) -> u8 {
     match (feedback.weight == 1.0, feedback.comment.is_empty()) {
         _ if feedback.may_correct => 3,
@@ -52,7 +53,7 @@ pub(super) fn are_single(values: &[f64]) -> bool {
     values.iter().all(|value| is_single(*value))
 }
 
-/// The same of a command: 2 may be of the gate, 3 of retraining, 4 of quarantine and of aliases.
+/// The format version of a command: 2 may be of the gate, 3 of retraining, 4 of quarantine and of aliases.
 fn format_of_order(order: &Order) -> u8 {
     match order {
         _ if order.is_of_quarantine() || order.is_of_aliases() => 4,
@@ -63,8 +64,8 @@ fn format_of_order(order: &Order) -> u8 {
     }
 }
 
-/// The same of a version: 2 has the digest of its tallies, 3 may be made by the gate, 4 by retraining or as a
-/// champion.
+/// The format version of a version: 2 has the digest of its tallies, 3 may be made by the gate, 4 by
+/// retraining or as a champion.
 pub(super) fn format_of_version(version: &Version) -> u8 {
     match version.reason {
         Reason::Retrain | Reason::Champion => 4,

@@ -64,7 +64,7 @@
 //!
 //! Kinds 1 to 15 are causes and 16 on are records. 19 is kept for Incident.
 //!
-//! | part | tag and what follows |
+//! | part | tag and payload |
 //! | --- | --- |
 //! | outputs | 1 probabilities: list of `f32`; 2 values: list of `f32`; 3 actions: chosen, list of `u32`; propensities and scores, lists of `f32` |
 //! | batch | rows: `u32`; columns: list of 1 numbers: list of `f64`; 2 strings: list of texts; 3 vectors: byte length and bytes; 4 embedded: list of texts, byte length and bytes |

@@ -22,16 +22,16 @@ pub struct BackfillIds {
     disk: Disk,
     path: PathBuf,
     journal_id: [u8; 16],
-    /// None until it is written for the first time.
+    /// The file of the ids; none until it is written for the first time.
     file: Option<Tail>,
     /// By the key: the position of the first event, and the mark of its content.
     known: HashMap<u128, (u64, u32)>,
-    /// Those that are not on disk.
+    /// The ids that are not on disk.
     unwritten: Vec<Record>,
 }
 
 impl BackfillIds {
-    /// Those in a file, of a journal that ends at `last_position`.
+    /// The ids in a file, of a journal that ends at `last_position`.
     ///
     /// # Errors
     /// [`Error::Foreign`]: the file differs from the written one, or is of another journal. [`Error::Io`].

@@ -76,7 +76,7 @@ pub struct Ids {
     /// Sorted files, by the positions that they cover.
     runs: VecDeque<SortedRun>,
     tail: Option<Tail>,
-    /// Those in no sorted file, and their keys in the order in which they came.
+    /// The ids in no sorted file, and their keys in the order in which they came.
     recent: HashMap<u128, Record>,
     order: VecDeque<u128>,
     /// Ids that are not on disk.
@@ -85,13 +85,13 @@ pub struct Ids {
     n_ids: u64,
     /// The positions of retracted feedback, as they are on disk.
     retracted: BTreeSet<u64>,
-    /// Those of declared backfills.
+    /// The ids of declared backfills.
     pub backfill: BackfillIds,
 }
 
 impl Ids {
-    /// Those of a journal that ends at `last_position`, as far as they lie in this folder: the
-    /// entries behind [`covers`](Ids::covers) say the rest.
+    /// The ids of a journal that ends at `last_position`, as far as they lie in this folder: the entries
+    /// behind [`covers`](Ids::covers) hold the rest.
     ///
     /// # Errors
     /// [`Error::Foreign`]: a file differs from the written one, or is of another journal. [`Error::Io`].

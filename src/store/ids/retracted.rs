@@ -16,7 +16,7 @@ use crate::store::regular;
 const MAGIC: &[u8; 8] = b"PRN idsr";
 const HEADER_BYTES: usize = 24;
 const CHECKSUM_BYTES: usize = 4;
-/// It is read whole: eight bytes for each.
+/// The largest file, which is read whole: eight bytes for each position.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
 /// Writes the positions; they take the place of those that are there.

@@ -15,7 +15,7 @@ use crate::store::regular;
 
 const MAGIC: &[u8; 8] = b"PRN idst";
 const HEADER_BYTES: usize = 24;
-/// It is read whole, and sorted into another file long before.
+/// The largest file, which is read whole, and sorted into another file long before.
 const FILE_BYTES_MAX: u64 = 16 << 30;
 /// Checksum, number of records, and the position that they cover the journal to.
 const BATCH_HEADER_BYTES: usize = 16;

@@ -21,7 +21,7 @@ use crate::store::format::{
     parse_erased,
 };
 
-/// How much is read at once to find an entry.
+/// The bytes read at once to find an entry.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Overwrites the payloads of predictions, feedback and duplicates for good, and gives how many
@@ -187,7 +187,7 @@ mod tests {
         })
     }
 
-    /// Where the second and the third entry lie.
+    /// The overwrites of the second and the third entry.
     fn found(dir: &Path) -> Vec<PayloadOverwrite> {
         let wanted = [(2, Tombstone::default()), (3, Tombstone::default())];
         find(dir, wanted.into_iter(), |tombstone, _, _| tombstone).unwrap()

@@ -19,11 +19,11 @@ pub(super) struct SegmentIndex {
     pub segment: Segment,
     /// One for each entry. They fit: a segment is not started beyond 32 bits.
     offsets: Vec<u32>,
-    /// Where the scan goes on.
+    /// The offset at which the scan goes on.
     scanned: u64,
-    /// Where the group ends that it is in.
+    /// The end of the current group.
     group_end: u64,
-    /// When it was last asked for.
+    /// The time at which it was last asked for.
     pub used: u64,
 }
 
@@ -38,7 +38,7 @@ impl SegmentIndex {
         }
     }
 
-    /// Where the entry starts; `None` when the segment ends before it.
+    /// The start of the entry; `None` when the segment ends before it.
     pub(super) fn locate(
         &mut self,
         position: u64,
@@ -100,7 +100,7 @@ impl SegmentIndex {
         Ok(header)
     }
 
-    /// A copy: whoever keeps a vector of the event keeps this payload, not the whole buffer.
+    /// A copy: an owner of a vector of the event keeps this payload, not the whole buffer.
     pub(super) fn payload(
         &self,
         header: &EntryHeader,

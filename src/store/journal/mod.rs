@@ -5,7 +5,7 @@
 //! refused.
 //!
 //! One [`Journal`] writes; any number of [`Reader`]s follow it from other threads. [`verify()`]
-//! reads everything of a journal that nobody has open.
+//! reads everything of a journal that no process has open.
 
 mod erase;
 mod erasure_list;

@@ -11,11 +11,11 @@ use crate::store::error::Error;
 
 /// A buffer over one segment at a time.
 pub(super) struct ReadBuffer {
-    /// How much is read at once, in bytes.
+    /// The bytes read at once.
     chunk: usize,
     /// The first position of the segment that the bytes are from.
     segment: u64,
-    /// Where in the segment they start.
+    /// The start of the bytes in the segment.
     start: u64,
     bytes: Vec<u8>,
 }
@@ -48,7 +48,7 @@ impl ReadBuffer {
         Ok(Some(&self.bytes[at..at + n_bytes]))
     }
 
-    /// As [`get`](ReadBuffer::get), for extents known when the program was written.
+    /// The bytes, as [`get`](ReadBuffer::get), for extents known when the program was written.
     pub(super) fn array<const N: usize>(
         &mut self,
         segment: &Segment,

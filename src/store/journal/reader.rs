@@ -12,14 +12,14 @@ use super::segment::{self, Segment};
 use crate::event::Entry;
 use crate::store::error::Error;
 
-/// How much is read at once in sequence: large enough that a system call is spread over many
-/// entries, small enough to stay in the processor's cache.
+/// The bytes read at once in sequence: large enough that a system call is spread over many entries, small
+/// enough to stay in the processor's cache.
 const SEQUENCE_BYTES: usize = 256 << 10;
 
-/// How much is read at once for a single entry: most fit.
+/// The bytes read at once for a single entry: most fit.
 const SINGLE_BYTES: usize = 8 << 10;
 
-/// How many segments are kept open, each with four bytes for every entry in it; the one unused
+/// The number of segments that are kept open, each with four bytes for every entry in it; the one unused
 /// for longest is closed.
 const SEGMENTS_OPEN_MAX: usize = 64;
 

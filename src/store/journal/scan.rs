@@ -18,10 +18,10 @@ use crate::store::regular;
 
 /// The result of a scan.
 pub(super) struct JournalScan {
-    /// Of all segments, without one whose own header is torn; empty for a new journal.
+    /// The headers of all segments, without one whose own header is torn; empty for a new journal.
     pub headers: Vec<SegmentHeader>,
     pub head: Head,
-    /// Of all segments, without the torn end.
+    /// The bytes of all segments, without the torn end.
     pub n_bytes: u64,
     pub torn_tail: Option<TornTail>,
 }

@@ -12,7 +12,7 @@ use crate::store::format::{
     chain_after,
 };
 
-/// How much is read at once, in bytes.
+/// The bytes read at once.
 pub(super) const CHUNK: usize = 256 << 10;
 
 /// The payload of an entry.
@@ -159,7 +159,7 @@ impl<V: FnMut(&EntryHeader, Content) -> Result<(), Error>> SegmentScan<'_, V> {
     }
 }
 
-/// Why the scan of a group stops before its end.
+/// The reason why the scan of a group stops before its end.
 enum Stop {
     Corruption { offset: u64, malformed: Malformed },
     Error(Error),

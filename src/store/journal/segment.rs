@@ -33,9 +33,9 @@ pub struct TornTail {
     pub path: PathBuf,
     /// The first position that is lost.
     pub position: u64,
-    /// Where the torn end starts; 0 when the whole file is torn.
+    /// The start of the torn end; 0 when the whole file is torn.
     pub offset: u64,
-    /// How many bytes it has.
+    /// The length in bytes.
     pub bytes: u64,
 }
 
@@ -168,7 +168,7 @@ impl LastSegment {
     }
 }
 
-/// Where the segment with this first position lies.
+/// The path of the segment with this first position.
 pub(super) fn path(dir: &Path, first_position: u64) -> PathBuf {
     dir.join(format!("{first_position:020}.seg"))
 }
@@ -178,7 +178,7 @@ pub(super) fn path(dir: &Path, first_position: u64) -> PathBuf {
 pub struct SegmentFile {
     /// The position of its first entry.
     pub first_position: u64,
-    /// How long it is.
+    /// The length in bytes.
     pub bytes: u64,
 }
 

@@ -19,13 +19,13 @@ use crate::store::format::decode;
 pub struct JournalReport {
     /// Names the journal: the same in its segments and its checkpoints; zeros where it has none.
     pub journal_id: [u8; 16],
-    /// How many files.
+    /// The number of segment files.
     pub segments: u64,
-    /// How many entries.
+    /// The number of entries.
     pub entries: u64,
-    /// How many of them have lost their content to an erasure.
+    /// The number of entries whose content was erased.
     pub erased: u64,
-    /// How long the files are together, in bytes, without a torn end.
+    /// The bytes of all files together, without a torn end.
     pub bytes: u64,
     /// The last position; 0 when there is none.
     pub last_position: u64,
@@ -35,7 +35,7 @@ pub struct JournalReport {
     pub torn_tail: Option<TornTail>,
 }
 
-/// Checks every byte of the journal in this folder, which nobody may have open for writing.
+/// Checks every byte of the journal in this folder, which no process may have open for writing.
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Foreign`]: it is not whole.

@@ -20,7 +20,7 @@ use crate::store::format::{
 /// A group this large is written without being asked for, so that its memory is bounded.
 const GROUP_BYTES_FULL: usize = 16 << 20;
 
-/// How a journal lies on disk.
+/// The layout of a journal on disk.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// A group that would make a segment longer than this starts a new one.
@@ -65,7 +65,7 @@ pub struct Journal {
     config: Config,
     journal_id: [u8; 16],
     last: LastSegment,
-    /// Of all segments, with the written entries and without those only appended.
+    /// The bytes of all segments, with the written entries and without those only appended.
     n_bytes: u64,
     /// A group in the making: room for its header, then its entries.
     group: Vec<u8>,
@@ -273,8 +273,8 @@ impl Journal {
         Ok(segments.first().map_or(1, |first| first.first_position))
     }
 
-    /// From now on, a group that would make a segment longer than this starts a new one.
-    pub(crate) fn set_segment_bytes(&mut self, segment_bytes: u32) {
+    /// Sets the length from which on a group starts a new segment.
+    pub fn set_segment_bytes(&mut self, segment_bytes: u32) {
         self.config.segment_bytes = segment_bytes;
     }
 
@@ -298,14 +298,13 @@ impl Journal {
         self.journal_id
     }
 
-    /// How long all segments are together, with the entries that are only appended.
+    /// The bytes of all segments together, with the entries that are only appended.
     pub fn bytes(&self) -> u64 {
         self.n_bytes + (self.group.len() - GROUP_HEADER_BYTES) as u64
     }
 
-    /// How long all segments are together, in bytes.
-    #[cfg(test)]
-    pub(crate) fn bytes_on_disk(&self) -> u64 {
+    /// The bytes of all segments together on disk.
+    pub fn bytes_on_disk(&self) -> u64 {
         self.n_bytes
     }
 
@@ -360,8 +359,8 @@ impl Journal {
         })
     }
 
-    /// Where the entry that starts at `start` of the group would make the segment too long, writes
-    /// and syncs the one before it, and starts a new segment with it.
+    /// Starts a new segment with the entry at `start` of the group where it would make the current one too
+    /// long; writes and syncs the one before it.
     fn roll(&mut self, start: usize) -> Result<(), Error> {
         let n_bytes = self.last.n_bytes + self.group.len() as u64;
         let is_first = start == GROUP_HEADER_BYTES;

@@ -150,7 +150,7 @@ impl Guarded {
     }
 }
 
-/// A root, and what it vouches for: certificates and keys as PEM.
+/// A root, and its certificates and keys as PEM.
 pub(super) struct Identities {
     pub ca: String,
     issuer: Issuer<'static, KeyPair>,

@@ -84,7 +84,7 @@ async fn p8_limits_that_are_refused_are_written_down_with_their_actor() {
             bytes_max: Some(bytes_max.to_owned()),
             ..SetLimitsRequest::default()
         };
-        // What became of it stands in the log.
+        // Its outcome stands in the log.
         let _ = within(registry.set_limits(by("ops", order))).await;
     }
     server.stop().await;

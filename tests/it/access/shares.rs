@@ -1,4 +1,4 @@
-//! What one caller holds, and what is left to others.
+//! The share of one caller, and the rest for others.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,4 +1,4 @@
-//! Open streams of credentials that end, and what a sender of feedback may do.
+//! Open streams of credentials that end, and the rights of a sender of feedback.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -101,7 +101,7 @@ async fn p8_a_credential_that_ends_ends_its_open_streams() {
         assert!(begun.elapsed() < Duration::from_secs(5));
         end
     };
-    // Another scope, another model, another source: what it was opened with is gone.
+    // Another scope, another model, another source: the rights that it was opened with are gone.
     let changed = credential("b", "b", &["feedback"], "models = [\"m\"]");
     server
         .access
@@ -133,7 +133,7 @@ async fn p8_a_broken_file_keeps_the_credentials_of_before_and_health_says_so() {
         let (first, answer) = ready();
         assert_eq!(first, "HTTP/1.1 200 OK");
         assert!(
-            answer.contains("access: its files could not be taken over"),
+            answer.contains("access: reload failed; the previous files stay in force"),
             "{answer}"
         );
         events.send(event("one", "s")).await.expect("it reads");

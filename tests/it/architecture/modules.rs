@@ -1,7 +1,7 @@
 //! The modules of a room and the paths between them: which folder may use which, and no circles.
 //!
 //! Invariant: a module uses another where its code names a path into it; one that is the parent of
-//! others uses these. What only tests have does not count. Where the methods of one type lie in
+//! others uses these. Modules of tests alone do not count. Where the methods of one type lie in
 //! several files, the children that have some of them use their parent, and each is listed.
 
 use std::collections::{BTreeMap, BTreeSet};

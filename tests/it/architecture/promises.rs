@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{root, sources};
 
-/// The number of a promise and what stands beside it, of each row of both tables.
+/// The number of a promise and the other cells of its row, for each row of both tables.
 fn rows(document: &str) -> impl Iterator<Item = (u32, &str)> {
     document.lines().filter_map(|line| {
         let (number, text) = line.strip_prefix("| P")?.split_once(" | ")?;

@@ -115,7 +115,7 @@ fn a_category_and_a_text_are_adopted_as_empty_and_may_be_left_out() {
     };
     assert_eq!(label(&["x=1"]), "a", "both are left out");
     assert_eq!(label(&["x=6", "shop=north"]), "b");
-    // A file of before is read, and says what it lacks.
+    // A file of before is read, and the message names the missing part.
     let learned = server.json(&stream);
     let accuracy = learned["progressive_accuracy"].as_f64().expect("a share");
     assert!(accuracy > 0.9, "{learned}");

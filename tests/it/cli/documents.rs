@@ -1,4 +1,4 @@
-//! The documents that the program prints: each file in docs/ is what its command prints.
+//! The documents that the program prints: each file in docs/ equals the output of its command.
 
 use std::fs;
 use std::path::Path;

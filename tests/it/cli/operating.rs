@@ -153,7 +153,7 @@ fn a_model_that_was_never_judged_has_no_score_and_what_was_labelled_waits_no_mor
     server.stop();
 }
 
-/// Rows without end, through a pipe with a name: what a run reads until it is stopped.
+/// Rows without end, through a pipe with a name: the input of a run until it is stopped.
 struct EndlessRows {
     path: PathBuf,
     workspace: Workspace,

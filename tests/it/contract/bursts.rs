@@ -44,7 +44,7 @@ fn kinds() -> Vec<String> {
     kinds
 }
 
-/// The first signal, and the second, that come to what is earned.
+/// The first signal, and the second, that sum to the reward.
 fn signals(aggregate: &str, earned: f64) -> [f64; 2] {
     match aggregate {
         "sum" => [earned / 2.0, earned / 2.0],
@@ -68,20 +68,20 @@ fn batch(rows: Rows, batch: Batch) -> Batch {
 }
 
 struct Run {
-    room: LearnerHarness,
+    harness: LearnerHarness,
     /// The lowest and the highest estimate after any round.
     ends: [f64; 2],
 }
 
 impl Run {
     fn reward(&mut self, id: PredictionId, reward: f64) {
-        let fate = self.room.submit(id, Signal::Reward(reward)).fate;
+        let fate = self.harness.submit(id, Signal::Reward(reward)).fate;
         let taken = [Fate::Applied, Fate::Pending, Fate::Late];
         assert!(taken.iter().any(|one| fate == Some(*one)), "{fate:?}");
     }
 
     fn look(&mut self, batch: &Batch) {
-        for score in scores(&self.room, batch) {
+        for score in scores(&self.harness, batch) {
             self.ends = [self.ends[0].min(score), self.ends[1].max(score)];
         }
     }
@@ -89,14 +89,14 @@ impl Run {
 
 fn run(case: &Case, aggregate: &str, comes: Comes, of: Rows) -> Run {
     let mut run = Run {
-        room: LearnerHarness::new(&case.toml),
+        harness: LearnerHarness::new(&case.toml),
         ends: [f64::INFINITY, f64::NEG_INFINITY],
     };
     let mut waiting = VecDeque::new();
     for (index, (row, _)) in rows(ROUNDS, 0.3).enumerate() {
         let row = batch(of, row);
         let action = index % 2;
-        let id = serve(&mut run.room, row.clone(), action as u32);
+        let id = serve(&mut run.harness, row.clone(), action as u32);
         let earned = EARNED[action];
         let [first, second] = signals(aggregate, earned);
         match comes {
@@ -112,8 +112,8 @@ fn run(case: &Case, aggregate: &str, comes: Comes, of: Rows) -> Run {
             Comes::Blocks(rounds) => {
                 waiting.push_back((id, earned));
                 if waiting.len() == rounds {
-                    let due = Time(run.room.learner.time().0 + 5_000_000);
-                    run.room.append(Event::Tick(due));
+                    let due = Time(run.harness.learner.time().0 + 5_000_000);
+                    run.harness.append(Event::Tick(due));
                     for (id, earned) in waiting.drain(..) {
                         run.reward(id, earned);
                         run.look(&row);
@@ -130,12 +130,12 @@ fn run(case: &Case, aggregate: &str, comes: Comes, of: Rows) -> Run {
     run
 }
 
-/// How far apart what two expect of an action is on the whole, at most.
+/// The largest distance of two learners' expectations of an action, on the whole.
 fn apart(one: &Run, other: &Run, of: Rows) -> f64 {
     let mut sums = [0.0; 2];
     for (row, _) in rows(50, 0.3) {
         let row = batch(of, row);
-        let each = [one, other].map(|run| scores(&run.room, &row));
+        let each = [one, other].map(|run| scores(&run.harness, &row));
         for (action, sum) in sums.iter_mut().enumerate() {
             *sum += (each[0][action] - each[1][action]).abs() / 50.0;
         }
@@ -192,9 +192,9 @@ fn bursts_of_corrections_stay_near_what_was_earned() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// What is learned, without what is kept to learn it again.
-fn learned(room: &LearnerHarness) -> [Tensors; 2] {
-    let learned = room.learner.learned();
+/// The learned state, without the examples kept to learn it again.
+fn learned(harness: &LearnerHarness) -> [Tensors; 2] {
+    let learned = harness.learner.learned();
     let mut state = learned.state();
     state.0.retain(|name, _| !name.starts_with("relearning."));
     [learned.weights(), state]
@@ -215,10 +215,10 @@ fn amended_rewards_are_relearned_to_the_state_that_final_rewards_at_once_lead_to
             let case = case("bandit", &settings, SEED, 0);
             let mut run = run(&case, "sum", comes, Rows::Varied);
             for (index, (row, _)) in rows(700, 0.3).enumerate() {
-                let id = serve(&mut run.room, row, index as u32 % 2);
+                let id = serve(&mut run.harness, row, index as u32 % 2);
                 run.reward(id, EARNED[index % 2]);
             }
-            learned(&run.room)
+            learned(&run.harness)
         });
         for (comes, one) in later.iter().zip(&all) {
             for (name, tensor) in one[1].0.iter().chain(&one[0].0) {

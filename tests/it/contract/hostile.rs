@@ -1,5 +1,5 @@
-//! Streams that nobody should send, over every combination: nothing breaks, what is not learned
-//! is counted, and good rows that come afterwards are learned.
+//! Hostile streams, over every combination: nothing breaks, rows that are not learned
+//! are counted, and good rows that come afterwards are learned.
 
 use perennial::event::{Batch, Column, Event, Feedback, Outputs, PredictionId, Signal, Subject};
 use perennial::learn::Fate;
@@ -183,24 +183,24 @@ fn check_sane(case: &Case, outputs: &Outputs) {
 }
 
 /// Predicts and learns the rows of some stretches.
-fn endure(room: &mut LearnerHarness, case: &Case, stretches: &[Stretch]) {
+fn endure(harness: &mut LearnerHarness, case: &Case, stretches: &[Stretch]) {
     let rows_each = stretches
         .iter()
         .flat_map(|stretch| vec![*stretch; stretch.n_rows]);
     let n_rows = stretches.iter().map(|stretch| stretch.n_rows).sum();
     for (index, (stretch, (good, class))) in rows_each.zip(rows(n_rows, 0.3)).enumerate() {
-        let prediction = room.predict(stretch.batch(&good, index));
+        let prediction = harness.predict(stretch.batch(&good, index));
         check_sane(case, &prediction.outputs);
         let signal = stretch.signal(case, &good, class, &prediction.outputs, index);
-        let fate = room.submit(prediction.ids[0], signal).fate;
+        let fate = harness.submit(prediction.ids[0], signal).fate;
         let met = matches!(
             fate,
             Some(Fate::Applied | Fate::Pending | Fate::Quarantined)
         );
         assert!(met, "{fate:?} of {}", case.name);
     }
-    check_finite(case, "weights", &room.learner.learned().weights());
-    check_finite(case, "state", &room.learner.state());
+    check_finite(case, "weights", &harness.learner.learned().weights());
+    check_finite(case, "state", &harness.learner.state());
 }
 
 fn bytes(tensors: &Tensors) -> usize {
@@ -212,8 +212,8 @@ fn bytes(tensors: &Tensors) -> usize {
     tensors.0.values().map(|tensor| bytes(&tensor.data)).sum()
 }
 
-fn learned_bytes(room: &LearnerHarness) -> usize {
-    let learned = room.learner.learned();
+fn learned_bytes(harness: &LearnerHarness) -> usize {
+    let learned = harness.learner.learned();
     bytes(&learned.weights()) + bytes(&learned.state())
 }
 
@@ -231,12 +231,12 @@ fn p7_whatever_comes_the_state_stays_finite_and_answers_sane() {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
         let mut runner = TestRunner::new_with_rng(config, rng);
         let result = runner.run(&stretches(), |stretches| {
-            let mut room = LearnerHarness::new(&case.toml);
-            endure(&mut room, &case, &stretches);
-            let before = room.learner.clone();
-            room.reload();
+            let mut harness = LearnerHarness::new(&case.toml);
+            endure(&mut harness, &case, &stretches);
+            let before = harness.learner.clone();
+            harness.reload();
             prop_assert!(
-                room.learner == before,
+                harness.learner == before,
                 "what was saved is not what is loaded"
             );
             Ok(())
@@ -309,12 +309,12 @@ fn good_rows_are_learned_after_bad_ones() {
             println!("{}", case.name);
             for (what, mut bad) in BAD {
                 if let (Says::Same(number), "regression") = (&mut bad.probability, task) {
-                    // Somewhere in the range of what comes later.
+                    // A value in the range of the later ones.
                     *number = 100.0;
                 }
-                let mut room = LearnerHarness::new(&case.toml);
-                endure(&mut room, &case, &[bad]);
-                let scores = teach(&mut room, &case, 0, 1500);
+                let mut harness = LearnerHarness::new(&case.toml);
+                endure(&mut harness, &case, &[bad]);
+                let scores = teach(&mut harness, &case, 0, 1500);
                 let last = mean(&scores[1200..]);
                 let learned = match task {
                     "classification" => last > 0.85,
@@ -343,26 +343,26 @@ fn taught(feedback_id: u64, batch: Batch, label: &str) -> Event {
 }
 
 /// Teaches a row and forgets the entries before it: for streams longer than memory.
-fn teach_alone(room: &mut LearnerHarness, feedback_id: u64, word: &str, label: &str) {
-    let n_old = room.journal.len() - 1;
-    room.journal.drain(..n_old);
-    let step = room.append(taught(feedback_id, category(word), label));
+fn teach_alone(harness: &mut LearnerHarness, feedback_id: u64, word: &str, label: &str) {
+    let n_old = harness.journal.len() - 1;
+    harness.journal.drain(..n_old);
+    let step = harness.append(taught(feedback_id, category(word), label));
     assert_eq!(step.fate, Some(Fate::Applied));
 }
 
 #[test]
 fn a_class_that_was_alone_for_ten_thousand_rows_makes_room() {
     for (learner, remembered_max) in learners() {
-        // Without forgetting, ten thousand rows of one class outweigh what comes later, rightly.
+        // Without forgetting, ten thousand rows of one class outweigh the later rows, rightly.
         let forgetting = "\"analytic\"\nforgetting = 0.999\n";
         let learner = learner.replace("\"analytic\"\n", forgetting);
         let case = case("classification", &learner, SEED, remembered_max);
-        let mut room = LearnerHarness::new(&case.toml.replace("= 100\n", "= 1000000\n"));
+        let mut harness = LearnerHarness::new(&case.toml.replace("= 100\n", "= 1000000\n"));
         for (index, (batch, _)) in rows(10_000, 0.3).enumerate() {
-            room.append(taught(index as u64, batch, "a"));
+            harness.append(taught(index as u64, batch, "a"));
         }
-        check_finite(&case, "weights", &room.learner.learned().weights());
-        let scores = teach(&mut room, &case, 0, 2000);
+        check_finite(&case, "weights", &harness.learner.learned().weights());
+        let scores = teach(&mut harness, &case, 0, 2000);
         let last = mean(&scores[1700..]);
         println!("{last:.3} {}", case.name);
         assert!(last > 0.8, "{last} of {}", case.name);
@@ -383,15 +383,15 @@ fn category(word: &str) -> Batch {
 }
 
 /// The probability of the second class.
-fn probability(room: &LearnerHarness, word: &str) -> f32 {
-    let model = room.learner.model();
+fn probability(harness: &LearnerHarness, word: &str) -> f32 {
+    let model = harness.learner.model();
     match model.predict(&category(word), Choice::Best).unwrap() {
         Outputs::Probabilities(shares) => shares[1],
         _ => panic!("a classification"),
     }
 }
 
-/// The same, learned by default: slower, and so with fewer rows.
+/// The category learned by default: slower, and so with fewer rows.
 fn by_default() -> String {
     let (inputs, _) = CATEGORY.split_once("[network]").expect("there is one");
     format!("{inputs}[versions]\nevery_examples = 1000000000\n")
@@ -399,26 +399,26 @@ fn by_default() -> String {
 
 #[test]
 fn twenty_thousand_rows_of_one_category_leave_room_for_another_by_default() {
-    let mut room = LearnerHarness::new(&by_default());
-    (0..20_000).for_each(|index| teach_alone(&mut room, index, "hot", "a"));
-    assert!(probability(&room, "hot") < 0.01);
-    (0..200).for_each(|index| teach_alone(&mut room, 2_000_000 + index, "cold", "b"));
+    let mut harness = LearnerHarness::new(&by_default());
+    (0..20_000).for_each(|index| teach_alone(&mut harness, index, "hot", "a"));
+    assert!(probability(&harness, "hot") < 0.01);
+    (0..200).for_each(|index| teach_alone(&mut harness, 2_000_000 + index, "cold", "b"));
     println!(
         "{} and {}",
-        probability(&room, "hot"),
-        probability(&room, "cold")
+        probability(&harness, "hot"),
+        probability(&harness, "cold")
     );
-    assert!(probability(&room, "hot") < 0.5 && probability(&room, "cold") > 0.9);
+    assert!(probability(&harness, "hot") < 0.5 && probability(&harness, "cold") > 0.9);
 }
 
 #[test]
 fn a_category_with_twenty_thousand_values_takes_bounded_room_by_default() {
-    let mut room = LearnerHarness::new(&by_default());
+    let mut harness = LearnerHarness::new(&by_default());
     let mut bytes_after = |n_words: std::ops::Range<u64>| {
         for index in n_words {
-            teach_alone(&mut room, index, &format!("word {index}"), "a");
+            teach_alone(&mut harness, index, &format!("word {index}"), "a");
         }
-        learned_bytes(&room)
+        learned_bytes(&harness)
     };
     let (half, whole) = (bytes_after(0..10_000), bytes_after(10_000..20_000));
     println!("{half} bytes, then {whole}");
@@ -426,30 +426,30 @@ fn a_category_with_twenty_thousand_values_takes_bounded_room_by_default() {
     check_finite(
         &cases(SEED)[0],
         "many values",
-        &room.learner.learned().weights(),
+        &harness.learner.learned().weights(),
     );
 }
 
 #[test]
 fn a_million_rows_of_one_category_leave_room_for_another() {
-    let mut room = LearnerHarness::new(CATEGORY);
-    (0..1_000_000).for_each(|index| teach_alone(&mut room, index, "hot", "a"));
-    assert_eq!(room.learner.ledger().count(Fate::Applied), 1_000_000);
-    assert!(probability(&room, "hot") < 0.01);
-    (0..200).for_each(|index| teach_alone(&mut room, 2_000_000 + index, "cold", "b"));
-    assert!(probability(&room, "hot") < 0.5 && probability(&room, "cold") > 0.9);
+    let mut harness = LearnerHarness::new(CATEGORY);
+    (0..1_000_000).for_each(|index| teach_alone(&mut harness, index, "hot", "a"));
+    assert_eq!(harness.learner.ledger().count(Fate::Applied), 1_000_000);
+    assert!(probability(&harness, "hot") < 0.01);
+    (0..200).for_each(|index| teach_alone(&mut harness, 2_000_000 + index, "cold", "b"));
+    assert!(probability(&harness, "hot") < 0.5 && probability(&harness, "cold") > 0.9);
 }
 
 #[test]
 fn a_category_with_ever_new_values_takes_bounded_room() {
-    let mut room = LearnerHarness::new(CATEGORY);
+    let mut harness = LearnerHarness::new(CATEGORY);
     let mut bytes_after = |n_words: std::ops::Range<u64>| {
         for index in n_words {
-            teach_alone(&mut room, index, &format!("word {index}"), "a");
+            teach_alone(&mut harness, index, &format!("word {index}"), "a");
         }
         // The fixture's entries are a second apart, and ids are known for a day.
-        assert!(room.learner.feedback_ids().len() <= 24 * 3600 + 1);
-        learned_bytes(&room)
+        assert!(harness.learner.feedback_ids().len() <= 24 * 3600 + 1);
+        learned_bytes(&harness)
     };
     let (half, whole) = (bytes_after(0..150_000), bytes_after(150_000..300_000));
     println!("{half} bytes, then {whole}");
@@ -471,14 +471,14 @@ fn weights_that_explode_are_held_and_updates_without_end_are_counted() {
                 .replace(rate, "10.0")
                 .replace("[8]", "[8, 8, 8, 8, 8, 8, 8, 8]");
             let case = case(task, &learner, SEED, remembered_max(strategy));
-            let mut room = LearnerHarness::new(&case.toml);
+            let mut harness = LearnerHarness::new(&case.toml);
             let wild = Stretch {
                 x: Feed::Wild,
                 probability: Says::Wild,
                 ..GOOD
             };
-            endure(&mut room, &case, &[GOOD, wild]);
-            let rejected = room.learner.ledger().count(Fate::Quarantined);
+            endure(&mut harness, &case, &[GOOD, wild]);
+            let rejected = harness.learner.ledger().count(Fate::Quarantined);
             println!("{rejected} rejected, {}", case.name);
             n_rejected += rejected;
         }

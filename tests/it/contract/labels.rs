@@ -28,7 +28,7 @@ enum Undone {
     ByRetraction,
 }
 
-fn room(kind: &str, revision: u32) -> LearnerHarness {
+fn harness(kind: &str, revision: u32) -> LearnerHarness {
     let toml = format!(
         "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses_max = 4\n\
          [[input]]\nname = \"x\"\nkind = \"vector\"\nlength = 4\n\
@@ -48,10 +48,10 @@ fn row(kind: usize) -> Batch {
 }
 
 /// Teaches that rows of this kind have this label.
-fn teach(room: &mut LearnerHarness, kind: usize, label: &str, source: &str, n_rows: usize) {
+fn teach(harness: &mut LearnerHarness, kind: usize, label: &str, source: &str, n_rows: usize) {
     for _ in 0..n_rows {
         let feedback = Feedback {
-            feedback_id: format!("row-{}", room.learner.position()),
+            feedback_id: format!("row-{}", harness.learner.position()),
             subject: Subject::Inputs {
                 batch: row(kind),
                 decision: None,
@@ -65,12 +65,12 @@ fn teach(room: &mut LearnerHarness, kind: usize, label: &str, source: &str, n_ro
             comment: String::new(),
             may_correct: false,
         };
-        room.append(Event::Feedback(feedback));
+        harness.append(Event::Feedback(feedback));
     }
 }
 
-fn command(room: &mut LearnerHarness, order: Order) {
-    let step = room.append(Event::Command(Command {
+fn command(harness: &mut LearnerHarness, order: Order) {
+    let step = harness.append(Event::Command(Command {
         order,
         actor: String::new(),
         note: String::new(),
@@ -79,9 +79,9 @@ fn command(room: &mut LearnerHarness, order: Order) {
 }
 
 /// The answer to a row: the label, and the prediction, which waits from now on.
-fn ask(room: &mut LearnerHarness, kind: usize, written: Written) -> (String, PredictionId) {
-    let model = room.learner.model();
-    let position = room.learner.position();
+fn ask(harness: &mut LearnerHarness, kind: usize, written: Written) -> (String, PredictionId) {
+    let model = harness.learner.model();
+    let position = harness.learner.position();
     let ids = vec![PredictionId(u128::from(position) << 16)];
     let outputs = model.predict(&row(kind), perennial::model::Choice::Best);
     let outputs = outputs.unwrap();
@@ -92,7 +92,7 @@ fn ask(room: &mut LearnerHarness, kind: usize, written: Written) -> (String, Pre
     let place = perennial::model::argmax(shares);
     let label = model.names[place].clone();
     assert_eq!(labels, BTreeMap::from([(place as u32, label.clone())]));
-    room.append(Event::Prediction(Prediction {
+    harness.append(Event::Prediction(Prediction {
         ids: ids.clone(),
         batch: row(kind),
         outputs,
@@ -100,7 +100,7 @@ fn ask(room: &mut LearnerHarness, kind: usize, written: Written) -> (String, Pre
             Written::WithLabels => labels,
             Written::ByPlace => BTreeMap::new(),
         },
-        version: room.learner.version(),
+        version: harness.learner.version(),
         position,
     }));
     (label, ids[0])
@@ -109,21 +109,21 @@ fn ask(room: &mut LearnerHarness, kind: usize, written: Written) -> (String, Pre
 /// Right answers of all that were judged: twenty rows answered "d", of which the world says so
 /// once "d" has another place.
 fn judged(kind: &str, revision: u32, written: Written, undone: Undone) -> (f64, f64) {
-    let mut room = room(kind, revision);
-    teach(&mut room, 0, "a", "people", 4);
-    command(&mut room, Order::Checkpoint);
-    let (version, first) = (room.learner.version(), room.learner.position() + 1);
-    teach(&mut room, 2, "c", "batch", 4);
-    teach(&mut room, 3, "d", "people", 60);
-    let answered: Vec<_> = (0..N_ROWS).map(|_| ask(&mut room, 3, written)).collect();
+    let mut harness = harness(kind, revision);
+    teach(&mut harness, 0, "a", "people", 4);
+    command(&mut harness, Order::Checkpoint);
+    let (version, first) = (harness.learner.version(), harness.learner.position() + 1);
+    teach(&mut harness, 2, "c", "batch", 4);
+    teach(&mut harness, 3, "d", "people", 60);
+    let answered: Vec<_> = (0..N_ROWS).map(|_| ask(&mut harness, 3, written)).collect();
     assert!(answered.iter().all(|(label, _)| label == "d"), "{kind}");
     match undone {
-        Undone::ByRestore => command(&mut room, Order::Restore { version }),
+        Undone::ByRestore => command(&mut harness, Order::Restore { version }),
         Undone::ByRetraction => {
             let selector = Selector::Source("batch".to_owned());
             let first_position = first;
             command(
-                &mut room,
+                &mut harness,
                 Order::Retract(Retraction {
                     selector,
                     first_position,
@@ -133,12 +133,12 @@ fn judged(kind: &str, revision: u32, written: Written, undone: Undone) -> (f64, 
         }
     }
     // A restart in between changes nothing.
-    room.reload();
+    harness.reload();
     for (label, id) in answered {
-        room.submit(id, Signal::Label(label));
+        harness.submit(id, Signal::Label(label));
     }
-    assert_eq!(room.learner.learned().names()[2], "d");
-    let served = room.learner.evaluation().served();
+    assert_eq!(harness.learner.learned().names()[2], "d");
+    let served = harness.learner.evaluation().served();
     (served.sum, served.count)
 }
 
@@ -162,25 +162,25 @@ fn an_answer_is_judged_by_its_label_whatever_its_place_is_by_then() {
 
 #[test]
 fn an_answer_whose_label_is_not_known_any_more_is_not_judged() {
-    let mut room = room("neighbours", 1);
-    teach(&mut room, 0, "a", "people", 4);
-    command(&mut room, Order::Checkpoint);
-    let version = room.learner.version();
-    teach(&mut room, 2, "c", "people", 4);
-    teach(&mut room, 3, "d", "people", 60);
-    let before = ask(&mut room, 3, Written::ByPlace);
-    let described = ask(&mut room, 0, Written::ByPlace);
-    command(&mut room, Order::Restore { version });
-    teach(&mut room, 3, "d", "people", 60);
-    let since = ask(&mut room, 3, Written::ByPlace);
+    let mut harness = harness("neighbours", 1);
+    teach(&mut harness, 0, "a", "people", 4);
+    command(&mut harness, Order::Checkpoint);
+    let version = harness.learner.version();
+    teach(&mut harness, 2, "c", "people", 4);
+    teach(&mut harness, 3, "d", "people", 60);
+    let before = ask(&mut harness, 3, Written::ByPlace);
+    let described = ask(&mut harness, 0, Written::ByPlace);
+    command(&mut harness, Order::Restore { version });
+    teach(&mut harness, 3, "d", "people", 60);
+    let since = ask(&mut harness, 3, Written::ByPlace);
     // From here on labels count, and those of the answer before the restore are gone.
-    let mut next = room.learner.description().clone();
+    let mut next = harness.learner.description().clone();
     next.toml = format!("{}[rules]\nrevision = {REVISION}\n", next.toml);
-    room.append(Event::Description(next));
-    assert_eq!(room.learner.spec().revision, REVISION);
+    harness.append(Event::Description(next));
+    assert_eq!(harness.learner.spec().revision, REVISION);
     let mut check = |(label, id): (String, PredictionId), expected: (f64, f64)| {
-        room.submit(id, Signal::Label(label));
-        let served = room.learner.evaluation().served();
+        harness.submit(id, Signal::Label(label));
+        let served = harness.learner.evaluation().served();
         assert_eq!((served.sum, served.count), expected);
     };
     check(before, (0.0, 0.0));
@@ -190,27 +190,31 @@ fn an_answer_whose_label_is_not_known_any_more_is_not_judged() {
 
 #[test]
 fn the_newest_label_is_repeated_by_its_name() {
-    let mut room = room("neighbours", REVISION);
-    let repeated = |room: &LearnerHarness| {
-        let score = room.learner.evaluation().no_change();
+    let mut harness = harness("neighbours", REVISION);
+    let repeated = |harness: &LearnerHarness| {
+        let score = harness.learner.evaluation().no_change();
         (score.sum, score.count)
     };
-    teach(&mut room, 2, "c", "people", 1);
-    teach(&mut room, 3, "d", "people", 1);
-    command(&mut room, Order::Checkpoint);
-    let version = room.learner.version();
-    teach(&mut room, 0, "a", "people", 1);
-    assert_eq!(repeated(&room), (0.0, 2.0));
-    command(&mut room, Order::Restore { version });
-    teach(&mut room, 0, "a", "people", 1);
-    assert_eq!(repeated(&room), (1.0, 3.0));
-    command(&mut room, Order::Restore { version: 1 });
+    teach(&mut harness, 2, "c", "people", 1);
+    teach(&mut harness, 3, "d", "people", 1);
+    command(&mut harness, Order::Checkpoint);
+    let version = harness.learner.version();
+    teach(&mut harness, 0, "a", "people", 1);
+    assert_eq!(repeated(&harness), (0.0, 2.0));
+    command(&mut harness, Order::Restore { version });
+    teach(&mut harness, 0, "a", "people", 1);
+    assert_eq!(repeated(&harness), (1.0, 3.0));
+    command(&mut harness, Order::Restore { version: 1 });
     // "d" takes the place that "c" had.
-    teach(&mut room, 3, "d", "people", 1);
-    command(&mut room, Order::Restore { version });
-    teach(&mut room, 3, "d", "people", 1);
-    assert_eq!(repeated(&room), (2.0, 5.0));
-    command(&mut room, Order::Restore { version: 1 });
-    teach(&mut room, 2, "c", "people", 1);
-    assert_eq!(repeated(&room), (2.0, 5.0), "what was newest is not known");
+    teach(&mut harness, 3, "d", "people", 1);
+    command(&mut harness, Order::Restore { version });
+    teach(&mut harness, 3, "d", "people", 1);
+    assert_eq!(repeated(&harness), (2.0, 5.0));
+    command(&mut harness, Order::Restore { version: 1 });
+    teach(&mut harness, 2, "c", "people", 1);
+    assert_eq!(
+        repeated(&harness),
+        (2.0, 5.0),
+        "what was newest is not known"
+    );
 }

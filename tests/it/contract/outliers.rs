@@ -13,10 +13,10 @@ const N_ROWS: usize = 3000;
 /// The median absolute error over the last rows, of which each hundredth before was given ten
 /// thousand times too large if `wild`.
 fn median_error(toml: &str, wild: bool) -> f64 {
-    let mut room = LearnerHarness::new(toml);
+    let mut harness = LearnerHarness::new(toml);
     let (mut errors, mut rng) = (Vec::new(), ChaCha8Rng::seed_from_u64(SEED));
     for (index, (batch, _)) in rows(N_ROWS, 0.3).enumerate() {
-        let prediction = room.predict(batch.clone());
+        let prediction = harness.predict(batch.clone());
         let noise = rng.random_range(-1.0..1.0);
         let (answered, truth) = (answered(&prediction.outputs), value(&batch) + noise);
         if index >= N_ROWS - 600 {
@@ -27,7 +27,7 @@ fn median_error(toml: &str, wild: bool) -> f64 {
         } else {
             truth
         };
-        room.submit(prediction.ids[0], Signal::Value(target));
+        harness.submit(prediction.ids[0], Signal::Value(target));
     }
     errors.sort_by(f64::total_cmp);
     errors[errors.len() / 2]

@@ -36,7 +36,7 @@ impl Noise {
 
 /// Rows whose values come late.
 struct LateRows {
-    room: LearnerHarness,
+    harness: LearnerHarness,
     /// The ids and values of the rows that wait.
     waiting: std::collections::VecDeque<(PredictionId, f64)>,
     n_submitted: usize,
@@ -45,7 +45,7 @@ struct LateRows {
 impl LateRows {
     fn new(toml: &str) -> LateRows {
         LateRows {
-            room: LearnerHarness::new(toml),
+            harness: LearnerHarness::new(toml),
             waiting: Default::default(),
             n_submitted: 0,
         }
@@ -53,7 +53,7 @@ impl LateRows {
 
     /// Asks a row, and gives its answer.
     fn ask(&mut self, batch: Batch, value: f64) -> f64 {
-        let prediction = self.room.predict(batch);
+        let prediction = self.harness.predict(batch);
         self.waiting.push_back((prediction.ids[0], value));
         match prediction.outputs {
             Outputs::Values(values) => values[0],
@@ -67,7 +67,7 @@ impl LateRows {
             let (id, value) = self.waiting.pop_front().expect("one waits");
             self.n_submitted += 1;
             if let Some(source) = source(self.n_submitted) {
-                self.room.append(Event::Feedback(Feedback {
+                self.harness.append(Event::Feedback(Feedback {
                     source: source.to_owned(),
                     signal: Signal::Value(value),
                     ..label(id, &format!("said-{}", self.n_submitted), "")
@@ -79,24 +79,24 @@ impl LateRows {
     fn order(&mut self, order: Order) {
         let (actor, note) = Default::default();
         let command = Command { order, actor, note };
-        let step = self.room.append(Event::Command(command));
+        let step = self.harness.append(Event::Command(command));
         assert_eq!(step.refused, None);
     }
 
     fn digest(&self) -> blake3::Hash {
-        self.room.learner.learned().digest()
+        self.harness.learner.learned().digest()
     }
 
     /// The mean absolute error of a member by now.
     fn error(&self, name: &str) -> f64 {
-        let mut members = self.room.learner.evaluation().members().iter();
+        let mut members = self.harness.learner.evaluation().members().iter();
         let member = members.find(|member| member.name == name).expect(name);
         member.sum / member.examples as f64
     }
 
     /// The values that are kept of all series.
     fn kept(&self) -> Vec<f64> {
-        let weights = self.room.learner.learned().weights();
+        let weights = self.harness.learner.learned().weights();
         match &weights.0["past.values"].data {
             Data::F64(values) => values.clone(),
             other => panic!("{other:?}"),
@@ -130,11 +130,11 @@ fn p6_late_values_that_are_taken_back_were_never_there() {
             rows.submit(delay, |n| Some(if n % 10 == 3 { "bad" } else { "good" }));
         }
         let before = rows.digest();
-        rows.order(retraction("bad", &rows.room.journal));
+        rows.order(retraction("bad", &rows.harness.journal));
         assert_ne!(rows.digest(), before);
         // Rows that wait have the past of this history, too.
         rows.submit(delay - 100, |_| Some("good"));
-        let without_labels = twin(&rows.room.journal);
+        let without_labels = twin(&rows.harness.journal);
         let without_labels = without_labels.learner.learned().digest();
         assert_eq!(rows.digest(), without_labels, "{delay}: {toml}");
     }
@@ -215,7 +215,7 @@ fn a_value_that_supersedes_another_takes_its_place() {
         rows.submit(0, |_| Some("good"));
     }
     assert!(rows.kept().contains(&0.0));
-    rows.room
+    rows.harness
         .submit(first.expect("it was asked"), Signal::Value(77.5));
     let kept = rows.kept();
     assert!(kept[0] == 77.5 && !kept.contains(&0.0), "{kept:?}");
@@ -230,7 +230,7 @@ fn a_restore_brings_back_the_past_of_its_version() {
         rows.submit(3, |_| Some("good"));
     }
     rows.order(Order::Checkpoint);
-    let version = rows.room.learner.version();
+    let version = rows.harness.learner.version();
     let before = rows.digest();
     for _ in 0..20 {
         rows.ask(row(0.5, None), 1e6);
@@ -239,11 +239,11 @@ fn a_restore_brings_back_the_past_of_its_version() {
     assert!(rows.kept().contains(&1e6));
     rows.order(Order::Restore { version });
     assert_eq!(rows.digest(), before);
-    // A row that was asked in what is undone brings none of it back by its past.
+    // A row that was asked in the undone part brings none of it back by its past.
     rows.submit(0, |_| Some("good"));
     let answer = rows.ask(row(0.5, None), 0.0);
     assert!(answer.is_finite());
-    rows.room.reload();
+    rows.harness.reload();
     assert_eq!(rows.kept().iter().filter(|value| **value == 1e6).count(), 3);
 }
 
@@ -279,10 +279,10 @@ fn p9_wild_values_and_keys_do_no_harm() {
         assert!(answer.is_finite(), "{index}");
         rows.submit(index % 7, |_| Some("good"));
     }
-    rows.room.reload();
+    rows.harness.reload();
 }
 
-/// Series of very different size share what they learn.
+/// Series of very different size share their learning.
 #[test]
 fn each_series_has_the_past_of_its_own() {
     let mut rows = LateRows::new(STORES);

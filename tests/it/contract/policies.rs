@@ -20,7 +20,7 @@ const SURE: f64 = 5.0;
 #[derive(Default)]
 struct Weighed {
     off: f64,
-    /// The same, had each propensity been a tenth larger.
+    /// The deviation, had each propensity been a tenth larger.
     off_by_tenth: f64,
     variance: f64,
     /// The most deviations by which one action of one row is off, and would be with the other
@@ -33,9 +33,9 @@ struct Weighed {
 
 impl Weighed {
     /// Asks the same row again and again.
-    fn ask(&mut self, room: &LearnerHarness, row: usize) {
+    fn ask(&mut self, harness: &LearnerHarness, row: usize) {
         let batch = rows(row + 1, 0.3).last().expect("a row").0;
-        let model = room.learner.model();
+        let model = harness.learner.model();
         let shares = model.distribution(&batch).unwrap();
         let total: f64 = shares.iter().map(|share| f64::from(*share)).sum();
         assert!((total - 1.0).abs() < 1e-6, "{shares:?}");
@@ -92,10 +92,10 @@ fn served_propensities_are_those_of_the_draws() {
         let mut weighed = Weighed::default();
         for (_, case) in policies(SEED).iter().filter(|(of, _)| *of == policy) {
             println!("{}", case.name);
-            let mut room = LearnerHarness::new(&case.toml);
+            let mut harness = LearnerHarness::new(&case.toml);
             // Few examples: there is doubt left.
-            teach(&mut room, case, 0, 20);
-            (0..N_ROWS).for_each(|row| weighed.ask(&room, row));
+            teach(&mut harness, case, 0, 20);
+            (0..N_ROWS).for_each(|row| weighed.ask(&harness, row));
         }
         let deviation = weighed.variance.max(0.0).sqrt();
         let Weighed {

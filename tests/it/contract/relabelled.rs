@@ -12,7 +12,7 @@ use crate::support::{LearnerHarness, label, rows};
 
 /// Rows with a class, all answered before the first label comes.
 struct AnsweredRows {
-    room: LearnerHarness,
+    harness: LearnerHarness,
     ids: Vec<(PredictionId, &'static str)>,
     n_submitted: usize,
 }
@@ -23,11 +23,11 @@ fn other(class: &str) -> &'static str {
 
 impl AnsweredRows {
     fn new(case: &Case, n_rows: usize) -> AnsweredRows {
-        let mut room = LearnerHarness::new(&case.toml);
-        let ids = rows(n_rows, 0.3).map(|(batch, class)| (room.predict(batch).ids[0], class));
+        let mut harness = LearnerHarness::new(&case.toml);
+        let ids = rows(n_rows, 0.3).map(|(batch, class)| (harness.predict(batch).ids[0], class));
         let ids = ids.collect();
         AnsweredRows {
-            room,
+            harness,
             ids,
             n_submitted: 0,
         }
@@ -38,7 +38,7 @@ impl AnsweredRows {
         AnsweredRows::new(&case("classification", learner, SEED, 0), n_rows)
     }
 
-    /// Says which class row `row` is of; the test may change what else the event holds.
+    /// The label of row `row`; the test may change the rest of the event.
     fn submit(&mut self, row: usize, class: &str, change: impl Fn(&mut Feedback)) -> Step {
         self.n_submitted += 1;
         let mut feedback = label(
@@ -47,7 +47,7 @@ impl AnsweredRows {
             class,
         );
         change(&mut feedback);
-        self.room.append(Event::Feedback(feedback))
+        self.harness.append(Event::Feedback(feedback))
     }
 
     fn fate(&mut self, row: usize, class: &str) -> Fate {
@@ -57,7 +57,7 @@ impl AnsweredRows {
     fn order(&mut self, order: Order) -> u64 {
         let (actor, note) = Default::default();
         let step = self
-            .room
+            .harness
             .append(Event::Command(Command { order, actor, note }));
         assert_eq!(step.refused, None);
         step.version.expect("a version").version
@@ -69,7 +69,12 @@ impl AnsweredRows {
             Event::Feedback(feedback) => selector.chooses(feedback, entry.time),
             _ => false,
         };
-        let first = self.room.journal.iter().find(chosen).expect("it is there");
+        let first = self
+            .harness
+            .journal
+            .iter()
+            .find(chosen)
+            .expect("it is there");
         let first_position = first.position;
         self.order(Order::Retract(Retraction {
             selector,
@@ -79,7 +84,7 @@ impl AnsweredRows {
     }
 
     fn learner(&self) -> &Learner {
-        &self.room.learner
+        &self.harness.learner
     }
 
     fn digest(&self) -> blake3::Hash {
@@ -406,7 +411,7 @@ fn a_correction_has_its_fate_at_once_where_several_examples_make_an_update() {
     assert_eq!(answered.fates(), [0, 1, 0, 0]);
     assert_eq!(answered.fate(3, answered.ids[3].1), Fate::Applied);
     assert_eq!(answered.fates(), [4, 1, 0, 0]);
-    // Here the first one is learned: what the second one corrects is learned at once.
+    // Here the first one is learned: a correction of the second one is learned at once.
     assert_eq!(answered.fate(1, other(answered.ids[1].1)), Fate::Applied);
     assert_eq!(answered.fates(), [4, 2, 0, 0]);
 }
@@ -418,17 +423,17 @@ fn p2_labels_that_were_corrected_survive_a_restart() {
     answered.fate(0, "a");
     answered.fate(1, "a");
     let mut replayed = AnsweredRows {
-        room: answered.room.clone(),
+        harness: answered.harness.clone(),
         ids: answered.ids.clone(),
         n_submitted: answered.n_submitted,
     };
-    answered.room.reload();
-    assert!(answered.room.learner == replayed.room.learner);
+    answered.harness.reload();
+    assert!(answered.harness.learner == replayed.harness.learner);
     for answered in [&mut answered, &mut replayed] {
         assert_eq!(answered.fate(0, "b"), Fate::Applied);
         assert_eq!(answered.fate(1, "b"), Fate::Applied);
     }
-    assert!(answered.room.learner == replayed.room.learner);
+    assert!(answered.harness.learner == replayed.harness.learner);
 }
 
 #[test]

@@ -23,17 +23,22 @@ fn bandits(feedback: &str) -> Vec<Case> {
 }
 
 /// The reward that a bandit expects of each action.
-pub(super) fn scores(room: &LearnerHarness, batch: &Batch) -> Vec<f64> {
-    match room.learner.model().predict(batch, Choice::Best).unwrap() {
+pub(super) fn scores(harness: &LearnerHarness, batch: &Batch) -> Vec<f64> {
+    match harness
+        .learner
+        .model()
+        .predict(batch, Choice::Best)
+        .unwrap()
+    {
         Outputs::Actions { scores, .. } => scores.into_iter().map(f64::from).collect(),
         _ => panic!("a bandit"),
     }
 }
 
 /// The share of rows whose right action is expected to earn more.
-fn known(room: &LearnerHarness) -> f64 {
+fn known(harness: &LearnerHarness) -> f64 {
     let right = |(batch, class): (Batch, &str)| {
-        let scores = scores(room, &batch);
+        let scores = scores(harness, &batch);
         f64::from(u8::from((scores[0] > scores[1]) == (class == "a")))
     };
     let all: Vec<f64> = rows(900, 0.3).skip(600).map(right).collect();
@@ -44,22 +49,22 @@ fn known(room: &LearnerHarness) -> f64 {
 fn labels_alone_teach_a_bandit_all_actions_at_once() {
     for case in bandits("") {
         println!("{}", case.name);
-        let mut room = LearnerHarness::new(&case.toml);
+        let mut harness = LearnerHarness::new(&case.toml);
         for (batch, class) in rows(600, 0.3) {
-            let id = room.predict(batch).ids[0];
-            room.submit(id, Signal::Label(class.to_owned()));
+            let id = harness.predict(batch).ids[0];
+            harness.submit(id, Signal::Label(class.to_owned()));
         }
-        let known = known(&room);
+        let known = known(&harness);
         assert!(known > 0.9, "{known}: {}", case.name);
         // Of one row the other action is right by now: both move, whichever is served.
         let (batch, class) = rows(600, 0.3).last().expect("a row");
         let (best, label) = if class == "a" { (1, "b") } else { (0, "a") };
-        let before = scores(&room, &batch);
+        let before = scores(&harness, &batch);
         for _ in 0..100 {
-            let id = serve(&mut room, batch.clone(), 0);
-            room.submit(id, Signal::Label(label.to_owned()));
+            let id = serve(&mut harness, batch.clone(), 0);
+            harness.submit(id, Signal::Label(label.to_owned()));
         }
-        let after = scores(&room, &batch);
+        let after = scores(&harness, &batch);
         let moved = [best, 1 - best].map(|action| after[action] - before[action]);
         println!("  {known:.3}, moved {moved:.3?}");
         let toward = moved[0] > 0.05 && moved[1] < -0.05;
@@ -79,37 +84,42 @@ enum Comes {
 
 /// Rows that are served with an action by turns, and the final reward of each.
 fn rewarded(case: &Case, comes: Comes) -> LearnerHarness {
-    let mut room = LearnerHarness::new(&case.toml);
+    let mut harness = LearnerHarness::new(&case.toml);
     let mut waiting = std::collections::VecDeque::new();
     for (index, (batch, class)) in rows(600, 0.3).enumerate() {
         let action = u32::from(index % 3 == 0);
-        let id = serve(&mut room, batch, action);
+        let id = serve(&mut harness, batch, action);
         let reward = f64::from(u8::from((action == 0) == (class == "a")));
         match comes {
-            Comes::AtOnce => submit(&mut room, id, reward, &[Fate::Applied, Fate::Pending]),
+            Comes::AtOnce => submit(&mut harness, id, reward, &[Fate::Applied, Fate::Pending]),
             Comes::Late => waiting.push_back((id, reward)),
             Comes::InParts => {
-                submit(&mut room, id, 0.5 * reward, &[Fate::Applied, Fate::Pending]);
+                submit(
+                    &mut harness,
+                    id,
+                    0.5 * reward,
+                    &[Fate::Applied, Fate::Pending],
+                );
                 waiting.push_back((id, 0.5 * reward));
             }
         }
         if waiting.len() > 5
             && let Some((id, reward)) = waiting.pop_front()
         {
-            submit(&mut room, id, reward, fates(comes));
+            submit(&mut harness, id, reward, fates(comes));
         }
     }
     for (id, reward) in waiting {
-        submit(&mut room, id, reward, &Fate::ALL);
+        submit(&mut harness, id, reward, &Fate::ALL);
     }
-    room
+    harness
 }
 
 /// Answers a row with this action.
-pub(super) fn serve(room: &mut LearnerHarness, batch: Batch, action: u32) -> PredictionId {
-    let position = room.learner.position();
+pub(super) fn serve(harness: &mut LearnerHarness, batch: Batch, action: u32) -> PredictionId {
+    let position = harness.learner.position();
     let ids = vec![PredictionId(u128::from(position) << 16)];
-    let mut outputs = room
+    let mut outputs = harness
         .learner
         .model()
         .predict(&batch, Choice::Drawn(&ids))
@@ -119,13 +129,13 @@ pub(super) fn serve(room: &mut LearnerHarness, batch: Batch, action: u32) -> Pre
     }
     let prediction = Prediction {
         ids: ids.clone(),
-        version: room.learner.version(),
+        version: harness.learner.version(),
         position,
         batch,
         outputs,
         labels: Default::default(),
     };
-    room.append(Event::Prediction(prediction));
+    harness.append(Event::Prediction(prediction));
     ids[0]
 }
 
@@ -136,12 +146,12 @@ fn fates(comes: Comes) -> &'static [Fate] {
     }
 }
 
-fn submit(room: &mut LearnerHarness, id: PredictionId, reward: f64, fates: &[Fate]) {
-    let fate = room.submit(id, Signal::Reward(reward)).fate;
+fn submit(harness: &mut LearnerHarness, id: PredictionId, reward: f64, fates: &[Fate]) {
+    let fate = harness.submit(id, Signal::Reward(reward)).fate;
     assert!(fates.iter().any(|one| fate == Some(*one)), "{fate:?}");
 }
 
-/// How far apart what two expect of each action is, on the whole.
+/// The distance of two learners' expectations of each action, on the whole.
 fn apart(one: &LearnerHarness, other: &LearnerHarness) -> f64 {
     let apart = |(batch, _): (Batch, _)| {
         let each = scores(one, &batch).into_iter().zip(scores(other, &batch));
@@ -164,8 +174,8 @@ fn a_reward_that_comes_late_or_in_parts_is_learned_as_if_it_had_come_at_once() {
                 ..case.clone()
             };
             let at_once = rewarded(&at_once, Comes::AtOnce);
-            let room = rewarded(&case, comes);
-            let (apart, known) = (apart(&at_once, &room), [&at_once, &room].map(known));
+            let harness = rewarded(&case, comes);
+            let (apart, known) = (apart(&at_once, &harness), [&at_once, &harness].map(known));
             println!(
                 "{comes:?} {apart:.3} apart, knows {known:.3?}, {}",
                 case.name
@@ -182,21 +192,21 @@ fn p10_a_preference_has_the_fate_of_both_its_examples() {
     // Two examples make up an update: those of the preference fill one, or wait.
     let learner = gradient("linear", "sgd", "none");
     let case = case("bandit", &learner, SEED, 0);
-    let mut room = LearnerHarness::new(&case.toml);
+    let mut harness = LearnerHarness::new(&case.toml);
     let ids: Vec<_> = rows(5, 0.3)
-        .map(|(batch, _)| serve(&mut room, batch, 0))
+        .map(|(batch, _)| serve(&mut harness, batch, 0))
         .collect();
-    let prefer = |room: &mut LearnerHarness, over: [usize; 2]| {
+    let prefer = |harness: &mut LearnerHarness, over: [usize; 2]| {
         let [id, other] = over.map(|index| ids[index]);
-        room.submit(id, Signal::PreferredOver(other)).fate
+        harness.submit(id, Signal::PreferredOver(other)).fate
     };
-    assert_eq!(prefer(&mut room, [0, 1]), Some(Fate::Applied));
-    submit(&mut room, ids[2], 1.0, &[Fate::Pending]);
+    assert_eq!(prefer(&mut harness, [0, 1]), Some(Fate::Applied));
+    submit(&mut harness, ids[2], 1.0, &[Fate::Pending]);
     // The first fills an update, the second waits for the next.
-    assert_eq!(prefer(&mut room, [3, 4]), Some(Fate::Pending));
-    let count = |room: &LearnerHarness, fate| room.learner.ledger().count(fate);
+    assert_eq!(prefer(&mut harness, [3, 4]), Some(Fate::Pending));
+    let count = |harness: &LearnerHarness, fate| harness.learner.ledger().count(fate);
     assert_eq!(
-        [Fate::Applied, Fate::Pending].map(|fate| count(&room, fate)),
+        [Fate::Applied, Fate::Pending].map(|fate| count(&harness, fate)),
         [2, 1]
     );
 }

@@ -19,7 +19,7 @@ fn signals(case: &Case) -> [Signal; 2] {
 }
 
 /// One event that brings its row; of a bandit it is about the first action.
-fn submit(room: &mut LearnerHarness, batch: &Batch, signal: &Signal, weight: f64) {
+fn submit(harness: &mut LearnerHarness, batch: &Batch, signal: &Signal, weight: f64) {
     let decision = matches!(signal, Signal::Reward(_)).then(|| Decision {
         action: "a".to_owned(),
         propensity: 1.0,
@@ -31,11 +31,11 @@ fn submit(room: &mut LearnerHarness, batch: &Batch, signal: &Signal, weight: f64
         weight,
         ..label(
             PredictionId(0),
-            &format!("feedback-{}", room.learner.position()),
+            &format!("feedback-{}", harness.learner.position()),
             "",
         )
     };
-    let step = room.append(Event::Feedback(feedback));
+    let step = harness.append(Event::Feedback(feedback));
     assert!(
         step.fate
             .is_some_and(|fate| matches!(fate, Fate::Applied | Fate::Pending))
@@ -44,21 +44,21 @@ fn submit(room: &mut LearnerHarness, batch: &Batch, signal: &Signal, weight: f64
 
 /// Every third event says something else than the others, and counts `weight` times.
 fn taught(case: &Case, weight: f64) -> LearnerHarness {
-    let mut room = LearnerHarness::new(&case.toml);
+    let mut harness = LearnerHarness::new(&case.toml);
     let [usual, other] = signals(case);
     for (index, (batch, _)) in rows(240, 0.3).enumerate() {
         if index % 3 == 0 {
-            submit(&mut room, &batch, &other, weight);
+            submit(&mut harness, &batch, &other, weight);
         } else {
-            submit(&mut room, &batch, &usual, 1.0);
+            submit(&mut harness, &batch, &usual, 1.0);
         }
     }
-    room
+    harness
 }
 
 /// The mean probability of the third event's label for fresh rows.
-fn third(room: &LearnerHarness) -> f64 {
-    let model = room.learner.model();
+fn third(harness: &LearnerHarness) -> f64 {
+    let model = harness.learner.model();
     let of_row = |(batch, _)| match model.predict(&batch, Choice::Best).expect("an answer") {
         Outputs::Probabilities(p) => f64::from(p[0]),
         Outputs::Decisions { probabilities, .. } => f64::from(probabilities[0]),
@@ -109,19 +109,19 @@ fn a_weighted_example_that_is_another_is_the_other_with_its_weight() {
         let [wrong, right] = signals(&case);
         // One gets the right label at once, the other a wrong one first.
         let taught = |signals: &[(&Signal, f64)]| {
-            let mut room = taught(&case, 1.0);
+            let mut harness = taught(&case, 1.0);
             let (batch, _) = rows(300, 0.3).last().expect("rows go on");
-            let id = room.predict(batch.clone()).ids[0];
+            let id = harness.predict(batch.clone()).ids[0];
             for (n, (signal, weight)) in signals.iter().enumerate() {
                 let feedback = Feedback {
                     signal: (*signal).clone(),
                     weight: *weight,
                     ..label(id, &format!("said-{n}"), "")
                 };
-                let step = room.append(Event::Feedback(feedback));
+                let step = harness.append(Event::Feedback(feedback));
                 assert_eq!(step.fate, Some(Fate::Applied));
             }
-            let answer = room.learner.model().predict(&batch, Choice::Best);
+            let answer = harness.learner.model().predict(&batch, Choice::Best);
             match answer.expect("an answer") {
                 Outputs::Probabilities(p) => f64::from(p[0]),
                 Outputs::Actions { scores, .. } => f64::from(scores[0] + scores[1]),

@@ -1,5 +1,5 @@
 //! Rows with a vector of sixty-four: `auto` has a network and one ridge regression for them; and
-//! that what a model says of a noisy world is as sure as it should be.
+//! that the confidence of a model in a noisy world is calibrated.
 
 use perennial::event::{Batch, Column, Outputs, Signal};
 
@@ -21,7 +21,7 @@ fn description(task: &str, length: usize, learner: &str) -> String {
     )
 }
 
-/// The two numbers of a row, and with them what has nothing to do with the truth.
+/// The two numbers of a row, and with them noise that is independent of the truth.
 fn vector(batch: &Batch, length: usize, index: usize) -> ([f64; 2], Batch) {
     let [x, y] = super::numbers(batch);
     let noise = |place: usize| {
@@ -39,12 +39,12 @@ fn vector(batch: &Batch, length: usize, index: usize) -> ([f64; 2], Batch) {
 }
 
 /// Predicts and teaches rows; the scores of all: right, absolute error or reward.
-fn teach(room: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
+fn teach(harness: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
     let mut scores = Vec::new();
     let stream = rows(range.end, 0.3).enumerate().skip(range.start);
     for (index, (batch, class)) in stream {
         let ([x, y], batch) = vector(&batch, LENGTH, index);
-        let prediction = room.predict(batch);
+        let prediction = harness.predict(batch);
         let right = |place: u32| f64::from(u8::from((place == 0) == (class == "a")));
         let (score, truth) = match &prediction.outputs {
             Outputs::Probabilities(p)
@@ -64,7 +64,7 @@ fn teach(room: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
             }
         };
         scores.push(score);
-        room.submit(prediction.ids[0], truth);
+        harness.submit(prediction.ids[0], truth);
     }
     scores
 }
@@ -73,23 +73,23 @@ fn teach(room: &mut LearnerHarness, range: std::ops::Range<usize>) -> Vec<f64> {
 fn auto_learns_wide_rows_and_goes_on_as_it_was_saved() {
     for task in TASKS {
         let toml = description(task, LENGTH, "");
-        let mut room = LearnerHarness::new(&toml);
-        teach(&mut room, 0..300);
-        let mut loaded = room.clone();
+        let mut harness = LearnerHarness::new(&toml);
+        teach(&mut harness, 0..300);
+        let mut loaded = harness.clone();
         loaded.reload();
-        let scores = teach(&mut room, 300..1500);
+        let scores = teach(&mut harness, 300..1500);
         teach(&mut loaded, 300..1500);
-        assert!(loaded.learner == room.learner, "{task}");
-        assert!(loaded.journal == room.journal, "{task}");
+        assert!(loaded.learner == harness.learner, "{task}");
+        assert!(loaded.journal == harness.journal, "{task}");
         check_finite(
             &wide_case(task, &toml),
             "wide",
-            &room.learner.learned().weights(),
+            &harness.learner.learned().weights(),
         );
         let last = mean(&scores[900..]);
         println!("{task}: {last:.3}");
         let learned = match task {
-            "regression" => last < 0.2 * room.learner.evaluation().no_change().mean(),
+            "regression" => last < 0.2 * harness.learner.evaluation().no_change().mean(),
             _ => last > 0.9,
         };
         assert!(learned, "{task}: {last}");
@@ -107,17 +107,17 @@ fn wide_case(task: &'static str, toml: &str) -> super::Case {
 
 /// The members of `auto` that have a score.
 fn members(length: usize, task: &str) -> Vec<String> {
-    let mut room = LearnerHarness::new(&description(task, length, ""));
+    let mut harness = LearnerHarness::new(&description(task, length, ""));
     for (index, (batch, class)) in rows(3, 0.3).enumerate() {
-        let id = room.predict(vector(&batch, length, index).1).ids[0];
+        let id = harness.predict(vector(&batch, length, index).1).ids[0];
         let truth = match task {
             "classification" => Signal::Label(class.to_owned()),
             "regression" => Signal::Value(index as f64),
             _ => Signal::Reward(1.0),
         };
-        room.submit(id, truth);
+        harness.submit(id, truth);
     }
-    let members = room.learner.evaluation().members().iter();
+    let members = harness.learner.evaluation().members().iter();
     members.map(|member| member.name.clone()).collect()
 }
 
@@ -143,7 +143,7 @@ fn the_members_of_auto_follow_the_shape_of_rows() {
 /// class is drawn with a known probability.
 fn log_losses(learner: &str, length: usize) -> [f64; 2] {
     const N_ROWS: usize = 6000;
-    let mut room = LearnerHarness::new(&description("classification", length, learner));
+    let mut harness = LearnerHarness::new(&description("classification", length, learner));
     let mut sums = [0.0; 2];
     let mut state = 1u64;
     for (index, (batch, _)) in rows(N_ROWS, 0.3).enumerate() {
@@ -151,7 +151,7 @@ fn log_losses(learner: &str, length: usize) -> [f64; 2] {
         let p = 1.0 / (1.0 + (-2.0 * x - y).exp());
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         let is_a = ((state >> 11) as f64 / (1u64 << 53) as f64) < p;
-        let prediction = room.predict(batch);
+        let prediction = harness.predict(batch);
         let Outputs::Probabilities(probabilities) = &prediction.outputs else {
             panic!("a classification")
         };
@@ -160,7 +160,7 @@ fn log_losses(learner: &str, length: usize) -> [f64; 2] {
             sums[1] -= if is_a { p.ln() } else { (1.0 - p).ln() };
         }
         let class = if is_a { "a" } else { "b" };
-        room.submit(prediction.ids[0], Signal::Label(class.to_owned()));
+        harness.submit(prediction.ids[0], Signal::Label(class.to_owned()));
     }
     sums.map(|sum| sum / (N_ROWS / 2) as f64)
 }

@@ -106,7 +106,7 @@ impl Case {
         below(&self.0.data().join("m/checkpoints"))
     }
 
-    /// Without what makes an older part of the journal needless.
+    /// The files without the checkpoints that make an older part of the journal needless.
     pub(super) fn forget(self, n_checkpoints: usize) -> Case {
         for newer in self.checkpoints().split_off(n_checkpoints) {
             fs::remove_dir_all(newer).unwrap();
@@ -147,7 +147,7 @@ impl Case {
         files
     }
 
-    /// The model comes to the same digest and learns on; gives what was warned of.
+    /// The model comes to the same digest and learns on; gives the warnings.
     pub(super) async fn comes_back(&self) -> String {
         let (engine, log) = self.open();
         let model = engine.model("m").unwrap();

@@ -176,7 +176,7 @@ async fn p9_a_checkpoint_ahead_of_its_journal_goes_as_the_sentence_says() {
         "but the journal ends at",
     ])
     .await;
-    // The advice is taken: what the lost segment held is lost, the rest goes on.
+    // The advice is taken: the entries of the lost segment are lost, the rest goes on.
     let newest = case.checkpoints().pop().unwrap();
     fs::remove_dir_all(newest).unwrap();
     let (engine, _) = case.open();

@@ -65,7 +65,7 @@ impl Written {
         let mut chains = vec![journal.chain()];
         let mut rng = SmallRng::seed_from_u64(seed);
         let history = History::run(&descriptions()[2], seed, n_steps);
-        for entry in &history.room.journal {
+        for entry in &history.harness.journal {
             journal.append(entry.time, &entry.event).unwrap();
             chains.push(journal.chain());
             match rng.random_range(0..6) {
@@ -75,7 +75,7 @@ impl Written {
             }
         }
         journal.close().unwrap();
-        let erased = retracted(&history.room.journal).into_iter();
+        let erased = retracted(&history.harness.journal).into_iter();
         let erased = erased.map(|position| (position, 1)).collect();
         erase(&syncing_nothing(), folder.path(), &erased).unwrap();
         let read = |one: perennial::store::SegmentFile| {

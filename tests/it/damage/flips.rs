@@ -1,6 +1,6 @@
 //! A turned bit in any file of a data directory.
 //!
-//! Invariant: it is refused with the file's name and advice, or recovery says what it passes over
+//! Invariant: it is refused with the file's name and advice, or recovery names the part that it passes over
 //! and comes to the same digest.
 
 use std::collections::BTreeMap;
@@ -41,7 +41,8 @@ pub(super) struct Found {
     pub unavailable: u64,
     /// A model that came to the same digest, with a warning.
     pub warned: u64,
-    /// The same without, where opening does not read the file: verifying refuses it.
+    /// A model that came to the same digest without a warning, where opening does not read the file:
+    /// verifying refuses it.
     pub unread: u64,
 }
 

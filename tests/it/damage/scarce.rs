@@ -39,7 +39,7 @@ fn large() -> Batch {
     batch
 }
 
-/// Asks until there is an answer; what never gets one has stopped.
+/// Asks until there is an answer; a server that never answers has stopped.
 fn until<T>(ask: impl Fn() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -162,7 +162,7 @@ async fn p1_a_server_that_stops_without_a_next_segment_loses_nothing_acknowledge
     goes_on_after_a_restart(&workspace, engine, 1);
 }
 
-/// The limit of descriptors of another process, and what it was before.
+/// The limit of descriptors of another process, and its value before.
 fn limit(process: u32, soft: Option<u64>) -> libc::rlimit {
     let mut before = libc::rlimit {
         rlim_cur: 0,

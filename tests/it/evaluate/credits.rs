@@ -23,7 +23,7 @@ const SECOND: i64 = 1_000_000;
 
 /// A bandit's journal, and the rewards of its decisions.
 struct JournaledBandit {
-    room: LearnerHarness,
+    harness: LearnerHarness,
     revision: u32,
     has_default: bool,
     rng: ChaCha8Rng,
@@ -34,7 +34,7 @@ struct JournaledBandit {
 impl JournaledBandit {
     fn new(feedback: &str, revision: u32, seed: u64) -> JournaledBandit {
         JournaledBandit {
-            room: LearnerHarness::journaled(&described(feedback, revision)),
+            harness: LearnerHarness::journaled(&described(feedback, revision)),
             revision,
             has_default: is_default(feedback),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -44,14 +44,14 @@ impl JournaledBandit {
     }
 
     fn append(&mut self, event: Event) {
-        self.room.append(event);
+        self.harness.append(event);
         self.look();
     }
 
-    /// Takes over what is credited to the predictions that wait.
+    /// Takes over the credits of the predictions that wait.
     fn look(&mut self) {
         for id in &self.ids {
-            if let PredictionSearch::Waiting(waiting) = self.room.learner.joins().find(*id) {
+            if let PredictionSearch::Waiting(waiting) = self.harness.learner.joins().find(*id) {
                 let credit = waiting.credited.map(|credit| (*id, credit));
                 self.credits.extend(credit);
             }
@@ -62,14 +62,14 @@ impl JournaledBandit {
     fn predict(&mut self) -> PredictionId {
         let numbers = vec![self.ids.len() as f64];
         let columns = vec![Column::Numbers(numbers)];
-        let prediction = self.room.predict(Batch { n_rows: 1, columns });
+        let prediction = self.harness.predict(Batch { n_rows: 1, columns });
         self.ids.push(prediction.ids[0]);
         self.look();
         prediction.ids[0]
     }
 
     fn submit(&mut self, id: PredictionId, signal: Signal) {
-        let feedback_id = format!("said-{}", self.room.learner.position());
+        let feedback_id = format!("said-{}", self.harness.learner.position());
         self.append(Event::Feedback(Feedback {
             signal,
             ..label(id, &feedback_id, "")
@@ -86,7 +86,7 @@ impl JournaledBandit {
     /// Time passes, one tick a second.
     fn pass(&mut self, seconds: i64) {
         for _ in 0..seconds {
-            self.append(Event::Tick(Time(self.room.learner.time().0 + SECOND)));
+            self.append(Event::Tick(Time(self.harness.learner.time().0 + SECOND)));
         }
     }
 
@@ -150,7 +150,7 @@ impl JournaledBandit {
         };
         let folder = directory.journal("m");
         let (mut journal, _) = Journal::create_or_open(&folder, 0, config).expect("a journal");
-        for entry in &self.room.journal {
+        for entry in &self.harness.journal {
             journal.append(entry.time, &entry.event).expect("appended");
         }
         journal.close().expect("closed");
@@ -210,7 +210,7 @@ fn a_late_reward_counts_as_it_does_for_the_learner() {
         bandit.submit(id, Signal::Reward(3.0));
     };
     for revision in 1..=REVISION {
-        // It corrects what silence earned; without a default its window has ended.
+        // It corrects the reward of silence; without a default its window has ended.
         check(revision, silence, late, &[3.0]);
         check(revision, open, late, &[]);
     }

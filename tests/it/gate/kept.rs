@@ -1,4 +1,4 @@
-//! Versions that retention keeps: what an incident names that a person may go back to.
+//! Versions that retention keeps: those that an incident offers a person to go back to.
 //!
 //! Invariant: as that of the tests around it.
 

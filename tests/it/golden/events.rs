@@ -114,7 +114,7 @@ pub(super) fn all_names() -> BTreeSet<&'static str> {
     all.into_iter().flatten().copied().collect()
 }
 
-/// The names of what an event is and holds.
+/// The names of an event's kind and fields.
 pub(super) fn names(event: &Event) -> Vec<&'static str> {
     let mut names = vec![kind(event)];
     match event {
@@ -323,7 +323,7 @@ pub(super) fn hashed() -> [Event; 2] {
     })
 }
 
-/// The same as it is read.
+/// The samples as they are read.
 pub(super) fn samples_read() -> Vec<Event> {
     let mut all = samples();
     let feedback = ErasedKind::Feedback(Tombstone::default());
@@ -446,7 +446,7 @@ pub(super) fn version(reason: Reason) -> Event {
     })
 }
 
-/// A version whose record says what it counts.
+/// A version whose record has its tallies.
 pub(super) fn counted() -> Event {
     Event::Version(Version {
         version: 2,
@@ -507,7 +507,7 @@ pub(super) fn after() -> Vec<Event> {
     after
 }
 
-/// An answer and what it earned.
+/// An answer and its reward.
 fn rewarded(n: u64, source: &str) -> [Event; 2] {
     let feedback = Event::Feedback(Feedback {
         feedback_id: format!("reward-{n}"),

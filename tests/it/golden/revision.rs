@@ -2,7 +2,7 @@
 //! restores, a retraction, classes that came by themselves, second labels, a tail of versions.
 //!
 //! `tests/golden/4` was written by the program before rules had revisions, on "cpu x86_64 avx512f
-//! f32"; `expected.txt` holds what that program made of it: per model its name, digest and fates,
+//! f32"; `expected.txt` holds the outcome of that program: per model its name, digest and fates,
 //! and the digest and fates after the source "clicks" was retracted.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/4")
 }
 
-/// Of each model what it is, and what it is without the source "clicks"; none on a processor
+/// The state of each model, with and without the source "clicks"; none on a processor
 /// whose bits are others.
 fn expected() -> Option<BTreeMap<String, [Outcome; 2]>> {
     let here = profile(Device::Cpu, 1);

@@ -1,6 +1,6 @@
 //! Journals of every revision of the learning rules: random histories with corrected rewards and
-//! labels, silence, restores and retractions. Each record of a version holds the digest of what
-//! was learned by then, so a journal that is applied proves that the rules still lead there.
+//! labels, silence, restores and retractions. Each record of a version holds the digest of the
+//! state learned by then, so a journal that is applied proves that the rules still lead there.
 //!
 //! `tests/golden/8` (the first two revisions) was written on "cpu x86_64 avx512f f32", `tests/golden/9` (the
 //! first two) and `tests/golden/10` (the third) on "cpu x86_64 avx2+fma f32", by the second test below with
@@ -70,15 +70,15 @@ fn p2_a_journal_of_every_revision_leads_where_its_records_say() {
         };
         let stated = format!("revision = {revision}");
         assert!(first.toml.contains(&stated), "{}", first.toml);
-        let mut room = LearnerHarness::empty(&first.toml);
+        let mut harness = LearnerHarness::empty(&first.toml);
         for entry in &entries {
-            room.apply(entry.clone());
+            harness.apply(entry.clone());
         }
         let count = |of: fn(&Event) -> bool| entries.iter().filter(|one| of(&one.event)).count();
         let n_versions = count(|event| matches!(event, Event::Version(_)));
         let n_orders = count(|event| matches!(event, Event::Command(_)));
         assert!(n_versions > 10 && n_orders > 5, "{n_versions} {n_orders}");
-        let learner: &Learner = &room.learner;
+        let learner: &Learner = &harness.learner;
         assert_eq!(learner.position(), entries.len() as u64, "{name}");
     }
 }
@@ -95,12 +95,12 @@ fn a_journal_that_is_written_for_good_is_applied() {
         let config = perennial::store::Config::default();
         let journal = directory.journal(&name);
         let (mut journal, _) = Journal::create_or_open(&journal, 0, config).unwrap();
-        for entry in &history.room.journal {
+        for entry in &history.harness.journal {
             journal.append(entry.time, &entry.event).unwrap();
         }
         journal.close().unwrap();
         let report = verify(&directory.journal(&name)).unwrap();
-        assert_eq!(report.last_position, history.room.journal.len() as u64);
+        assert_eq!(report.last_position, history.harness.journal.len() as u64);
         if let Some(to) = std::env::var_os("PERENNIAL_GOLDEN_RULES") {
             let to = Path::new(env!("CARGO_MANIFEST_DIR")).join(to).join(&name);
             assert!(!to.exists(), "{} is there already", to.display());

@@ -1,6 +1,6 @@
 //! A client that leaves deadlines to the server.
 //!
-//! Invariant: what a call ends with is the server's answer; tonic's own client ends one by itself once
+//! Invariant: a call ends with the server's answer; tonic's own client ends one by itself once
 //! its deadline has passed.
 
 use std::future::Future;

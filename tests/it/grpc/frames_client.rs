@@ -1,6 +1,6 @@
 //! A client of HTTP/2 by hand, which cuts its messages into frames as it likes.
 //!
-//! Invariant: it sends what flow control allows and no more; a GOAWAY or RST_STREAM of the server
+//! Invariant: it sends no more than flow control allows; a GOAWAY or RST_STREAM of the server
 //! is a panic with its reason, and no read is without end.
 
 use std::collections::VecDeque;
@@ -81,7 +81,7 @@ impl FramesClient {
         FramesClient::open_at(server, STREAM_FEEDBACK, calls)
     }
 
-    /// The same of the method at this path.
+    /// Connects and opens a call of the method at this path for each list of frames.
     pub(super) fn open_at(
         server: SocketAddr,
         path: &str,
@@ -90,7 +90,7 @@ impl FramesClient {
         FramesClient::open_with(server, path, OURS, calls)
     }
 
-    /// The same of a client that takes no byte of an answer.
+    /// Connects and opens calls as a client that takes no byte of an answer.
     pub(super) fn open_unread(
         server: SocketAddr,
         path: &str,
@@ -142,7 +142,7 @@ impl FramesClient {
         client
     }
 
-    /// Sends what the windows allow, until the server has read all of it; the bytes that are left.
+    /// Sends as much as the windows allow, until the server has read all of it; the bytes that are left.
     pub(super) fn send_what_fits(&mut self) -> usize {
         for index in 0..self.calls.len() {
             while let Some(frame) = self.next_frame(index) {
@@ -178,7 +178,7 @@ impl FramesClient {
         self.ping();
     }
 
-    /// Sends the rest as the server reads, and gives what it replied to each call.
+    /// Sends the rest as the server reads, and gives its replies to each call.
     pub(super) fn finish(mut self) -> Vec<Vec<FeedbackReply>> {
         while self.calls.iter().any(|call| !call.is_ended) {
             if self.calls.iter().any(|call| !call.is_sent) {

@@ -1,5 +1,5 @@
-//! Overload: what nobody waits for any more is not computed and stands in no journal, what there is no
-//! room for is refused at once or slowed down, and batches leave room for single rows.
+//! Overload: calls without a waiting client are not computed and stand in no journal, calls without
+//! room are refused at once or slowed down, and batches leave room for single rows.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};

@@ -19,7 +19,7 @@ fn noting() -> (Disk, Saved) {
     noting_then(|| {})
 }
 
-/// The same, and does more there.
+/// A disk that notes the policy, and does more there.
 fn noting_then(more: impl Fn() + Send + Sync + 'static) -> (Disk, Saved) {
     let saved = Saved::default();
     let noted = saved.clone();
@@ -45,7 +45,8 @@ fn take(saved: &Saved) -> Vec<libc::c_int> {
     std::mem::take(&mut saved.lock().expect("nothing panics under it"))
 }
 
-/// The same, and holds whoever saves the first one after the flag was set, until the sender is dropped.
+/// A disk that notes the policy and holds the first thread that saves after the flag was set, until the
+/// sender is dropped.
 fn holding() -> (Disk, Saved, Arc<AtomicBool>, mpsc::Sender<()>) {
     let (release, gate) = mpsc::channel();
     let (holds, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));

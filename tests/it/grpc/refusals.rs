@@ -30,7 +30,7 @@ async fn refused_question(
     served.goes_on_and_stops("m").await;
 }
 
-/// The same with an input, given by its place.
+/// Checks the refusal of an input, given by its place.
 async fn refused_input(index: usize, datatype: &str, shape: &[i64], raw: &[u8], culprit: &str) {
     let change = |mut request: ModelInferRequest| {
         request.inputs[index].datatype = datatype.to_owned();

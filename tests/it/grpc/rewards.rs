@@ -102,7 +102,7 @@ impl BanditServer {
     }
 }
 
-/// How many answers were judged, and what they earned together.
+/// How many answers were judged, and the sum of their rewards.
 fn earned(status: &ModelStatus) -> (u64, f64) {
     let sum = status.score.unwrap_or(0.0) * status.judged as f64;
     (status.judged, (sum * 1e6).round() / 1e6)
@@ -208,7 +208,7 @@ async fn p8_many_windows_close_with_ticks_while_feedback_goes_on() {
     };
     let asked = server.client().ask(question("m", &batch)).await;
     let ids = asked.expect("answers").ids;
-    // Once this is acknowledged, what was answered before is journaled as well.
+    // Once this is acknowledged, earlier answers are journaled as well.
     let heard = server.ask(1).await;
     server.reward(&heard[0], 1.0).await;
     server.now.fetch_add(61 * SECOND, Relaxed);

@@ -102,7 +102,7 @@ impl Served {
         Served::in_workspace(Workspace::new(models), clock).await
     }
 
-    /// On what an earlier one stood on.
+    /// A server on the files of an earlier one.
     pub(super) async fn in_workspace(workspace: Workspace, clock: Clock) -> Served {
         let config = engine::Config {
             clock,
@@ -147,7 +147,7 @@ impl Served {
         answer
     }
 
-    /// Stops it, finds every journal sound, and keeps what it stood on.
+    /// Stops it, finds every journal sound, and keeps its files.
     pub(super) async fn stop(self) -> Workspace {
         drop(self.client);
         self.stop.send(()).expect("it still runs");
@@ -347,12 +347,12 @@ pub(super) fn with(
     request
 }
 
-/// The same question, of which nothing will be learned.
+/// The question, of which nothing will be learned.
 pub(super) fn unjournaled(request: ModelInferRequest) -> ModelInferRequest {
     with(request, "log", ParameterChoice::BoolParam(false))
 }
 
-/// The same question, answered by these outputs.
+/// The question, answered by these outputs.
 pub(super) fn asking_for(mut request: ModelInferRequest, outputs: &[&str]) -> ModelInferRequest {
     let named = outputs.iter().map(|name| InferRequestedOutputTensor {
         name: (*name).to_owned(),

@@ -1,4 +1,4 @@
-//! Strangers, and callers who hold what they have: others are served beside them.
+//! Strangers, and callers who hold all of their share: others are served beside them.
 
 use std::collections::VecDeque;
 use std::time::Duration;

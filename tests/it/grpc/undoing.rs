@@ -1,4 +1,4 @@
-//! Retractions and audits over the wire: what they choose, and what they refuse.
+//! Retractions and audits over the wire: their selections, and their refusals.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -46,7 +46,7 @@ async fn p5_one_event_and_a_stretch_of_time_are_taken_back() {
     let certificate = retract(client, one).await.expect("it is retracted");
     assert_eq!((certificate.excluded, certificate.version), (1, 2));
     assert_eq!(certificate.digest.len(), 64);
-    // Sent again it stays away, and the reply says what to do.
+    // Sent again it stays away, and the reply names the remedy.
     let again = FeedbackRequest {
         model: "m".to_owned(),
         feedback_id: "row-2".to_owned(),
@@ -225,7 +225,7 @@ async fn p8_only_so_many_audits_and_dry_runs_are_under_way() {
         .ask(question.clone())
         .await
         .expect("it answers");
-    // An audit waits until what was answered is on disk.
+    // An audit waits until the answer is on disk.
     let (ended, mut all) = tokio::sync::mpsc::unbounded_channel();
     for _ in 0..3 {
         let (mut client, id, ended) = (served.client.clone(), reply.ids[0].clone(), ended.clone());

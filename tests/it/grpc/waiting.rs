@@ -18,7 +18,7 @@ async fn ask(client: &mut Client, n_rows: usize) -> Vec<String> {
     ids
 }
 
-/// The same row, with its inputs in place of its prediction.
+/// The event with its inputs in place of its prediction.
 fn with_inputs(event: FeedbackRequest) -> FeedbackRequest {
     let (batch, _) = rows(1, 0.0).next().expect("a row");
     let request = question("m", &batch);

@@ -1,4 +1,4 @@
-//! Retention of earlier examples: classes that come in two parts, and what replay is made
+//! Retention of earlier examples: classes that come in two parts, and the rows that replay is made
 //! of.
 //!
 //! Invariant: each strategy is compared with the same network without it, on the same rows.
@@ -50,13 +50,18 @@ fn vector(values: impl Iterator<Item = f32>) -> Batch {
     Batch { n_rows: 1, columns }
 }
 
-fn learn(room: &mut LearnerHarness, batch: Batch, truth: Signal) {
-    let id = room.predict(batch).ids[0];
-    assert_eq!(room.submit(id, truth).fate, Some(Fate::Applied));
+fn learn(harness: &mut LearnerHarness, batch: Batch, truth: Signal) {
+    let id = harness.predict(batch).ids[0];
+    assert_eq!(harness.submit(id, truth).fate, Some(Fate::Applied));
 }
 
-fn outputs(room: &LearnerHarness, batch: &Batch) -> Vec<f32> {
-    match room.learner.model().predict(batch, Choice::Best).unwrap() {
+fn outputs(harness: &LearnerHarness, batch: &Batch) -> Vec<f32> {
+    match harness
+        .learner
+        .model()
+        .predict(batch, Choice::Best)
+        .unwrap()
+    {
         Outputs::Probabilities(values) => values,
         Outputs::Values(values) => values.into_iter().map(|value| value as f32).collect(),
         Outputs::Decisions { probabilities, .. } => probabilities,
@@ -65,12 +70,12 @@ fn outputs(room: &LearnerHarness, batch: &Batch) -> Vec<f32> {
 }
 
 /// The share of a hundred rows of each class that is answered rightly.
-fn accuracy(room: &LearnerHarness, classes: [u64; 2]) -> f64 {
+fn accuracy(harness: &LearnerHarness, classes: [u64; 2]) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED + 1);
     let mut right = 0;
     for class in classes {
         for _ in 0..100 {
-            let scores = outputs(room, &of_class(class, &mut rng));
+            let scores = outputs(harness, &of_class(class, &mut rng));
             let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
             right += usize::from(best == Some(class as usize));
         }
@@ -80,18 +85,18 @@ fn accuracy(room: &LearnerHarness, classes: [u64; 2]) -> f64 {
 
 /// Two classes, then two others; how well the first and the second two are known in the end.
 fn two_tasks(strategy: &str) -> [f64; 2] {
-    let mut room = network(CLASSES, strategy, SMALL);
+    let mut harness = network(CLASSES, strategy, SMALL);
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     for index in 0..1200 {
         let class = rng.random_range(0..2) + 2 * u64::from(index >= 600);
         let batch = of_class(class, &mut rng);
-        learn(&mut room, batch, Signal::Label(class.to_string()));
+        learn(&mut harness, batch, Signal::Label(class.to_string()));
         if index == 599 {
-            let first = accuracy(&room, [0, 1]);
+            let first = accuracy(&harness, [0, 1]);
             assert!(first > 0.95, "{strategy}: {first}");
         }
     }
-    [[0, 1], [2, 3]].map(|classes| accuracy(&room, classes))
+    [[0, 1], [2, 3]].map(|classes| accuracy(&harness, classes))
 }
 
 #[test]
@@ -116,14 +121,14 @@ fn new_and_replayed_examples_are_two_means() {
     // All that is remembered is one and the same row, so its mean is the same of two or of twenty.
     let answers = |replay: usize| {
         let memory = format!("short_term = 5\nlong_term = 10\nreplay = {replay}\n");
-        let mut room = network(CLASSES, "er", &memory);
+        let mut harness = network(CLASSES, "er", &memory);
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         let rows = [0, 1].map(|class| of_class(class, &mut rng));
         let label = |class: usize| Signal::Label(class.to_string());
-        (0..40).for_each(|_| learn(&mut room, rows[0].clone(), label(0)));
-        let before = outputs(&room, &rows[1]);
-        learn(&mut room, rows[1].clone(), label(1));
-        let [old, new] = rows.map(|row| outputs(&room, &row));
+        (0..40).for_each(|_| learn(&mut harness, rows[0].clone(), label(0)));
+        let before = outputs(&harness, &rows[1]);
+        learn(&mut harness, rows[1].clone(), label(1));
+        let [old, new] = rows.map(|row| outputs(&harness, &row));
         (apart(&before, &new), old, new)
     };
     let (moved, old, new) = answers(2);
@@ -140,14 +145,14 @@ fn new_and_replayed_examples_are_two_means() {
 fn remembered_values_are_held_to_what_was_said_of_them() {
     // Of values nothing else tells one from the other: there are no classes to compete.
     let scores = |strategy: &str| {
-        let mut room = network("task = \"regression\"\n", strategy, SMALL);
+        let mut harness = network("task = \"regression\"\n", strategy, SMALL);
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         for index in 0..400 {
             let batch = of_class(index % 4, &mut rng);
             let value = (index % 4) as f64 + 5.0 * rng.random::<f64>();
-            learn(&mut room, batch, Signal::Value(value));
+            learn(&mut harness, batch, Signal::Value(value));
         }
-        outputs(&room, &of_class(1, &mut rng))
+        outputs(&harness, &of_class(1, &mut rng))
     };
     let er = scores("er");
     assert_eq!(apart(&er, &scores("er-ace")), 0.0);
@@ -159,35 +164,35 @@ fn remembered_values_are_held_to_what_was_said_of_them() {
 }
 
 /// Numbers of the learned state.
-fn numbers(room: &LearnerHarness, name: &str) -> Vec<f64> {
-    let state = room.learner.state();
+fn numbers(harness: &LearnerHarness, name: &str) -> Vec<f64> {
+    let state = harness.learner.state();
     match &state.0[name].data {
         Data::F64(values) => values.clone(),
         other => panic!("{other:?}"),
     }
 }
 
-/// The share of the recent in what is replayed.
-fn share(room: &LearnerHarness) -> f64 {
-    numbers(room, "learned.memory.balance.values")[0]
+/// The share of recent examples in the replay.
+fn share(harness: &LearnerHarness) -> f64 {
+    numbers(harness, "learned.memory.balance.values")[0]
 }
 
 #[test]
 fn the_recent_is_replayed_more_once_new_rows_are_of_another_kind() {
-    let mut room = network(CLASSES, "er", SMALL);
+    let mut harness = network(CLASSES, "er", SMALL);
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     for index in 0..600 {
         let batch = of_class(index % 2, &mut rng);
-        learn(&mut room, batch, Signal::Label((index % 2).to_string()));
+        learn(&mut harness, batch, Signal::Label((index % 2).to_string()));
     }
-    let calm = share(&room);
+    let calm = share(&harness);
     // Examples in memory are still known then: their loss is no evidence.
     let mut most: f64 = 0.0;
     for index in 0..4 {
         let class = 2 + index % 2;
         let batch = of_class(class, &mut rng);
-        learn(&mut room, batch, Signal::Label(class.to_string()));
-        most = most.max(share(&room));
+        learn(&mut harness, batch, Signal::Label(class.to_string()));
+        most = most.max(share(&harness));
     }
     println!("{calm:.3} in calm, then {most:.3}");
     assert!(calm < 0.15 && most > 0.4, "{calm} in calm, then {most}");
@@ -198,7 +203,7 @@ fn the_stable_average_serves_among_wrong_labels() {
     // Steps so large that a network, and the plastic average, follow each wrong label.
     let memory = "short_term = 0\nlong_term = 5000\nreplay = 2\n";
     let run = |strategy: &str| {
-        let mut room = network_at(0.1, CLASSES, strategy, memory);
+        let mut harness = network_at(0.1, CLASSES, strategy, memory);
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         let (mut known, mut n_stable) = (0.0, 0);
         for index in 0..3000 {
@@ -209,11 +214,11 @@ fn the_stable_average_serves_among_wrong_labels() {
             } else {
                 class
             };
-            learn(&mut room, batch, Signal::Label(target.to_string()));
+            learn(&mut harness, batch, Signal::Label(target.to_string()));
             if index >= 1000 && index % 100 == 0 {
-                known += (accuracy(&room, [0, 1]) + accuracy(&room, [2, 3])) / 40.0;
+                known += (accuracy(&harness, [0, 1]) + accuracy(&harness, [2, 3])) / 40.0;
                 if strategy == "cls-er" {
-                    let losses = numbers(&room, "learned.averages.losses");
+                    let losses = numbers(&harness, "learned.averages.losses");
                     n_stable += usize::from(losses[1] <= losses[0]);
                 }
             }

@@ -1,4 +1,4 @@
-//! That the default remembers: classes that come in blocks, and the score that shows what is kept.
+//! That the default remembers: classes that come in blocks, and the score of retention.
 //!
 //! Invariant: the rows are seeded, and a model learns each of them once.
 

@@ -171,21 +171,21 @@ fn description(first: &Row, strings: &str, n_classes: usize) -> String {
     toml
 }
 
-/// Plays a stream; what `auto` and the best of its members came to.
+/// Plays a stream; the scores of `auto` and of the best of its members.
 fn play(next: fn(&mut ChaCha8Rng, f64) -> Row, strings: &str, n_classes: usize) -> (f64, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let at = |row: usize| row as f64 / N_ROWS as f64;
     let toml = description(&next(&mut rng, 0.0), strings, n_classes);
-    let mut room = LearnerHarness::new(&toml);
+    let mut harness = LearnerHarness::new(&toml);
     for index in 0..N_ROWS {
         let row = next(&mut rng, at(index));
         let numbers = row.numbers.into_iter().map(|x| Column::Numbers(vec![x]));
         let strings = row.strings.into_iter().map(|s| Column::Strings(vec![s]));
         let columns = numbers.chain(strings).collect();
-        let id = room.predict(Batch { n_rows: 1, columns }).ids[0];
-        room.submit(id, row.truth);
+        let id = harness.predict(Batch { n_rows: 1, columns }).ids[0];
+        harness.submit(id, row.truth);
     }
-    let evaluation = room.learner.evaluation();
+    let evaluation = harness.learner.evaluation();
     let members = evaluation.members().iter();
     let scores = members.filter(|member| member.examples > 0);
     let scores = scores.map(|member| member.sum / member.examples as f64);

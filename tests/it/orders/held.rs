@@ -17,11 +17,11 @@ use crate::support::Workspace;
 pub(super) enum Point {
     /// A retraction has looked at the journal.
     Surveyed,
-    /// It is about to be journaled.
+    /// The order is about to be journaled.
     HandedOver,
     /// The order is in the writer's group.
     Appended,
-    /// It is written, and about to be synced.
+    /// The order is written, and about to be synced.
     Synced,
     /// The learner is about to apply it.
     Applying,

@@ -38,7 +38,7 @@ pub(super) enum Asks {
     Promote,
     /// From the first entry behind the version in the middle.
     Retrain,
-    /// Of what contradicts others.
+    /// Releases events that contradict others.
     Release,
     /// Names the version in the middle.
     Name,
@@ -314,7 +314,7 @@ fn described_as(which: usize) -> Description {
 struct Known(BTreeMap<u64, Entry>);
 
 impl Known {
-    /// With what stands in a data directory.
+    /// The known entries with those of a data directory.
     fn read(&self, data: &Path) -> Known {
         let mut known = self.clone();
         for entry in entries(data) {
@@ -468,7 +468,7 @@ fn opened(workspace: &Workspace, place: &str) -> blake3::Hash {
     learned
 }
 
-/// Nothing is left to be read of what was to be erased; gives how many entries were.
+/// Checks that no erased content can be read; gives the number of erased entries.
 fn check_erased(known: &Known, entries: &[Entry], place: &str) -> usize {
     let journal: Vec<Entry> = known.0.values().cloned().collect();
     let retracted = retracted(&journal);

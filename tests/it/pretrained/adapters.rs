@@ -1,4 +1,4 @@
-//! Adapters of a text encoder: what they compute, that they learn, and that what they learned can be
+//! Adapters of a text encoder: their outputs, that they learn, and that their learning can be
 //! repeated and taken back.
 
 use std::borrow::Cow;

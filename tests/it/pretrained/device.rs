@@ -66,12 +66,12 @@ fn a_network_answers_alike_on_every_device() {
 
 /// The answers of a learner that was taught on this device.
 fn taught(toml: &str, device: Device) -> (Vec<f32>, blake3::Hash) {
-    let mut room = LearnerHarness::new(&on(toml, device));
+    let mut harness = LearnerHarness::new(&on(toml, device));
     for (batch, truth) in rows(300, 0.0) {
-        let id = room.predict(batch).ids[0];
-        room.submit(id, Signal::Label(truth.to_owned()));
+        let id = harness.predict(batch).ids[0];
+        harness.submit(id, Signal::Label(truth.to_owned()));
     }
-    let model = room.learner.model();
+    let model = harness.learner.model();
     let answers =
         rows(40, 0.3).flat_map(
             |(batch, _)| match model.predict(&batch, Choice::Best).unwrap() {
@@ -79,7 +79,7 @@ fn taught(toml: &str, device: Device) -> (Vec<f32>, blake3::Hash) {
                 other => panic!("{other:?}"),
             },
         );
-    (answers.collect(), room.learner.learned().digest())
+    (answers.collect(), harness.learner.learned().digest())
 }
 
 #[test]
@@ -189,21 +189,22 @@ async fn a_checkpoint_moves_between_devices() {
 
 #[test]
 fn p9_learning_on_a_device_that_is_not_there_stops_with_a_sentence() {
-    let mut room = LearnerHarness::new(&on(&gradient("sgd", "4", "er"), Device::Cuda(63)));
+    let mut harness = LearnerHarness::new(&on(&gradient("sgd", "4", "er"), Device::Cuda(63)));
     let (batch, truth) = rows(1, 0.0).next().unwrap();
     let elsewhere = on(&gradient("sgd", "4", "er"), Device::Cpu);
     let prediction = LearnerHarness::new(&elsewhere).predict(batch);
     let id = prediction.ids[0];
     assert!(
-        room.learner
+        harness
+            .learner
             .model()
             .predict(&prediction.batch, Choice::Best)
             .is_err()
     );
-    room.append(Event::Prediction(prediction));
-    let entry = room.next(Event::Feedback(label(id, "f", truth)));
+    harness.append(Event::Prediction(prediction));
+    let entry = harness.next(Event::Feedback(label(id, "f", truth)));
     let position = entry.position;
-    let error = room.try_apply(entry).unwrap_err();
+    let error = harness.try_apply(entry).unwrap_err();
     assert!(matches!(error, Error::Device { position: at, .. } if at == position));
     let error = error.to_string();
     let expected = format!("entry {position}: device cuda:63 is not ");
@@ -217,10 +218,10 @@ fn p9_learning_on_a_device_that_is_not_there_stops_with_a_sentence() {
 #[test]
 fn a_model_leaves_a_device_that_is_gone() {
     let toml = gradient("adamw", "16", "er");
-    let mut room = LearnerHarness::new(&on(&toml, Device::Cpu));
+    let mut harness = LearnerHarness::new(&on(&toml, Device::Cpu));
     for (batch, truth) in rows(60, 0.0) {
-        let id = room.predict(batch).ids[0];
-        room.submit(id, Signal::Label(truth.to_owned()));
+        let id = harness.predict(batch).ids[0];
+        harness.submit(id, Signal::Label(truth.to_owned()));
     }
     let workspace = Workspace::new(&[("m", &on(&toml, Device::Cpu))]);
     let directory = Directory::open(&workspace.data()).unwrap();
@@ -229,7 +230,7 @@ fn a_model_leaves_a_device_that_is_gone() {
         ..store::Config::default()
     };
     let (mut journal, _) = Journal::create_or_open(&directory.journal("m"), 0, config).unwrap();
-    for mut entry in room.journal.clone() {
+    for mut entry in harness.journal.clone() {
         if let Event::Description(description) = &mut entry.event {
             let gone = description
                 .toml
@@ -248,6 +249,6 @@ fn a_model_leaves_a_device_that_is_gone() {
     drop((replay, offline));
     let engine = workspace.open();
     let model = engine.model("m").unwrap();
-    assert_eq!(digest(model), room.learner.learned().digest());
+    assert_eq!(digest(model), harness.learner.learned().digest());
     engine.close();
 }

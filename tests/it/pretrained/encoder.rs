@@ -310,7 +310,7 @@ fn p9_a_device_that_is_not_there_is_refused_and_others_serve() {
     }
 }
 
-/// Where a GPU answers, an encoder gives there what it gives on the processor.
+/// Where a GPU answers, an encoder gives the vectors that it gives on the processor.
 #[test]
 fn an_encoder_computes_alike_on_every_device() {
     let workspace = workspace();

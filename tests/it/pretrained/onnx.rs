@@ -69,7 +69,7 @@ fn check_close(found: &[f32], expected: &[f32]) {
     }
 }
 
-/// Checks what a file gives for rows alone and together.
+/// Checks the outputs of a file for rows alone and together.
 pub(super) fn check_formula(file: &Onnx, rows: &[Vec<f32>], formula: impl Fn(&[f32]) -> Vec<f32>) {
     let workspace = workspace(file, rows[0].len());
     let described = describe(&workspace.models().join("auto/model.toml")).unwrap();
@@ -235,7 +235,7 @@ fn a_batch_without_room_is_split() {
     check_formula(&narrow(), &some_rows(9, N_VALUES), mlp_formula);
 }
 
-/// Rows of two kinds, and what they are.
+/// Rows of two kinds, and their classes.
 fn labelled_row(index: usize) -> (Vec<f32>, &'static str) {
     let mut row = wave(N_VALUES, index % 4);
     row[1] += [3.0, -3.0][index % 2];

@@ -1,6 +1,6 @@
 //! Operators of an ONNX file by numbers.
 //!
-//! They are what onnxruntime 1.32 gives, within 1e-5, for files of the same nodes and tensors that
+//! They are the outputs of onnxruntime 1.32, within 1e-5, for files of the same nodes and tensors that
 //! `onnx.helper` makes: `InferenceSession(file).run(None, {"x": x})[0]`, with
 //! `x = numpy.arange(6, dtype="float32").reshape(1, *dims)` and weights
 //! `numpy.sin(0.7 * numpy.arange(n))`.

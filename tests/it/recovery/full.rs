@@ -1,5 +1,5 @@
 //! A journal that is full: time alone opens it again, an order does at once, and predictions never
-//! take what feedback needs.
+//! take the room of feedback.
 //!
 //! Invariant: the test sets the clock; nothing is journaled while it passes.
 

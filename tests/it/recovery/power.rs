@@ -1,12 +1,12 @@
 //! The power is cut after every single change of the disk.
 //!
 //! Invariant: events acknowledged before the cut are there after it, once, and the learned state
-//! is what the journal alone gives.
+//! is that of the journal alone.
 
 use super::scenario::{Scenario, run, shown};
 
 /// Every `step`-th cut, on an honest disk or on one whose syncs do nothing: how many there were,
-/// and what went wrong after which.
+/// and the fault after each.
 async fn cuts(scenario: &Scenario, step: usize, honest: bool) -> (usize, Vec<String>) {
     let image = scenario.clocked.workspace.data().with_file_name("image");
     let mut wrong = Vec::new();
@@ -34,7 +34,7 @@ pub(super) async fn cut_each(step: usize) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Cuts after every `step`-th change on a disk whose syncs do nothing: what is lost.
+/// Cuts after every `step`-th change on a disk whose syncs do nothing: the losses.
 pub(super) async fn cut_each_unsynced(step: usize) -> usize {
     let scenario = run(None).await;
     let (n_cuts, wrong) = cuts(&scenario, step, false).await;

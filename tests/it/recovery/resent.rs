@@ -1,4 +1,4 @@
-//! Many feedback ids, of which most lie on disk alone: what is sent again is a duplicate and is learned
+//! Many feedback ids, of which most lie on disk alone: an event that is sent again is a duplicate and is learned
 //! once.
 //!
 //! Invariant: a day passes for no id, so each of them has to be known.
@@ -52,7 +52,7 @@ impl Sent {
         Engine::open(self.clocked.on(disk, data)).expect("the engine opens")
     }
 
-    /// What a kill leaves behind, as it is copied while the engine runs.
+    /// A copy of the files that a kill leaves behind, taken while the engine runs.
     async fn resend_after_a_kill(&self) {
         let image = tempfile::tempdir().expect("a temporary folder");
         copy(&self.clocked.workspace.data(), image.path());

@@ -1,4 +1,4 @@
-//! Room: what a journal holds is bounded in bytes and age, and what is needed stays.
+//! Room: a journal is bounded in bytes and age, and its needed entries stay.
 //!
 //! Invariant: the test sets the clock, so that months pass in a test.
 
@@ -252,7 +252,7 @@ async fn p12_ids_beyond_memory_are_known_for_a_day_and_no_longer() {
     }
     let applied = engine.model("m").unwrap().status(false).fates["applied"];
     assert_eq!(applied, 60);
-    // The learner needs no ids: what the journal says to be new is new.
+    // The learner needs no ids: an event that is new to the journal is new.
     let folder = clocked.workspace.data().join("m/ids");
     assert!(fs::read_dir(folder).unwrap().count() > 8);
     // Behind at half speed, two days are enough.
@@ -334,7 +334,7 @@ async fn p8_feedback_is_refused_while_the_learner_is_far_behind() {
         "{refused}"
     );
     assert!(refused.ends_with(" entries behind"), "{refused}");
-    // Predictions go on, with an id or without, and what was accepted is learned; then there is
+    // Predictions go on, with an id or without, and accepted feedback is learned; then there is
     // room again.
     predict(model, 10);
     model.wait_for_position(last).await.unwrap();

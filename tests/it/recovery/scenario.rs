@@ -46,7 +46,7 @@ struct Answered {
     outputs: Vec<Outputs>,
 }
 
-/// One model's life, and what came of it.
+/// One model's life, and its outcome.
 pub(super) struct Scenario {
     pub clocked: Clocked,
     pub recording: Recording,
@@ -272,7 +272,7 @@ impl Scenario {
         }
     }
 
-    /// Asks what is not journaled.
+    /// Asks a question that is not journaled.
     fn ask(&mut self, model: &ServedModel) {
         let snapshot = model.snapshot("").unwrap();
         let outputs = answers(|batch| {
@@ -416,15 +416,15 @@ impl Scenario {
         let Event::Description(first) = &found.entries[0].event else {
             return Err("the journal does not start with a description".to_owned());
         };
-        let mut room = LearnerHarness::empty(&first.toml);
+        let mut harness = LearnerHarness::empty(&first.toml);
         let answered = self.answered.iter().filter(|one| one.changes <= n_changes);
         let mut answered: Vec<&Answered> = answered.collect();
         for entry in &found.entries {
-            room.apply(entry.clone());
+            harness.apply(entry.clone());
             let position = entry.position;
             let mut ours = None;
             for one in answered.extract_if(.., |one| one.position == position) {
-                let learned = room.learner.model();
+                let learned = harness.learner.model();
                 let ours = ours.get_or_insert_with(|| {
                     answers(|row| learned.predict(&row, Choice::Best).unwrap())
                 });
@@ -440,19 +440,19 @@ impl Scenario {
             ));
         }
         let status = model.status(true);
-        if status.digest != Some(room.learner.learned().digest()) {
+        if status.digest != Some(harness.learner.learned().digest()) {
             return Err("the digest is not that of the journal".to_owned());
         }
         for fate in Fate::ALL {
             let n = status.fates.get(fate.word()).copied().unwrap_or(0);
-            if n != room.learner.ledger().count(fate) {
+            if n != harness.learner.ledger().count(fate) {
                 return Err(format!("{n} are {}", fate.word()));
             }
         }
         Ok(())
     }
 
-    /// Sent again, the newest is known by where it first stood; what is new is learned.
+    /// Sent again, the newest is known by where it first stood; a new event is learned.
     async fn goes_on(&self, n_changes: usize, model: &ServedModel) -> Result<(), String> {
         let newest = self.until(n_changes).filter_map(|one| match &one.what {
             AcknowledgedEvent::Feedback { event, position } => Some((event, *position)),

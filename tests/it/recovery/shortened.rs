@@ -19,7 +19,7 @@ fn source(name: &str) -> Selector {
     Selector::Source(name.to_owned())
 }
 
-/// A row of 50 kB, and what is true of it.
+/// A row of 50 kB, and its truth.
 fn large(n: usize) -> (Batch, &'static str) {
     let (mut batch, truth) = rows(n + 1, 0.3).nth(n).unwrap();
     batch.columns[2] = Column::Strings(vec!["c".repeat(50_000)]);

@@ -1,4 +1,4 @@
-//! Retraction where labels come late: the members of `auto` are weighed by what they answered when a row
+//! Retraction where labels come late: the members of `auto` are weighed by their answers when a row
 //! was asked, which another history answers from its own state.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! How often a journal is read: counted entry by entry by the engine's readers.
+//! Counts of the readings of a journal, entry by entry by the engine's readers.
 //!
 //! Invariant: a pass over the journal is as many entries as it holds. A command on a stopped server checks
 //! the journal when it opens it, which is a pass of its own.

@@ -70,7 +70,7 @@ async fn p6_a_restore_on_its_way_is_seen_by_a_retraction() {
     tokio::task::block_in_place(|| held.reached.recv()).expect("it is being synced");
     let retract = request(source("batch"), Disposal::Keep);
     let retracting = tokio::spawn(async move { other.retract(retract).await });
-    // It looks at the journal once the writer has written what came before it.
+    // It looks at the journal once the writer has written the earlier entries.
     held.release.send(()).unwrap();
     restoring.await.unwrap().expect("it is restored");
     let certificate = retracting.await.unwrap().expect("it is retracted");

@@ -157,7 +157,7 @@ impl Planted {
         }
     }
 
-    /// The same with a row of its own.
+    /// The planted feedback with a row of its own.
     fn planted_row(&self) -> Feedback {
         let decision = (self.task == TASKS[2]).then(|| Decision {
             action: "b".to_owned(),
@@ -281,7 +281,7 @@ async fn run_and_erase(planted: &mut Planted, scenario: Scenario, by: By) -> u64
     n_erased
 }
 
-/// The bytes that must stand nowhere, and what to call them.
+/// The bytes that must stand nowhere, and their names.
 fn needles() -> Vec<(String, Vec<u8>)> {
     let texts = [SOURCE, KEY, TAG, TEXT];
     let mut all: Vec<_> = texts

@@ -130,7 +130,7 @@ impl Bert {
         fs::write(folder.join("model.safetensors"), file).expect("it is written");
     }
 
-    /// The ids of a text of these words, cut to what fits.
+    /// The ids of a text of these words, cut to fit.
     fn tokens(text: &str) -> Vec<usize> {
         let id = |word: &str| WORDS.iter().position(|known| *known == word);
         let mut ids = vec![2];

@@ -1,7 +1,7 @@
 //! Kills of the real server under load, and the conditions after each of them.
 //!
 //! Invariant: a witness of each model reads nothing but the journal, from its first entry, each
-//! entry once; what the server recovered is compared with what the witness learned.
+//! entry once; the recovered state is compared with that of the witness.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Range};
@@ -94,7 +94,7 @@ pub(crate) struct Scenario {
 struct Witness {
     model: &'static str,
     journal: PathBuf,
-    room: Option<LearnerHarness>,
+    harness: Option<LearnerHarness>,
     /// Where each feedback event stands.
     found: BTreeMap<String, u64>,
     /// The feedback acknowledged since the journal was last read, with its position in the reply.
@@ -286,7 +286,7 @@ impl Scenario {
         }
     }
 
-    /// Starts the server, and compares what it recovered.
+    /// Starts the server, and compares its recovered state.
     async fn start(&mut self) -> Server {
         let server = Server::of(&self.workspace);
         for witness in &mut self.witnesses {
@@ -311,7 +311,7 @@ impl Witness {
         Witness {
             model,
             journal,
-            room: None,
+            harness: None,
             found: BTreeMap::new(),
             acknowledged: Vec::new(),
             unanswered: BTreeMap::new(),
@@ -351,10 +351,10 @@ impl Witness {
         status == feedback_reply::Status::Duplicate
     }
 
-    /// Applies what the journal holds beyond what was read before; how many entries that is.
+    /// Applies the entries of the journal that were not read before; gives their number.
     fn read(&mut self, last: u64) -> u64 {
-        let room = self.room.as_ref();
-        let position = room.map_or(0, |room| room.learner.position());
+        let harness = self.harness.as_ref();
+        let position = harness.map_or(0, |harness| harness.learner.position());
         let mut reader = Reader::open(&self.journal, position + 1, last).expect("a sound journal");
         while let Some(entry) = reader.next(last).expect("a sound entry") {
             if let Event::Feedback(feedback) = &entry.event {
@@ -362,11 +362,11 @@ impl Witness {
                 let before = self.found.insert(feedback_id, entry.position);
                 assert_eq!(before, None, "{} applied twice", feedback.feedback_id);
             }
-            let room = self.room.get_or_insert_with(|| match &entry.event {
+            let harness = self.harness.get_or_insert_with(|| match &entry.event {
                 Event::Description(description) => LearnerHarness::empty(&description.toml),
                 other => panic!("the journal starts with {other:?}"),
             });
-            let made = room.apply(entry).version;
+            let made = harness.apply(entry).version;
             self.made.extend(made.map(|version| version.version));
         }
         last - position
@@ -382,7 +382,7 @@ impl Witness {
                 "{model}: {feedback_id} was acknowledged"
             );
         }
-        let learner = &self.room.as_ref().expect("it was read").learner;
+        let learner = &self.harness.as_ref().expect("it was read").learner;
         for version in &self.versions {
             assert!(
                 self.made.contains(version),

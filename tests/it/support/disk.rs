@@ -54,7 +54,7 @@ impl Recording {
         Recording::failing(root, None)
     }
 
-    /// The same, with a fault.
+    /// Recording of a disk with a fault.
     pub(crate) fn failing(root: &Path, fault: Option<Fault>) -> (Recording, Disk) {
         let recording = Recording {
             root: root.to_owned(),

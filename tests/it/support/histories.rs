@@ -80,7 +80,7 @@ fn gate(policy: &str) -> String {
 
 /// One history, by its seed: a learner that lived through it, and its journal.
 pub(crate) struct History {
-    pub room: LearnerHarness,
+    pub harness: LearnerHarness,
     rng: ChaCha8Rng,
     /// Predictions that were served, and the number of feedback events.
     served: Vec<Prediction>,
@@ -101,7 +101,7 @@ impl History {
     /// Lives through `n_steps`.
     pub(crate) fn run(toml: &str, seed: u64, n_steps: usize) -> History {
         let mut history = History {
-            room: LearnerHarness::new(toml),
+            harness: LearnerHarness::new(toml),
             rng: ChaCha8Rng::seed_from_u64(seed),
             served: Vec::new(),
             n_submitted: 0,
@@ -130,11 +130,11 @@ impl History {
             70..78 => self.bring(),
             78..82 => self.repeat(),
             82..88 => self.pass(),
-            88..92 => drop(self.room.append(command(Order::Checkpoint))),
+            88..92 => drop(self.harness.append(command(Order::Checkpoint))),
             92..95 => self.restore(),
             95..97 => self.retract(),
             97 => self.retrain(),
-            _ => self.room.reload(),
+            _ => self.harness.reload(),
         }
         if self.names.random_bool(0.04) {
             self.name();
@@ -143,10 +143,10 @@ impl History {
 
     /// A version is named, or a name removed; some versions are not there, or hold the retracted feedback.
     fn name(&mut self) {
-        let newest = self.room.learner.newest_version();
+        let newest = self.harness.learner.newest_version();
         let alias = ["prod", "next", "old"][self.names.random_range(0..3)].to_owned();
         let version = self.names.random_range(0..=newest + 1);
-        self.room.append(command(if self.names.random_bool(0.8) {
+        self.harness.append(command(if self.names.random_bool(0.8) {
             Order::SetAlias { alias, version }
         } else {
             Order::RemoveAlias { alias }
@@ -155,7 +155,7 @@ impl History {
 
     /// An order about evidence or incidents.
     fn judge(&mut self) {
-        let learner = &self.room.learner;
+        let learner = &self.harness.learner;
         let contender = learner.contender().zip(learner.contender_digest());
         let incident = learner.incidents().last().map_or(9, |one| one.position);
         let order = match (self.rng.random_range(0..10), contender) {
@@ -169,19 +169,19 @@ impl History {
                 digest: [0; 32].into(),
             },
         };
-        self.room.append(command(order));
+        self.harness.append(command(order));
     }
 
     /// An order about quarantined feedback.
     fn review(&mut self) {
         let waiting: Vec<u64> = self
-            .room
+            .harness
             .learner
             .quarantined()
             .map(|one| one.position)
             .collect();
         let chosen = waiting.choose(&mut self.rng).map(|at| *at as usize - 1);
-        let chosen = chosen.map(|place| &self.room.journal[place]);
+        let chosen = chosen.map(|place| &self.harness.journal[place]);
         let selector = match (chosen, self.rng.random_range(0..3)) {
             (Some(entry), 0) => Selector::Accepted {
                 since: entry.time,
@@ -198,13 +198,13 @@ impl History {
         } else {
             Order::Discard(selector)
         };
-        self.room.append(command(order));
+        self.harness.append(command(order));
     }
 
     fn predict(&mut self) {
         let skip = self.rng.random_range(0..500);
         let (batch, _) = rows(500, 0.3).nth(skip).expect("rows go on");
-        let prediction = self.room.predict(batch);
+        let prediction = self.harness.predict(batch);
         self.served.push(prediction);
     }
 
@@ -242,7 +242,7 @@ impl History {
             batch,
             decision: None,
         };
-        let signal = match &self.room.journal[0].event {
+        let signal = match &self.harness.journal[0].event {
             Event::Description(one) if one.toml.starts_with(VALUES) => Signal::Value(2.5),
             _ => Signal::Label(class.to_owned()),
         };
@@ -261,7 +261,7 @@ impl History {
         // A named sender supersedes no other source.
         let is_named = self.is_reviewed && self.rng.random_bool(0.5);
         let actor = if is_named { "somebody" } else { "" };
-        self.room.append(Event::Feedback(Feedback {
+        self.harness.append(Event::Feedback(Feedback {
             actor: actor.to_owned(),
             subject,
             signal,
@@ -274,7 +274,7 @@ impl History {
 
     fn repeat(&mut self) {
         if self.n_submitted > 0 {
-            self.room.append(Event::Duplicate(Duplicate {
+            self.harness.append(Event::Duplicate(Duplicate {
                 feedback_id: format!("said-{}", self.rng.random_range(1..=self.n_submitted)),
                 first_position: 1,
             }));
@@ -283,17 +283,22 @@ impl History {
 
     /// Time passes; the clock is written down only where it makes something due.
     fn pass(&mut self) {
-        let last = self.room.journal.last().map_or(0, |entry| entry.time.0);
+        let last = self.harness.journal.last().map_or(0, |entry| entry.time.0);
         let now = Time(last + self.rng.random_range(0..40) * SECOND);
-        if self.room.learner.next_tick().is_some_and(|due| due <= now) {
-            self.room.append(Event::Tick(now));
+        if self
+            .harness
+            .learner
+            .next_tick()
+            .is_some_and(|due| due <= now)
+        {
+            self.harness.append(Event::Tick(now));
         }
     }
 
     fn restore(&mut self) {
-        let tainted = self.room.learner.tainted();
+        let tainted = self.harness.learner.tainted();
         let made = self
-            .room
+            .harness
             .journal
             .iter()
             .filter_map(|entry| match &entry.event {
@@ -304,14 +309,14 @@ impl History {
             .filter(|version| self.asks_tainted || tainted.refusal(*version).is_none())
             .collect();
         if let Some(version) = whole.choose(&mut self.rng) {
-            self.room
+            self.harness
                 .append(command(Order::Restore { version: *version }));
         }
     }
 
     /// A learner that begins anew, mostly behind the last order that moved the learned state.
     fn retrain(&mut self) {
-        let learner = &self.room.learner;
+        let learner = &self.harness.learner;
         let moved = learner.newest().of(Reason::Restore).unwrap_or(0);
         let first = match self.rng.random_range(0..4) {
             0 => 1,
@@ -319,7 +324,7 @@ impl History {
         };
         let from = self.rng.random_range(first..=learner.position().max(first));
         let description = learner.description().clone();
-        self.room
+        self.harness
             .append(command(Order::Retrain { from, description }));
     }
 
@@ -331,16 +336,16 @@ impl History {
                 self.rng.random_range(0..=self.n_submitted)
             )),
             _ => {
-                let last = self.room.journal.last().map_or(0, |entry| entry.time.0);
+                let last = self.harness.journal.last().map_or(0, |entry| entry.time.0);
                 let since = Time(self.rng.random_range(0..=last));
                 let until = Time(since.0 + 20 * SECOND);
                 Selector::Accepted { since, until }
             }
         };
-        let retracted = retracted(&self.room.journal);
-        let chosen = chosen(&self.room.journal, &selector);
+        let retracted = retracted(&self.harness.journal);
+        let chosen = chosen(&self.harness.journal, &selector);
         if let Some(first_position) = chosen.difference(&retracted).next() {
-            self.room.append(command(Order::Retract(Retraction {
+            self.harness.append(command(Order::Retract(Retraction {
                 selector,
                 first_position: *first_position,
                 disposal: Disposal::Keep,
@@ -403,13 +408,13 @@ fn is_repeated(order: &Order, position: &u64, refused: &BTreeSet<u64>) -> bool {
 /// it was refused a restore, it makes one as well, and restores nothing.
 pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
     let (excluded, refused) = (retracted(journal), refused(journal));
-    let mut room = LearnerHarness::before(journal);
+    let mut harness = LearnerHarness::before(journal);
     // The twin's versions by the position of the first one's command, and where its entries stand that
     // follow those of the first one.
     let (mut made, mut champions, mut places) =
         <(BTreeMap<_, _>, BTreeMap<_, _>, BTreeMap<_, _>)>::default();
     for entry in journal {
-        places.insert(entry.position, room.learner.position() + 1);
+        places.insert(entry.position, harness.learner.position() + 1);
         let event = match &entry.event {
             Event::Feedback(_) if excluded.contains(&entry.position) => continue,
             Event::Version(_)
@@ -433,12 +438,12 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
                 Order::Retrain { from, .. } if !refused.contains(&entry.position) => {
                     Order::Retrain {
                         from: places[from],
-                        description: room.learner.description().clone(),
+                        description: harness.learner.description().clone(),
                     }
                 }
                 // An approval is of these weights, whatever their version is called here.
                 Order::Promote { version, digest } => Order::Promote {
-                    version: room.learner.contender().map_or(*version, |one| one.0),
+                    version: harness.learner.contender().map_or(*version, |one| one.0),
                     digest: *digest,
                 },
                 _ if is_repeated(order, &entry.position, &refused) => order.clone(),
@@ -447,26 +452,26 @@ pub(crate) fn twin(journal: &[Entry]) -> LearnerHarness {
             }),
             event => event.clone(),
         };
-        let step = room.append_at(entry.time, event);
+        let step = harness.append_at(entry.time, event);
         if let Some(version) = step.version.filter(|v| is_ordered(v.reason)) {
             made.insert(entry.position, version.version);
         }
-        if let Some((version, _)) = room.learner.champion() {
+        if let Some((version, _)) = harness.learner.champion() {
             champions.insert(entry.position, version);
         }
     }
     if let Some(last) = journal.last() {
         // The first one's newest record may have let time go on.
-        room.append_at(last.time, Event::Tick(last.time));
+        harness.append_at(last.time, Event::Tick(last.time));
     }
-    room
+    harness
 }
 
-/// Checks everything that a history promises, in memory, and gives what lived through it.
+/// Checks everything that a history promises, in memory, and gives the harness.
 pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
     let history = History::run(toml, seed, n_steps);
-    let learner = &history.room.learner;
-    let journal = &history.room.journal;
+    let learner = &history.harness.learner;
+    let journal = &history.harness.journal;
     let mut again = LearnerHarness::before(journal);
     journal
         .iter()
@@ -510,7 +515,7 @@ pub(crate) fn check(toml: &str, seed: u64, n_steps: usize) -> LearnerHarness {
         n_retracted,
         "seed {seed}: {toml}"
     );
-    history.room
+    history.harness
 }
 
 /// True of a version that an order made: where others stand depends on the learned state.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no checksum is looked at, so that damage is found by the crate alone.
 
-/// One group: where it lies, and what its header says.
+/// One group: its place, and its header.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Group {
     pub start: usize,

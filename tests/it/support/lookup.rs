@@ -52,7 +52,7 @@ impl Lookup for JournalLookup<'_> {
 }
 
 impl JournalLookup<'_> {
-    /// What a history excludes that applies these entries, and the orders that were refused.
+    /// The exclusions of a history that applies these entries, and the orders that were refused.
     fn orders(&self, journal: &[Entry], refused: &[u64]) -> (Vec<Exclusion>, BTreeSet<u64>) {
         let mut exclusions = self.exclusions.to_vec();
         let mut refused: BTreeSet<u64> = refused.iter().copied().collect();

@@ -42,7 +42,7 @@ pub(crate) const AUTO: &str = "task = \"classification\"\nclasses = [\"a\", \"b\
     [[input]]\nname = \"x\"\nkind = \"number\"\n[[input]]\nname = \"y\"\nkind = \"number\"\n\
     [[input]]\nname = \"c\"\nkind = \"category\"\n";
 
-/// The same, learned by a small network with replay.
+/// Two classes, learned by a small network with replay.
 pub(crate) fn gradient(optimizer: &str, hidden: &str, strategy: &str) -> String {
     let network = match hidden {
         "" => "kind = \"linear\"".to_owned(),
@@ -227,7 +227,7 @@ pub(crate) struct LearnerHarness {
     exclusions: Vec<Exclusion>,
     /// Orders that the recorded history refused.
     refused: BTreeSet<u64>,
-    /// The versions of another history beside what it came to here.
+    /// The versions of another history beside the versions of this one.
     comparison: Comparison,
 }
 
@@ -241,18 +241,19 @@ impl LearnerHarness {
         LearnerHarness::compare(journal, exclusions, refused, None)
     }
 
-    /// The same, whose versions from a position on are compared with those of the journal.
+    /// The derived history, whose versions from a position on are compared with those of the journal.
     fn compare(
         journal: &[Entry],
         exclusions: Vec<Exclusion>,
         refused: BTreeSet<u64>,
         from: Option<u64>,
     ) -> LearnerHarness {
-        let mut room = LearnerHarness::before(journal);
-        room.learner = room.learner.rederive(exclusions.clone());
-        room.exclusions = exclusions;
-        room.refused = refused;
-        from.iter().for_each(|first| room.comparison.begin(*first));
+        let mut harness = LearnerHarness::before(journal);
+        harness.learner = harness.learner.rederive(exclusions.clone());
+        harness.exclusions = exclusions;
+        harness.refused = refused;
+        from.iter()
+            .for_each(|first| harness.comparison.begin(*first));
         let mut made: BTreeMap<u64, Vec<&Version>> = BTreeMap::new();
         for entry in journal {
             if let Event::Version(version) = &entry.event {
@@ -261,17 +262,17 @@ impl LearnerHarness {
         }
         for entry in journal {
             let position = entry.position;
-            room.apply(entry.clone());
+            harness.apply(entry.clone());
             // The candidate's comes first, and those of the sides that a retraction froze behind it.
             let versions = made.get(&position).into_iter().flatten().enumerate();
             for (place, version) in versions {
-                let side = room.learner.side(version.reason).filter(|_| place > 0);
-                let state = side.as_ref().unwrap_or(&room.learner);
+                let side = harness.learner.side(version.reason).filter(|_| place > 0);
+                let state = side.as_ref().unwrap_or(&harness.learner);
                 let saved = (state.learned().weights(), state.state());
-                room.versions.insert(version.version, saved);
+                harness.versions.insert(version.version, saved);
             }
         }
-        room
+        harness
     }
 
     /// The state of a learner that applied the entries of this journal from a position on alone.
@@ -281,16 +282,16 @@ impl LearnerHarness {
         exclusions: Vec<Exclusion>,
         refused: BTreeSet<u64>,
     ) -> LearnerHarness {
-        let mut room = LearnerHarness::empty(&description.toml);
-        let learner = room.learner.rederive(exclusions.clone());
-        room.learner = learner.begin_behind(from - 1, description.clone());
-        (room.exclusions, room.refused) = (exclusions, refused);
+        let mut harness = LearnerHarness::empty(&description.toml);
+        let learner = harness.learner.rederive(exclusions.clone());
+        harness.learner = learner.begin_behind(from - 1, description.clone());
+        (harness.exclusions, harness.refused) = (exclusions, refused);
         let (before, behind) = journal.split_at(from as usize - 1);
-        room.journal.extend_from_slice(before);
+        harness.journal.extend_from_slice(before);
         behind
             .iter()
-            .for_each(|entry| drop(room.apply(entry.clone())));
-        room
+            .for_each(|entry| drop(harness.apply(entry.clone())));
+        harness
     }
 
     /// Nothing has come yet, not even the description, which is as a journal holds it.
@@ -321,13 +322,13 @@ impl LearnerHarness {
 
     /// Its first entry is the description, as a journal holds it.
     pub(crate) fn journaled(toml: &str) -> LearnerHarness {
-        let mut room = LearnerHarness::empty(toml);
-        room.append(Event::Description(Description {
+        let mut harness = LearnerHarness::empty(toml);
+        harness.append(Event::Description(Description {
             toml: toml.to_owned(),
             build: "a build".to_owned(),
             profile: "a profile".to_owned(),
         }));
-        room
+        harness
     }
 
     /// Writes a cause down, one second after the one before, and the records that follow.
@@ -340,11 +341,11 @@ impl LearnerHarness {
         step
     }
 
-    /// The same, at a moment of its own.
+    /// Appends an event at a moment of its own.
     pub(crate) fn append_at(&mut self, time: Time, event: Event) -> Step {
-        let at = |room: &LearnerHarness, event| Entry {
+        let at = |harness: &LearnerHarness, event| Entry {
             time,
-            ..room.next(event)
+            ..harness.next(event)
         };
         let step = self.apply(at(self, event));
         for record in self.learner.unrecorded() {
@@ -366,7 +367,7 @@ impl LearnerHarness {
         }
     }
 
-    /// Applies the next entry, with what it needs.
+    /// Applies the next entry, with its lookups.
     pub(crate) fn apply(&mut self, entry: Entry) -> Step {
         self.try_apply(entry).expect("an entry of this state")
     }
@@ -394,14 +395,14 @@ impl LearnerHarness {
         Ok(step)
     }
 
-    /// Of what had been learned at a version, where the state is still there.
+    /// The digest of the learned state at a version, where the state is still there.
     pub(crate) fn digest_of(&self, version: u64) -> Option<blake3::Hash> {
         let (weights, state) = self.versions.get(&version)?.clone();
         let learner = Learner::load(weights, state).expect("what was saved");
         Some(learner.learned().digest())
     }
 
-    /// Goes on from what was saved.
+    /// Goes on from the saved state.
     pub(crate) fn reload(&mut self) {
         let (weights, state) = (self.learner.learned().weights(), self.learner.state());
         self.learner = Learner::load(weights, state).expect("what was saved");

@@ -1,8 +1,6 @@
 //! A history that a server recovers from its journal and lives on with.
 //!
-//! Syncs are held back, the wall clock jumps, and clients leave while their orders are on their way.
-//!
-//! Invariant: what the engine derives is compared with learners that have never seen it: one that
+//! Invariant: the derived states of the engine are compared with learners that have never seen it: one that
 //! applies the same entries in memory, and one that never had the retracted feedback.
 
 use std::fs;
@@ -65,7 +63,7 @@ impl HeldSyncs {
     }
 }
 
-/// A model of a history, and what decides how it goes on.
+/// A model of a history, and the settings that decide its course.
 struct Served<'a> {
     workspace: Workspace,
     runtime: &'a Runtime,
@@ -78,7 +76,7 @@ struct Served<'a> {
 }
 
 /// Checks that what the engine makes of a history, live and recovered, is what it has to be.
-pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runtime) {
+pub(crate) fn check(toml: &str, seed: u64, harness: &LearnerHarness, runtime: &Runtime) {
     let mut served = Served {
         workspace: Workspace::new(&[("m", toml)]),
         runtime,
@@ -89,9 +87,9 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
         n_submitted: 0,
     };
     let place = |what: &str| format!("seed {seed}, {what}: {toml}");
-    served.write(&room.journal);
-    let engine = served.open(room.learner.time());
-    same(&engine, &room.learner, &place("recovered"));
+    served.write(&harness.journal);
+    let engine = served.open(harness.learner.time());
+    same(&engine, &harness.learner, &place("recovered"));
     let selector = served.run(&engine);
     engine.close();
     drop(engine);
@@ -117,16 +115,16 @@ pub(crate) fn check(toml: &str, seed: u64, room: &LearnerHarness, runtime: &Runt
 /// The learner that applies these entries; it equals a second one that was
 /// fed live without the retracted feedback.
 fn expected(journal: &[Entry], place: &str) -> Learner {
-    let mut room = LearnerHarness::before(journal);
+    let mut harness = LearnerHarness::before(journal);
     let entries = journal.iter().cloned();
-    entries.for_each(|entry| drop(room.apply(entry)));
-    let learners = [&room.learner, &twin(journal).learner];
+    entries.for_each(|entry| drop(harness.apply(entry)));
+    let learners = [&harness.learner, &twin(journal).learner];
     let digests = learners.map(|learner| learner.learned().digest());
     assert_eq!(digests[0], digests[1], "{place}");
     let n_retracted = retracted(journal).len() as u64;
-    let ledger = room.learner.ledger();
+    let ledger = harness.learner.ledger();
     assert_eq!(ledger.count(Fate::Retracted), n_retracted, "{place}");
-    room.learner
+    harness.learner
 }
 
 /// The model has learned the same, and tells the same fates.

@@ -181,7 +181,7 @@ impl Server {
         self.status_of(question(model, &batch)).await
     }
 
-    /// The same of a model that another question suits.
+    /// The status of a model that another question suits.
     pub(crate) async fn status_of(&self, question: ModelInferRequest) -> ModelStatus {
         let model = question.model_name.clone();
         let mut client = Client::connect(&self.address).await;

@@ -1,6 +1,6 @@
 //! Incidents that no verdict comes with: alarms about errors and about slices, on the stream and at the webhook.
 //!
-//! Invariant: each is told once, with whom it suspects and with what a person can do.
+//! Invariant: each is reported once, with its suspects and the actions of a person.
 
 use std::collections::BTreeMap;
 

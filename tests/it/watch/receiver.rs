@@ -24,7 +24,7 @@ pub(super) enum Answer {
     Status(&'static str),
     /// Another place.
     Redirect(String),
-    /// None, for as long as the sender waits.
+    /// No answer, for as long as the sender waits.
     Hang,
 }
 
@@ -71,7 +71,7 @@ impl Receiver {
         Receiver::start_with(answers, None)
     }
 
-    /// The same, over TLS where there is a configuration.
+    /// Answers in this order, over TLS where there is a configuration.
     pub(super) fn start_with(answers: Vec<Answer>, tls: Option<Arc<ServerConfig>>) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");

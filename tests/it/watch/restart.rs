@@ -1,4 +1,4 @@
-//! Kills and restarts: what was queued is sent once more under its id, and nothing else is.
+//! Kills and restarts: a queued event is sent once more under its id, and nothing else is.
 
 use std::fs;
 use std::process::Stdio;

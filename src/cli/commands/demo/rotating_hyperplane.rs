@@ -12,7 +12,7 @@ use crate::cli::rows::{ModelInput, ModelInputKind};
 const N_INPUTS: usize = 4;
 /// The share of labels that are wrong.
 const NOISE: f64 = 0.05;
-/// How far the weights turn with each row of gradual drift.
+/// The turn of the weights with each row of gradual drift.
 const TURN: f64 = 0.0012;
 
 /// The names of the two classes.
@@ -21,7 +21,7 @@ pub(super) const CLASSES: [&str; 2] = ["keep", "leave"];
 /// The drift of the concept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Drift {
-    /// None.
+    /// No drift.
     Steady,
     /// The hyperplane turned at once, and stays.
     Abrupt,

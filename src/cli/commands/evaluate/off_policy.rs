@@ -25,12 +25,12 @@ use crate::cli::run::usable::UnusableRows;
 /// The learning of a model during its evaluation: off, or from the decisions themselves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Mode {
-    /// It learns each decision, `delay` decisions later.
+    /// The model learns each decision, `delay` decisions later.
     Learning {
         /// 0: before the next decision.
         delay: u64,
     },
-    /// It learns nothing.
+    /// The model learns nothing.
     Frozen,
 }
 

@@ -52,7 +52,7 @@ fn try_out(bytes: &[u8], task: Option<DraftTask>) -> (Draft, Map<String, Value>)
     try_out_by(bytes, Goal::Target("y", task), &ReadArgs::default())
 }
 
-/// The same of a file that is read by these options, for another target.
+/// A draft from a file read by these options, for another target, and the fields of its evaluation.
 fn try_out_of(bytes: &[u8], target: &str, read: &ReadArgs) -> (Draft, Map<String, Value>) {
     try_out_by(bytes, Goal::Target(target, None), read)
 }

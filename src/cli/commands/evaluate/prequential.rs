@@ -146,7 +146,7 @@ impl<'a> PrequentialEvaluation<'a> {
 /// Rewinds that are listed.
 const REWINDS_MAX: usize = 10;
 
-/// How many examples were held out and undone; warnings give the reason, and the version that answered.
+/// The numbers of examples held out and undone; warnings give the reason, and the version that answered.
 fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
     warnings.extend(champion(model));
     warnings.extend(rewinds(&model.rewinds));
@@ -161,7 +161,7 @@ fn outcomes(model: &LocalModel, warnings: &mut Vec<String>) -> [u64; 2] {
     counts
 }
 
-/// When the champion came back in place of the candidate, if it did.
+/// The times at which the champion came back in place of the candidate, if it did.
 fn rewinds(after: &[u64]) -> Option<String> {
     let shown: Vec<String> = after.iter().take(REWINDS_MAX).map(u64::to_string).collect();
     let more = match after.len().saturating_sub(REWINDS_MAX) {
@@ -275,7 +275,7 @@ fn prefetch<I: Iterator<Item = anyhow::Result<LabelledRow>>>(
     Prefetch::new(rows, described, |one: &mut LabelledRow| &mut one.batch)
 }
 
-/// How the rows for a model are read.
+/// The options by which the rows for a model are read.
 fn options(model: &LocalModel, run_args: &RunArgs) -> ReadOptions {
     ReadOptions::of(&run_args.read, &model.spec().rows)
 }

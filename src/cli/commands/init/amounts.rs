@@ -1,4 +1,4 @@
-//! Whether the few whole numbers of a target are amounts or the names of classes.
+//! The decision between amounts and names of classes for the few whole numbers of a target.
 //!
 //! Invariant: two values are names; so is a column that the header calls names.
 

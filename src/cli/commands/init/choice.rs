@@ -20,7 +20,7 @@ pub(crate) enum ChosenKind {
     Text,
     /// The format, empty for RFC 3339; none where it is inferred from the values.
     Time(Option<String>),
-    /// It is no input.
+    /// The column is no input.
     Out,
 }
 

@@ -14,11 +14,11 @@ use crate::cli::rows::quoted;
 const TEXT_WORDS_MIN: u64 = 3;
 /// The reason of a column that is left out since it numbers the rows.
 pub(super) const ROW_ID: &str = "a row id";
-/// With fewer rows, distinct values are no evidence of a row id.
+/// The number of rows below which distinct values are no evidence of a row id.
 const ROW_ID_ROWS_MIN: u64 = 20;
 /// Fewer whole numbers are no evidence of seconds.
 const EPOCHS_MIN: u64 = 20;
-/// With fewer rows, a number that rises by one is no evidence of a row id.
+/// The number of rows below which a number that rises by one is no evidence of a row id.
 const ROW_NUMBER_ROWS_MIN: u64 = 3;
 
 /// The reason to exclude a column, if there is one.
@@ -238,7 +238,7 @@ pub(super) fn unit(column: &ColumnStats, kind: &DraftKind) -> Option<String> {
     unit.filter(|_| *kind == DraftKind::Number).cloned()
 }
 
-/// So many cells that are no number or no date.
+/// A count of cells that are no number or no date.
 fn counted_cells(n: u64, noun: &str) -> String {
     match n {
         1 => format!("1 cell is no {noun} and is taken as a gap"),

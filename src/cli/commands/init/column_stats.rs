@@ -34,7 +34,7 @@ pub(super) struct ColumnStats {
     pub name: String,
     /// Rows with nothing, or with one of the usual tokens for it.
     pub n_gaps: u64,
-    /// Those of them with an infinite number.
+    /// Gaps that hold an infinite number.
     pub n_infinite: u64,
     /// Rows with a finite number.
     pub n_numbers: u64,
@@ -70,7 +70,7 @@ pub(super) struct ColumnStats {
     pub times: TimeCandidates,
     /// The first distinct values.
     pub examples: Vec<String>,
-    /// How well the column alone predicts the target.
+    /// The prediction of the target by the column alone.
     pub give_away: GiveAway,
     /// Words in all rows but the gaps.
     pub n_words: u64,
@@ -125,7 +125,7 @@ impl ColumnStats {
         }
     }
 
-    /// The same of a column whose kind may have been given.
+    /// The statistics with the kind that `choices` give this column, if any.
     pub(super) fn given(mut self, choices: &[ColumnChoice]) -> ColumnStats {
         let chosen = choices.iter().find(|choice| choice.column == self.name);
         self.times = match chosen.map(|choice| &choice.kind) {
@@ -136,8 +136,7 @@ impl ColumnStats {
         self
     }
 
-    /// The same, where the caller has numbers with the other decimal mark read by it, and a unit taken
-    /// off them.
+    /// The statistics for a caller whose numbers are read by the other decimal mark, without their unit.
     pub(super) fn reading(mut self, by_either: bool, unit: Option<&String>) -> ColumnStats {
         self.by_either = by_either;
         self.unit = UnitCount::of(unit);
@@ -167,8 +166,8 @@ impl ColumnStats {
         }
     }
 
-    /// The same of a column that the first `n_rows` rows do not have, as keys of JSON may come late: as
-    /// if it had stood there as a gap in each of them.
+    /// The statistics with a gap in each of the first `n_rows` rows: a key of JSON may first appear in a
+    /// later row.
     pub(super) fn absent_from(mut self, n_rows: u64, target: &TargetStats) -> ColumnStats {
         let gap = hash("");
         self.n_gaps += n_rows;

@@ -77,7 +77,7 @@ impl Draft {
         toml + POINTERS
     }
 
-    /// How the rows of files are read.
+    /// The format of the rows of files.
     fn rows(&self) -> String {
         if self.rows == RowFormat::default() {
             return String::new();

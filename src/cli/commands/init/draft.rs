@@ -34,7 +34,7 @@ pub(crate) struct Draft {
     pub excluded: Vec<ExcludedColumn>,
     /// The column to predict.
     pub target: String,
-    /// How the rows are read.
+    /// The format of the rows.
     pub rows: RowFormat,
     /// Sentences about the file, for the screen.
     pub notes: Vec<String>,

@@ -1,4 +1,4 @@
-//! Whether a column alone gives the target away.
+//! Columns that alone give the target away.
 //!
 //! Invariant: bounded: [`VALUES_MAX`] values, or [`SAMPLE_MAX`] numbers.
 
@@ -16,10 +16,10 @@ const ROWS_MIN: usize = 100;
 const SHARE: f64 = 0.995;
 /// The least correlation that is nearly perfect.
 const CORRELATION: f64 = 0.9995;
-/// Where one class has this share, no note is made.
+/// The share of one class from which on no note is made.
 const COMMONEST_MAX: f64 = 0.97;
 
-/// How well a column alone predicts the class, or the value.
+/// The prediction of the class, or the value, by one column alone.
 #[derive(Default)]
 pub(super) struct GiveAway {
     /// Rows of each class by value; none once there were too many values.

@@ -8,9 +8,9 @@ use crate::cli::rows::quoted;
 /// The goal of a drafted model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal<'a> {
-    /// To predict a column, with the task if it was given.
+    /// The prediction of a column, with the task if it was given.
     Target(&'a str, Option<DraftTask>),
-    /// To choose an action, from logged decisions: the columns of action, reward and propensity.
+    /// The choice of an action, from logged decisions: the columns of action, reward and propensity.
     Decisions([&'a str; 3]),
 }
 

@@ -29,7 +29,7 @@ pub(super) struct SelectionContext<'a> {
     pub task: DraftTask,
     pub n_rows: u64,
     pub choices: &'a [ColumnChoice],
-    /// By the place of a column: numbers that stand for no value, with how often each comes.
+    /// Numbers that stand for no value, with the count of each, by the place of the column.
     pub sentinels: &'a BTreeMap<usize, Vec<(f64, u64)>>,
 }
 

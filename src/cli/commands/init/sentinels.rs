@@ -90,7 +90,7 @@ struct End {
     next: f64,
     /// The distance between the numbers that stand for themselves.
     spread: f64,
-    /// Those that are known, of both ends.
+    /// The number of known values at both ends.
     n_others: usize,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the same share is few for numbers, dates, units and targets.
 
-/// With fewer values, one that is something else is no stray.
+/// The number of values below which one that is something else is no stray.
 const VALUES_MIN: u64 = 10;
 
 /// True for one in a hundred, or for one where there are fewer.

@@ -40,7 +40,7 @@ pub(super) struct Survey {
     pub unusable: Vec<String>,
 }
 
-/// How a survey reads a file.
+/// The settings by which a survey reads a file.
 #[derive(Clone, Copy)]
 struct SurveySettings<'a> {
     options: &'a ReadOptions,

@@ -26,9 +26,9 @@ const LABEL_BYTES_MAX: usize = 1024;
 /// The hint for a target of times.
 const LOOKS_LIKE_TIMES: &str =
     "its values look like times: a regression takes numbers, such as minutes or days";
-/// With fewer rows, distinct labels are no evidence of an id.
+/// The number of rows below which distinct labels are no evidence of an id.
 const DISTINCT_ROWS_MIN: u64 = 20;
-/// Up to this many distinct integers are the names of classes.
+/// The most distinct integers that are the names of classes.
 const N_INTEGER_CLASSES_MAX: usize = 20;
 
 /// The target of one row.
@@ -295,7 +295,7 @@ impl TargetStats {
         self.is_whole && self.excess.is_none() && self.labels.len() <= N_INTEGER_CLASSES_MAX
     }
 
-    /// How to have the other task, where a few whole numbers leave it open.
+    /// The way to the other task, where a few whole numbers leave it open.
     fn alternative(&self, task: DraftTask) -> &'static str {
         if self.are_mostly_numbers() && !self.is_of_numbers() && task == DraftTask::Classification {
             return ", most of them numbers; --task regression leaves out the others";

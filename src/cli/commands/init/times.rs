@@ -120,13 +120,13 @@ impl TimeCandidates {
         }
     }
 
-    /// The same of a column that the author has declared to be dates.
+    /// The candidates of a column that the author has declared to be dates.
     pub(super) fn chosen(mut self) -> TimeCandidates {
         self.evidence = DateEvidence::Author;
         self
     }
 
-    /// The same where the author has named the format, empty for RFC 3339.
+    /// The candidates of a column whose format the author has named; empty for RFC 3339.
     pub(super) fn given(mut self, written: &str) -> TimeCandidates {
         if let Some(format) = TimeFormat::parse(written) {
             let candidate = Candidate::new(format, DateEvidence::Author);

@@ -12,12 +12,12 @@ use anyhow::Context;
 use perennial::server::{Access, AccessFiles};
 use perennial::store::regular;
 
-/// No more of a file is read.
+/// The largest part of a file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Between two looks at the files.
+/// The time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the files are.
+/// The paths of the access files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct AccessPaths {
     pub credentials: Option<PathBuf>,
@@ -81,7 +81,7 @@ impl AccessPaths {
                 Some(error) if *error != logged => {
                     tracing::error!(
                         error,
-                        "access: the changed files are not taken; those of before hold"
+                        "access: changed access files rejected; the previous ones stay in force"
                     );
                 }
                 Some(_) => {}

@@ -1,7 +1,7 @@
 //! The socket of the file system on which gRPC is served beside its port.
 //!
-//! Invariant: nobody but its owner can open it before it has its mode, and it is gone once the server has
-//! ended. A socket that somebody listens on is not taken from him.
+//! Invariant: only its owner can open it before it has its mode, and it is gone once the server has
+//! ended. A socket with a listener is not taken from it.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixSocket};
 /// The modes of a socket, by their names.
 const MODES: [(&str, u32); 2] = [("0600", 0o600), ("0660", 0o660)];
 
-/// Where the socket is to be, and who may connect.
+/// The path of the socket, and its permissions.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LocalSocket {
     pub path: PathBuf,
@@ -85,7 +85,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes a socket that nobody listens on; anything else stays.
+/// Removes a socket without a listener; anything else stays.
 fn remove_left(path: &Path) -> anyhow::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

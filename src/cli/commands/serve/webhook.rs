@@ -11,7 +11,7 @@ use perennial::server::{Webhook, WebhookConfig};
 use perennial::store::regular;
 use serde::Deserialize;
 
-/// No more of a file of certificates is read.
+/// The largest part of a file of certificates that is read.
 const CA_BYTES_MAX: u64 = 4 << 20;
 const TIMEOUT_S: (f64, f64) = (0.1, 60.0);
 const ATTEMPTS_MAX: (u64, u64) = (1, 100);

@@ -26,7 +26,7 @@ pub(super) fn event_objects(status: &ModelStatus) -> Value {
         .collect()
 }
 
-/// How deliveries to the webhook go.
+/// The state of deliveries to the webhook.
 pub(super) fn webhook(webhook: &WebhookStatus) -> String {
     let WebhookStatus {
         queued,
@@ -47,7 +47,7 @@ pub(super) fn webhook(webhook: &WebhookStatus) -> String {
     line
 }
 
-/// The same as an object.
+/// The status of the webhook as a JSON object.
 pub(super) fn webhook_object(webhook: &WebhookStatus) -> Value {
     json!({
         "queued": webhook.queued,

@@ -133,7 +133,7 @@ struct FeedbackReplies {
     known_so_far: Arc<AtomicBool>,
     /// Events that an earlier run had sent.
     n_known: u64,
-    /// Those of them that were retracted since.
+    /// Known events that were retracted since.
     n_retracted: u64,
     /// Events that the server refused.
     refused: UnusableRows,

@@ -59,7 +59,7 @@ pub(super) struct StreamRun {
 }
 
 impl StreamRun {
-    /// One row after the other.
+    /// Streams one row after the other.
     pub(super) async fn closed(
         &mut self,
         rows: impl Iterator<Item = anyhow::Result<LabelledRow>>,
@@ -368,7 +368,7 @@ pub(super) fn is_sent_before(message: &str) -> bool {
     message.contains("with another subject or signal")
 }
 
-/// How many more events there are of a fate than before.
+/// The number of events by which a fate has grown.
 fn gained(before: &ModelStatus, after: &ModelStatus, fate: &str) -> u64 {
     let count = |status: &ModelStatus| status.fates.get(fate).copied().unwrap_or(0);
     count(after).saturating_sub(count(before))

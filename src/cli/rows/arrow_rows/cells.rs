@@ -58,7 +58,7 @@ fn is_plain(kind: &DataType) -> bool {
 /// The cells of a column of a batch.
 pub(super) struct ArrowColumn<'a> {
     array: &'a dyn Array,
-    /// Of a column with a dictionary: each row's place among the values, and these.
+    /// Each row's place among the values of a dictionary, and these values.
     coded: Option<(Vec<usize>, &'a dyn Array)>,
 }
 

@@ -27,7 +27,7 @@ const NOT_PACKED: i64 = -1;
 /// The messages, one after the other.
 pub(super) struct ArrowMessages<R> {
     bytes: R,
-    /// Where those of a file begin, by its footer; those of a stream follow each other.
+    /// The places of a file's messages, by its footer; those of a stream follow each other.
     places: Option<std::vec::IntoIter<u64>>,
     /// Bytes of the file, and those of them that are left.
     n_bytes: u64,
@@ -38,7 +38,7 @@ pub(super) struct ArrowMessages<R> {
     dictionaries: BTreeMap<i64, u64>,
 }
 
-/// One of them.
+/// One message of the file.
 pub(super) struct ArrowMessage {
     header: Vec<u8>,
     pub body: Buffer,

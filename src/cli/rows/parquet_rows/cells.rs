@@ -8,7 +8,7 @@ use parquet::record::Field;
 use super::super::columnar::values::{day, time, written};
 use super::super::row::Cell;
 
-/// How the values of a column are to be read beside their type.
+/// The form of a column's values beside their type.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum ValueForm {
     Plain,

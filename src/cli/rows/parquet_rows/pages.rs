@@ -140,9 +140,9 @@ fn check_unpacked(
 struct PageHeader {
     unpacked: i64,
     packed: i64,
-    /// Of a dictionary.
+    /// The number of values of a dictionary.
     n_dictionary_values: i64,
-    /// Of a page of data.
+    /// The number of values of a page of data.
     n_values: i64,
     /// Bytes of levels before the packed ones, of the second version of pages.
     n_level_bytes: i64,

@@ -57,7 +57,7 @@ pub(super) fn fate_at(versions: &Versions, position: u64, facts: &Facts) -> Opti
 }
 
 impl DerivedState {
-    /// Why it answers otherwise than was served.
+    /// The reason why it answers otherwise than was served.
     pub(super) fn difference(&self) -> String {
         let now = Description {
             toml: String::new(),
@@ -68,7 +68,7 @@ impl DerivedState {
     }
 }
 
-/// Why an answer under these descriptions differs from one of now.
+/// The reason why an answer under these descriptions differs from one of now.
 fn difference(under: &[Description], now: &Description) -> String {
     let strange = |then: &&Description| then.profile != now.profile || then.build != now.build;
     let Some(then) = under.iter().find(strange) else {

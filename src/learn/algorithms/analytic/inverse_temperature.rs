@@ -1,4 +1,4 @@
-//! How sharply estimates become probabilities, learned online from the log loss.
+//! The inverse temperature of probabilities from estimates, learned online from the log loss.
 //!
 //! One number multiplies all estimates before the softmax (Guo et al. 2017, temperature scaling),
 //! stepped by Newton's rule on its logarithm, with the Fisher information over about the last

@@ -145,7 +145,7 @@ impl Recursion {
         self.weight.iter().map(|weight| *weight as f32)
     }
 
-    /// How far it can be trusted, without a copy of the matrix.
+    /// The posterior of the estimates, without a copy of the matrix.
     pub(crate) fn posterior(&self) -> Posterior {
         let (inverse, growth) = match &self.matrices {
             Some(matrices) => (Some(matrices.inverse.clone()), self.growth),
@@ -217,7 +217,7 @@ impl Recursion {
         self.refresh();
     }
 
-    /// How much of an example's weight is left after so many later ones.
+    /// The rest of an example's weight after so many later ones.
     pub(crate) fn left_after(&self, n_later: u64) -> f64 {
         self.settings.forgetting.powf(n_later as f64)
     }

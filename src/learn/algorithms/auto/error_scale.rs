@@ -1,4 +1,4 @@
-//! How far the answers of a regression usually are from the truth: a median error for each member.
+//! The scale of errors of a regression: a median absolute error for each member.
 //!
 //! A median is followed by small steps (Robbins and Monro 1951, on the sign of the difference), so
 //! that outliers move it no more than anything else. Members learn from errors that are held at a

@@ -1,4 +1,4 @@
-//! How the trees of a forest grow.
+//! The growth of the trees of a forest.
 //!
 //! A leaf takes a few random tests from the first rows that come to it, as extremely randomised trees
 //! do (Geurts et al. 2006), and counts the classes on either side of each. Where one test tells them
@@ -79,7 +79,7 @@ struct Observer {
     n_rows: u32,
     /// By class, `[n_outputs]`.
     rows: Vec<f32>,
-    /// Those of them of which each test holds, `[tests, n_outputs]`.
+    /// Counts of rows that satisfy each test, `[tests, n_outputs]`.
     held: Vec<f32>,
 }
 

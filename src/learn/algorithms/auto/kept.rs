@@ -1,4 +1,4 @@
-//! How the answer that keeps follows new examples and the anchors of the retention set.
+//! The answer that keeps: its updates by new examples and the anchors of the retention set.
 //!
 //! The powers descend the log loss of the kept answer, by a step that is normalised by the mean square
 //! of its gradient; of a new example by a part of the step, since there are more of them than of

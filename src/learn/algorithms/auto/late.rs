@@ -48,7 +48,7 @@ pub(super) struct LateLabels {
 struct PendingRow {
     /// Examples learned by then.
     n_learned: u64,
-    /// None where they are not kept.
+    /// The outputs for the row; none where they are not kept.
     outputs: Option<OutputsAsked>,
 }
 
@@ -65,12 +65,12 @@ pub(super) struct OutputsAsked {
 
 /// The outputs by which the members are weighed on a row.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Weighed {
-    /// Those of now: nothing was learned since the row was asked, or so little that it is the same.
+pub(super) enum WeighingOutputs {
+    /// Current outputs: nothing was learned since the row was asked, or too little to change them.
     Now,
-    /// Those of then.
+    /// Outputs at the prediction.
     Then(OutputsAsked),
-    /// They are not kept: the members are not weighed on this row.
+    /// No outputs are kept: the members are not weighed on this row.
     Lost,
 }
 
@@ -105,15 +105,15 @@ impl LateLabels {
 
     /// The outputs by which the members are weighed on a row that is learned, once so many examples
     /// are; it waits no longer.
-    pub(super) fn take(&mut self, id: Option<PredictionId>, n_learned: u64) -> Weighed {
+    pub(super) fn take(&mut self, id: Option<PredictionId>, n_learned: u64) -> WeighingOutputs {
         let Some(id) = id else {
-            return Weighed::Now;
+            return WeighingOutputs::Now;
         };
         let Some(asked) = self.asked.remove(&id.0) else {
             return if self.delay < LATE as f64 {
-                Weighed::Now
+                WeighingOutputs::Now
             } else {
-                Weighed::Lost
+                WeighingOutputs::Lost
             };
         };
         self.n_kept -= usize::from(asked.outputs.is_some());
@@ -121,9 +121,9 @@ impl LateLabels {
         self.n_measured += 1;
         self.delay += (delay as f64 - self.delay) / HORIZON.min(self.n_measured as f64);
         match asked.outputs {
-            Some(outputs) => Weighed::Then(outputs),
-            None if delay < LATE => Weighed::Now,
-            None => Weighed::Lost,
+            Some(outputs) => WeighingOutputs::Then(outputs),
+            None if delay < LATE => WeighingOutputs::Now,
+            None => WeighingOutputs::Lost,
         }
     }
 
@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// Rows asked one after another whose labels come so many rows late.
-    fn after(n_rows: u64, delay: u64) -> (LateLabels, Vec<Weighed>) {
+    fn after(n_rows: u64, delay: u64) -> (LateLabels, Vec<WeighingOutputs>) {
         let (mut late, mut weighed) = (LateLabels::default(), Vec::new());
         for row in 0..n_rows {
             let n_learned = row.saturating_sub(delay);
@@ -248,15 +248,15 @@ mod tests {
     #[test]
     fn members_are_weighed_by_the_outputs_of_when_a_late_row_was_asked() {
         let (late, weighed) = after(400, 0);
-        assert!(weighed.iter().all(|one| *one == Weighed::Now));
+        assert!(weighed.iter().all(|one| *one == WeighingOutputs::Now));
         assert!(late.asked.is_empty() && late.slowness() == 1.0);
         let (late, weighed) = after(400, 100);
         assert_eq!(
             weighed[50],
-            Weighed::Lost,
+            WeighingOutputs::Lost,
             "it was asked before labels were late"
         );
-        assert_eq!(weighed[250], Weighed::Then(outputs(250.0)));
+        assert_eq!(weighed[250], WeighingOutputs::Then(outputs(250.0)));
         assert!((95.0..=100.0).contains(&late.delay), "{}", late.delay);
         assert!((0.1..0.5).contains(&late.slowness()), "{}", late.slowness());
     }
@@ -271,8 +271,8 @@ mod tests {
         assert_eq!(late.n_kept, 100);
         (0..40_000).for_each(|row| late.note(id(1 << 50 | row), 0, (None, 100)));
         assert_eq!((late.asked.len(), late.n_kept), (ASKED, 0));
-        assert_eq!(late.take(Some(id(7)), 9), Weighed::Lost);
-        assert_eq!(late.take(None, 9), Weighed::Now);
+        assert_eq!(late.take(Some(id(7)), 9), WeighingOutputs::Lost);
+        assert_eq!(late.take(None, 9), WeighingOutputs::Now);
     }
 
     #[test]

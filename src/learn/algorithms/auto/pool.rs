@@ -19,7 +19,7 @@ use crate::model::{MemberOutputs, Pool, Portfolio, Target, log};
 /// How fast weights follow losses: 0.1 gave 0.9253, 0.8119 and 0.8900, 0.5 gives 0.9250, 0.8107 and
 /// 0.8917, 2 gave 0.9224, 0.8062 and 0.8918.
 const ETA: f64 = 0.5;
-/// The same for values: their losses differ by little.
+/// The rate at which weights follow losses of values, which differ by little.
 const ETA_VALUE: f64 = 2.0;
 /// The part of all weights that is dealt out evenly after each example, so that a member that was
 /// bad can come back: 3e-5 gave 0.9250, 0.8105 and 0.8909, 3e-3 gave 0.9252, 0.8113 and 0.8913.
@@ -35,7 +35,7 @@ const WEIGHT_MAX: f32 = 4.0;
 
 /// Where a value stands in the scale of the target.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct ScaledTarget {
     pub value: f32,
     /// The stack learns from no larger error.
     pub reach: f32,
@@ -46,7 +46,7 @@ pub(super) fn observe(
     portfolio: &mut Portfolio,
     (member_outputs, losses): (&MemberOutputs, &[f64]),
     target: Target,
-    wanted: Wanted,
+    wanted: ScaledTarget,
     slowness: f64,
 ) {
     let n_outputs = portfolio.n_outputs();
@@ -126,7 +126,7 @@ fn stack_classes(pool: &mut Pool, member_outputs: &[f32], class: usize, slowness
     }
 }
 
-fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: Wanted) {
+fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: ScaledTarget) {
     let n_members = pool.stack.len();
     let error = member_outputs[n_members] - wanted.value;
     let error = error.clamp(-wanted.reach, wanted.reach);

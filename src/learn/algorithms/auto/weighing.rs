@@ -1,11 +1,11 @@
-//! How the members are weighed: by their outputs for an example, before any of them learns it.
+//! The weighing of the members: by their outputs for an example, before any of them learns it.
 //!
 //! Invariant: a member is weighed by an answer that it gave before it knew the label.
 
 use super::super::example::Known;
 use super::answers::answer;
 use super::kept::{self, ExampleOrigin};
-use super::late::{LateLabels, OutputsAsked, Weighed, most_kept};
+use super::late::{LateLabels, OutputsAsked, WeighingOutputs, most_kept};
 use super::{AutoLearner, pool};
 use crate::event::Prediction;
 use crate::model::{Encoded, Encoder, MemberOutputs, Scale, Target};
@@ -23,9 +23,9 @@ impl AutoLearner {
         let target = known.target;
         let late = self.late.as_mut();
         let weighed = late.map(|late| late.take(known.asked, known.n_learned));
-        let is_lost = weighed == Some(Weighed::Lost);
+        let is_lost = weighed == Some(WeighingOutputs::Lost);
         let (then, recent) = match weighed {
-            Some(Weighed::Then(asked)) => (
+            Some(WeighingOutputs::Then(asked)) => (
                 Some(MemberOutputs {
                     scores: asked.scores,
                     outputs: asked.outputs,

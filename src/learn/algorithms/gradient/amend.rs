@@ -8,7 +8,7 @@
 use super::super::example::{Amendment, Outcome};
 use super::super::output_loss::OutputLoss;
 use super::GradientLearner;
-use super::amended::Amended;
+use super::amended::AmendmentStep;
 use super::influence::UpdateRow;
 use crate::learn::memory::{Drawn, StoredExample};
 use crate::model::{Rescale, Spec, StoredRow, Target, Task};
@@ -41,7 +41,7 @@ impl GradientLearner {
         self.memory.amend(amendment.example, target, hold);
         let share = amendment.weight / self.settings.examples_per_update as f32;
         let rate = share * self.settings.learning_rate;
-        let amended = Amended::new(amendment, self.influence.as_ref(), rate);
+        let amended = AmendmentStep::new(amendment, self.influence.as_ref(), rate);
         let stored = StoredExample {
             row,
             target,
@@ -58,7 +58,7 @@ impl GradientLearner {
     }
 
     /// The weight of a new row in the mean over them.
-    pub(super) fn new_share(&self, n_new: usize, amended: Option<&Amended>) -> f32 {
+    pub(super) fn new_share(&self, n_new: usize, amended: Option<&AmendmentStep>) -> f32 {
         let n_rows = match amended {
             Some(_) => self.settings.examples_per_update,
             None => n_new,
@@ -69,7 +69,7 @@ impl GradientLearner {
     /// Counts how far an update of these rows pulled each output.
     pub(super) fn note_influence(
         &mut self,
-        (new, amended): (&[StoredExample], Option<&Amended>),
+        (new, amended): (&[StoredExample], Option<&AmendmentStep>),
         drawn: &[Drawn],
     ) {
         let Some(influence) = &mut self.influence else {

@@ -8,7 +8,7 @@ use super::replay_loss::ReplayLoss;
 use crate::model::Target;
 
 /// An example on its way into an update that makes it good.
-pub(super) struct Amended {
+pub(super) struct AmendmentStep {
     before: Target,
     after: Target,
     /// The part of its update that is left; none where that is not known, and of classes.
@@ -26,12 +26,16 @@ pub(super) struct RowGradient<'a> {
     pub gradient: &'a mut [f32],
 }
 
-impl Amended {
+impl AmendmentStep {
     /// An example of a network that keeps this influence, or none: `rate` is the learning rate times
     /// the share that the example had in an update.
-    pub(super) fn new(amendment: &Amendment, influence: Option<&Influence>, rate: f32) -> Amended {
+    pub(super) fn new(
+        amendment: &Amendment,
+        influence: Option<&Influence>,
+        rate: f32,
+    ) -> AmendmentStep {
         let remaining_of = |all: &Influence| all.remaining_of(amendment.example, amendment.before);
-        Amended {
+        AmendmentStep {
             before: amendment.before,
             after: amendment.after,
             left: influence.and_then(remaining_of),
@@ -46,7 +50,7 @@ impl Amended {
         self.gradient_of(|left| left.mass, replay_loss, row);
     }
 
-    /// The same in the output of an average over so many updates.
+    /// Writes the gradient with respect to the outputs of an average over so many updates.
     pub(super) fn averaged_gradient(
         &self,
         replay_loss: &ReplayLoss<'_>,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::output_loss::OutputLoss;
-use super::amended::{Amended, RowGradient};
+use super::amended::{AmendmentStep, RowGradient};
 use super::replay_loss::ReplayLoss;
 use crate::learn::training::network::TrainingNetwork;
 use crate::model::weights::{Error, Tensors};
@@ -19,7 +19,7 @@ use crate::model::{Device, DeviceError, Encoded, Gradient, Optimizer, Parameters
 
 /// Updates over which the two averages reach back.
 const HORIZONS: [f32; 2] = [100.0, 1000.0];
-/// They follow once in so many updates.
+/// Updates between two steps of the averages.
 const EVERY: u64 = 4;
 /// Updates over which a loss is an average; older ones fade.
 const RECENT: f64 = 100.0;
@@ -49,7 +49,7 @@ impl Average {
 }
 
 impl Averages {
-    /// Of a network that has learned nothing.
+    /// The averages of a network that has learned nothing.
     pub(super) fn new(parameters: &Parameters, device: Device) -> Averages {
         // It takes no steps of its own: the rule that remembers nothing is enough.
         let average = || Average {
@@ -134,7 +134,7 @@ impl Averages {
     /// As [`Averages::answer`].
     pub(super) fn amend(
         &mut self,
-        amended: &Amended,
+        amended: &AmendmentStep,
         settings: &Gradient,
         rows: &[&Encoded],
         replay_loss: &ReplayLoss<'_>,

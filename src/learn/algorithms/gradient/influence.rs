@@ -1,8 +1,8 @@
 //! Influence: how much of an output each example that a network learned makes up.
 //!
-//! An update pulls an output by a part `p` of the way to what one of its rows wants; whatever made
-//! the output up before is left to the part `1 - p`. So an output is a mean of what its examples
-//! want, and of how it began, by masses that sum to one. For a linear network whose rows are all
+//! An update pulls an output by a part `p` of the way to the target of one of its rows; whatever made
+//! the output up before is left to the part `1 - p`. So an output is a mean of the targets of its
+//! examples, and of its first value, by masses that sum to one. For a linear network whose rows are all
 //! alike that is exact. Rows that differ pull each other less, by how alike they are on the whole
 //! ([`Likeness`]): then it is right for the mean over rows.
 //!
@@ -25,10 +25,10 @@ const BEGUN: f64 = 100.0;
 /// The influence of the newest examples on the outputs of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Influence {
-    /// Of each output, the sum of `-ln(1 - p)` over all updates; `[n_outputs]`.
+    /// The sum of `-ln(1 - p)` over all updates of each output; `[n_outputs]`.
     sums: Vec<f64>,
     n_updates: u64,
-    /// Of the rows: those that differ pull each other less than themselves.
+    /// The likeness of the rows: those that differ pull each other less than themselves.
     likeness: Likeness,
     masses: BTreeMap<u64, Mass>,
     /// Their examples in the order in which they came.
@@ -38,15 +38,15 @@ pub(super) struct Influence {
 /// The influence of one example on its output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Mass {
-    /// After the newest update that learned it.
+    /// The mass after the newest update that learned it.
     mass: f64,
     /// The sum of its output then.
     sum: f64,
-    /// By what parts it has pulled in all.
+    /// The parts by which it has pulled in all.
     pulls: f64,
     /// The update that learned it first.
     first: u64,
-    /// How far a derivative of one moves its output, for a learning rate and a share of one.
+    /// The step of its output for a derivative, a learning rate and a share of one.
     reach: f64,
 }
 
@@ -55,7 +55,7 @@ struct Mass {
 pub(super) struct UpdateRow {
     pub example: Option<u64>,
     pub target: Target,
-    /// How far a derivative of one moves its outputs, for a learning rate and a share of one.
+    /// The step of its outputs for a derivative, a learning rate and a share of one.
     pub reach: f32,
     /// The learning rate times its share.
     pub rate: f32,
@@ -71,18 +71,18 @@ impl UpdateRow {
 /// The influence of an example that is left in an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RemainingInfluence {
-    /// In the network.
+    /// The mass in the network.
     pub mass: f32,
-    /// How far a derivative of one moves the output, for a learning rate and a share of one.
+    /// The step of the output for a derivative, a learning rate and a share of one.
     pub reach: f32,
-    /// Over the updates since it was learned first, the sum of the masses that it had.
+    /// The sum of its masses over the updates since it was learned first.
     area: f64,
     n_since: u64,
     n_updates: u64,
 }
 
 impl RemainingInfluence {
-    /// In an average over the last `horizon` updates of the network, or over all while they are
+    /// The influence in an average over the last `horizon` updates of the network, or over all while they are
     /// fewer, as [`super::average`] keeps them.
     pub(super) fn averaged(&self, horizon: f32) -> f32 {
         let horizon = f64::from(horizon);
@@ -93,7 +93,7 @@ impl RemainingInfluence {
 }
 
 impl Influence {
-    /// Of a network that has learned nothing.
+    /// The influence of a network that has learned nothing.
     pub(super) fn new(n_outputs: usize) -> Influence {
         Influence {
             sums: vec![0.0; n_outputs],
@@ -104,7 +104,7 @@ impl Influence {
         }
     }
 
-    /// Of a network that has learned without it.
+    /// The influence of a network that has learned without it.
     pub(super) fn begun(n_outputs: usize) -> Influence {
         Influence {
             sums: vec![BEGUN; n_outputs],

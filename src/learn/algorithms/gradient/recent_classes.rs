@@ -12,11 +12,11 @@ use crate::model::weights::{Error, Tensors};
 /// of a mixed stream stays, one of a task that is over goes.
 const REACH: u64 = 10;
 
-/// When each class came last.
+/// The newest example of each class.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RecentClasses {
     n_seen: u64,
-    /// By class: how many new examples there were when it came last; 0 where it never did.
+    /// The number of new examples at the last one of each class; 0 where it never came.
     last: Vec<u64>,
 }
 

@@ -5,7 +5,7 @@
 //! eq. 6) and CLS-ER (Arani et al. 2022, eq. 5), remembered rows are also held to outputs of
 //! another time. Departures: the weights of the two means, of the new and of the remembered, are
 //! one each; DER++ draws one sample of memory rather than two; distances are sums over outputs
-//! rather than means, so that they weigh beside the loss what they do whatever the number of
+//! rather than means, so that they weigh as much beside the loss for any number of
 //! outputs; under both, new rows compete with classes that are not of late only as far as those
 //! are remembered. That took DER++ on Split-MNIST with 200, 500 and 5120 slots from 77.8, 88.5
 //! and 96.0 % to 90.1, 92.8 and 96.0 %, with a weight of 0.03 and standardised inputs.

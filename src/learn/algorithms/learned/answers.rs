@@ -75,7 +75,7 @@ impl Learned {
         (!answers.is_empty()).then_some((answers.len() as u64, right))
     }
 
-    /// How `other` answers each anchor.
+    /// The answers of `other` to the anchors.
     pub(crate) fn anchor_answers(
         &self,
         spec: &Spec,
@@ -138,7 +138,7 @@ impl Learned {
         self.answer_encoded(spec, encoded)
     }
 
-    /// The same of a row that is encoded by the scales of this state.
+    /// The answer to a row that is encoded by the scales of this state.
     fn answer_encoded(&self, spec: &Spec, encoded: Encoded) -> Option<RowOutputs> {
         let outputs = match &self.kind {
             Kind::Gradient(learner) => learner.network().forward(&[encoded]).ok()?,

@@ -1,7 +1,7 @@
 //! Relearning: the newest examples are learned again as they are known by now, from a state held
 //! before them.
 //!
-//! An amendment puts a state right as far as its kind can tell what an example taught: many of them
+//! An amendment puts a state right as far as its kind knows the effect of an example: many of them
 //! add up, since all that was learned after an example depends on it. So states of rewards are held
 //! together with the examples since. Once one of these is amended, a copy of the newest state before it
 //! learns them again, a few at each example and each amendment, and takes the place of the present
@@ -10,8 +10,8 @@
 //! at least so far back as an amendment is to be exact, and one as far back as they have been of late,
 //! so that most are learned again within a few entries.
 //!
-//! Invariant: bounded in states, their bytes, examples and steps; depends on nothing but what is learned
-//! and amended, and its order. An example further back than those that are kept is amended alone.
+//! Invariant: bounded in states, their bytes, examples and steps; depends on nothing but the learned
+//! and amended examples, and their order. An example further back than those that are kept is amended alone.
 
 use std::sync::Arc;
 
@@ -42,8 +42,8 @@ const STATES_MAX: usize = 2 * EXAMPLES_MAX / REACH as usize + 2;
 /// The newest examples, and the states before them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Relearning {
-    /// By the numbers of their next examples, of which the first is that of the first kept one. None
-    /// while nothing is kept, until an example is amended.
+    /// The states by the numbers of their next examples, of which the first is that of the first kept one.
+    /// None while nothing is kept, until an example is amended.
     states: Vec<Arc<Learned>>,
     kept: KeptExamples,
     /// The state that learns them again, and its amendments.
@@ -53,7 +53,7 @@ pub(super) struct Relearning {
     amended: AmendedExample,
     /// The number before which a state is held next; 0 for none.
     next_near: u64,
-    /// How far back amendments have been of late.
+    /// The recent distance of amendments back.
     delay: u64,
     /// The number that the next example had at the newest amendment.
     newest_amendment: u64,
@@ -80,7 +80,7 @@ impl AmendedExample {
 }
 
 /// True if the learners of this description learn amended rewards again: of kinds that cannot take
-/// back exactly what an example taught, from the third revision on.
+/// back exactly the effect of an example, from the third revision on.
 pub(super) fn relearns(spec: &Spec) -> bool {
     spec.stores_raw_rows()
         && matches!(spec.task, Task::Bandit { .. })
@@ -101,7 +101,7 @@ impl Relearning {
         };
     }
 
-    /// Begins to keep what is learned after this state.
+    /// Begins to keep the examples learned after this state.
     fn begin(&mut self, state: Learned) {
         self.rest();
         let number = state.next_number();
@@ -179,7 +179,7 @@ impl Relearning {
         self.forget();
     }
 
-    /// Forgets what is further back than is needed, and all where nothing was amended for long.
+    /// Forgets states and examples further back than is needed, and all where nothing was amended for long.
     fn forget(&mut self) {
         let amended = [self.amended, self.amended_again].into_iter();
         let amended = amended.filter(|one| one.count > 0);
@@ -330,7 +330,7 @@ fn amend(state: &mut Arc<Learned>, row: (&Batch, usize), amendment: &Amendment) 
 }
 
 impl Learned {
-    /// The same without what is kept for learning again.
+    /// A copy without the examples kept for learning again.
     fn bare(&self) -> Learned {
         Learned {
             relearning: None,
@@ -381,7 +381,7 @@ impl Learned {
         }
     }
 
-    /// The same for an amendment.
+    /// Keeps an amendment for learning again.
     pub(super) fn keep_amended(
         &mut self,
         row: (&Batch, usize),

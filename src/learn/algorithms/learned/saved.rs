@@ -20,7 +20,7 @@ use crate::model::{self, Encoder, LearnerKind, Parameters, Scale, Spec};
 const OF_WAITING: [&str; 2] = [".past.asked.", ".late.asked."];
 
 impl Learned {
-    /// The same state with the weights of a file in its network, if it has one of its own.
+    /// The state with the weights of a file in its network, if it has one of its own.
     ///
     /// # Errors
     /// Names the first tensor that does not fit the description.
@@ -63,7 +63,7 @@ impl Learned {
         tensors
     }
 
-    /// Those that there are, with the places of their inputs.
+    /// The adapter learners, with the places of their inputs.
     fn adapter_learners(&self) -> impl Iterator<Item = (usize, &AdapterLearner)> {
         let places = self.adapters.iter().enumerate();
         places.filter_map(|(place, learner)| Some((place, learner.as_ref()?)))

@@ -97,7 +97,7 @@ impl Gate {
         self.errors.add(source, error);
     }
 
-    /// The errors of what is served, or of a slice of it, rise: raises an incident unless one is open, and
+    /// The errors of served answers, or of a slice of them, rise: raises an incident unless one is open, and
     /// scores the examples that follow.
     pub(crate) fn note_alarm(&mut self, alarm: &Alarm, needed: f64, publish: &Publish) {
         let kind = match alarm.watched {
@@ -144,7 +144,7 @@ impl Gate {
                 let incident = self.incident(position, kind, publish);
                 self.incidents.raise(incident);
                 self.watched_until = self.watched_until.max(self.n_labels + WATCHED_EXAMPLES);
-                // A new test, so that what came before it is no help to the candidate.
+                // A new test, so that earlier evidence is no help to the candidate.
                 self.n_declines += 1;
                 self.decline = Differences::default();
             }
@@ -152,7 +152,7 @@ impl Gate {
     }
 }
 
-/// The place of a silence: of feedback, or of what is learned.
+/// The place of a silence: of feedback, or of learning.
 fn silence_place(kind: IncidentKind) -> usize {
     usize::from(kind == IncidentKind::Stale)
 }

@@ -53,7 +53,7 @@ impl Gate {
         tensors.nest("gate", all);
     }
 
-    /// As it was saved; none where nothing was.
+    /// The saved gate; none where nothing was saved.
     pub(crate) fn load(spec: &Spec, tensors: &mut Tensors) -> Result<Option<Gate>, Error> {
         let mut all = tensors.unnest("gate");
         let Some(champion) = FrozenState::load("champion", spec, &mut all)? else {

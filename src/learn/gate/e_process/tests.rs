@@ -8,7 +8,7 @@ use super::*;
 struct Random(u64);
 
 impl Random {
-    /// In [0, 1).
+    /// A uniform number in [0, 1).
     fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

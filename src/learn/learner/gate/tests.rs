@@ -148,8 +148,7 @@ impl Story {
         gate.champion().learned.digest()
     }
 
-    /// The same journal with the records that it led to, applied by a learner that is saved and loaded
-    /// every `every` entries.
+    /// The journal with its records, applied by a learner that is saved and loaded every `every` entries.
     fn replayed(&self, every: usize) -> Learner {
         let mut learner = Learner::new(self.learner.spec().clone());
         let (mut kept, mut position) = (self.past.clone(), 0);
@@ -305,7 +304,7 @@ fn a_contender_that_is_tested_stays_where_the_candidate_proves_worse() {
     }
     assert_eq!(story.learner.contender(), Some(contender));
     assert!(tested(&story) > labels);
-    // The next one is not a copy of what has just proved worse.
+    // The next one is not a copy of the candidate that has just proved worse.
     let gate = story.learner.accounts.gate.as_mut().expect("a gate");
     gate.reject(None);
     let next = story.learner.next_contender().expect("none is tested");

@@ -36,7 +36,7 @@ impl Fixture {
         fixture
     }
 
-    /// At so many seconds.
+    /// Applies an event at so many seconds.
     fn apply(&mut self, at_s: i64, event: Event) -> Step {
         let entry = Entry {
             position: self.learner.position() + 1,
@@ -125,7 +125,7 @@ impl Fixture {
     }
 }
 
-/// The same story leads to the same under every bound, to the bit; gives the last.
+/// Checks that a story has the same outcome under every bound, to the bit; gives the last fixture.
 fn alike(toml: &str, story: impl Fn(&mut Fixture)) -> Fixture {
     let fixtures = BOUNDS.map(|windows_max| {
         let mut fixture = Fixture::new(toml, windows_max);

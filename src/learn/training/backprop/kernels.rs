@@ -144,9 +144,9 @@ impl WithSimd for Affine<'_> {
 pub(super) struct Factors<'a> {
     /// All of them.
     pub values: &'a [f32],
-    /// From one target row to the next.
+    /// The stride from one target row to the next.
     pub target_stride: usize,
-    /// From one source row to the next.
+    /// The stride from one source row to the next.
     pub source_stride: usize,
     /// The factor of each.
     pub scale: f32,
@@ -159,7 +159,7 @@ pub(super) struct Combine<'a> {
     pub targets: &'a mut [f32],
     /// `[sources, width]`.
     pub sources: &'a [f32],
-    /// Of both.
+    /// The width of both.
     pub width: usize,
     /// `[targets, sources]`, in either order.
     pub factors: Factors<'a>,
@@ -170,9 +170,9 @@ pub(super) struct Combine<'a> {
 /// The factors that are not zero, by target.
 #[derive(Default)]
 pub(super) struct Terms {
-    /// How many each target has.
+    /// The number of sources of each target.
     counts: Vec<u32>,
-    /// Where a source starts, and its factor: room for every source, target by target.
+    /// The start of each source, and its factor: room for every source, target by target.
     terms: Vec<(u32, f32)>,
     n_sources: usize,
 }
@@ -222,7 +222,7 @@ impl Terms {
         }
     }
 
-    /// By target.
+    /// The terms by target.
     fn each(&self) -> impl Iterator<Item = &[(u32, f32)]> {
         let lists = self.terms.chunks_exact(self.n_sources).zip(&self.counts);
         lists.map(|(list, count)| &list[..*count as usize])

@@ -1,8 +1,8 @@
 //! Seeded random filters of images, for vectors that are declared with a shape.
 //!
-//! Each filter is a Gaussian square of pixels of length one, laid over every place of the image; what
-//! it gives is cut off below zero and averaged over squares of places (Coates, Lee and Ng 2011, with
-//! random filters as in Saxe et al. 2011). What is learned from such features need not learn again
+//! Each filter is a Gaussian square of pixels of length one, laid over every place of the image; its
+//! output is cut off below zero and averaged over squares of places (Coates, Lee and Ng 2011, with
+//! random filters as in Saxe et al. 2011). A learner of such features need not learn again
 //! for each pixel that a stroke has moved.
 //!
 //! Invariant: a function of the description alone, so nothing of it is ever saved; the work of a row is
@@ -30,13 +30,13 @@ const GAIN: f32 = std::f32::consts::SQRT_2;
 /// The filters of the images among the dense inputs of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filters {
-    /// In the order of the inputs, which they cover.
+    /// The parts, in the order of the inputs, which they cover.
     parts: Vec<DensePart>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum DensePart {
-    /// So many inputs that are taken as they are.
+    /// A number of inputs that are taken as they are.
     Plain(usize),
     Image(Image),
 }
@@ -51,7 +51,7 @@ struct Image {
     weights: Arc<[f32]>,
 }
 
-/// How filters are laid along one side of an image.
+/// The layout of filters along one side of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct FilterAxis {
     /// Pixels of a filter.
@@ -80,7 +80,7 @@ impl FilterAxis {
 }
 
 impl Filters {
-    /// Those of the vectors with a shape; none where there are none, or under earlier revisions of the
+    /// The filters of the vectors with a shape; none without such vectors, or under earlier revisions of the
     /// rules than the third.
     pub fn new(spec: &Spec) -> Option<Filters> {
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
@@ -101,8 +101,8 @@ impl Filters {
         (spec.filters_images() && has_image).then_some(Filters { parts })
     }
 
-    /// How many features they give.
-    pub(crate) fn n_features(&self) -> usize {
+    /// The number of features of the filters.
+    pub fn n_features(&self) -> usize {
         let features = self.parts.iter().map(|part| match part {
             DensePart::Plain(n) => *n,
             DensePart::Image(image) => image.n_features(),

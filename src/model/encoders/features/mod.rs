@@ -32,7 +32,7 @@ pub struct Encoder {
     columns: Vec<ColumnEncoder>,
     n_dense: usize,
     n_buckets: usize,
-    /// Of images, where everything that learns sees them through filters.
+    /// The filters of images, where everything that learns sees them through filters.
     filters: Option<Arc<Filters>>,
 }
 
@@ -40,15 +40,16 @@ pub struct Encoder {
 enum ColumnEncoder {
     Number {
         scale: Scale,
-        /// None under earlier revisions than the third, and of values that are taken as they are.
+        /// The first values; none under earlier revisions than the third, and of values that are taken as
+        /// they are.
         first: Option<FirstValues>,
         gaps: bool,
     },
     Time {
         times: Times,
-        /// Of the days elapsed.
+        /// The scale of the days elapsed.
         scale: Scale,
-        /// As of a number.
+        /// The first values, as of a number.
         first: Option<FirstValues>,
     },
     Category {
@@ -60,7 +61,7 @@ enum ColumnEncoder {
     },
     Vector {
         scale: Scale,
-        /// As of a number.
+        /// The first values, as of a number.
         first: Option<FirstValues>,
         length: usize,
     },
@@ -123,13 +124,13 @@ impl Encoder {
         }
     }
 
-    /// How many dense features a row has.
+    /// The number of dense features of a row.
     pub fn n_dense(&self) -> usize {
         self.n_dense
     }
 
-    /// How many buckets hashed features fall into; 0 where nothing is hashed.
-    pub(crate) fn n_buckets(&self) -> usize {
+    /// The number of buckets of hashed features; 0 where nothing is hashed.
+    pub fn n_buckets(&self) -> usize {
         self.n_buckets
     }
 
@@ -375,8 +376,8 @@ fn merge(sparse: &mut Vec<(u32, f32)>) {
     });
 }
 
-/// How many buckets the hashed features of `spec` get when each has `row_len` weights: as many
-/// as fit into 512 MiB if all were written, between 2^10 and 2^18; none where nothing is hashed.
+/// The number of buckets of the hashed features of `spec` when each has `row_len` weights: as many as fit
+/// into 512 MiB if all were written, between 2^10 and 2^18; none where nothing is hashed.
 pub(crate) fn n_buckets(spec: &Spec, row_len: usize) -> usize {
     let hashed = |input: &Input| matches!(input.kind, InputKind::Category | InputKind::Text);
     if !spec.inputs.iter().any(hashed) {

@@ -51,7 +51,7 @@ impl Rescale {
         shift: 0.0,
     };
 
-    /// Of a scale without information about the other: all stands at the mean.
+    /// The rescaling from a scale without information about the other: all stands at the mean.
     const FOREIGN: Rescale = Rescale {
         factor: 0.0,
         shift: 0.0,
@@ -67,7 +67,7 @@ impl Rescale {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scale {
     all: ScaleMoments,
-    /// Of the rows of the newest block, untamed.
+    /// The moments of the rows of the newest block, untamed.
     block: ScaleMoments,
 }
 
@@ -96,7 +96,7 @@ impl Scale {
         self.all.count == f64::INFINITY
     }
 
-    /// Where a value is clipped that would be clipped at `clip` deviations.
+    /// The bound of a value that would otherwise be clipped at `clip` deviations.
     fn clip(&self, clip: f64) -> f64 {
         if self.is_plain() { PLAIN_CLIP } else { clip }
     }
@@ -194,7 +194,7 @@ impl Scale {
         value.clamp(f64::MIN, f64::MAX)
     }
 
-    /// The same in 32 bits, which step by 128 at 1.7e9.
+    /// The value that stands `z` deviations from the mean, in 32 bits, which step by 128 at 1.7e9.
     pub fn restore(&self, z: f32) -> f32 {
         self.value(z)
             .clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
@@ -284,7 +284,7 @@ impl Scale {
         (factor as f32, shift as f32)
     }
 
-    /// Where standardised values are clipped.
+    /// The deviations at which standardised values are clipped.
     pub(super) fn clip_at(&self) -> f32 {
         self.clip(CLIP) as f32
     }

@@ -26,7 +26,7 @@ pub struct RawRow {
 }
 
 impl PartialEq for RawRow {
-    /// By bits: a gap equals a gap.
+    /// Equality by bits: a gap equals a gap.
     fn eq(&self, other: &RawRow) -> bool {
         let bits = |row: &RawRow| -> Vec<u64> { row.numbers.iter().map(|x| x.to_bits()).collect() };
         bits(self) == bits(other) && self.vectors == other.vectors && self.sparse == other.sparse
@@ -43,7 +43,8 @@ impl RawRow {
 /// A row in a memory.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredRow {
-    /// As it was standardised when it came: under earlier revisions of the learning rules than the third.
+    /// The row as it was standardised when it came: under earlier revisions of the learning rules than the
+    /// third.
     Encoded(Encoded),
     /// Raw.
     Raw(RawRow),
@@ -78,8 +79,8 @@ impl StoredRow {
         }
     }
 
-    /// The same, to be set.
-    pub(crate) fn sparse_mut(&mut self) -> &mut Vec<(u32, f32)> {
+    /// The hashed features, to be set.
+    pub fn sparse_mut(&mut self) -> &mut Vec<(u32, f32)> {
         match self {
             StoredRow::Encoded(row) => &mut row.sparse,
             StoredRow::Raw(row) => &mut row.sparse,
@@ -99,7 +100,7 @@ impl StoredRow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scales {
     columns: Vec<DenseColumn>,
-    /// Of images, before which inputs are standardised.
+    /// The filters of images, before which inputs are standardised.
     filters: Option<Arc<Filters>>,
     /// The factor on every dense feature.
     factor: f32,
@@ -123,7 +124,7 @@ impl DenseColumn {
     }
 }
 
-/// How a value in one scale is expressed in another, and where it is clipped there.
+/// The conversion of a value from one scale to another, and its bound there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Conversion {
     pub factor: f32,
@@ -131,8 +132,8 @@ pub(crate) struct Conversion {
     pub clip: f32,
 }
 
-/// How far two scales may be apart: the distance of their means in deviations, and the proportion of
-/// their deviations.
+/// The largest distance of two scales: that of their means in deviations, and the proportion of their
+/// deviations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reach {
     pub mean: f64,
@@ -140,7 +141,7 @@ pub(crate) struct Reach {
 }
 
 impl Default for Scales {
-    /// Of rows without dense inputs.
+    /// The scales of rows without dense inputs.
     fn default() -> Scales {
         Scales::new(Vec::new())
     }
@@ -155,12 +156,12 @@ impl Scales {
         }
     }
 
-    /// The same behind which images are filtered.
+    /// The scales behind which images are filtered.
     pub fn through(self, filters: Option<Arc<Filters>>) -> Scales {
         Scales { filters, ..self }
     }
 
-    /// The same with a factor on every dense feature.
+    /// The scales with a factor on every dense feature.
     pub fn times(&self, factor: f32) -> Scales {
         Scales {
             factor,

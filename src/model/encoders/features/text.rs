@@ -8,7 +8,7 @@ use crate::model::weights::{Error, Tensors};
 /// Texts are read up to this many bytes; the bytes after them do not count.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// How many texts held each feature.
+/// The number of texts with each feature.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Idf {
     documents: u64,

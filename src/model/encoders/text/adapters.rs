@@ -16,7 +16,7 @@ use crate::model::weights::{Error, Tensors};
 pub struct Adapters {
     shape: LowRank,
     width: usize,
-    /// Of each adapted layer, first to last, of its queries and then its values: `A [rank, width]`
+    /// The values of each adapted layer, first to last, of its queries and then its values: `A [rank, width]`
     /// and `B [width, rank]`.
     pub values: Vec<f32>,
 }
@@ -25,7 +25,7 @@ pub struct Adapters {
 pub(super) type LayerAdapters = [[Tensor; 2]; 2];
 
 impl Adapters {
-    /// They change nothing yet.
+    /// Adapters that change nothing yet.
     pub fn new(shape: LowRank, width: usize, seed: u64) -> Adapters {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let n_each = shape.rank * width;
@@ -43,7 +43,12 @@ impl Adapters {
         }
     }
 
-    /// As they are kept in a checkpoint.
+    /// The number of the last layers that they adapt.
+    pub fn n_layers(&self) -> usize {
+        self.shape.layers
+    }
+
+    /// Saves the adapters as they are kept in a checkpoint.
     pub fn save(&self, tensors: &mut Tensors) {
         let LowRank { rank, layers, .. } = self.shape;
         let shape = [layers, 2, 2, rank * self.width];
@@ -58,12 +63,12 @@ impl Adapters {
         Ok(())
     }
 
-    /// By layer, on a device.
+    /// The adapters by layer, on a device.
     pub(super) fn on(&self, device: &Device) -> Result<Vec<LayerAdapters>> {
         self.map(|values, shape| Tensor::from_slice(values, shape, device))
     }
 
-    /// The same with gradients, and the variables of these, in the order of the values.
+    /// The adapters by layer with gradients, and the variables of these, in the order of the values.
     pub(super) fn variables(&self, device: &Device) -> Result<(Vec<LayerAdapters>, Vec<Var>)> {
         let mut variables = Vec::new();
         let layers = self.map(|values, shape| {

@@ -22,7 +22,7 @@ const LENGTH_MIN: f64 = 1e-12;
 pub(super) struct Bert {
     words: Tensor,
     positions: Tensor,
-    /// Of the first kind: texts come alone, not in pairs.
+    /// The token type of the first kind: texts come alone, not in pairs.
     kind: Tensor,
     norm: Norm,
     layers: Vec<BertLayer>,

@@ -26,7 +26,7 @@ const REPLACED_BYTES_MAX: usize = 64;
 /// Steps of a pre-tokenizer that write other characters: each makes a text up to four times as long.
 const REWRITES_MAX: usize = 2;
 
-/// From a text to the numbers of its tokens.
+/// A reader from a text to the numbers of its tokens.
 pub(crate) struct TokenReader(Tokenizer);
 
 /// The parts of a tokenizer.json that change a text.

@@ -37,7 +37,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// How large the factors of a product are.
+/// The shape of the factors of a product.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Rows of the left factor and of the product.
@@ -48,7 +48,7 @@ pub struct Shape {
     pub n_columns: usize,
 }
 
-/// How a product is written: `into = keep * into + factor * left * right`.
+/// The blend of a product into a matrix: `into = keep * into + factor * left * right`.
 #[derive(Clone, Copy, Debug)]
 pub struct Blend {
     /// Weight of the value that was there.

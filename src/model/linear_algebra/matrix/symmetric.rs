@@ -64,7 +64,7 @@ impl Symmetric {
         }
     }
 
-    /// Where each block of rows begins and ends.
+    /// The begin and the end of each block of rows.
     pub(super) fn blocks(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<> {
         let (n, block) = (self.n, self.block());
         (0..n)

@@ -32,18 +32,18 @@ pub(super) struct DenseLayers {
     values: Tensor,
 }
 
-/// Where a layer stands in the buffer.
+/// The place of a layer in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LayerPlace {
     /// Inputs, without the constant one.
     pub n_in: usize,
     /// Outputs, without the one that is handed on.
     pub n_out: usize,
-    /// Of the matrix.
+    /// The rows of the matrix.
     pub rows: usize,
-    /// Of the matrix: the inputs, the one, and the padding.
+    /// The columns of the matrix: the inputs, the one, and the padding.
     pub columns: usize,
-    /// Where the matrix starts.
+    /// The start of the matrix.
     pub start: usize,
 }
 
@@ -53,7 +53,7 @@ impl LayerPlace {
         self.rows * self.columns
     }
 
-    /// Where the weights `[n_out, n_in]` and the biases `[n_out]` stand in the buffer, by output.
+    /// The places of the weights `[n_out, n_in]` and the biases `[n_out]` in the buffer, by output.
     pub(super) fn outputs(&self) -> impl Iterator<Item = (std::ops::Range<usize>, usize)> + use<> {
         let (start, columns, n_in) = (self.start, self.columns, self.n_in);
         (0..self.n_out).map(move |output| {
@@ -72,7 +72,7 @@ impl DenseLayers {
         DenseLayers::copy(layers, 1.0, device)
     }
 
-    /// The same of numbers that each stand for a parameter: nothing is handed on.
+    /// Copies the numbers that each stand for a parameter to a device: nothing is handed on.
     ///
     /// # Errors
     /// As [`DenseLayers::new`].
@@ -104,12 +104,12 @@ impl DenseLayers {
         })
     }
 
-    /// Where it computes.
+    /// The device that computes it.
     pub(super) fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Where each layer stands in the buffer.
+    /// The place of each layer in the buffer.
     pub(super) fn places(&self) -> &[LayerPlace] {
         &self.places
     }
@@ -119,7 +119,7 @@ impl DenseLayers {
         &self.values
     }
 
-    /// The same layers with another buffer.
+    /// The layers with another buffer.
     pub(super) fn with(&self, values: Tensor) -> DenseLayers {
         DenseLayers {
             device: self.device.clone(),

@@ -169,7 +169,7 @@ fn lanes<const R: usize, const C: usize>(x: [&[f32]; R], columns: [&[f32]; C]) -
     sums
 }
 
-/// Whole vectors, and what is left of each.
+/// Whole vectors, and the rest of each row.
 fn split<const N: usize>(rows: [&[f32]; N]) -> ([&[[f32; LANES]]; N], [&[f32]; N]) {
     let split = rows.map(<[f32]>::as_chunks::<LANES>);
     (split.map(|(whole, _)| whole), split.map(|(_, rest)| rest))

@@ -30,7 +30,7 @@ pub struct Layer {
 /// Layers with ReLU between them, and the first layer's rows for hashed features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
-    /// At least one; each as wide as the next one takes.
+    /// The layers, at least one; each as wide as the next one takes.
     pub layers: Vec<Layer>,
     /// A hashed feature's embedding is its row here: it is added to the outputs of the first layer.
     pub sparse: SparseTable,

@@ -21,14 +21,14 @@ pub struct Training {
     constants: Option<Constants>,
     /// Inputs of each layer in the last forward pass.
     inputs: Vec<Tensor>,
-    /// Of the last backward pass: gradients with respect to the outputs of each layer.
+    /// The gradients of the last backward pass with respect to the outputs of each layer.
     gradients: Vec<Tensor>,
 }
 
 /// The constants of every step.
 #[derive(Clone, Debug)]
 struct Constants {
-    /// One where a weight stands, zero where a bias or padding does.
+    /// The mask of weights: one for a weight, zero for a bias or padding.
     is_weight: Tensor,
     /// The least and the largest that a value may be.
     bounds: [Tensor; 2],
@@ -37,7 +37,7 @@ struct Constants {
     sums: Option<Tensor>,
 }
 
-/// How a step is made from a gradient.
+/// The rule that makes a step from a gradient.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// SGD.
@@ -129,10 +129,10 @@ impl Training {
         Ok(outputs)
     }
 
-    /// From the gradient with respect to the outputs `[rows, n_outputs]` to those with respect to what
-    /// each layer gives. Returns,
-    /// row by row, the sums of squares of what goes into each layer but the first, ones included,
-    /// and then of the gradient with respect to the outputs of each layer but the last: `[rows, 2 hidden]`.
+    /// Writes the gradients with respect to the outputs of each layer, from that with respect to the outputs
+    /// `[rows, n_outputs]`. Returns, row by row, the sums of squares of the inputs of each layer but the
+    /// first, ones included, and then of the gradient with respect to the outputs of each layer but the last:
+    /// `[rows, 2 hidden]`.
     ///
     /// # Errors
     /// As [`Training::forward`].

@@ -172,7 +172,7 @@ impl ExpectedLayer<'_> {
         }
     }
 
-    /// Where a tensor may be that is not under its name.
+    /// The hint about a tensor that is not under its name.
     fn missing(&self, name: &str, part: &str) -> String {
         let names = || self.file.tensors.0.keys().chain(self.file.others.keys());
         if let Some(longer) = names().find(|other| other.ends_with(&format!(".{name}"))) {

@@ -30,8 +30,8 @@ const WINDOWS: [usize; 2] = [200, 1000];
 const RIDGE_NARROW: usize = 160;
 const RIDGE_WIDE: usize = 400;
 const RIDGE_WIDE_KEPT: usize = 1000;
-/// The same where an encoder embeds texts, which costs more than they do (banking77 through MiniLM,
-/// one pass, accuracy of the regression alone with 400, 1200 and 1600: 0.855, 0.880, 0.881).
+/// Features of the ridge regressions where an encoder embeds texts, which costs more than they do (banking77
+/// through MiniLM, one pass, accuracy of the regression alone with 400, 1200 and 1600: 0.855, 0.880, 0.881).
 const RIDGE_EMBEDDED: usize = 1600;
 /// The factor of the second one on the weight of an example with each later one.
 pub(super) const FORGETTING: f64 = 0.999;
@@ -93,11 +93,11 @@ pub enum Member {
 pub enum PastMember {
     /// A ridge regression of the value on the past.
     Lags,
-    /// The same of the change from the newest value.
+    /// A ridge regression of the change from the newest value on the past.
     LagsChange,
     /// A ridge regression of the value on the past and the inputs.
     Inputs,
-    /// The same of the change from the newest value.
+    /// A ridge regression of the change from the newest value on the past and the inputs.
     InputsChange,
     /// The value of a period ago.
     Seasonal,

@@ -1,4 +1,4 @@
-//! How the answers of members become one.
+//! The pooling of the answers of members into one.
 //!
 //! Invariant: weights are positive and sum to one, and what is pooled are probabilities (or values
 //! in the scale of the target), so the pool is one too.

@@ -8,7 +8,7 @@
 use crate::model::encoders::features::Scale;
 use crate::model::linear_algebra::matrix::dot_f32;
 
-/// How far beyond the logarithms that have come an answer may lie.
+/// The largest distance of an answer beyond the logarithms that have come.
 const BEYOND: f64 = 1.0;
 
 /// The regression, and the logarithms that have come.

@@ -25,7 +25,7 @@ use hadamard::Hadamard;
 const OWN_MAX: usize = 256;
 /// Places that each bucket is written to.
 const PLACES: usize = 4;
-/// How wide the sketch is where there are no units.
+/// The width of the sketch where there are no units.
 const SKETCH_ALONE: usize = 256;
 /// A Gaussian matrix is drawn for so many inputs, or so many weights; beyond, a structured one.
 const GAUSSIAN_INPUTS: usize = 64;
@@ -41,7 +41,7 @@ const CLIP: f32 = 100.0;
 /// The form of random features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RandomFeatureSettings {
-    /// Where the units' weights and the sketch's places come from.
+    /// The seed of the units' weights and the sketch's places.
     pub seed: u64,
     /// Dense inputs of a row.
     pub n_dense: usize,
@@ -53,7 +53,7 @@ pub struct RandomFeatureSettings {
     pub n_features_max: usize,
 }
 
-/// From encoded rows to features.
+/// Random features of encoded rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomFeatures {
     form: RandomFeatureSettings,
@@ -125,8 +125,8 @@ impl RandomFeatures {
         self.form
     }
 
-    /// How many features a row has.
-    pub(crate) fn n_features(&self) -> usize {
+    /// The number of features of a row.
+    pub fn n_features(&self) -> usize {
         let n_own = if self.own {
             self.form.n_dense + self.n_sketch
         } else {

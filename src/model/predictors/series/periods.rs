@@ -18,7 +18,7 @@ const HELD: f64 = 5.0;
 const PAIRS_MIN: f64 = 6.0;
 /// Correlations below this are of no use.
 const CORRELATION_MIN: f64 = 0.25;
-/// Of few values: a correlation this high counts at so many deviations.
+/// The correlation of few values that counts as `DEVIATIONS_HIGH` deviations.
 const HIGH: f64 = 0.75;
 const DEVIATIONS_HIGH: f64 = 2.0;
 /// Correlations so near are alike: the shorter period is taken, and the one so far stays.

@@ -15,9 +15,9 @@ const CHANGES: usize = 100;
 /// Values with the numbers of their examples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Ring {
-    /// From the oldest to the newest, as many as numbers.
+    /// The values from the oldest to the newest, as many as numbers.
     pub values: VecDeque<f64>,
-    /// Of their examples, rising.
+    /// The numbers of their examples, rising.
     pub numbers: VecDeque<u64>,
     /// Values that were learned, those included that have left.
     pub n_learned: u64,
@@ -72,7 +72,7 @@ impl Ring {
             && rising.into_iter().all(|(one, next)| one < next)
     }
 
-    /// How many values a row is usually ahead of the newest: one where labels come at once.
+    /// The usual lead of a row over the newest value, in values: one where labels come at once.
     fn ahead(&self) -> usize {
         let mut delays: Vec<u32> = self.delays.iter().copied().collect();
         delays.sort_unstable();

@@ -4,7 +4,7 @@
 
 use super::key::{AllowedValues, Key};
 
-/// In the order of the table.
+/// The keys, in the order of the table.
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "drift.action",

@@ -2,7 +2,7 @@
 
 use strsim::levenshtein;
 
-/// At most so many letters of a misspelt key differ.
+/// The most letters in which a misspelt key differs.
 const LETTERS_MAX: usize = 2;
 
 /// The known key that differs least from the one that is written, and little.

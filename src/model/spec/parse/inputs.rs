@@ -133,7 +133,7 @@ fn kind(input: &RawInput, pins: &Pins) -> Result<InputKind, Error> {
     })
 }
 
-/// How the times of an input are read.
+/// The reading of an input's times.
 fn times(input: &RawInput, gaps: bool) -> Result<Times, Error> {
     let format = match &input.format {
         None => Some(TimeFormat::default()),

@@ -1,4 +1,4 @@
-//! How a model learns, as described: `[learner]`, `[network]` and `[memory]`.
+//! The parsing of a model's learning: `[learner]`, `[network]` and `[memory]`.
 
 use std::collections::BTreeMap;
 

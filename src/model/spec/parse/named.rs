@@ -27,7 +27,7 @@ pub struct NamedFiles {
 pub struct NamedEncoder {
     /// The folder or file, from the folder of the model.
     pub path: String,
-    /// How many values a vector comes with; none of a text.
+    /// The number of values of a vector; none of a text.
     pub n_values: Option<usize>,
 }
 

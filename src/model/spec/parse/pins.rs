@@ -54,7 +54,7 @@ pub(super) fn encoder(
     })
 }
 
-/// The same of vectors that come with `n_values`.
+/// The encoder of vectors that come with `n_values`.
 pub(super) fn vector_encoder(
     pins: &Pins,
     name: &str,

@@ -145,7 +145,7 @@ fn range(
     }
 }
 
-/// How long a prediction waits, and the settings of its rewards and signals.
+/// The window of a prediction, and the settings of its rewards and signals.
 pub(super) fn rewards(task: &str, feedback: &RawFeedback, revision: u32) -> Result<Rewards, Error> {
     if task != "bandit" {
         let of = "a bandit";

@@ -21,7 +21,7 @@ fn bare(feedback_id: &str, subject: Subject, signal: Signal) -> Feedback {
     }
 }
 
-/// Of a prediction, with all fields; of inputs, without optional fields.
+/// Samples about a prediction, with all fields; about inputs, without optional fields.
 pub(super) fn feedback_by_subject() -> Vec<Sample> {
     let prediction = |id| Subject::Prediction(PredictionId(id));
     let all = Feedback {

@@ -26,7 +26,7 @@ impl Numbers {
     }
 }
 
-/// The same sums without any recursion.
+/// The sums of a batch, without any recursion.
 struct Batch {
     n: usize,
     forgetting: f64,

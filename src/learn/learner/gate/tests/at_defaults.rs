@@ -1,4 +1,4 @@
-//! How soon contenders are promoted at the defaults, and how rarely wrong ones are.
+//! The speed and the error rate of promotions at the defaults.
 //!
 //! Invariant: every stream follows from its number.
 
@@ -67,7 +67,7 @@ fn answer_of_loss(loss: f64) -> Option<RowOutputs> {
     })
 }
 
-/// How many of the streams have a promotion, where each contender is worse than the champion by this on
+/// The number of streams with a promotion, where each contender is worse than the champion by this on
 /// average; and the number of contenders that were tested.
 fn promoted_of(n_streams: u64, n_labels: u64, worse: f64, alpha: f64) -> (usize, u64) {
     let mut story = Story::new("gated");

@@ -30,7 +30,7 @@ pub(super) struct Hadamard {
     width: usize,
     /// The factor with which the three transforms give unit-variance inputs unit-variance units.
     factor: f32,
-    /// Where the window of each block begins.
+    /// The start of the window of each block.
     starts: Arc<[usize]>,
     /// `[blocks, ROUNDS, width]` of 1 or -1.
     signs: Arc<[f32]>,

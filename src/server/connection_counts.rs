@@ -1,4 +1,4 @@
-//! How many connections there are, in all and by the address of the other side.
+//! The counts of connections, in all and by the address of the peer.
 //!
 //! Invariant: a connection is counted from the moment that it is accepted to its end. This machine and
 //! the proxies that the configuration names speak for many, and are bounded in all alone.
@@ -11,79 +11,83 @@ use std::sync::{Arc, Mutex};
 use super::bounds::Config;
 use super::budget::Shares;
 
-/// How many connections there are, by the address of the other side.
+/// The counts of open, refused and closed connections; the open ones by the address of the peer.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct ConnectionCounts {
     all: Mutex<BTreeMap<IpAddr, Group>>,
-    refused: [AtomicU64; Refused::ALL.len()],
-    closed: [AtomicU64; Closed::ALL.len()],
+    refused: [AtomicU64; ConnectionRefusal::ALL.len()],
+    closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
-/// The connections of one address, and what they share of the budgets.
+/// The connections of one address, and their usage of the budgets.
 #[derive(Debug, Default)]
 struct Group {
     n: usize,
     shares: Arc<Shares>,
 }
 
-/// Why a connection is closed at once.
+/// The reason why a new connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// Descriptors are short.
+pub(super) enum ConnectionRefusal {
+    /// The process has too few file descriptors left.
     Descriptors,
-    /// There are as many as may be.
+    /// All connections together reach their bound.
     All,
-    /// There are as many of its address as may be.
+    /// The connections of the peer reach their bound.
     OfPeer,
 }
 
-impl Refused {
-    const ALL: [Refused; 3] = [Refused::Descriptors, Refused::All, Refused::OfPeer];
-
-    fn word(self) -> &'static str {
-        match self {
-            Refused::Descriptors => "descriptors",
-            Refused::All => "connections",
-            Refused::OfPeer => "connections_of_peer",
-        }
-    }
-}
-
-/// Why a connection is closed that was open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// It did not end its handshake.
-    Handshake,
-    /// It did not begin to speak.
-    Silent,
-    /// It took back one call after the other.
-    Resets,
-    /// It did not read what it was sent.
-    Unread,
-    /// It had no calls for long.
-    Idle,
-    /// It was as old as one may be.
-    Age,
-}
-
-impl Closed {
-    const ALL: [Closed; 6] = [
-        Closed::Handshake,
-        Closed::Silent,
-        Closed::Resets,
-        Closed::Unread,
-        Closed::Idle,
-        Closed::Age,
+impl ConnectionRefusal {
+    const ALL: [ConnectionRefusal; 3] = [
+        ConnectionRefusal::Descriptors,
+        ConnectionRefusal::All,
+        ConnectionRefusal::OfPeer,
     ];
 
     fn word(self) -> &'static str {
         match self {
-            Closed::Handshake => "handshake",
-            Closed::Silent => "silent",
-            Closed::Resets => "resets",
-            Closed::Unread => "unread",
-            Closed::Idle => "idle",
-            Closed::Age => "age",
+            ConnectionRefusal::Descriptors => "descriptors",
+            ConnectionRefusal::All => "connections",
+            ConnectionRefusal::OfPeer => "connections_of_peer",
+        }
+    }
+}
+
+/// The reason why the server closes an open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseReason {
+    /// The TLS handshake timed out.
+    Handshake,
+    /// No byte arrived in time.
+    Silent,
+    /// The client cancelled one call after the other.
+    Resets,
+    /// The client did not read its answers.
+    Unread,
+    /// The connection had no calls for long.
+    Idle,
+    /// The connection reached the age limit.
+    Age,
+}
+
+impl CloseReason {
+    const ALL: [CloseReason; 6] = [
+        CloseReason::Handshake,
+        CloseReason::Silent,
+        CloseReason::Resets,
+        CloseReason::Unread,
+        CloseReason::Idle,
+        CloseReason::Age,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            CloseReason::Handshake => "handshake",
+            CloseReason::Silent => "silent",
+            CloseReason::Resets => "resets",
+            CloseReason::Unread => "unread",
+            CloseReason::Idle => "idle",
+            CloseReason::Age => "age",
         }
     }
 }
@@ -91,55 +95,61 @@ impl Closed {
 /// A place among the connections, as long as this lives.
 #[derive(Debug)]
 pub(super) struct ConnectionPlace {
-    crowd: Arc<Crowd>,
+    connections: Arc<ConnectionCounts>,
     address: IpAddr,
     shares: Arc<Shares>,
 }
 
 impl ConnectionPlace {
-    /// What its address has of the budgets.
+    /// The usage of the budgets by the address.
     pub(super) fn shares(&self) -> &Arc<Shares> {
         &self.shares
     }
 
-    /// Its connection is closed, for this reason.
-    pub(super) fn close(&self, why: Closed) {
-        self.crowd.close(why);
+    /// Counts the connection as closed for this reason.
+    pub(super) fn close(&self, why: CloseReason) {
+        self.connections.close(why);
     }
 }
 
-impl Crowd {
-    /// How many there are.
+impl ConnectionCounts {
+    /// The number of open connections.
     pub(super) fn n(&self) -> usize {
         let all = self.all.lock().expect("nothing panics under it");
         all.values().map(|group| group.n).sum()
     }
 
-    /// One more is closed at once.
-    pub(super) fn refuse(&self, why: Refused) {
+    /// Counts a refused connection.
+    pub(super) fn refuse(&self, why: ConnectionRefusal) {
         self.refused[why as usize].fetch_add(1, Relaxed);
     }
 
-    /// One more is closed that was open.
-    pub(super) fn close(&self, why: Closed) {
+    /// Counts a closed connection.
+    pub(super) fn close(&self, why: CloseReason) {
         self.closed[why as usize].fetch_add(1, Relaxed);
     }
 
-    /// How many were closed at once, by the reason.
+    /// The counts of refused connections, by the reason.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.refused.iter().map(|count| count.load(Relaxed));
-        Refused::ALL.map(Refused::word).into_iter().zip(counts)
+        ConnectionRefusal::ALL
+            .map(ConnectionRefusal::word)
+            .into_iter()
+            .zip(counts)
     }
 
-    /// How many were closed that were open, by the reason.
+    /// The counts of closed connections, by the reason.
     pub(super) fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.closed.iter().map(|count| count.load(Relaxed));
-        Closed::ALL.map(Closed::word).into_iter().zip(counts)
+        CloseReason::ALL
+            .map(CloseReason::word)
+            .into_iter()
+            .zip(counts)
     }
 
     /// A place for a connection of this address, if it may have one more; one that has none is counted.
     pub(super) fn enter(
-        self: &Arc<Crowd>,
+        self: &Arc<ConnectionCounts>,
         address: IpAddr,
         config: &Config,
     ) -> Option<ConnectionPlace> {
@@ -149,18 +159,18 @@ impl Crowd {
         let total: usize = all.values().map(|group| group.n).sum();
         let own = all.get(&address).map_or(0, |group| group.n);
         if total >= config.connections_max {
-            self.refuse(Refused::All);
+            self.refuse(ConnectionRefusal::All);
             return None;
         }
         if !speaks_for_many && own >= config.connections_per_peer_max {
-            self.refuse(Refused::OfPeer);
+            self.refuse(ConnectionRefusal::OfPeer);
             return None;
         }
         let group = all.entry(address).or_default();
         group.n += 1;
-        let (crowd, shares) = (self.clone(), group.shares.clone());
+        let (connections, shares) = (self.clone(), group.shares.clone());
         Some(ConnectionPlace {
-            crowd,
+            connections,
             address,
             shares,
         })
@@ -169,7 +179,7 @@ impl Crowd {
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
-        let Ok(mut all) = self.crowd.all.lock() else {
+        let Ok(mut all) = self.connections.all.lock() else {
             return;
         };
         if let Some(group) = all.get_mut(&self.address) {
@@ -188,8 +198,8 @@ mod tests {
     #[test]
     fn p8_five_hundred_clients_behind_one_address_all_have_a_place() {
         let address = "10.0.0.1".parse().expect("an address");
-        let (crowd, config) = (Arc::new(Crowd::default()), Config::default());
-        let places = (0..500).map_while(|_| crowd.enter(address, &config));
+        let (connections, config) = (Arc::new(ConnectionCounts::default()), Config::default());
+        let places = (0..500).map_while(|_| connections.enter(address, &config));
         assert_eq!(places.collect::<Vec<_>>().len(), 500);
     }
 
@@ -204,19 +214,19 @@ mod tests {
             proxies: vec![proxy],
             ..Config::default()
         };
-        let crowd = Arc::new(Crowd::default());
+        let connections = Arc::new(ConnectionCounts::default());
         let mut places: Vec<ConnectionPlace> =
             [own, own, other, proxy, proxy, proxy, here, here, here]
-                .map(|address| crowd.enter(address, &config).expect("there is room"))
+                .map(|address| connections.enter(address, &config).expect("there is room"))
                 .into();
-        assert!(crowd.enter(own, &config).is_none(), "it has its two");
-        places.push(crowd.enter(other, &config).expect("there is room"));
-        assert!(crowd.enter(proxy, &config).is_none(), "all are taken");
+        assert!(connections.enter(own, &config).is_none(), "it has its two");
+        places.push(connections.enter(other, &config).expect("there is room"));
+        assert!(connections.enter(proxy, &config).is_none(), "all are taken");
         places.remove(0);
-        places.push(crowd.enter(own, &config).expect("one has gone"));
-        let refused: Vec<u64> = crowd.refused().map(|(_, n)| n).collect();
+        places.push(connections.enter(own, &config).expect("one has gone"));
+        let refused: Vec<u64> = connections.refused().map(|(_, n)| n).collect();
         assert_eq!(refused, [0, 1, 1]);
         drop(places);
-        assert!(crowd.all.lock().expect("it is sound").is_empty());
+        assert!(connections.all.lock().expect("it is sound").is_empty());
     }
 }
