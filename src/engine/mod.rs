@@ -95,9 +95,8 @@ pub use host::bounds::{Bound, Level};
 use host::deliveries::EventIntake;
 pub use host::deliveries::{AttemptOutcome, Deliveries, DeliveryCounts};
 use host::event_publisher::EventPublisher;
-pub use host::event_publisher::{
-    PublishedCounts, Subscription, WATCH_EVENTS_MAX, WATCHES_MAX, WatchError,
-};
+pub(crate) use host::event_publisher::WATCH_EVENTS_MAX;
+pub use host::event_publisher::{PublishedCounts, Subscription, WatchError};
 use host::follower::UnsentEvents;
 pub use host::learning_event::{LearningEvent, LearningEventKind};
 pub(crate) use host::new_labels::check_place;

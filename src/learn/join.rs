@@ -262,7 +262,7 @@ impl PendingPredictions {
     }
 
     /// The position of the oldest waiting prediction: none stands before it.
-    pub fn oldest_position(&self) -> Option<u64> {
+    pub(crate) fn oldest_position(&self) -> Option<u64> {
         let oldest = self.order.front()?;
         Some(self.waiting[oldest].position)
     }
@@ -312,7 +312,7 @@ impl PendingPredictions {
     }
 
     /// The time at which the next window closes; none where no silent prediction waits.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
         if let Some(open) = &self.open {
             return open.keys().next().map(|window| window.0);
         }
@@ -332,7 +332,7 @@ impl PendingPredictions {
     }
 
     /// The number of kept predictions without any feedback; looks at each of them.
-    pub fn n_silent(&self) -> usize {
+    pub(crate) fn n_silent(&self) -> usize {
         self.waiting.values().filter(|one| one.is_silent()).count()
     }
 

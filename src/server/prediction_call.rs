@@ -22,10 +22,6 @@ use super::bodies::{ENCODING, PREFIX};
 use super::inference_service::InferenceService;
 use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
 
-/// The flag and the length before each message.
-const PREFIX: usize = 5;
-const ENCODING: &str = "grpc-encoding";
-
 /// True if a call can be answered here: the generated service refuses unknown encodings.
 pub(super) fn takes(headers: &HeaderMap) -> bool {
     let encoding = headers.get(ENCODING);

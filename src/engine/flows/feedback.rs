@@ -52,7 +52,7 @@ impl ServedModel {
 
     /// True unless [`ServedModel::accept`] refuses all feedback until the learner or the writer has caught up:
     /// a caller with more of it may wait, and ask again.
-    pub fn has_room_for_feedback(&self) -> bool {
+    pub(crate) fn has_room_for_feedback(&self) -> bool {
         self.get()
             .map_or(true, |runtime| runtime.has_room_for_feedback())
     }

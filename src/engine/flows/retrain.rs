@@ -65,6 +65,15 @@ pub struct RetrainReport {
 /// The sender of the outcome.
 type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 
+/// The beginning of a retraining.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// It was asked for just now, and is journaled.
+    New,
+    /// The journal has it: it goes on after a stop.
+    Resumed,
+}
+
 /// The reason why a derivation ended without a state.
 enum DerivationEnd {
     /// A newer order moved the base: derive again.

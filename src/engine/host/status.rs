@@ -138,7 +138,7 @@ pub struct GateStatus {
 
 impl GateStatus {
     /// Incidents that no person has closed.
-    pub fn n_open_incidents(&self) -> usize {
+    pub(crate) fn n_open_incidents(&self) -> usize {
         let open = |one: &&Incident| one.state != IncidentState::Closed;
         self.incidents.iter().filter(open).count()
     }

@@ -13,10 +13,6 @@ use crate::learn::records::ledger::Fate;
 use crate::learn::records::quarantine::QuarantineCause;
 use crate::model::{Target, Task};
 
-/// The age of an event that is of the present at most, in microseconds: an older one comes in a
-/// backfill.
-const PRESENT_US: i64 = 24 * 3600 * 1_000_000;
-
 /// A row to be learned.
 #[derive(Clone, Copy)]
 pub(super) struct Example<'a> {

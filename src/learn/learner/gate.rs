@@ -121,7 +121,7 @@ impl Learner {
 
     /// The number of the newest attempt to put a learner that began anew in place of the learned state,
     /// since the champion was chosen.
-    pub fn retraining_attempt(&self) -> u64 {
+    pub(crate) fn retraining_attempt(&self) -> u64 {
         let gate = self.accounts.gate.as_ref();
         gate.map_or(1, Gate::n_retrainings).max(1)
     }
@@ -132,7 +132,7 @@ impl Learner {
     }
 
     /// The reason why rewards are no evidence here, if they are none.
-    pub fn lacks_evidence(&self) -> Option<&'static str> {
+    pub(crate) fn lacks_evidence(&self) -> Option<&'static str> {
         let lacks = self.accounts.gate.is_some() && !gives_evidence(&self.spec);
         lacks.then_some("no evidence: the policy has no propensity floor")
     }

@@ -62,7 +62,7 @@ impl Learner {
     }
 
     /// The reason why a learner is to begin anew by now, if it is.
-    pub fn retraining_due(&self) -> Option<RetrainCause> {
+    pub(crate) fn retraining_due(&self) -> Option<RetrainCause> {
         let settings = self.spec.retrain;
         let last = self.stream.retraining?;
         if last.is_open || self.is_frozen() {

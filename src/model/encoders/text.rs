@@ -120,7 +120,7 @@ impl TextEncoder {
     }
 
     /// The number of layers that can be adapted: none of an ONNX file's.
-    pub fn n_layers(&self) -> usize {
+    pub(crate) fn n_layers(&self) -> usize {
         match &self.network {
             EncoderNetwork::Bert(bert) => bert.n_layers(),
             EncoderNetwork::Graph(_) => 0,

@@ -45,12 +45,12 @@ impl SparseTable {
     }
 
     /// The number of values of a row.
-    pub fn row_len(&self) -> usize {
+    pub(crate) fn row_len(&self) -> usize {
         self.row_len
     }
 
     /// The number of buckets of hashed features.
-    pub fn n_buckets(&self) -> usize {
+    pub(crate) fn n_buckets(&self) -> usize {
         self.blocks.len() * BLOCK
     }
 

@@ -77,7 +77,7 @@ impl LinearMembers {
     }
 
     /// The movement of this row's scores by a step along the gradient.
-    pub fn squared_length(&self, row: &Encoded) -> f32 {
+    pub(crate) fn squared_length(&self, row: &Encoded) -> f32 {
         self.bias_rate
             + row.dense.iter().map(|x| x * x).sum::<f32>()
             + row.sparse.iter().map(|(_, x)| x * x).sum::<f32>()

@@ -130,7 +130,7 @@ impl Network {
     /// The number of rows of a batch that may be computed apart so that their outputs stay those of the whole
     /// batch. gemm adds up in another order for a single row, for small products, and for few rows and
     /// columns with a long sum; a slice has to be on the same side of each of these as the batch is.
-    pub fn slice_rows(&self, n_rows: usize) -> usize {
+    pub(crate) fn slice_rows(&self, n_rows: usize) -> usize {
         let LayerLocation::Processor(layers) = &self.place else {
             return n_rows.max(1);
         };

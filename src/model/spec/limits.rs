@@ -44,18 +44,18 @@ impl JournalLimits {
     }
 
     /// The size at which feedback is refused.
-    pub fn feedback_bytes_max(&self) -> u64 {
+    pub(crate) fn feedback_bytes_max(&self) -> u64 {
         self.bytes_max - self.orders_reserve()
     }
 
     /// The size at which predictions are answered without an id.
-    pub fn prediction_bytes_max(&self) -> u64 {
+    pub(crate) fn prediction_bytes_max(&self) -> u64 {
         self.feedback_bytes_max() - self.reserve
     }
 
     /// The entries behind the learner beyond which predictions are answered without an id: further ones are
     /// kept for feedback.
-    pub fn prediction_lag_max(&self) -> u64 {
+    pub(crate) fn prediction_lag_max(&self) -> u64 {
         (self.lag_max - self.lag_max / 4).max(1)
     }
 

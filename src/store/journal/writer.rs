@@ -274,7 +274,7 @@ impl Journal {
     }
 
     /// Sets the length from which on a group starts a new segment.
-    pub fn set_segment_bytes(&mut self, segment_bytes: u32) {
+    pub(crate) fn set_segment_bytes(&mut self, segment_bytes: u32) {
         self.config.segment_bytes = segment_bytes;
     }
 
@@ -304,7 +304,8 @@ impl Journal {
     }
 
     /// The bytes of all segments together on disk.
-    pub fn bytes_on_disk(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
         self.n_bytes
     }
 

@@ -1,4 +1,4 @@
-//! The library shows what others use.
+//! The library opens only names that its callers use.
 //!
 //! Invariant: a public function or constant of the library is named by its program, a test, a bench, an
 //! example or a fuzz target; all others are `pub(crate)`, so that the compiler finds those that nobody calls.

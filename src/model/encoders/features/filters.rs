@@ -102,7 +102,7 @@ impl Filters {
     }
 
     /// The number of features of the filters.
-    pub fn n_features(&self) -> usize {
+    pub(crate) fn n_features(&self) -> usize {
         let features = self.parts.iter().map(|part| match part {
             DensePart::Plain(n) => *n,
             DensePart::Image(image) => image.n_features(),

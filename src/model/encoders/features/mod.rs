@@ -130,7 +130,7 @@ impl Encoder {
     }
 
     /// The number of buckets of hashed features; 0 where nothing is hashed.
-    pub fn n_buckets(&self) -> usize {
+    pub(crate) fn n_buckets(&self) -> usize {
         self.n_buckets
     }
 

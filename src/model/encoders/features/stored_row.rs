@@ -80,7 +80,7 @@ impl StoredRow {
     }
 
     /// The hashed features, to be set.
-    pub fn sparse_mut(&mut self) -> &mut Vec<(u32, f32)> {
+    pub(crate) fn sparse_mut(&mut self) -> &mut Vec<(u32, f32)> {
         match self {
             StoredRow::Encoded(row) => &mut row.sparse,
             StoredRow::Raw(row) => &mut row.sparse,

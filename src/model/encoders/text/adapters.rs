@@ -44,7 +44,7 @@ impl Adapters {
     }
 
     /// The number of the last layers that they adapt.
-    pub fn n_layers(&self) -> usize {
+    pub(crate) fn n_layers(&self) -> usize {
         self.shape.layers
     }
 

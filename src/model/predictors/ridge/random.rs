@@ -126,7 +126,7 @@ impl RandomFeatures {
     }
 
     /// The number of features of a row.
-    pub fn n_features(&self) -> usize {
+    pub(crate) fn n_features(&self) -> usize {
         let n_own = if self.own {
             self.form.n_dense + self.n_sketch
         } else {
