@@ -9,6 +9,7 @@ mod checkpoints;
 mod cuts;
 mod files;
 mod flips;
+mod ids;
 mod log;
 mod scarce;
 mod segments;

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::model::JournalLimits;
 use crate::store::ids;
 
+/// Messages of a group at most: the entries between two syncs of a journal.
+pub(crate) const GROUP_MAX: usize = 4096;
+
 /// How near a bound is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -160,5 +163,13 @@ pub(crate) fn ids_bounds(limits: &JournalLimits) -> ids::IdBounds {
     ids::IdBounds {
         memory_max: limits.ids_max,
         bytes_max: limits.ids_bytes_max,
+        group_max: GROUP_MAX,
     }
+}
+
+/// The sentence about ids that the disk refuses, with its error.
+pub(crate) fn unwritten_ids(n_ids: usize, why: &str) -> String {
+    format!(
+        "{n_ids} feedback ids are not written: {why}; it is tried again: see to room on the disk"
+    )
 }

@@ -40,7 +40,7 @@ fn large() -> Batch {
 }
 
 /// Asks until there is an answer; what never gets one has stopped.
-fn until<T>(ask: impl Fn() -> Option<T>) -> T {
+pub(super) fn until<T>(ask: impl Fn() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask() {
