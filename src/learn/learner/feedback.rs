@@ -36,6 +36,8 @@ pub(super) struct Example<'a> {
     pub propensity: Option<f64>,
     /// True if it is of a time long before its feedback: no evidence about the present.
     pub is_past: bool,
+    /// True if champion and candidate were scored on the same row before: no further evidence.
+    pub is_scored: bool,
 }
 
 impl Example<'_> {
@@ -50,6 +52,7 @@ impl Example<'_> {
             cost: 0.0,
             propensity: None,
             is_past: false,
+            is_scored: false,
         }
     }
 }
@@ -209,7 +212,7 @@ impl Learner {
     /// Learns one example of a source, or of silence, and returns the fate for the event that
     /// brought it.
     pub(super) fn learn(&mut self, example: Example<'_>, target: Target) -> Fate {
-        if !example.is_past {
+        if !(example.is_past || example.is_scored) {
             self.score_sides(example, target);
         }
         if self.is_frozen() {

@@ -159,6 +159,7 @@ impl Learner {
             weight: feedback.weight as f32,
             cost: cost(feedback),
             propensity: Some(f64::from(propensities[row])),
+            is_scored: waiting.credited.is_some(),
             ..Example::new(&prediction.batch, row)
         };
         if self.spec.revision < 2 {
