@@ -1,5 +1,6 @@
 //! The server over a real socket: what it answers, learns, refuses and brings back.
 
+mod bounds;
 mod calls_client;
 mod connections;
 mod frames;

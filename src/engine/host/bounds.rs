@@ -55,6 +55,8 @@ pub(crate) enum BoundKind {
     PredictionBytes,
     /// Bytes of the journal that feedback may fill.
     FeedbackBytes,
+    /// Bytes of the journal that are kept for orders.
+    OrderBytes,
     /// Feedback ids that are known for a day.
     FeedbackIds,
     /// Ids of declared backfills, which are known for as long as their entries are retained.
@@ -71,12 +73,15 @@ pub(crate) enum BoundKind {
     Descriptors,
     /// The budget of the source that has spent the most of its own.
     SourceBudget,
+    /// Feedback that waits for a person.
+    Quarantine,
 }
 
 impl BoundKind {
-    pub(crate) const ALL: [BoundKind; 10] = [
+    pub(crate) const ALL: [BoundKind; 12] = [
         BoundKind::PredictionBytes,
         BoundKind::FeedbackBytes,
+        BoundKind::OrderBytes,
         BoundKind::FeedbackIds,
         BoundKind::BackfillIds,
         BoundKind::Lag,
@@ -85,12 +90,14 @@ impl BoundKind {
         BoundKind::Clock,
         BoundKind::Descriptors,
         BoundKind::SourceBudget,
+        BoundKind::Quarantine,
     ];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             BoundKind::PredictionBytes => "prediction_bytes",
             BoundKind::FeedbackBytes => "feedback_bytes",
+            BoundKind::OrderBytes => "order_bytes",
             BoundKind::FeedbackIds => "feedback_ids",
             BoundKind::BackfillIds => "backfill_ids",
             BoundKind::Lag => "lag",
@@ -99,6 +106,7 @@ impl BoundKind {
             BoundKind::Clock => "clock",
             BoundKind::Descriptors => "descriptors",
             BoundKind::SourceBudget => "source_budget",
+            BoundKind::Quarantine => "quarantine",
         }
     }
 
@@ -117,10 +125,15 @@ impl BoundKind {
         match self {
             BoundKind::PredictionBytes | BoundKind::FeedbackBytes => 0.97,
             BoundKind::FeedbackIds => 0.4,
-            BoundKind::WaitingPredictions | BoundKind::BackfillIds | BoundKind::SourceBudget => 0.9,
-            BoundKind::Lag | BoundKind::WriteQueue | BoundKind::Clock | BoundKind::Descriptors => {
-                0.5
-            }
+            BoundKind::WaitingPredictions
+            | BoundKind::BackfillIds
+            | BoundKind::SourceBudget
+            | BoundKind::Quarantine => 0.9,
+            BoundKind::OrderBytes
+            | BoundKind::Lag
+            | BoundKind::WriteQueue
+            | BoundKind::Clock
+            | BoundKind::Descriptors => 0.5,
         }
     }
 }

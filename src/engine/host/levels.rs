@@ -3,6 +3,7 @@
 //! Invariant: the log has one line when a bound comes near or is reached, and one when it is far
 //! again; status, metrics and health show it for as long as it is so.
 
+use crate::engine::error::Error;
 use crate::engine::host::bounds::{Bound, BoundKind, Level, ids_bounds, unwritten_ids};
 use crate::engine::host::runtime::ModelRuntime;
 use crate::engine::host::served_model::ServedModel;
@@ -16,6 +17,16 @@ impl ServedModel {
     pub fn bounds(&self) -> Vec<Bound> {
         self.get()
             .map_or_else(|_| Vec::new(), |runtime| runtime.bounds())
+    }
+
+    /// Checks the bounds here and now, for tests.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    #[doc(hidden)]
+    pub fn check_bounds_now(&self) -> Result<(), Error> {
+        self.get()?.check_bounds();
+        Ok(())
     }
 }
 
@@ -63,6 +74,10 @@ impl ModelRuntime {
         match kind {
             BoundKind::PredictionBytes => bytes / limits.prediction_bytes_max() as f64,
             BoundKind::FeedbackBytes => bytes / limits.feedback_bytes_max() as f64,
+            BoundKind::OrderBytes => {
+                let kept = limits.order_bytes_max() - limits.feedback_bytes_max();
+                (bytes - limits.feedback_bytes_max() as f64).max(0.0) / kept as f64
+            }
             BoundKind::FeedbackIds => {
                 let bounds = ids_bounds(limits);
                 let max = match spec.revision {
@@ -93,6 +108,9 @@ impl ModelRuntime {
                 f64::from(u8::from(waits))
             }
             BoundKind::SourceBudget => served.budget_used,
+            BoundKind::Quarantine => {
+                served.n_quarantined as f64 / spec.quarantine.waiting_max as f64
+            }
         }
     }
 
@@ -109,6 +127,12 @@ impl ModelRuntime {
             BoundKind::FeedbackBytes => format!(
                 "the journal has {} bytes for feedback; beyond them it is refused; {}",
                 limits.feedback_bytes_max(),
+                self.how_to_get_room()
+            ),
+            BoundKind::OrderBytes => format!(
+                "the journal keeps {} of its {} bytes for orders; beyond them orders are refused; {}",
+                limits.order_bytes_max() - limits.feedback_bytes_max(),
+                limits.bytes_max,
                 self.how_to_get_room()
             ),
             BoundKind::FeedbackIds => self.ids_advice(limits),
@@ -138,6 +162,12 @@ impl ModelRuntime {
                  sources.budget in model.toml, or vouch for the source under sources.vouched"
                     .to_owned()
             }
+            BoundKind::Quarantine => format!(
+                "{} events may wait for a person; beyond them the oldest is discarded; review them with \
+                 perennial quarantine {}, or raise quarantine.waiting_max in model.toml",
+                spec.quarantine.waiting_max,
+                self.name()
+            ),
         }
     }
 

@@ -185,9 +185,11 @@ impl JournalWriter {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted, taken)),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Work::Command(command, reply) => self.append_order(&Event::Command(command), reply),
+            Work::Command(command, reply) => {
+                self.append_order(&Event::Command(command), EntryClass::Order, reply);
+            }
             Work::Describe(description, reply) => {
-                self.append_order(&Event::Description(description), reply);
+                self.append_order(&Event::Description(description), EntryClass::Limits, reply);
             }
             Work::Record(record) => self.append_or_hold(record),
             Work::Tick => drop(self.tick_once()),
@@ -200,9 +202,14 @@ impl JournalWriter {
     }
 
     /// Journals an order, if the bytes that are kept for orders are not used up.
-    fn append_order(&mut self, event: &Event, reply: oneshot::Sender<Result<u64, Error>>) {
+    fn append_order(
+        &mut self,
+        event: &Event,
+        class: EntryClass,
+        reply: oneshot::Sender<Result<u64, Error>>,
+    ) {
         let bytes = self.journal.bytes();
-        let room = self.runtime.check_bytes(EntryClass::Order, bytes);
+        let room = self.runtime.check_bytes(class, bytes);
         match room.and_then(|()| self.append(event)) {
             Ok(position) => {
                 self.runtime.stages().pass(Stage::Appended(position));

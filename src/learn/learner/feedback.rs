@@ -73,17 +73,20 @@ impl Learner {
         self.monitor_feedback();
         if let Some(cause) = self.suspects(feedback, lookup)? {
             self.accounts.ledger.hold_back();
-            self.hold_back(cause);
+            let pushed_out = self.hold_back(cause);
             return Ok(Step {
                 held_back: Some(cause),
+                pushed_out,
                 ..self.end(Fate::Quarantined)
             });
         }
         let (fate, contradicts) = self.take_subject(feedback, lookup)?;
+        let mut pushed_out = None;
         if contradicts.is_some() {
-            self.hold_back(QuarantineCause::Contradiction);
+            pushed_out = self.hold_back(QuarantineCause::Contradiction);
         }
         let mut step = self.end(fate);
+        step.pushed_out = pushed_out;
         step.contradicts = contradicts;
         // Also while an example waits for its update: the encoder has seen the row.
         step.changed = self.serves_what_comes()

@@ -69,7 +69,7 @@ pub(super) struct Served {
     pub grpc: SocketAddr,
     http: SocketAddr,
     workspace: Workspace,
-    engine: Arc<Engine>,
+    pub engine: Arc<Engine>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), server::Error>>,
 }
@@ -112,7 +112,11 @@ impl Served {
         Served::serve(workspace, engine, server::Config::default()).await
     }
 
-    async fn serve(workspace: Workspace, engine: Arc<Engine>, config: server::Config) -> Served {
+    pub(super) async fn serve(
+        workspace: Workspace,
+        engine: Arc<Engine>,
+        config: server::Config,
+    ) -> Served {
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners {
             grpc: bind().await.expect("a free port"),
