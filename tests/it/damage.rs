@@ -10,7 +10,7 @@ mod cuts;
 mod files;
 mod flips;
 mod ids;
-mod log;
+pub(crate) mod log;
 mod scarce;
 mod segments;
 mod special;
