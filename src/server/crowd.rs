@@ -11,10 +11,15 @@ use std::sync::{Arc, Mutex};
 use super::bounds::Config;
 use super::budget::Shares;
 
+/// The number of a connection: no two of a server have the same, also where they have no address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ConnectionNumber(pub u64);
+
 /// How many connections there are, by the address of the other side.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     all: Mutex<BTreeMap<IpAddr, Group>>,
+    newest: AtomicU64,
     refused: [AtomicU64; Refused::ALL.len()],
     closed: [AtomicU64; Closed::ALL.len()],
 }
@@ -94,9 +99,15 @@ pub(super) struct ConnectionPlace {
     crowd: Arc<Crowd>,
     address: IpAddr,
     shares: Arc<Shares>,
+    number: ConnectionNumber,
 }
 
 impl ConnectionPlace {
+    /// The number of its connection.
+    pub(super) fn number(&self) -> ConnectionNumber {
+        self.number
+    }
+
     /// What its address has of the budgets.
     pub(super) fn shares(&self) -> &Arc<Shares> {
         &self.shares
@@ -159,10 +170,12 @@ impl Crowd {
         let group = all.entry(address).or_default();
         group.n += 1;
         let (crowd, shares) = (self.clone(), group.shares.clone());
+        let number = ConnectionNumber(self.newest.fetch_add(1, Relaxed) + 1);
         Some(ConnectionPlace {
             crowd,
             address,
             shares,
+            number,
         })
     }
 }
@@ -183,6 +196,8 @@ impl Drop for ConnectionPlace {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -216,6 +231,8 @@ mod tests {
         places.push(crowd.enter(own, &config).expect("one has gone"));
         let refused: Vec<u64> = crowd.refused().map(|(_, n)| n).collect();
         assert_eq!(refused, [0, 1, 1]);
+        let numbers: BTreeSet<_> = places.iter().map(ConnectionPlace::number).collect();
+        assert_eq!(numbers.len(), places.len(), "each has one of its own");
         drop(places);
         assert!(crowd.all.lock().expect("it is sound").is_empty());
     }

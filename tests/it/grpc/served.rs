@@ -186,7 +186,11 @@ impl Served {
 impl Client {
     /// On a connection of its own.
     pub(super) async fn connect(server: SocketAddr) -> Client {
-        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        Client::connect_to(format!("http://{server}")).await
+    }
+
+    pub(super) async fn connect_to(url: String) -> Client {
+        let endpoint = Endpoint::from_shared(url).expect("an address");
         let channel = within(endpoint.connect()).await.expect("it listens");
         Client {
             inference: GrpcInferenceServiceClient::new(channel.clone()),
