@@ -23,6 +23,8 @@ use support::{AUTO, Workspace, label, order, rows, syncing_nothing};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const N_VERSIONS: usize = 100_000;
+/// Bytes of a state that has made them all, at most.
+const STATE_BYTES_MAX: u64 = 1_000_000;
 /// Events on their way at a time.
 const N_AT_ONCE: usize = 256;
 /// Retractions on the way, each with a restore behind it.
@@ -73,6 +75,10 @@ async fn measure(n_versions: usize) -> anyhow::Result<()> {
     let bytes = |file: &str| std::fs::metadata(newest.join(file)).map(|file| file.len());
     let state = bytes("learner.safetensors")? + bytes("weights.safetensors")?;
     println!("{n_made} versions in {seconds:.0} s: {state} bytes of state");
+    ensure!(
+        state < STATE_BYTES_MAX,
+        "{state} bytes, expected less than {STATE_BYTES_MAX}"
+    );
     let child = Command::new(std::env::current_exe()?)
         .arg("--replay")
         .arg(workspace.data())

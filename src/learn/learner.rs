@@ -143,6 +143,8 @@ pub struct Step {
     pub contradicts: Option<String>,
     /// The reason why this event waits for a person, if it is not a contradiction.
     pub held_back: Option<QuarantineCause>,
+    /// Why the oldest event waited that made room for this one: it is discarded.
+    pub pushed_out: Option<QuarantineCause>,
 }
 
 /// Feedback that another history excludes.

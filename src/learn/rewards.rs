@@ -11,6 +11,10 @@ use crate::event::{Prediction, PredictionId, Signal, Time};
 use crate::learn::records::ledger::Fate;
 use crate::model::{Spec, Task};
 
+/// From this revision on, a reward that its prediction does not take teaches the credit that a restore
+/// has undone.
+const REPEATS: u32 = 3;
+
 /// The windows of one description at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct Windows<'a> {
@@ -175,8 +179,17 @@ impl<'a> Windows<'a> {
         (late && !waiting.closed).then_some(Fate::Late)
     }
 
-    /// Credits a reward that the prediction takes, and gives the sum of its rewards by then. The
-    /// first reward replaces the reward of silence.
+    /// True if a reward that the prediction does not take teaches its credit again, which a restore has
+    /// undone.
+    pub(crate) fn is_undone(&self, waiting: &PendingPrediction) -> bool {
+        let held = waiting.held_reward.map(|held| held.value);
+        let in_time = self.now <= waiting.deadline || waiting.closed;
+        let is_undone = waiting.signals != 0 && waiting.credited != held;
+        self.spec.revision >= REPEATS && in_time && is_undone
+    }
+
+    /// Credits a reward, and gives the sum of the rewards of the prediction by then: one that it does not
+    /// take adds nothing. The first reward replaces the reward of silence.
     pub(crate) fn credit(
         &self,
         joins: &mut PendingPredictions,
@@ -184,8 +197,12 @@ impl<'a> Windows<'a> {
         waiting: &PendingPrediction,
         reward: Reward,
     ) -> f64 {
+        let aggregate = self.spec.rewards.aggregate;
         let before = waiting.credited.filter(|_| waiting.signals != 0);
-        let credit = signals::combine(self.spec.rewards.aggregate, before, reward.amount);
+        let credit = match before {
+            Some(credit) if !signals::takes(aggregate, waiting.signals, reward.signal) => credit,
+            before => signals::combine(aggregate, before, reward.amount),
+        };
         joins.update(id, |waiting| {
             waiting.signals |= reward.signal;
             waiting.credited = Some(credit);

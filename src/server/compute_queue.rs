@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
@@ -17,6 +16,7 @@ use tonic::Code;
 
 use super::bounds::Config;
 use super::call_tasks::end_if_reset;
+use super::crowd::ConnectionNumber;
 use super::wire::Refusal;
 
 /// Requests of more rows are batches.
@@ -34,9 +34,6 @@ pub(super) struct ComputeQueue {
     batches: Turns,
 }
 
-/// The address of the other side of a connection.
-type PeerAddress = Option<SocketAddr>;
-
 /// The turns of one kind of request.
 #[derive(Debug)]
 struct Turns {
@@ -52,7 +49,7 @@ struct Turns {
 struct TurnQueue {
     all: BTreeMap<QueueTag, oneshot::Sender<()>>,
     /// The newest tag of each connection; one that is not ahead of the clock has no effect.
-    newest: BTreeMap<PeerAddress, u64>,
+    newest: BTreeMap<ConnectionNumber, u64>,
     /// The tag of the last one that was given a turn.
     clock: u64,
     next_number: u64,
@@ -103,7 +100,7 @@ impl ComputeQueue {
     /// Polls the work for a request of so many rows in its turns only; its caller may leave between them.
     pub(super) async fn compute<T>(
         &self,
-        connection: PeerAddress,
+        connection: ConnectionNumber,
         n_rows: usize,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
@@ -175,8 +172,8 @@ impl Turns {
         }
     }
 
-    /// The next turn for a connection. A request that comes while none waits takes a free one.
-    async fn take(&self, connection: PeerAddress) -> ComputeTurn<'_> {
+    /// The next turn for a connection. Whoever comes while none waits takes one that is free.
+    async fn take(&self, connection: ConnectionNumber) -> ComputeTurn<'_> {
         if self.n_waiting.load(SeqCst) == 0 && self.try_take() {
             return ComputeTurn(self);
         }
@@ -188,7 +185,7 @@ impl Turns {
         self.n_taken.fetch_update(SeqCst, SeqCst, more).is_ok()
     }
 
-    fn wait(&self, connection: PeerAddress) -> QueueWait<'_> {
+    fn wait(&self, connection: ConnectionNumber) -> QueueWait<'_> {
         let (granted, grant) = oneshot::channel();
         let mut waiting = self.lock();
         let key = waiting.push(connection, granted);
@@ -228,7 +225,7 @@ impl Turns {
 }
 
 impl TurnQueue {
-    fn push(&mut self, connection: PeerAddress, granted: oneshot::Sender<()>) -> QueueTag {
+    fn push(&mut self, connection: ConnectionNumber, granted: oneshot::Sender<()>) -> QueueTag {
         let number = self.next_number;
         self.next_number += 1;
         let newest = self.newest.get(&connection);
@@ -290,8 +287,8 @@ mod tests {
 
     use super::*;
 
-    fn connection(port: u16) -> PeerAddress {
-        Some(SocketAddr::from(([127, 0, 0, 1], port)))
+    fn connection(number: u64) -> ConnectionNumber {
+        ConnectionNumber(number)
     }
 
     fn queue(predictions_max: usize, batches_max: usize) -> ComputeQueue {
@@ -306,20 +303,26 @@ mod tests {
     #[tokio::test]
     async fn p8_so_many_predictions_have_a_place_and_no_more() {
         let queue = queue(2, 0);
-        let never = || queue.compute(None, 1, std::future::pending::<Result<(), Refusal>>());
+        let never = || {
+            queue.compute(
+                connection(0),
+                1,
+                std::future::pending::<Result<(), Refusal>>(),
+            )
+        };
         let mut all = [Box::pin(never()), Box::pin(never())];
         for one in &mut all {
             assert!(one.as_mut().now_or_never().is_none());
         }
         assert_eq!(queue.n_places(), 2);
-        let full = queue.compute(None, 1, async { Ok(()) }).await;
+        let full = queue.compute(connection(0), 1, async { Ok(()) }).await;
         for refusal in [full, queue.check()] {
             let refusal = refusal.expect_err("it is full");
             assert_eq!(refusal.code, Code::ResourceExhausted);
         }
         drop(all);
         queue.check().expect("there is room");
-        let done = queue.compute(None, 1, async { Ok(7) }).await;
+        let done = queue.compute(connection(0), 1, async { Ok(7) }).await;
         assert_eq!(done, Ok(7));
         assert_eq!(queue.n_places(), 0);
     }
@@ -365,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn p8_a_small_request_does_not_wait_for_batches() {
         let queue = queue(16, 1);
-        let turn = queue.batches.take(None).await;
+        let turn = queue.batches.take(connection(0)).await;
         let batch = queue.compute(connection(1), 4096, async { Ok("batch") });
         let mut batch = Box::pin(batch);
         assert!(batch.as_mut().now_or_never().is_none());
@@ -378,7 +381,7 @@ mod tests {
     #[tokio::test]
     async fn p8_a_turn_goes_on_where_whoever_waited_for_it_has_gone() {
         let queue = Arc::new(queue(16, 1));
-        let turn = queue.batches.take(None).await;
+        let turn = queue.batches.take(connection(0)).await;
         let mut waits: Vec<_> = (1..=3)
             .map(|port| queue.batches.wait(connection(port)))
             .collect();

@@ -11,12 +11,17 @@ use std::sync::{Arc, Mutex};
 use super::bounds::Config;
 use super::budget::Shares;
 
-/// The counts of open, refused and closed connections; the open ones by the address of the peer.
+/// The number of a connection: no two of a server have the same, also where they have no address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ConnectionNumber(pub u64);
+
+/// How many connections there are, by the address of the other side.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionCounts {
     all: Mutex<BTreeMap<IpAddr, Group>>,
-    refused: [AtomicU64; ConnectionRefusal::ALL.len()],
-    closed: [AtomicU64; CloseReason::ALL.len()],
+    newest: AtomicU64,
+    refused: [AtomicU64; Refused::ALL.len()],
+    closed: [AtomicU64; Closed::ALL.len()],
 }
 
 /// The connections of one address, and their usage of the budgets.
@@ -98,10 +103,16 @@ pub(super) struct ConnectionPlace {
     connections: Arc<ConnectionCounts>,
     address: IpAddr,
     shares: Arc<Shares>,
+    number: ConnectionNumber,
 }
 
 impl ConnectionPlace {
-    /// The usage of the budgets by the address.
+    /// The number of its connection.
+    pub(super) fn number(&self) -> ConnectionNumber {
+        self.number
+    }
+
+    /// What its address has of the budgets.
     pub(super) fn shares(&self) -> &Arc<Shares> {
         &self.shares
     }
@@ -168,11 +179,13 @@ impl ConnectionCounts {
         }
         let group = all.entry(address).or_default();
         group.n += 1;
-        let (connections, shares) = (self.clone(), group.shares.clone());
+        let (crowd, shares) = (self.clone(), group.shares.clone());
+        let number = ConnectionNumber(self.newest.fetch_add(1, Relaxed) + 1);
         Some(ConnectionPlace {
             connections,
             address,
             shares,
+            number,
         })
     }
 }
@@ -193,6 +206,8 @@ impl Drop for ConnectionPlace {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -226,6 +241,8 @@ mod tests {
         places.push(connections.enter(own, &config).expect("one has gone"));
         let refused: Vec<u64> = connections.refused().map(|(_, n)| n).collect();
         assert_eq!(refused, [0, 1, 1]);
+        let numbers: BTreeSet<_> = places.iter().map(ConnectionPlace::number).collect();
+        assert_eq!(numbers.len(), places.len(), "each has one of its own");
         drop(places);
         assert!(connections.all.lock().expect("it is sound").is_empty());
     }

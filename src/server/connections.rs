@@ -75,6 +75,7 @@ impl Connections {
                     };
                     let peer = Peer {
                         address,
+                        number: place.number(),
                         shares: place.shares().clone(),
                         ..Peer::default()
                     };

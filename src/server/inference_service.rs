@@ -3,7 +3,6 @@
 //! Invariant: a prediction is answered on the request's own task, in its turns of the compute queue; the only
 //! other things that it may wait for are a position that it asked for, and the encoder of its texts.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::access::{Caller, MessageCost};
 use super::context::{self, ServerContext};
+use super::crowd::ConnectionNumber;
 use super::deadline;
 use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};
 use crate::engine::{PredictOptions, ServedModel};
@@ -94,8 +94,8 @@ impl GrpcInferenceService for InferenceService {
 /// The terms on which a request waits for a position.
 struct PositionWait {
     time_left: Duration,
-    /// The other side of the connection that it came on.
-    connection: Option<SocketAddr>,
+    /// The connection that it came on.
+    connection: ConnectionNumber,
 }
 
 impl InferenceService {

@@ -4,31 +4,31 @@
 //! flight are left to calls that need not wait.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tonic::Code;
 
 use super::bounds::STREAMS_MAX;
+use super::crowd::ConnectionNumber;
 use super::wire::Refusal;
 
 /// Requests of one connection that may wait for a position at a time.
 const WAITERS_MAX: usize = STREAMS_MAX as usize / 2;
 
-/// The number of waiting requests, by the address of the peer.
+/// How many wait, by their connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Waiters(Arc<Mutex<BTreeMap<Option<SocketAddr>, usize>>>);
+pub(super) struct Waiters(Arc<Mutex<BTreeMap<ConnectionNumber, usize>>>);
 
 /// One that waits as long as this lives.
 #[derive(Debug)]
 pub(super) struct WaitPermit {
     waiters: Waiters,
-    connection: Option<SocketAddr>,
+    connection: ConnectionNumber,
 }
 
 impl Waiters {
     /// Lets one more wait, if there is room.
-    pub(super) fn enter(&self, connection: Option<SocketAddr>) -> Result<WaitPermit, Refusal> {
+    pub(super) fn enter(&self, connection: ConnectionNumber) -> Result<WaitPermit, Refusal> {
         let mut all = self.0.lock().expect("nothing panics under it");
         let n = all.entry(connection).or_insert(0);
         if *n >= WAITERS_MAX {
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn p8_so_many_of_a_connection_wait_and_no_more() {
         let waiters = Waiters::default();
-        let [one, other] = [1, 2].map(|port| Some(SocketAddr::from(([127, 0, 0, 1], port))));
+        let [one, other] = [1, 2].map(ConnectionNumber);
         let mut all: Vec<WaitPermit> = (0..WAITERS_MAX)
             .map(|_| waiters.enter(one).expect("there is room"))
             .collect();

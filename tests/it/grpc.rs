@@ -1,5 +1,6 @@
 //! The server over a real socket: its answers, learning, refusals and restores.
 
+mod bounds;
 mod calls_client;
 mod connections;
 mod frames;

@@ -6,9 +6,9 @@
 
 use perennial::event::{
     Command, Description, Disposal, Event, Feedback, Judgement, Order, PredictionId, Retraction,
-    Selector,
+    Selector, Signal,
 };
-use perennial::learn::{Learner, Step};
+use perennial::learn::{Fate, Learner, Step};
 use perennial::model::{REVISION, Spec};
 
 use crate::support::histories::twin;
@@ -281,5 +281,62 @@ fn a_label_that_supersedes_another_leaves_what_was_decided() {
         );
         assert_eq!(after, before, "{policy}");
         decided.check_replay();
+    }
+}
+
+/// A bandit whose policy gives evidence, and a classifier, each of which looks for drift.
+fn watched(policy: &str) -> [(String, [Signal; 2]); 2] {
+    let classifier = described(policy, GOOD)
+        .replace("action = \"off\"", "action = \"report\"")
+        .replace("[memory]", "examples_per_update = 1\n[memory]");
+    let bandit = classifier
+        .replace("classification", "bandit")
+        .replace("classes", "actions")
+        + "[policy]\nkind = \"epsilon\"\nfloor = 0.1\n[feedback]\naggregate = \"last\"\n";
+    let labels = ["a", "b"].map(|name| Signal::Label(name.to_owned()));
+    let rewards = [0.25, 0.75].map(Signal::Reward);
+    [(classifier, labels), (bandit, rewards)]
+}
+
+#[test]
+fn p5_a_second_label_behind_a_restore_is_no_further_evidence() {
+    for policy in ["live", "gated", "manual"] {
+        for (toml, [first, second]) in watched(policy) {
+            let mut room = LearnerHarness::new(&toml);
+            let mut all = rows(600, 0.3);
+            let mut teach = |room: &mut LearnerHarness| {
+                let (batch, truth) = all.next().expect("a row");
+                let id = room.predict(batch).ids[0];
+                room.submit(
+                    id,
+                    match first {
+                        Signal::Reward(_) => Signal::Reward(f64::from(u8::from(truth == "a"))),
+                        _ => Signal::Label(truth.to_owned()),
+                    },
+                );
+            };
+            (0..50).for_each(|_| teach(&mut room));
+            let (batch, _) = rows(1, 0.9).next().expect("a row");
+            let id = room.predict(batch).ids[0];
+            room.submit(id, first.clone());
+            let order = Order::Restore { version: 1 };
+            let (actor, note) = Default::default();
+            let step = room.append(Event::Command(Command { order, actor, note }));
+            assert_eq!(step.refused, None);
+            while room.learner.contender().is_none() {
+                teach(&mut room);
+            }
+            (0..5).for_each(|_| teach(&mut room));
+            let twin = room.clone();
+            let fate = room.submit(id, second).fate;
+            let (room, twin) = (&room.learner, &twin.learner);
+            assert_eq!(fate, Some(Fate::Applied), "{policy}");
+            assert_ne!(room.learned().digest(), twin.learned().digest());
+            assert!(twin.promotion_evidence().is_some() && twin.n_scored() > 100);
+            let evidence = |one: &Learner| (one.promotion_evidence(), one.decline_evidence());
+            assert_eq!(evidence(room), evidence(twin), "{policy}");
+            assert_eq!(room.n_scored(), twin.n_scored(), "{policy}");
+            assert!(twin.detectors().is_some() && room.detectors() == twin.detectors());
+        }
     }
 }

@@ -134,6 +134,12 @@ async fn retract_bad(server: &Server) -> Value {
     ];
     let all = server.json(&[&["retract", "m", "--dry-run"], &stretch[..]].concat());
     assert_eq!(all["excluded"], N_TAUGHT + N_BAD);
+    let clock = "the journal's clock, which agrees with this machine's";
+    assert_eq!(all["clock"], clock);
+    let shown = server.ask(&[&["retract", "m", "--dry-run"], &stretch[..]].concat());
+    let line = shown.lines().find(|line| line.contains("chosen by"));
+    assert!(line.is_some_and(|line| line.ends_with(clock)), "{shown}");
+    assert_eq!(one["clock"], "");
     let clean = server.json(&["show", "m", "2"])["digest"].clone();
     let done = server.json(&["retract", "m", "--source", "bad", "--note", "swapped"]);
     assert_eq!(

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub evicted: Arc<EvictedPredictions>,
     /// The largest spent part of a source's budget, as a fraction.
     pub budget_used: f64,
+    /// Feedback that waits for a person.
+    pub n_quarantined: usize,
 }
 
 /// Versions that aliases name and that are in memory at a time.

@@ -51,7 +51,7 @@ impl ServedModel {
     /// As [`ServedModel::limits`] and [`ServedModel::command`].
     pub async fn change_limits(&self, changes: &OrderedLimits) -> Result<Limits, Error> {
         let runtime = self.get()?;
-        runtime.check_room(EntryClass::Order)?;
+        runtime.check_room(EntryClass::Limits)?;
         let _one_at_a_time = runtime.orders().limiting().await;
         let changes = changes.clone();
         let described = runtime.run_blocking(move |runtime| runtime.described_with(&changes));

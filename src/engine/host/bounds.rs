@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::model::JournalLimits;
 use crate::store::ids;
 
-/// The level of a bound.
+/// Messages of a group at most: the entries between two syncs of a journal.
+pub(crate) const GROUP_MAX: usize = 4096;
+
+/// How near a bound is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Far away.
@@ -52,6 +55,8 @@ pub(crate) enum BoundKind {
     PredictionBytes,
     /// Bytes of the journal that feedback may fill.
     FeedbackBytes,
+    /// Bytes of the journal that are kept for orders.
+    OrderBytes,
     /// Feedback ids that are known for a day.
     FeedbackIds,
     /// Ids of declared backfills, which are known for as long as their entries are retained.
@@ -68,12 +73,15 @@ pub(crate) enum BoundKind {
     Descriptors,
     /// The budget of the source that has spent the most of its own.
     SourceBudget,
+    /// Feedback that waits for a person.
+    Quarantine,
 }
 
 impl BoundKind {
-    pub(crate) const ALL: [BoundKind; 10] = [
+    pub(crate) const ALL: [BoundKind; 12] = [
         BoundKind::PredictionBytes,
         BoundKind::FeedbackBytes,
+        BoundKind::OrderBytes,
         BoundKind::FeedbackIds,
         BoundKind::BackfillIds,
         BoundKind::Lag,
@@ -82,12 +90,14 @@ impl BoundKind {
         BoundKind::Clock,
         BoundKind::Descriptors,
         BoundKind::SourceBudget,
+        BoundKind::Quarantine,
     ];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             BoundKind::PredictionBytes => "prediction_bytes",
             BoundKind::FeedbackBytes => "feedback_bytes",
+            BoundKind::OrderBytes => "order_bytes",
             BoundKind::FeedbackIds => "feedback_ids",
             BoundKind::BackfillIds => "backfill_ids",
             BoundKind::Lag => "lag",
@@ -96,6 +106,7 @@ impl BoundKind {
             BoundKind::Clock => "clock",
             BoundKind::Descriptors => "descriptors",
             BoundKind::SourceBudget => "source_budget",
+            BoundKind::Quarantine => "quarantine",
         }
     }
 
@@ -114,10 +125,15 @@ impl BoundKind {
         match self {
             BoundKind::PredictionBytes | BoundKind::FeedbackBytes => 0.97,
             BoundKind::FeedbackIds => 0.4,
-            BoundKind::WaitingPredictions | BoundKind::BackfillIds | BoundKind::SourceBudget => 0.9,
-            BoundKind::Lag | BoundKind::WriteQueue | BoundKind::Clock | BoundKind::Descriptors => {
-                0.5
-            }
+            BoundKind::WaitingPredictions
+            | BoundKind::BackfillIds
+            | BoundKind::SourceBudget
+            | BoundKind::Quarantine => 0.9,
+            BoundKind::OrderBytes
+            | BoundKind::Lag
+            | BoundKind::WriteQueue
+            | BoundKind::Clock
+            | BoundKind::Descriptors => 0.5,
         }
     }
 }
@@ -160,5 +176,13 @@ pub(crate) fn ids_bounds(limits: &JournalLimits) -> ids::IdBounds {
     ids::IdBounds {
         memory_max: limits.ids_max,
         bytes_max: limits.ids_bytes_max,
+        group_max: GROUP_MAX,
     }
+}
+
+/// The sentence about ids that the disk refuses, with its error.
+pub(crate) fn unwritten_ids(n_ids: usize, why: &str) -> String {
+    format!(
+        "{n_ids} feedback ids are not written: {why}; it is tried again: see to room on the disk"
+    )
 }

@@ -132,6 +132,7 @@ impl Follower {
             model: model.clone(),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
             budget_used: learner.budget_used(),
+            n_quarantined: learner.n_quarantined(),
         }
     }
 
@@ -150,6 +151,7 @@ impl Follower {
             model: Arc::new(learner.unserved_model()?),
             evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
             budget_used: learner.budget_used(),
+            n_quarantined: learner.n_quarantined(),
         })
     }
 
@@ -173,6 +175,7 @@ impl Follower {
                 model: Arc::new(learner.model_beside(state)),
                 evicted: Arc::new(learner.joins().evicted(learner.spec().waiting_max)),
                 budget_used: learner.budget_used(),
+                n_quarantined: learner.n_quarantined(),
             }),
             sees,
         })

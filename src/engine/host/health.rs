@@ -1,7 +1,7 @@
 //! Health of a served model: whether it takes entries and whether it learns, as one state machine.
 //!
 //! Invariant: the phase only rises: open, stopping, journal failed, halted. A shortage that passes
-//! (no room for a segment, no descriptor) is beside it and ends by itself.
+//! (no room for a segment or for feedback ids, no descriptor) is beside it and ends by itself.
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ struct HealthState {
     stalled: Option<String>,
     /// True while the learner waits for a descriptor to read on with, between two entries.
     starved: bool,
+    /// Why the disk takes no feedback ids now.
+    unwritten_ids: Option<String>,
 }
 
 /// The readiness of a model for a further entry.
@@ -129,6 +131,11 @@ impl Health {
         self.state.load().starved
     }
 
+    /// Why the disk takes no feedback ids now.
+    pub(crate) fn unwritten_ids(&self) -> Option<String> {
+        self.state.load().unwritten_ids.clone()
+    }
+
     /// True if learning to the end of the journal, or journaling its records, has to wait.
     pub(crate) fn is_stuck(&self) -> bool {
         let state = self.state.load();
@@ -190,6 +197,18 @@ impl Health {
         true
     }
 
+    /// Notes why the disk takes no feedback ids now, or that it does; whether it did before.
+    pub(crate) fn set_unwritten_ids(&self, why: Option<String>) -> bool {
+        if self.state.load().unwritten_ids == why {
+            return why.is_none();
+        }
+        let before = self.replace(|state| HealthState {
+            unwritten_ids: why.clone(),
+            ..state.clone()
+        });
+        before.unwritten_ids.is_none()
+    }
+
     /// Goes on to a phase unless a later one is reached; gives the phase before.
     fn raise(&self, phase: AcceptancePhase) -> AcceptancePhase {
         let before = self.replace(|state| HealthState {
@@ -233,6 +252,19 @@ mod tests {
         assert_eq!(health.intake(), EntryReadiness::Open);
         assert!(health.set_starved(false));
         assert!(!health.is_stuck() && !*stopped.borrow());
+    }
+
+    #[test]
+    fn ids_that_are_not_written_are_a_shortage_that_is_new_once() {
+        let (health, _) = health();
+        assert!(health.set_unwritten_ids(None));
+        assert!(health.set_unwritten_ids(Some("no room".to_owned())));
+        assert!(!health.set_unwritten_ids(Some("no room".to_owned())));
+        assert!(!health.set_unwritten_ids(Some("no file".to_owned())));
+        assert_eq!(health.unwritten_ids().as_deref(), Some("no file"));
+        assert_eq!(health.intake(), EntryReadiness::Open);
+        assert!(!health.set_unwritten_ids(None));
+        assert!(health.set_unwritten_ids(Some("no room".to_owned())));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) struct JournalMetrics {
     /// Bytes of predictions on their way to the journal.
     promised_bytes: AtomicU64,
     n_ids: AtomicU64,
+    n_unwritten_ids: AtomicU64,
     n_backfill_ids: AtomicU64,
     /// The position of the oldest event whose id is remembered.
     oldest_id: AtomicU64,
@@ -63,6 +64,15 @@ impl JournalMetrics {
     pub(crate) fn set_ids(&self, n_ids: u64, oldest: Option<u64>) {
         self.n_ids.store(n_ids, Relaxed);
         self.oldest_id.store(oldest.unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Of the feedback ids: those that are not on disk.
+    pub(crate) fn n_unwritten_ids(&self) -> u64 {
+        self.n_unwritten_ids.load(Relaxed)
+    }
+
+    pub(crate) fn set_unwritten_ids(&self, n_ids: u64) {
+        self.n_unwritten_ids.store(n_ids, Relaxed);
     }
 
     /// Ids of backfills that are remembered.

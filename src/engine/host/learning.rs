@@ -11,6 +11,7 @@ use crossbeam::channel::Receiver;
 use crate::engine::compute::threads::block_on;
 use crate::engine::error::Error;
 use crate::engine::history::error as history;
+use crate::engine::host::bounds::BoundKind;
 use crate::engine::host::follower::Follower;
 use crate::engine::host::learning_event;
 use crate::engine::host::orders::Done;
@@ -227,7 +228,8 @@ impl ModelRuntime {
             .for_each(|one| self.announce_move(one));
     }
 
-    /// Logs a label that contradicts another one, and an event that waits for a person.
+    /// Logs a label that contradicts another one, and an event that waits for a person; one that made room is
+    /// counted.
     fn announce_quarantined(&self, position: u64, feedback: &Feedback, step: &Step) {
         if let Some(cause) = step.held_back {
             tracing::warn!(
@@ -246,6 +248,9 @@ impl ModelRuntime {
                 contradicted,
                 "a label contradicts another source's, which its sender may not supersede",
             );
+        }
+        if step.pushed_out.is_some() {
+            self.bound_counts().count(BoundKind::Quarantine);
         }
     }
 

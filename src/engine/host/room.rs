@@ -18,6 +18,8 @@ pub(crate) enum EntryClass {
     Feedback,
     /// Orders have a reserve that feedback cannot use.
     Order,
+    /// Orders that change the limits have one that others cannot use.
+    Limits,
 }
 
 impl ModelRuntime {
@@ -89,17 +91,19 @@ impl ModelRuntime {
         let limits = &served.model.spec.journal;
         let max = match class {
             EntryClass::Feedback => limits.feedback_bytes_max(),
-            EntryClass::Order => limits.bytes_max,
+            EntryClass::Order => limits.order_bytes_max(),
+            EntryClass::Limits => limits.bytes_max,
         };
         if bytes < max {
             return Ok(());
         }
         let how = self.how_to_get_room();
         let what = format!("the journal holds {bytes} of {max} bytes; {how}");
-        if class == EntryClass::Feedback {
-            self.bound_counts().count(BoundKind::FeedbackBytes);
-        }
-        Err(self.no_room(what))
+        let kind = match class {
+            EntryClass::Feedback => BoundKind::FeedbackBytes,
+            EntryClass::Order | EntryClass::Limits => BoundKind::OrderBytes,
+        };
+        Err(self.full(kind, what))
     }
 
     /// The advice to an operator about room in the journal.
@@ -137,10 +141,6 @@ impl ModelRuntime {
     /// The refusal that names the bound, which is counted.
     pub(crate) fn full(&self, kind: BoundKind, what: String) -> Error {
         self.bound_counts().count(kind);
-        self.no_room(what)
-    }
-
-    fn no_room(&self, what: String) -> Error {
         Error::Full {
             model: self.name().to_owned(),
             what,

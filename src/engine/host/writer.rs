@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::compute::stages::Stage;
 use crate::engine::error::Error;
-use crate::engine::host::bounds::{BoundKind, ids_bounds};
+use crate::engine::host::bounds::{BoundKind, GROUP_MAX, ids_bounds, unwritten_ids};
 use crate::engine::host::health::EntryReadiness;
 use crate::engine::host::new_labels::NewLabels;
 use crate::engine::host::room::EntryClass;
@@ -23,8 +23,6 @@ use crate::event::{Duplicate, Event, Feedback, Time};
 use crate::model::JournalLimits;
 use crate::store::{self, Ids, Journal, ids};
 
-/// Messages of a group at most.
-const GROUP_MAX: usize = 4096;
 /// Predictions alone are synced this often; they need not be, but the learner waits for it. So often
 /// it is tried again, too, to make a segment that could not be made.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
@@ -45,8 +43,6 @@ pub(crate) struct JournalWriter {
     ids: Ids,
     /// The last segment as the ids were last written.
     ids_written_in: u64,
-    /// True if the disk refused the last write of ids.
-    ids_failing: bool,
     runtime: Arc<ModelRuntime>,
     /// Journal time as the group in the making began.
     now: Time,
@@ -136,7 +132,6 @@ impl JournalWriter {
     pub(crate) fn new(journal: Journal, ids: Ids, runtime: Arc<ModelRuntime>) -> JournalWriter {
         JournalWriter {
             ids_written_in: journal.last_segment(),
-            ids_failing: false,
             journal,
             new_labels: NewLabels::default(),
             waiting: WaitingPlaces::default(),
@@ -190,9 +185,11 @@ impl JournalWriter {
                 Ok(accepted) => self.replies.push(Reply::Feedback(reply, accepted, taken)),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Work::Command(command, reply) => self.append_order(&Event::Command(command), reply),
+            Work::Command(command, reply) => {
+                self.append_order(&Event::Command(command), EntryClass::Order, reply);
+            }
             Work::Describe(description, reply) => {
-                self.append_order(&Event::Description(description), reply);
+                self.append_order(&Event::Description(description), EntryClass::Limits, reply);
             }
             Work::Record(record) => self.append_or_hold(record),
             Work::Tick => drop(self.tick_once()),
@@ -205,9 +202,14 @@ impl JournalWriter {
     }
 
     /// Journals an order, if the bytes that are kept for orders are not used up.
-    fn append_order(&mut self, event: &Event, reply: oneshot::Sender<Result<u64, Error>>) {
+    fn append_order(
+        &mut self,
+        event: &Event,
+        class: EntryClass,
+        reply: oneshot::Sender<Result<u64, Error>>,
+    ) {
         let bytes = self.journal.bytes();
-        let room = self.runtime.check_bytes(EntryClass::Order, bytes);
+        let room = self.runtime.check_bytes(class, bytes);
         match room.and_then(|()| self.append(event)) {
             Ok(position) => {
                 self.runtime.stages().pass(Stage::Appended(position));
@@ -333,13 +335,19 @@ impl JournalWriter {
             return Err(self.runtime.full(BoundKind::FeedbackIds, what));
         }
         let checked = self.ids.check_quota(source, &ids_bounds(limits));
-        checked.map_err(|ids::SourceQuota { held, all }| {
-            let what = format!(
-                "source {source:?} holds {held} of the {all} feedback ids that are known for a \
-                 day, no less than are left for others; it can send again as they age, or once \
-                 journal.ids_bytes_max ({} bytes) is larger",
-                limits.ids_bytes_max
-            );
+        checked.map_err(|full| {
+            let what = match full {
+                ids::IdsFull::Source { held, all } => format!(
+                    "source {source:?} holds {held} of the {all} feedback ids that are known for a \
+                     day, no less than are left for others; it can send again as they age, or once \
+                     journal.ids_bytes_max ({} bytes) is larger",
+                    limits.ids_bytes_max
+                ),
+                ids::IdsFull::Unwritten(n) => {
+                    let why = self.runtime.health().unwritten_ids().unwrap_or_default();
+                    unwritten_ids(n, &why)
+                }
+            };
             self.runtime.full(BoundKind::FeedbackIds, what)
         })
     }
@@ -369,8 +377,15 @@ impl JournalWriter {
         if begun || self.ids.is_due(&bounds) {
             self.write_ids();
         }
+        self.note_ids();
+    }
+
+    /// Notes how many ids there are, for every thread.
+    fn note_ids(&self) {
         let oldest = self.ids.oldest_position();
         self.runtime.metrics().set_ids(self.ids.len(), oldest);
+        let n_unwritten = self.ids.n_unwritten() as u64;
+        self.runtime.metrics().set_unwritten_ids(n_unwritten);
         let n_backfill = self.ids.backfill.len();
         self.runtime.metrics().set_backfill_ids(n_backfill);
     }
@@ -382,10 +397,11 @@ impl JournalWriter {
         let oldest = self.ids.oldest_position().unwrap_or(u64::MAX);
         let retracted = self.runtime.retractions().retracted().since(oldest);
         let written = written.and_then(|()| self.ids.write_retracted(retracted));
-        let failed_before = std::mem::replace(&mut self.ids_failing, written.is_err());
+        let why = written.as_ref().err().map(ToString::to_string);
+        let is_new = self.runtime.health().set_unwritten_ids(why);
         match &written {
             Ok(()) => self.ids_written_in = self.journal.last_segment(),
-            Err(error) if !failed_before => {
+            Err(error) if is_new => {
                 let model = self.runtime.name();
                 tracing::warn!(model, %error, "feedback ids are not written; it is tried again");
             }
@@ -437,6 +453,10 @@ impl JournalWriter {
     fn go_on(&mut self) {
         if self.runtime.health().is_starved() {
             self.runtime.schedule();
+        }
+        // Feedback that is refused meanwhile brings no sync, after which they would be written.
+        if self.runtime.health().unwritten_ids().is_some() && self.write_ids() {
+            self.note_ids();
         }
         if !self.runtime.health().is_stalled() {
             return;

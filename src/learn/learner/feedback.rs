@@ -32,6 +32,8 @@ pub(super) struct Example<'a> {
     pub propensity: Option<f64>,
     /// True if it is of a time long before its feedback: no evidence about the present.
     pub is_past: bool,
+    /// True if champion and candidate were scored on the same row before: no further evidence.
+    pub is_scored: bool,
 }
 
 impl Example<'_> {
@@ -46,6 +48,7 @@ impl Example<'_> {
             cost: 0.0,
             propensity: None,
             is_past: false,
+            is_scored: false,
         }
     }
 }
@@ -66,17 +69,20 @@ impl Learner {
         self.monitor_feedback();
         if let Some(cause) = self.suspects(feedback, lookup)? {
             self.accounts.ledger.hold_back();
-            self.hold_back(cause);
+            let pushed_out = self.hold_back(cause);
             return Ok(Step {
                 held_back: Some(cause),
+                pushed_out,
                 ..self.end(Fate::Quarantined)
             });
         }
         let (fate, contradicts) = self.take_subject(feedback, lookup)?;
+        let mut pushed_out = None;
         if contradicts.is_some() {
-            self.hold_back(QuarantineCause::Contradiction);
+            pushed_out = self.hold_back(QuarantineCause::Contradiction);
         }
         let mut step = self.end(fate);
+        step.pushed_out = pushed_out;
         step.contradicts = contradicts;
         // Also while an example waits for its update: the encoder has seen the row.
         step.changed = self.serves_what_comes()
@@ -204,7 +210,7 @@ impl Learner {
     /// Learns one example of a source, or of silence, and returns the fate for the event that
     /// brought it.
     pub(super) fn learn(&mut self, example: Example<'_>, target: Target) -> Fate {
-        if !example.is_past {
+        if !(example.is_past || example.is_scored) {
             self.score_sides(example, target);
         }
         if self.is_frozen() {

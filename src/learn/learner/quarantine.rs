@@ -17,6 +17,11 @@ impl Learner {
         self.accounts.quarantine.waiting()
     }
 
+    /// How many wait.
+    pub fn n_quarantined(&self) -> usize {
+        self.accounts.quarantine.len()
+    }
+
     /// The oldest entry that may be asked for again: of a prediction that waits for feedback, or of
     /// feedback that waits for a person.
     pub fn oldest_needed(&self) -> Option<u64> {
@@ -55,10 +60,10 @@ impl Learner {
         Ok(quarantine.look(&settings, feedback, row))
     }
 
-    /// Has the event that came wait for a person.
-    pub(super) fn hold_back(&mut self, cause: QuarantineCause) {
+    /// Has the event that came wait for a person; gives the cause of the oldest where that has to make room.
+    pub(super) fn hold_back(&mut self, cause: QuarantineCause) -> Option<QuarantineCause> {
         if !self.spec.has_quarantine() {
-            return;
+            return None;
         }
         let event = QuarantinedEvent {
             position: self.position_taken(),
@@ -71,6 +76,7 @@ impl Learner {
             .wait(event, self.spec.quarantine.waiting_max);
         gone.into_iter()
             .for_each(|cause| accounts.ledger.discard(cause));
+        gone
     }
 
     /// Discards events that have waited for as long as the journal may keep it.

@@ -182,6 +182,7 @@ impl Learner {
             asked: Some(id),
             weight: feedback.weight as f32,
             cost: self.cost_in_place_of(waiting.held_label, &last.feedback, feedback),
+            is_scored: true,
             ..Example::new(&prediction.batch, row)
         };
         let fate = match self.learn_label(id, waiting.held_label, example, target) {

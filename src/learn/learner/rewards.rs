@@ -3,7 +3,8 @@
 //! Invariant: a credit is learned once. The credit is the world's and goes on; the learned part of
 //! it goes back with a restore. A reward teaches the difference of the two: a whole example where
 //! nothing is held, so that sums, late rewards and closed windows come out as if the final reward
-//! had been there from the start. (The first revision does not distinguish them.)
+//! had been there from the start. (The first revision does not distinguish them.) From the third revision on
+//! a reward that adds nothing, as a second one where the first counts, teaches a credit that is not held.
 
 use super::super::join::{LearnedExample, PendingPrediction};
 use super::super::lookup::Lookup;
@@ -45,7 +46,7 @@ impl Learner {
         let Some(reward) = self.windows().reward(&feedback.signal) else {
             return Ok(Fate::Unmatched);
         };
-        if let Some(fate) = self.windows().refuses(&waiting, reward) {
+        if let Some(fate) = self.refuses(&waiting, reward) {
             return Ok(fate);
         }
         let prediction = self.fetch(waiting.position, lookup)?;
@@ -53,12 +54,22 @@ impl Learner {
             self.score_throttled(waiting, reward, feedback, &prediction);
             return Ok(Fate::Throttled);
         }
-        self.monitor_reward(reward.amount());
+        if self.windows().refuses(&waiting, reward).is_none() {
+            self.monitor_reward(reward.amount());
+        }
         let fate = self.earn(id, waiting, reward, feedback, &prediction);
         Ok(of_reward(waiting, fate))
     }
 
-    /// Learns a preference: the first of two answers earns one, the other nothing.
+    /// The fate of a reward that teaches nothing: its prediction does not take it, and what it has earned
+    /// is held.
+    fn refuses(&self, waiting: &PendingPrediction, reward: Reward) -> Option<Fate> {
+        let windows = self.windows();
+        let refused = windows.refuses(waiting, reward);
+        refused.filter(|_| !windows.is_undone(waiting))
+    }
+
+    /// Of two answers, the first was preferred: it earns one, the other nothing.
     pub(super) fn prefer(
         &mut self,
         ids: [PredictionId; 2],
@@ -71,7 +82,7 @@ impl Learner {
         let rewards = Reward::preference();
         for (id, reward) in ids.into_iter().zip(rewards) {
             let refused = match self.waiting(id) {
-                Ok(waiting) => self.windows().refuses(&waiting, reward),
+                Ok(waiting) => self.refuses(&waiting, reward),
                 Err(fate) => Some(fate),
             };
             if let Some(fate) = refused {
@@ -85,7 +96,7 @@ impl Learner {
         for (id, reward) in ids.into_iter().zip(rewards) {
             // The same answer twice: the second finds that it has had its preference.
             match self.waiting(id) {
-                Ok(waiting) if self.windows().refuses(&waiting, reward).is_none() => {
+                Ok(waiting) if self.refuses(&waiting, reward).is_none() => {
                     let prediction = self.fetch(waiting.position, lookup)?;
                     let fate = self.earn(id, waiting, reward, feedback, &prediction);
                     fates.push((waiting, fate));
@@ -148,6 +159,7 @@ impl Learner {
             weight: feedback.weight as f32,
             cost: cost(feedback),
             propensity: Some(f64::from(propensities[row])),
+            is_scored: waiting.credited.is_some(),
             ..Example::new(&prediction.batch, row)
         };
         if self.spec.revision < 2 {

@@ -83,7 +83,12 @@ impl Quarantine {
         })
     }
 
-    /// The position of the oldest waiting event.
+    /// How many events wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Where the oldest that waits stands.
     pub(crate) fn oldest_position(&self) -> Option<u64> {
         self.waiting.keys().next().copied()
     }

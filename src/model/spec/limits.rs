@@ -43,8 +43,13 @@ impl JournalLimits {
         (self.bytes_max / 64).min(16 << 20)
     }
 
-    /// The size at which feedback is refused.
-    pub(crate) fn feedback_bytes_max(&self) -> u64 {
+    /// At this size orders are refused, but those that change these limits.
+    pub fn order_bytes_max(&self) -> u64 {
+        self.bytes_max - self.orders_reserve() / 4
+    }
+
+    /// At this size feedback is refused.
+    pub fn feedback_bytes_max(&self) -> u64 {
         self.bytes_max - self.orders_reserve()
     }
 

@@ -35,6 +35,7 @@ pub(super) use self::tls::{Protocol, names_of};
 use self::tls::{ServerKeys, server_keys};
 use super::budget::{CallerUsage, Shares};
 use super::conduct::Conduct;
+use super::crowd::ConnectionNumber;
 use super::wire::Refusal;
 
 /// Refused logins of one address in a second; further ones are refused with a retry delay.
@@ -220,6 +221,7 @@ impl Access {
         }
         Ok(Caller {
             address: peer.address,
+            connection: peer.number,
             rights: Rights::Of(credential.clone()),
             end,
         })
@@ -320,6 +322,8 @@ fn credential_of<'a>(
 pub(super) struct Peer {
     /// `None` where it is a process that opened a socket of the file system.
     pub address: Option<SocketAddr>,
+    /// That of its connection.
+    pub number: ConnectionNumber,
     pub is_encrypted: bool,
     /// The DNS names and URIs of its certificate, which a root of ours vouches for.
     pub names: Arc<[String]>,
@@ -351,6 +355,7 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     address: Option<SocketAddr>,
+    connection: ConnectionNumber,
     rights: Rights,
     /// The time at which its credential ends, or its certificate.
     end: Option<SystemTime>,
@@ -367,6 +372,7 @@ impl Caller {
     fn nobody(peer: &Peer) -> Caller {
         Caller {
             address: peer.address,
+            connection: peer.number,
             rights: Rights::None,
             end: None,
         }
@@ -375,6 +381,7 @@ impl Caller {
     fn of_this_machine(peer: &Peer) -> Caller {
         Caller {
             address: peer.address,
+            connection: peer.number,
             rights: Rights::All,
             end: None,
         }
@@ -421,9 +428,9 @@ impl Caller {
         }
     }
 
-    /// The other side of the connection that it calls on.
-    pub(super) fn connection(&self) -> Option<SocketAddr> {
-        self.address
+    /// The connection that it calls on.
+    pub(super) fn connection(&self) -> ConnectionNumber {
+        self.connection
     }
 
     /// True if it may use a model of this name.

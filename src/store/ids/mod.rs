@@ -44,6 +44,8 @@ pub struct IdBounds {
     pub memory_max: usize,
     /// Bytes on disk.
     pub bytes_max: u64,
+    /// Ids that come between two syncs of the journal at most.
+    pub group_max: usize,
 }
 
 impl IdBounds {
@@ -56,15 +58,26 @@ impl IdBounds {
     fn sealed_at(&self) -> usize {
         self.memory_max.min(self.ids_max() as usize / 8).max(1)
     }
+
+    /// Ids that are not on disk, at most. None of a group can be written before its sync, so it is two
+    /// groups at least.
+    pub fn unwritten_max(&self) -> usize {
+        2 * self.sealed_at().max(self.group_max)
+    }
 }
 
-/// The use of a source that may hold no more ids.
+/// The reason why no more ids are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceQuota {
-    /// Ids of this source.
-    pub held: u64,
-    /// Ids of all.
-    pub all: u64,
+pub enum IdsFull {
+    /// The source may hold no more.
+    Source {
+        /// Ids of this source.
+        held: u64,
+        /// Ids of all.
+        all: u64,
+    },
+    /// So many are not on disk: it refuses them.
+    Unwritten(usize),
 }
 
 /// The ids of one journal.
@@ -219,23 +232,27 @@ impl Ids {
         Ok(None)
     }
 
+    /// The number of ids that are not on disk.
+    pub fn n_unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
     /// Checks that a source may hold one more id: at most as many as are free, so that there is
     /// always room for others.
     ///
     /// # Errors
-    /// The use of the source, where it may hold no more.
-    pub(crate) fn check_quota(&self, source: &str, bounds: &IdBounds) -> Result<(), SourceQuota> {
+    /// The bound that is reached.
+    pub fn check_quota(&self, source: &str, bounds: &IdBounds) -> Result<(), IdsFull> {
         let held = self.counts.of(self.counted_as(source));
         let free = bounds.ids_max().saturating_sub(self.n_ids);
-        let unwritten_max = 2 * bounds.sealed_at();
-        if held < free && self.unwritten.len() < unwritten_max {
-            Ok(())
-        } else {
-            Err(SourceQuota {
-                held,
-                all: self.n_ids,
-            })
+        if self.unwritten.len() >= bounds.unwritten_max() {
+            return Err(IdsFull::Unwritten(self.unwritten.len()));
         }
+        if held < free {
+            return Ok(());
+        }
+        let all = self.n_ids;
+        Err(IdsFull::Source { held, all })
     }
 
     /// Holds the id of feedback that is new.
@@ -308,9 +325,19 @@ impl Ids {
         }
         // Before the others: all up to the position that those cover are on disk.
         self.backfill.flush(synced)?;
-        if synced <= self.covers() {
-            return Ok(());
+        if synced > self.covers() {
+            self.append(synced)?;
         }
+        let n_written = self.tail.as_ref().map_or(0, |tail| tail.n_records);
+        if n_written >= bounds.sealed_at() {
+            self.seal(self.covers(), bounds)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Appends the records up to `synced` that are not on disk.
+    fn append(&mut self, synced: u64) -> Result<(), Error> {
         let path = self.tail_path();
         let n_synced = self.unwritten.partition_point(|one| one.position <= synced);
         let records = &self.unwritten[..n_synced];
@@ -322,12 +349,7 @@ impl Ids {
             }
         }
         self.unwritten.drain(..n_synced);
-        let n_written = self.tail.as_ref().map_or(0, |tail| tail.n_records);
-        if n_written >= bounds.sealed_at() {
-            self.seal(synced, bounds)
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Sorts the records in memory into a file, or drops forgotten ones from the tail.

@@ -10,14 +10,17 @@ use crate::learn::feedback_key;
 
 const HOUR: i64 = 3_600_000_000;
 const JOURNAL: [u8; 16] = [7; 16];
+const GROUP_MAX: usize = 100;
 const LARGE: IdBounds = IdBounds {
     memory_max: 250_000,
     bytes_max: 2 << 30,
+    group_max: GROUP_MAX,
 };
 /// A file for every ten ids.
 const SMALL: IdBounds = IdBounds {
     memory_max: 10,
     bytes_max: 1 << 20,
+    group_max: GROUP_MAX,
 };
 
 fn open(folder: &TempDir, last: u64) -> Result<Ids, Error> {
@@ -102,6 +105,7 @@ fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
     let bounds = IdBounds {
         memory_max: 1000,
         bytes_max: 4000 * RECORD_BYTES as u64,
+        group_max: GROUP_MAX,
     };
     let mut ids = open(&folder, 0).unwrap();
     let mut position = 0;
@@ -120,8 +124,9 @@ fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
         n_taken
     };
     assert_eq!(send(&mut ids, "flood", 10_000), 2000);
-    let quota = ids.check_quota("flood", &bounds).unwrap_err();
-    assert_eq!((quota.held, quota.all), (2000, 2000));
+    let (held, all) = (2000, 2000);
+    let full = ids.check_quota("flood", &bounds).unwrap_err();
+    assert_eq!(full, IdsFull::Source { held, all });
     assert_eq!(send(&mut ids, "honest", 100), 100);
     assert_eq!(send(&mut ids, "flood", 10), 0);
     // Names without end count together, and leave room to one that is known.
@@ -131,6 +136,28 @@ fn p12_a_source_leaves_as_much_as_it_takes_to_others() {
     let day = Time(24 * HOUR + 1);
     ids.flush(position, day, &bounds).unwrap();
     ids.check_quota("flood", &bounds).unwrap();
+}
+
+#[test]
+fn p12_ids_that_cannot_be_written_yet_have_room_for_two_groups() {
+    let folder = tempdir().unwrap();
+    let mut ids = open(&folder, 0).unwrap();
+    let bounds = IdBounds {
+        memory_max: 1,
+        ..SMALL
+    };
+    let n_max = bounds.unwritten_max() as u64;
+    assert_eq!(n_max, 2 * GROUP_MAX as u64);
+    for n in 1..=n_max {
+        let source = format!("source {n}");
+        ids.check_quota(&source, &bounds).unwrap();
+        ids.insert_key(feedback_key(&name(n)), &source, n, Time(0));
+    }
+    let full = ids.check_quota("another", &bounds).unwrap_err();
+    assert_eq!(full, IdsFull::Unwritten(n_max as usize));
+    ids.flush(n_max, Time(0), &bounds).unwrap();
+    assert_eq!(ids.n_unwritten(), 0);
+    ids.check_quota("another", &bounds).unwrap();
 }
 
 #[test]

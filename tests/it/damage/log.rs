@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 /// The result of a function, and the log of its run.
-pub(super) fn warnings<T>(run: impl FnOnce() -> T) -> (T, String) {
+pub(crate) fn warnings<T>(run: impl FnOnce() -> T) -> (T, String) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

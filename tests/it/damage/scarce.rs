@@ -39,8 +39,8 @@ fn large() -> Batch {
     batch
 }
 
-/// Asks until there is an answer; a server that never answers has stopped.
-fn until<T>(ask: impl Fn() -> Option<T>) -> T {
+/// Asks until there is an answer; what never gets one has stopped.
+pub(super) fn until<T>(ask: impl Fn() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask() {

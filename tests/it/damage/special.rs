@@ -8,12 +8,14 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use perennial::engine::{Engine, Offline, Readiness};
+use perennial::engine::{Config, Disposal, Engine, Offline, Readiness, RetractionRequest};
+use perennial::event::Selector;
 
-use crate::damage::case::{Case, check_sentence, taught};
-use crate::support::digest;
+use crate::damage::case::{Case, below, check_sentence, taught};
+use crate::damage::log::warnings;
 use crate::support::server::{run, text};
 use crate::support::special::{ALL, Special, each};
+use crate::support::{AUTO, Workspace, digest, syncing_nothing, teach_rows};
 
 /// The output of `verify` on a faulty data directory.
 fn verify(data: &Path, models: &Path) -> String {
@@ -86,6 +88,77 @@ async fn p9_what_is_no_file_of_a_checkpoint_is_passed_over_with_a_warning() {
             });
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_what_is_no_file_of_feedback_ids_is_refused_unread() {
+    let case = Case::new();
+    for name in ["tail", "retracted", "backfill", "00000000000000000001.ids"] {
+        let place = case.file("m/ids").join(name);
+        each(&place, &ALL, |special| {
+            case.is_refused(&place, special.words());
+        });
+    }
+    case.comes_back().await;
+}
+
+/// A champion and a contender that a retraction brought beside the candidate.
+async fn frozen() -> (Workspace, Vec<PathBuf>, blake3::Hash) {
+    let gated =
+        "[publish]\npolicy = \"gated\"\nevery_examples = 4\n[versions]\nevery_examples = 1000\n";
+    let workspace = Workspace::new(&[("m", &format!("{AUTO}{gated}")), ("other", AUTO)]);
+    let engine = workspace.open_on(syncing_nothing());
+    let model = engine.model("m").unwrap();
+    teach_rows(model, 12, 0.3, "row").await;
+    let request = RetractionRequest {
+        selector: Selector::FeedbackId("row-1".to_owned()),
+        actor: String::new(),
+        note: String::new(),
+        disposal: Disposal::Keep,
+    };
+    model.retract(request).await.unwrap();
+    let learned = digest(model);
+    engine.close();
+    let states = below(&workspace.data().join("m/frozen"));
+    assert!(!states.is_empty(), "the sides are frozen");
+    (workspace, states, learned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_what_is_no_file_of_a_frozen_state_is_passed_over_unread() {
+    for name in [
+        "manifest.json",
+        "weights.safetensors",
+        "learner.safetensors",
+    ] {
+        let (workspace, states, learned) = frozen().await;
+        let place = states[0].join(name);
+        each(&place, &ALL, |special| {
+            let found = verify(&workspace.data(), &workspace.models());
+            check_sentence(&found.replace('\n', " "), &[name, special.words()]);
+            let (engine, log) = warnings(|| workspace.open_on(syncing_nothing()));
+            let model = engine.model("m").unwrap();
+            assert_eq!(model.status(false).state, Readiness::Ready, "{log}");
+            assert_eq!(digest(model), learned);
+            engine.close();
+        });
+    }
+}
+
+#[test]
+fn p9_what_is_no_queue_of_a_webhook_is_refused_unread() {
+    let case = Case::new();
+    let place = case.file("_webhook.queue");
+    let config = || Config {
+        webhook_queue_max: Some(10),
+        ..case.0.config()
+    };
+    each(&place, &ALL, |special| {
+        let error = Engine::open(config()).err().expect("it is no queue");
+        check_sentence(&error.to_string(), &["_webhook.queue", special.words()]);
+    });
+    let engine = Engine::open(config()).expect("a queue is begun");
+    assert_eq!(digest(engine.model("m").unwrap()), taught().digest);
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Requests that wait for a position: until it is served, or as long as they may.
 
+use std::sync::Arc;
+
 use perennial::proto::inference::ModelInferRequest;
 use perennial::proto::inference::infer_parameter::ParameterChoice;
+use perennial::server;
+use perennial::store::Disk;
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 
@@ -114,6 +118,35 @@ async fn p8_half_of_a_connections_requests_may_wait_and_a_stop_ends_them() {
         assert_eq!(refusal.code(), Code::Unavailable, "{refusal}");
         assert_eq!(refusal.message(), "the server is stopping");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_connections_to_a_socket_of_the_file_system_wait_each_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("grpc.sock");
+    let socket = tokio::net::UnixListener::bind(&path).expect("a new file");
+    let bounds = server::Config {
+        socket: Some(Arc::new(socket)),
+        ..server::Config::default()
+    };
+    let served = Served::start_bounded(&[("m", AUTO)], Disk::default(), bounds).await;
+    let url = format!("unix:{}", path.display());
+    let mut one = Client::connect_to(url.clone()).await;
+    one.teach_rows("m", 1, 0.0, "row").await;
+    let mut all = JoinSet::new();
+    for _ in 0..513 {
+        let mut client = one.clone();
+        all.spawn(async move { client.ask(asking(u64::MAX)).await });
+    }
+    let refusal = answered(&mut all, 1).await.remove(0);
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal}");
+    // Another process has places of its own.
+    let mut other = Client::connect_to(url).await;
+    other.teach_rows("m", 1, 0.0, "beside").await;
+    let (refusals, _workspace) =
+        within(async { tokio::join!(answered(&mut all, 512), served.stop()) }).await;
+    let is_stop = |refusal: &Status| refusal.code() == Code::Unavailable;
+    assert!(refusals.iter().all(is_stop), "{refusals:?}");
 }
 
 /// A question to a version or a side, which waits for a position if there is one.

@@ -69,7 +69,7 @@ pub(super) struct Served {
     pub grpc: SocketAddr,
     http: SocketAddr,
     workspace: Workspace,
-    engine: Arc<Engine>,
+    pub engine: Arc<Engine>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), server::Error>>,
 }
@@ -112,7 +112,11 @@ impl Served {
         Served::serve(workspace, engine, server::Config::default()).await
     }
 
-    async fn serve(workspace: Workspace, engine: Arc<Engine>, config: server::Config) -> Served {
+    pub(super) async fn serve(
+        workspace: Workspace,
+        engine: Arc<Engine>,
+        config: server::Config,
+    ) -> Served {
         let bind = || TcpListener::bind("127.0.0.1:0");
         let listeners = Listeners {
             grpc: bind().await.expect("a free port"),
@@ -182,7 +186,11 @@ impl Served {
 impl Client {
     /// On a connection of its own.
     pub(super) async fn connect(server: SocketAddr) -> Client {
-        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        Client::connect_to(format!("http://{server}")).await
+    }
+
+    pub(super) async fn connect_to(url: String) -> Client {
+        let endpoint = Endpoint::from_shared(url).expect("an address");
         let channel = within(endpoint.connect()).await.expect("it listens");
         Client {
             inference: GrpcInferenceServiceClient::new(channel.clone()),

@@ -1,7 +1,9 @@
 //! Retractions and audits over the wire: their selections, and their refusals.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use perennial::engine::{Clock, ClockReading};
 use perennial::event::PredictionId;
 use perennial::proto::perennial::v1::{
     AuditRequest, AuditResponse, Certificate, FateRequest, FateResponse, FeedbackRequest,
@@ -46,7 +48,8 @@ async fn p5_one_event_and_a_stretch_of_time_are_taken_back() {
     let certificate = retract(client, one).await.expect("it is retracted");
     assert_eq!((certificate.excluded, certificate.version), (1, 2));
     assert_eq!(certificate.digest.len(), 64);
-    // Sent again it stays away, and the reply names the remedy.
+    assert_eq!(certificate.clock, "", "no clock chose it");
+    // Sent again it stays away, and the reply says what to do.
     let again = FeedbackRequest {
         model: "m".to_owned(),
         feedback_id: "row-2".to_owned(),
@@ -68,7 +71,37 @@ async fn p5_one_event_and_a_stretch_of_time_are_taken_back() {
     let rest = |request: &mut RetractRequest| request.since = moment(1_000);
     let certificate = retract(client, rest).await.expect("it is retracted");
     assert_eq!((certificate.excluded, certificate.version), (4, 3));
+    let clock = "the journal's clock, which agrees with this machine's";
+    assert_eq!(certificate.clock, clock);
     assert_eq!(client.status("m").await.examples, 0);
+    served.goes_on_and_stops("m").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_certificate_names_the_clock_that_chose_and_its_distance() {
+    const HOUR_US: i64 = 3600 * 1_000_000;
+    let ahead_us = Arc::new(AtomicI64::new(0));
+    let ahead = ahead_us.clone();
+    let clock = Clock::simulated(move || {
+        let mut reading = ClockReading::agreed(1_700_000_000_000_000);
+        reading.wall.0 += ahead.load(Relaxed);
+        reading
+    });
+    let mut served = Served::start_by(&[("m", AUTO)], clock).await;
+    let client = &mut served.client;
+    client.teach_rows("m", 2, 0.0, "row").await;
+    for (hours, side) in [(2, "behind"), (-3, "ahead of")] {
+        ahead_us.store(hours * HOUR_US, Relaxed);
+        let all = |request: &mut RetractRequest| {
+            request.since = moment(1_000);
+            request.dry_run = true;
+        };
+        let would = retract(client, all).await.expect("it is surveyed");
+        let distance = hours.abs() * 3600;
+        let expected = format!("the journal's clock, {distance} s {side} this machine's");
+        assert_eq!((would.excluded, would.clock), (2, expected));
+    }
+    ahead_us.store(0, Relaxed);
     served.goes_on_and_stops("m").await;
 }
 

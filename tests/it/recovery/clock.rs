@@ -7,7 +7,8 @@ use perennial::engine::{Acknowledgement, Config, Engine, ServedModel, WallClock}
 use perennial::event::{Event, Feedback, PredictionId, Signal};
 use perennial::store::{Reader, verify};
 
-use super::clocked::{Clocked, predict};
+use super::clocked::{Clocked, SHORT, predict};
+use crate::damage::log::warnings;
 use crate::support::disk::Recording;
 use crate::support::{AUTO, label};
 
@@ -248,4 +249,64 @@ async fn p12_a_machine_that_was_off_for_sixty_days_is_believed_after_an_hour_or_
         engine.model("m").unwrap().status(false).fates["applied"],
         15
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_start_with_a_clock_more_than_a_day_ahead_warns() {
+    let clocked = Clocked::new("");
+    let engine = open(&clocked, WallClock::Checked);
+    serve_rows(engine.model("m").unwrap(), "before").await;
+    engine.close();
+    drop(engine);
+    let starts = [
+        (23 * 60, WallClock::Checked, false),
+        (2 * 60, WallClock::Checked, true),
+        (0, WallClock::Believed, false),
+    ];
+    for (minutes, wall_clock, warns) in starts {
+        clocked.jump(minutes);
+        // Nothing is written, so that the last entry stays where it is.
+        let data = clocked.workspace.data().with_file_name("copy");
+        crate::support::copy(&clocked.workspace.data(), &data);
+        let (_, disk) = Recording::of(&data);
+        let config = Config {
+            wall_clock,
+            ..clocked.on(disk, data.clone())
+        };
+        let (engine, log) = warnings(|| Engine::open(config).expect("the engine opens"));
+        let sentence = "the clock of this machine is ahead of the journal's last entry; it is believed \
+                        after an hour, or at once with serve --believe-clock";
+        assert_eq!(log.contains(sentence), warns, "{minutes}: {log}");
+        engine.close();
+        drop(engine);
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+}
+
+/// Entries are retained for 70 minutes of the journal's time, of which each start begins a new doubt.
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_under_a_doubted_clock_retention_goes_by_the_time_that_passes() {
+    let clocked = Clocked::new(SHORT);
+    let engine = open(&clocked, WallClock::Checked);
+    let model = engine.model("m").unwrap();
+    (0..40).for_each(|_| assert!(predict(model, 100_000).is_some()));
+    engine.close();
+    drop(engine);
+    let first = clocked.first_position();
+    clocked.jump(60 * DAY);
+    for (minutes, is_shorter) in [(0, false), (40, false), (40, true)] {
+        let engine = open(&clocked, WallClock::Checked);
+        let model = engine.model("m").unwrap();
+        for _ in 0..2 {
+            clocked.pass(minutes / 2);
+            model.retain_now().unwrap();
+        }
+        let (journal, wall) = model.times().unwrap();
+        assert!(wall.0 - journal.0 > 59 * DAY * MINUTE_US, "it is doubted");
+        predict(model, 10).expect("there is room");
+        model.retain_now().unwrap();
+        engine.close();
+        drop(engine);
+        assert_eq!(clocked.first_position() > first, is_shorter, "{minutes}");
+    }
 }

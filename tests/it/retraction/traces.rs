@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use perennial::engine::{Clock, Config as EngineConfig};
+use perennial::engine::{Clock, Config as EngineConfig, RetrainingRequest};
 use perennial::event::{Batch, Column, Decision, Subject};
 
 use super::*;
@@ -15,6 +15,9 @@ const SOURCE: &str = "planted-source-7f3a91";
 const KEY: &str = "planted-key-9c41d0";
 const TAG: &str = "planted-tag-e5d277";
 const TEXT: &str = "planted-text-b7e013";
+const COMMENT: &str = "planted-comment-61be08";
+const ACTOR: &str = "planted-actor-d90c45";
+const LABEL: &str = "planted-label-28fa17";
 /// The value of a prediction's feedback, that of its correction, and an input that comes with feedback.
 const NUMBERS: [f64; 3] = [
     0.841_470_984_807_896_5,
@@ -28,11 +31,12 @@ const KINDS: [&str; 4] = [
     "[learner]\nkind = \"analytic\"\n",
     "[learner]\nkind = \"neighbours\"\n",
 ];
-const TASKS: [&str; 3] = [
+const TASKS: [&str; 4] = [
     "task = \"classification\"\nclasses = [\"a\", \"b\"]\n",
     "task = \"regression\"\n",
     "task = \"bandit\"\nactions = [\"a\", \"b\"]\n[feedback]\nwindow_s = 60\n\
      default_reward = 0.0\naggregate = \"sum\"\n",
+    "task = \"classification\"\nclasses = [\"a\", \"b\"]\nclasses_max = 4\n",
 ];
 
 /// The events between the planted feedback and its erasure.
@@ -50,9 +54,18 @@ enum Scenario {
     WithAnother,
     /// Taken back at first, and erased only later.
     ErasedLater,
+    /// The champion has learned it.
+    Promoted,
+    /// It contradicts a label of other people, and waits for a person, who releases it in the end.
+    Quarantined,
+    Released,
+    /// A learner that began anew has learned it.
+    Retrained,
 }
 
-const SCENARIOS: [Scenario; 10] = [
+const GATED: &str = "[publish]\npolicy = \"gated\"\nevery_examples = 4\n";
+
+const SCENARIOS: [Scenario; 14] = [
     Scenario::Plain,
     Scenario::Restored,
     Scenario::RestoredTwice,
@@ -63,6 +76,10 @@ const SCENARIOS: [Scenario; 10] = [
     Scenario::Stopped,
     Scenario::WithAnother,
     Scenario::ErasedLater,
+    Scenario::Promoted,
+    Scenario::Quarantined,
+    Scenario::Released,
+    Scenario::Retrained,
 ];
 
 /// How the feedback is chosen.
@@ -108,7 +125,7 @@ impl Planted {
     /// The signal of a row: a label, or a number.
     fn signal(&self, number: f64) -> Signal {
         match self.task {
-            task if task == TASKS[0] => Signal::Label("b".to_owned()),
+            task if task == TASKS[0] || task == TASKS[3] => Signal::Label("b".to_owned()),
             task if task == TASKS[1] => Signal::Value(number),
             _ => Signal::Reward(number),
         }
@@ -147,12 +164,41 @@ impl Planted {
         }
     }
 
+    /// A label of other people, which the planted one is to contradict.
+    async fn contradict(&mut self, model: &ServedModel, id: PredictionId) {
+        let first = Feedback {
+            source: "people".to_owned(),
+            signal: self.signal(0.25),
+            ..label(id, "first", "")
+        };
+        self.send(model, first).await;
+    }
+
+    /// The next contender takes the place of the champion.
+    async fn promote(&mut self, model: &ServedModel) {
+        let has_contender = |model: &ServedModel| {
+            let gate = model.status(false).gate;
+            gate.is_some_and(|gate| gate.contender.is_some())
+        };
+        while !has_contender(model) {
+            self.teach(model, 1, "people").await;
+        }
+        let promoted = model.promote(None, Default::default()).await;
+        promoted.expect("a contender is tested");
+    }
+
     /// Planted feedback about a prediction, under the `n`th key.
     fn planted(&self, id: PredictionId, n: usize) -> Feedback {
         Feedback {
             source: SOURCE.to_owned(),
-            signal: self.signal(NUMBERS[n % 2]),
+            signal: match self.task {
+                task if task == TASKS[0] => Signal::Label("a".to_owned()),
+                task if task == TASKS[3] => Signal::Label(LABEL.to_owned()),
+                _ => self.signal(NUMBERS[n % 2]),
+            },
             tags: [(TAG.to_owned(), TAG.to_owned())].into(),
+            comment: COMMENT.to_owned(),
+            actor: ACTOR.to_owned(),
             ..label(id, &format!("{KEY}-{n}"), "")
         }
     }
@@ -177,6 +223,14 @@ impl Planted {
             ..self.planted(PredictionId(1), 0)
         }
     }
+}
+
+/// A person releases the planted feedback from quarantine.
+async fn release(model: &ServedModel) {
+    let (actor, note) = Default::default();
+    let order = Order::Release(source(SOURCE).hashed());
+    let done = model.command(Command { order, actor, note }).await;
+    done.expect("it is released");
 }
 
 /// The part of a scenario between the planted event and its erasure. The prediction is of `id`;
@@ -217,6 +271,20 @@ async fn go_on(
             let others = request(source("others"), Disposal::Keep);
             model.retract(others).await.unwrap();
         }
+        Scenario::Promoted => {
+            // One that was taken before has not learned it.
+            for _ in 0..2 {
+                planted.promote(model).await;
+            }
+        }
+        Scenario::Released => release(model).await,
+        Scenario::Retrained => {
+            let request = RetrainingRequest {
+                force: true,
+                ..RetrainingRequest::default()
+            };
+            model.retrain(request).await.expect("it took the place");
+        }
         _ => {}
     }
     engine
@@ -233,6 +301,9 @@ async fn run_and_erase(planted: &mut Planted, scenario: Scenario, by: By) -> u64
         // Silence has become a reward by then.
         planted.now.fetch_add(100_000_000, Relaxed);
         planted.teach(model, 1, "people").await;
+    }
+    if matches!(scenario, Scenario::Quarantined | Scenario::Released) {
+        planted.contradict(model, id).await;
     }
     // A gap on either side, and an order in it: the writer reads the clock once for many events.
     let since = Time(planted.now.fetch_add(10_000_000, Relaxed) + 5_000_000);
@@ -283,7 +354,7 @@ async fn run_and_erase(planted: &mut Planted, scenario: Scenario, by: By) -> u64
 
 /// The bytes that must stand nowhere, and their names.
 fn needles() -> Vec<(String, Vec<u8>)> {
-    let texts = [SOURCE, KEY, TAG, TEXT];
+    let texts = [SOURCE, KEY, TAG, TEXT, COMMENT, ACTOR, LABEL];
     let mut all: Vec<_> = texts
         .map(|text| (text.to_owned(), text.as_bytes().to_vec()))
         .into();
@@ -370,7 +441,15 @@ async fn check(task: &'static str, kind: &str, scenario: Scenario, by: By) {
 async fn p6_nothing_of_erased_feedback_is_left_in_any_file() {
     for task in TASKS {
         for scenario in SCENARIOS {
-            check(task, KINDS[0], scenario, By::Source).await;
+            // A release is of feedback that waits, and rewards do not contradict each other.
+            if scenario == Scenario::Released && task == TASKS[2] {
+                continue;
+            }
+            let kind = match scenario {
+                Scenario::Promoted => GATED,
+                _ => KINDS[0],
+            };
+            check(task, kind, scenario, By::Source).await;
         }
     }
 }
