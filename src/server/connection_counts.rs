@@ -15,13 +15,13 @@ use super::budget::Shares;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ConnectionNumber(pub u64);
 
-/// How many connections there are, by the address of the other side.
+/// The counts of open, refused and closed connections; the open ones by the address of the peer.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionCounts {
     all: Mutex<BTreeMap<IpAddr, Group>>,
     newest: AtomicU64,
-    refused: [AtomicU64; Refused::ALL.len()],
-    closed: [AtomicU64; Closed::ALL.len()],
+    refused: [AtomicU64; ConnectionRefusal::ALL.len()],
+    closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
 /// The connections of one address, and their usage of the budgets.
@@ -112,7 +112,7 @@ impl ConnectionPlace {
         self.number
     }
 
-    /// What its address has of the budgets.
+    /// The usage of the budgets by the address.
     pub(super) fn shares(&self) -> &Arc<Shares> {
         &self.shares
     }
@@ -179,7 +179,7 @@ impl ConnectionCounts {
         }
         let group = all.entry(address).or_default();
         group.n += 1;
-        let (crowd, shares) = (self.clone(), group.shares.clone());
+        let (connections, shares) = (self.clone(), group.shares.clone());
         let number = ConnectionNumber(self.newest.fetch_add(1, Relaxed) + 1);
         Some(ConnectionPlace {
             connections,

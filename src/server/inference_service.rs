@@ -13,7 +13,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::access::{Caller, MessageCost};
 use super::context::{self, ServerContext};
-use super::crowd::ConnectionNumber;
+use super::connection_counts::ConnectionNumber;
 use super::deadline;
 use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};
 use crate::engine::{PredictOptions, ServedModel};

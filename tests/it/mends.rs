@@ -302,12 +302,12 @@ fn watched(policy: &str) -> [(String, [Signal; 2]); 2] {
 fn p5_a_second_label_behind_a_restore_is_no_further_evidence() {
     for policy in ["live", "gated", "manual"] {
         for (toml, [first, second]) in watched(policy) {
-            let mut room = LearnerHarness::new(&toml);
+            let mut harness = LearnerHarness::new(&toml);
             let mut all = rows(600, 0.3);
-            let mut teach = |room: &mut LearnerHarness| {
+            let mut teach = |harness: &mut LearnerHarness| {
                 let (batch, truth) = all.next().expect("a row");
-                let id = room.predict(batch).ids[0];
-                room.submit(
+                let id = harness.predict(batch).ids[0];
+                harness.submit(
                     id,
                     match first {
                         Signal::Reward(_) => Signal::Reward(f64::from(u8::from(truth == "a"))),
@@ -315,28 +315,28 @@ fn p5_a_second_label_behind_a_restore_is_no_further_evidence() {
                     },
                 );
             };
-            (0..50).for_each(|_| teach(&mut room));
+            (0..50).for_each(|_| teach(&mut harness));
             let (batch, _) = rows(1, 0.9).next().expect("a row");
-            let id = room.predict(batch).ids[0];
-            room.submit(id, first.clone());
+            let id = harness.predict(batch).ids[0];
+            harness.submit(id, first.clone());
             let order = Order::Restore { version: 1 };
             let (actor, note) = Default::default();
-            let step = room.append(Event::Command(Command { order, actor, note }));
+            let step = harness.append(Event::Command(Command { order, actor, note }));
             assert_eq!(step.refused, None);
-            while room.learner.contender().is_none() {
-                teach(&mut room);
+            while harness.learner.contender().is_none() {
+                teach(&mut harness);
             }
-            (0..5).for_each(|_| teach(&mut room));
-            let twin = room.clone();
-            let fate = room.submit(id, second).fate;
-            let (room, twin) = (&room.learner, &twin.learner);
+            (0..5).for_each(|_| teach(&mut harness));
+            let twin = harness.clone();
+            let fate = harness.submit(id, second).fate;
+            let (harness, twin) = (&harness.learner, &twin.learner);
             assert_eq!(fate, Some(Fate::Applied), "{policy}");
-            assert_ne!(room.learned().digest(), twin.learned().digest());
+            assert_ne!(harness.learned().digest(), twin.learned().digest());
             assert!(twin.promotion_evidence().is_some() && twin.n_scored() > 100);
             let evidence = |one: &Learner| (one.promotion_evidence(), one.decline_evidence());
-            assert_eq!(evidence(room), evidence(twin), "{policy}");
-            assert_eq!(room.n_scored(), twin.n_scored(), "{policy}");
-            assert!(twin.detectors().is_some() && room.detectors() == twin.detectors());
+            assert_eq!(evidence(harness), evidence(twin), "{policy}");
+            assert_eq!(harness.n_scored(), twin.n_scored(), "{policy}");
+            assert!(twin.detectors().is_some() && harness.detectors() == twin.detectors());
         }
     }
 }

@@ -92,10 +92,10 @@ fn combined(aggregate: &str, rewards: &[f64]) -> f64 {
 /// The rewards with a restore among them; the final reward of the prediction, and whether a version
 /// held some of it.
 fn rewarded(case: &Case, aggregate: &str, when: Restore) -> (LearnerHarness, f64, bool) {
-    let (mut room, before, id) = background(&case.toml);
+    let (mut harness, before, id) = background(&case.toml);
     let all = |rewards: &[f64]| combined(aggregate, rewards);
-    reward(&mut room, id, REWARDS[0]);
-    let between = order(&mut room, Order::Checkpoint);
+    reward(&mut harness, id, REWARDS[0]);
+    let between = order(&mut harness, Order::Checkpoint);
     let n_rewards = match when {
         Restore::Before => {
             restore(&mut harness, before);
@@ -121,7 +121,7 @@ fn rewarded(case: &Case, aggregate: &str, when: Restore) -> (LearnerHarness, f64
         rewards.push(0.375);
     }
     let held = !matches!(when, Restore::Before | Restore::BeforeBoth);
-    let served = room.learner.evaluation().served();
+    let served = harness.learner.evaluation().served();
     assert_eq!(served.count, BACKGROUND as f64 + 1.0, "it is judged once");
     let without: f64 = rows(BACKGROUND, 0.3)
         .enumerate()
@@ -136,14 +136,14 @@ fn rewarded(case: &Case, aggregate: &str, when: Restore) -> (LearnerHarness, f64
         harness.learner.ledger().total(),
         (BACKGROUND + rewards.len()) as u64
     );
-    (room, all(&rewards), held)
+    (harness, all(&rewards), held)
 }
 
 /// A learner that saw the final reward from there on, and no other.
 fn final_reward(case: &Case, last: f64) -> LearnerHarness {
-    let (mut room, _, id) = background(&case.toml);
-    reward(&mut room, id, last);
-    room
+    let (mut harness, _, id) = background(&case.toml);
+    reward(&mut harness, id, last);
+    harness
 }
 
 /// The largest distance of two learners' expectations of an action.
@@ -186,25 +186,25 @@ fn p5_after_a_restore_a_late_reward_teaches_what_silence_no_longer_does() {
     for (learner, _) in learners() {
         let case = bandit(&learner, "window_s = 3\ndefault_reward = 0.0");
         for held in [false, true] {
-            let (mut room, before, id) = background(&case.toml);
-            let time = Time(room.learner.time().0 + 5_000_000);
-            room.append(Event::Tick(time));
-            let after = order(&mut room, Order::Checkpoint);
-            restore(&mut room, if held { after } else { before });
-            assert_eq!(reward(&mut room, id, 1.0), Some(Fate::Late));
-            check_final(&case, &room, 1.0, &format!("held: {held}"));
+            let (mut harness, before, id) = background(&case.toml);
+            let time = Time(harness.learner.time().0 + 5_000_000);
+            harness.append(Event::Tick(time));
+            let after = order(&mut harness, Order::Checkpoint);
+            restore(&mut harness, if held { after } else { before });
+            assert_eq!(reward(&mut harness, id, 1.0), Some(Fate::Late));
+            check_final(&case, &harness, 1.0, &format!("held: {held}"));
         }
     }
 }
 
 /// The state differs by no more than 3 % from one that saw the final reward alone, and the prediction is
 /// judged once.
-fn check_final(case: &Case, room: &LearnerHarness, last: f64, place: &str) {
-    let apart = apart(room, &final_reward(case, last));
+fn check_final(case: &Case, harness: &LearnerHarness, last: f64, place: &str) {
+    let apart = apart(harness, &final_reward(case, last));
     let place = format!("{place}, {}", case.name);
     println!("{apart:.4} apart: {place}");
     assert!(apart < APART_MAX, "{apart}: {place}");
-    let served = room.learner.evaluation().served();
+    let served = harness.learner.evaluation().served();
     assert_eq!(served.count, BACKGROUND as f64 + 1.0, "{place}");
 }
 
@@ -227,47 +227,47 @@ fn p5_after_a_restore_late_rewards_teach_the_difference_to_the_silence_that_is_h
                 format!("window_s = 3\ndefault_reward = 0.0\naggregate = \"{aggregate}\"");
             let case = bandit(&learner, &settings);
             for when in [Silence::Between, Silence::Twice, Silence::After] {
-                let (mut room, before, id) = background(&case.toml);
-                let time = Time(room.learner.time().0 + 5_000_000);
-                room.append(Event::Tick(time));
-                let between = order(&mut room, Order::Checkpoint);
+                let (mut harness, before, id) = background(&case.toml);
+                let time = Time(harness.learner.time().0 + 5_000_000);
+                harness.append(Event::Tick(time));
+                let between = order(&mut harness, Order::Checkpoint);
                 if when == Silence::Twice {
-                    restore(&mut room, before);
+                    restore(&mut harness, before);
                 }
-                assert_eq!(reward(&mut room, id, REWARDS[1]), Some(Fate::Late));
-                let after = order(&mut room, Order::Checkpoint);
+                assert_eq!(reward(&mut harness, id, REWARDS[1]), Some(Fate::Late));
+                let after = order(&mut harness, Order::Checkpoint);
                 let version = if when == Silence::After {
                     after
                 } else {
                     between
                 };
-                restore(&mut room, version);
-                reward(&mut room, id, REWARDS[0]);
+                restore(&mut harness, version);
+                reward(&mut harness, id, REWARDS[0]);
                 let last = combined(aggregate, &[REWARDS[1], REWARDS[0]]);
-                check_final(&case, &room, last, &format!("{when:?}, {aggregate}"));
+                check_final(&case, &harness, last, &format!("{when:?}, {aggregate}"));
             }
         }
     }
 }
 
 /// A reward of a prediction from a source; its position.
-fn reward_from(room: &mut LearnerHarness, id: PredictionId, source: &str, reward: f64) -> u64 {
-    let feedback_id = format!("{source}-{}", room.learner.position());
-    room.append(Event::Feedback(Feedback {
+fn reward_from(harness: &mut LearnerHarness, id: PredictionId, source: &str, reward: f64) -> u64 {
+    let feedback_id = format!("{source}-{}", harness.learner.position());
+    harness.append(Event::Feedback(Feedback {
         signal: Signal::Reward(reward),
         source: source.to_owned(),
         ..label(id, &feedback_id, "")
     }));
-    room.learner.position()
+    harness.learner.position()
 }
 
-fn retract(room: &mut LearnerHarness, source: &str, first_position: u64) {
+fn retract(harness: &mut LearnerHarness, source: &str, first_position: u64) {
     let retraction = Retraction {
         selector: Selector::Source(source.to_owned()),
         first_position,
         disposal: Disposal::Keep,
     };
-    order(room, Order::Retract(retraction));
+    order(harness, Order::Retract(retraction));
 }
 
 /// A bad reward and two good ones, behind one of them a restore, and behind one of them the retraction of
@@ -275,22 +275,22 @@ fn retract(room: &mut LearnerHarness, source: &str, first_position: u64) {
 fn check_retracted(case: &Case, aggregate: &str, is_silent: bool) {
     for restored_behind in 0..3 {
         for retracted_behind in 0..3 {
-            let (mut room, before, id) = background(&case.toml);
+            let (mut harness, before, id) = background(&case.toml);
             if is_silent {
-                let time = Time(room.learner.time().0 + 5_000_000);
-                room.append(Event::Tick(time));
+                let time = Time(harness.learner.time().0 + 5_000_000);
+                harness.append(Event::Tick(time));
             }
             let mut first_position = 0;
             for (place, source) in ["bad", "good", "good"].into_iter().enumerate() {
-                let position = reward_from(&mut room, id, source, REWARDS[place]);
+                let position = reward_from(&mut harness, id, source, REWARDS[place]);
                 if place == 0 {
                     first_position = position;
                 }
                 if place == restored_behind {
-                    restore(&mut room, before);
+                    restore(&mut harness, before);
                 }
                 if place == retracted_behind {
-                    retract(&mut room, "bad", first_position);
+                    retract(&mut harness, "bad", first_position);
                 }
             }
             let last = combined(aggregate, &REWARDS[1..]);
@@ -298,7 +298,7 @@ fn check_retracted(case: &Case, aggregate: &str, is_silent: bool) {
                 "silence {is_silent}, restored behind {restored_behind}, retracted behind \
                  {retracted_behind}, {aggregate}"
             );
-            check_final(case, &room, last, &place);
+            check_final(case, &harness, last, &place);
         }
     }
 }
@@ -320,25 +320,25 @@ fn p6_a_reward_that_is_retracted_around_a_restore_was_never_there() {
 fn a_reward_that_adds_nothing_is_refused_where_the_credit_is_held() {
     let (learner, _) = learners().swap_remove(0);
     let case = bandit(&learner, "aggregate = \"first\"");
-    let (mut room, before, id) = background(&case.toml);
-    reward(&mut room, id, REWARDS[0]);
-    assert_eq!(reward(&mut room, id, REWARDS[1]), Some(Fate::Duplicate));
-    restore(&mut room, before);
-    assert_eq!(reward(&mut room, id, REWARDS[2]), Some(Fate::Applied));
-    assert_eq!(reward(&mut room, id, REWARDS[1]), Some(Fate::Duplicate));
+    let (mut harness, before, id) = background(&case.toml);
+    reward(&mut harness, id, REWARDS[0]);
+    assert_eq!(reward(&mut harness, id, REWARDS[1]), Some(Fate::Duplicate));
+    restore(&mut harness, before);
+    assert_eq!(reward(&mut harness, id, REWARDS[2]), Some(Fate::Applied));
+    assert_eq!(reward(&mut harness, id, REWARDS[1]), Some(Fate::Duplicate));
 }
 
 #[test]
 fn p6_a_reward_that_is_taken_back_after_a_restore_was_never_there() {
     for (learner, _) in learners() {
         let case = bandit(&learner, "aggregate = \"sum\"");
-        let (mut room, before, id) = background(&case.toml);
-        let first_position = reward_from(&mut room, id, "bad", 0.25);
-        restore(&mut room, before);
-        reward_from(&mut room, id, "good", 0.5);
-        retract(&mut room, "bad", first_position);
+        let (mut harness, before, id) = background(&case.toml);
+        let first_position = reward_from(&mut harness, id, "bad", 0.25);
+        restore(&mut harness, before);
+        reward_from(&mut harness, id, "good", 0.5);
+        retract(&mut harness, "bad", first_position);
         let expected = final_reward(&case, 0.5);
-        let digests = [&room, &expected].map(|room| room.learner.learned().digest());
+        let digests = [&harness, &expected].map(|harness| harness.learner.learned().digest());
         assert_eq!(digests[0], digests[1], "{}", case.name);
     }
 }
