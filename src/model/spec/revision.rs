@@ -11,7 +11,8 @@
 /// for what is kept as well as for what comes, with a network that keeps; the scale of a column is
 /// judged robustly by its first values; memories store rows raw, and standardise them by the scale of
 /// the moment; members of a regression's portfolio see the past of its target; amended rewards are
-/// learned again from a state that is held before them.
+/// learned again from a state that is held before them; members are judged by an example by no more than
+/// its weight.
 pub const REVISION: u32 = 3;
 
 /// The first revision with a retention set.

@@ -26,8 +26,8 @@ const RECENT: f32 = 50.0;
 /// The row whose class is known: a new example or an anchor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ExampleOrigin {
-    /// A new example, before it is learned.
-    New,
+    /// A new example of this weight, at most 1, before it is learned.
+    New { weight: f32 },
     /// An anchor, which was learned once; one is asked to `every` so many examples.
     Anchor { every: u64 },
 }
@@ -50,7 +50,7 @@ pub(super) fn observe(
     let gradient: Vec<f32> = logs.map(derivative).collect();
     let squares: f32 = gradient.iter().map(|one| one * one).sum();
     let part = match evidence {
-        ExampleOrigin::New => STEP_NEW,
+        ExampleOrigin::New { weight } => weight * STEP_NEW,
         ExampleOrigin::Anchor { .. } => 1.0,
     };
     let rate = slowness as f32 * part * STEP / (1.0 + squares / gradient.len() as f32);
@@ -58,7 +58,7 @@ pub(super) fn observe(
         *power = (*power - rate * derivative).clamp(0.0, POWER_MAX);
     }
     let counts = match evidence {
-        ExampleOrigin::New => 1.0,
+        ExampleOrigin::New { weight } => f64::from(weight),
         ExampleOrigin::Anchor { every } => KEPT * every as f64,
     };
     for (weight, answer) in kept.weights.iter_mut().zip(&answers.answers) {
@@ -70,10 +70,10 @@ pub(super) fn observe(
     for weight in &mut kept.weights {
         *weight = (1.0 - ALPHA) * *weight / total + ALPHA / n;
     }
-    if evidence == ExampleOrigin::New {
+    if let ExampleOrigin::New { weight } = evidence {
         for (other, recent) in kept.recent.iter_mut().enumerate() {
             let came = f32::from(u8::from(other == place));
-            *recent += (came - *recent) / RECENT;
+            *recent += weight * (came - *recent) / RECENT;
         }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
                 &mut kept,
                 &now,
                 0,
-                (ExampleOrigin::New, 1.0),
+                (ExampleOrigin::New { weight: 1.0 }, 1.0),
             );
             let then = answers(&kept, turn % 2, 0);
             observe(
@@ -160,7 +160,7 @@ mod tests {
                 &mut kept,
                 &now,
                 0,
-                (ExampleOrigin::New, 1.0),
+                (ExampleOrigin::New { weight: 1.0 }, 1.0),
             );
             let class = turn % 10;
             let then = answers(&kept, usize::from(class == 1), 0);
