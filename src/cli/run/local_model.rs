@@ -221,6 +221,10 @@ impl LocalModel {
             time: Time(0),
             event,
         };
+        if matches!(entry.event, Event::Feedback(_)) && self.learner.serves_candidate() {
+            // The learner would copy each block that it shares with a snapshot before changing it.
+            self.snapshot = None;
+        }
         let step = self.learner.apply(&entry, &mut self.open_predictions)?;
         if step.changed {
             self.snapshot = None;

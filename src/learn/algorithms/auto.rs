@@ -21,7 +21,7 @@ use super::analytic::{Recursion, Settings};
 use super::example::{Known, amends_rewards, weighted};
 use super::gradient::GradientLearner;
 use super::output_loss::OutputLoss;
-use super::retention::AnchorProbe;
+use super::retention::{AnchorProbe, asked_every};
 use crate::event::{Batch, PredictionId};
 use crate::learn::memory::likeness::Likeness;
 use crate::model::{
@@ -215,7 +215,8 @@ impl AutoLearner {
             self.correct(row, &member_outputs, target, scale);
             return true;
         }
-        let mixed = self.portfolio.mix(&member_outputs);
+        let is_value = matches!(target, Target::Value(_));
+        let mixed = is_value.then(|| self.portfolio.mix(&member_outputs));
         self.weigh(&member_outputs, known, scale, scores);
         let member_outputs = &mut { member_outputs };
         self.widen(row, member_outputs, target);
@@ -231,7 +232,7 @@ impl AutoLearner {
         }
         if let Target::Value(value) = target {
             let wanted = self.portfolio.wanted(value, scale);
-            let answered = member_outputs.outputs.iter().chain(&mixed);
+            let answered = member_outputs.outputs.iter().chain(mixed.iter().flatten());
             self.error_scale
                 .observe(answered.map(|answered| answered - wanted));
         }
@@ -284,7 +285,9 @@ impl AutoLearner {
         self.observe_kept(
             (&outputs, None),
             Target::Class(anchor.class),
-            ExampleOrigin::Anchor,
+            ExampleOrigin::Anchor {
+                every: asked_every(anchor.row.dense.len()),
+            },
         );
         Some(right)
     }

@@ -1,8 +1,8 @@
 //! Retention: how well a classifier still answers the rows that it learned long ago.
 //!
-//! Before every second example an anchor of the retention set is asked, and of a network 16 in one
-//! forward pass before every 64th: passes of single rows cost as much as its learning. The share of
-//! right answers, fading, stands beside progressive accuracy: it falls where new examples drive out
+//! Before every second example, or every fourth, an anchor of the retention set is asked, and of a network
+//! 16 in one forward pass before every 64th: passes of single rows cost as much as its learning. The share
+//! of right answers, fading, stands beside progressive accuracy: it falls where new examples drive out
 //! older ones, while progressive accuracy stays high.
 
 use crate::learn::memory::ExampleBounds;
@@ -10,13 +10,25 @@ use crate::learn::memory::anchors::Anchors;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{Encoded, Encoder, RawRow, Scales, Spec, Target};
 
-/// An anchor is asked before one of so many examples.
-pub(crate) const ASKED_EVERY: u64 = 2;
-/// The anchors that are asked of a network at once, before one of as many examples.
+/// An anchor is asked before one of so many examples; of rows with few dense inputs, whose answer costs as
+/// much as a row that is learned, before fewer.
+const ASKED_EVERY: u64 = 2;
+const ASKED_EVERY_NARROW: u64 = 4;
+/// From so many dense inputs on, a row has many.
+const WIDE: usize = 64;
+/// So many anchors are asked of a network at once, before one of so many examples.
 const BATCH: u64 = 16;
 const BATCH_EVERY: u64 = 64;
 /// Answers over which retention is a plain mean; older ones fade.
 const HORIZON: f64 = 512.0;
+
+/// Examples to each anchor that is asked, of rows with so many dense inputs.
+pub(crate) fn asked_every(n_dense: usize) -> u64 {
+    match n_dense {
+        1..WIDE => ASKED_EVERY_NARROW,
+        _ => ASKED_EVERY,
+    }
+}
 
 /// An anchor that is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +83,7 @@ impl Retention {
 
     /// The anchor to be asked before example `number`.
     pub(crate) fn due(&self, number: u64, encoder: &Encoder) -> Option<AnchorProbe> {
-        if !number.is_multiple_of(ASKED_EVERY) {
+        if !number.is_multiple_of(asked_every(encoder.n_dense())) {
             return None;
         }
         self.of_turn(number, number, &encoder.scales())

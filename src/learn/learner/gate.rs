@@ -226,6 +226,11 @@ impl Learner {
         }
     }
 
+    /// True if the candidate answers, whose state changes with each example.
+    pub fn serves_candidate(&self) -> bool {
+        self.serving_champion().is_none()
+    }
+
     /// True if the served state changes with every example.
     pub(super) fn serves_what_comes(&self) -> bool {
         self.serving_champion().is_none() || self.spec.sees_past()

@@ -12,11 +12,13 @@
 //! search visits rows in a fixed order, so equal memories give equal neighbours.
 
 mod block;
+mod unit_values;
 mod vote;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use pulp::Arch;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -396,28 +398,40 @@ impl Smallest {
         let start = self.n_seen;
         self.n_seen = end;
         let Smallest { found, .. } = self;
-        let mut limit = found.get(k - 1).map_or(f32::INFINITY, |last| last.0);
-        for (turn, lanes) in values[start..end].chunks(LANES).enumerate() {
-            // Most of them hold nothing near: one look without a branch for each value.
-            let is_far = |value: &f32| *value >= limit;
-            if found.len() == k && lanes.iter().fold(true, |far, value| far & is_far(value)) {
-                continue;
+        let last = found.get(k - 1);
+        let mut limit = last.map_or(f32::INFINITY, |last| last.0);
+        let mut is_full = last.is_some();
+        let mut insert = |place: usize, value: f32, limit: f32| {
+            if found.len() < k {
+                found.push((value, 0));
+            } else if value >= limit {
+                return (limit, true);
             }
-            for (place, value) in lanes.iter().enumerate() {
-                if found.len() < k {
-                    found.push((*value, 0));
-                } else if *value >= limit {
-                    continue;
-                }
-                let mut rank = found.len() - 1;
-                while rank > 0 && found[rank - 1].0 > *value {
-                    found[rank] = found[rank - 1];
-                    rank -= 1;
-                }
-                found[rank] = (*value, (start + turn * LANES + place) as u32);
-                limit = found.get(k - 1).map_or(f32::INFINITY, |last| last.0);
+            let mut rank = found.len() - 1;
+            while rank > 0 && found[rank - 1].0 > value {
+                found[rank] = found[rank - 1];
+                rank -= 1;
             }
-        }
+            found[rank] = (value, place as u32);
+            let last = found.get(k - 1);
+            (last.map_or(f32::INFINITY, |last| last.0), last.is_some())
+        };
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (turn, lanes) in values[start..end].chunks(LANES).enumerate() {
+                    // Most of them hold nothing near: one look without a branch for each value.
+                    let is_far = |value: &f32| *value >= limit;
+                    if is_full && lanes.iter().fold(true, |far, value| far & is_far(value)) {
+                        continue;
+                    }
+                    for (place, value) in lanes.iter().enumerate() {
+                        let place = start + turn * LANES + place;
+                        (limit, is_full) = insert(place, *value, limit);
+                    }
+                }
+            },
+        );
     }
 }
 

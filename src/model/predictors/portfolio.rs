@@ -483,7 +483,39 @@ mod tests {
             CLASSES,
             NUMBER,
             "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
-             analytic analytic-0.999 neighbours-200 neighbours-1000 forest last-label stack",
+             analytic neighbours-200 neighbours-1000 forest last-label stack",
+        );
+        check(
+            "task = \"classification\"\nclasses = [\"a\"]\nclasses_max = 26\n",
+            NUMBER,
+            "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
+             analytic neighbours-200 neighbours-1000 neighbours-5000 forest last-label stack",
+        );
+        check(
+            "task = \"classification\"\nclasses = [\"a\"]\nclasses_max = 65\n",
+            NUMBER,
+            "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
+             analytic analytic-0.999 neighbours-200 neighbours-1000 neighbours-5000 last-label stack",
+        );
+        let categories = |n: usize| {
+            let category = |place| format!("[[input]]\nname = \"c{place}\"\nkind = \"category\"\n");
+            (0..n).map(category).collect::<String>()
+        };
+        let eight = "task = \"classification\"\nclasses = [\"a\"]\nclasses_max = 8\n";
+        for (n_categories, expected) in [(63, true), (64, false)] {
+            let spec = spec(eight, &categories(n_categories));
+            let plan = Plan::new(&spec, 0);
+            assert_eq!(
+                plan.has(Member::Neighbours(5000)),
+                expected,
+                "{n_categories}"
+            );
+        }
+        check(
+            &format!("{CLASSES}[rules]\nrevision = 2\n"),
+            NUMBER,
+            "linear-0.01 linear-0.04 linear-0.16 linear-0.6 linear-2.5 linear-10 linear-40 \
+             analytic analytic-0.999 neighbours-200 neighbours-1000 last-label stack",
         );
         check(
             CLASSES,

@@ -11,8 +11,8 @@
 /// for kept examples as well as for new ones, with a network that keeps; the scale of a column is
 /// judged robustly by its first values; memories store rows raw, and standardise them by the scale of
 /// the moment; members of a regression's portfolio see the past of its target; amended rewards are
-/// learned again from a state that is held before them, and a reward that adds nothing teaches again what a
-/// restore undid.
+/// learned again from a state that is held before them; members are judged by an example by no more than
+/// its weight.
 pub const REVISION: u32 = 3;
 
 /// The first revision with a retention set.

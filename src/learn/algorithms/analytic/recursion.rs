@@ -30,6 +30,8 @@ const BLOCK_MIN: usize = 8;
 const ROUNDING: f64 = 1e-12;
 /// A row that decides its own estimate has this leverage at most.
 const LEVERAGE_MAX: f64 = 0.99;
+/// A row of which no larger part is left counts as one without leverage.
+const WEIGHT_MIN: f64 = 1e-3;
 /// Targets are clipped here, in the scale that they come in.
 const TARGET_MAX: f32 = 1e4;
 
@@ -110,17 +112,17 @@ impl Recursion {
 
     /// The estimates for a row as if it had not been learned, `n_since` examples ago with these
     /// targets, `[n_outputs]`: `(estimate - h y) / (1 - h)` with its leverage `h` (Golub, Heath and
-    /// Wahba 1979), which is exact but for rounding.
+    /// Wahba 1979), which is exact but for rounding, and for a row of which [`WEIGHT_MIN`] or less is left.
     pub(crate) fn estimates_without(&self, phi: &[f32], targets: &[f32], n_since: u64) -> Vec<f32> {
         let phi: Vec<f64> = phi.iter().map(|x| f64::from(*x)).collect();
         let weight = self.settings.forgetting.powf(n_since as f64);
         let leverage = match &self.matrices {
-            Some(matrices) => {
+            Some(matrices) if weight > WEIGHT_MIN => {
                 let mut spread = matrices.inverse.times(&phi);
                 take_outer(&mut spread, &self.gains, &phi);
                 (weight * self.growth * dot(&spread, &phi)).clamp(0.0, LEVERAGE_MAX)
             }
-            None => 0.0,
+            _ => 0.0,
         };
         let estimates = self.estimates(&phi).into_iter().zip(targets);
         let without = |(estimate, target): (f64, &f32)| {
@@ -398,6 +400,14 @@ impl Recursion {
             shape([n_outputs, n_recent, n]),
         );
         self.growth = 1.0;
+        (self.recent, self.targets, self.gains) = (recent, targets, gains);
+        self.recent.clear();
+        self.targets.clear();
+        match Arc::get_mut(&mut self.gains) {
+            Some(gains) => gains.clear(),
+            // A served posterior shares them.
+            None => self.gains = Arc::default(),
+        }
     }
 
     /// Computes `P` and `W` from the Gram matrix and the moments.

@@ -77,7 +77,8 @@ impl AutoLearner {
             Target::Reward { .. } => KNOWN_REWARD,
             _ => KNOWN,
         };
-        let counts = known.powf(amendment.n_since as f64);
+        let weight = f64::from(self.weight_judged(amendment.weight));
+        let counts = weight * known.powf(amendment.n_since as f64);
         let loss = |answer: &f32, target| self.loss(*answer, target, scale);
         let more = answers
             .iter()

@@ -4,9 +4,10 @@
 //! do (Geurts et al. 2006), and counts the classes on either side of each. Where one test tells them
 //! apart by more than chance, the leaf splits (Domingos and Hulten 2000); where none does for long, it
 //! takes other tests. Beside the trees that answer one more grows, the successor: once it is wrong
-//! less often than the worst of them it takes its place, so that the forest follows a world that moves.
+//! less often than the worst of them it takes its place, so that the forest follows a world that moves. A
+//! tree whose error rises far above its mean keeps its splits and forgets most of its counts.
 //!
-//! Invariant: bounded in leaves and bytes; draws are a function of the seed, the tree and its rows. An
+//! Invariant: bounded in leaves and numbers; draws are a function of the seed, the tree and its rows. An
 //! anchor of the retention set is not learned.
 
 use std::sync::Arc;
@@ -17,30 +18,64 @@ use crate::model::{
     Conversion, Encoded, Forest, Reach, Scales, Split, Target, Test, Tree, load_tests, save_tests,
 };
 
-/// Tests that a leaf compares, and those that it takes from a row.
-const TESTS: usize = 24;
-const TESTS_A_ROW: usize = 4;
+/// The settings by which a tree splits its leaves.
+#[derive(Clone, Copy, Debug)]
+struct SplitSettings {
+    /// Tests that a leaf compares, and those that it takes from a row.
+    tests: usize,
+    tests_a_row: usize,
+    /// Rows after which a leaf splits on weaker evidence, or takes other tests.
+    late: u32,
+    /// The gain of information, in nats over all rows, that splits a leaf at once; and the weaker one.
+    gain: f32,
+    gain_late: f32,
+}
+
+/// The settings of trees in turn: early splits lead while rows are few and where classes are many, the best
+/// of many tests where a rule takes many inputs together.
+const SETTINGS: [SplitSettings; 2] = [
+    SplitSettings {
+        tests: 24,
+        tests_a_row: 4,
+        late: 150,
+        gain: 3.0,
+        gain_late: 2.0,
+    },
+    SplitSettings {
+        tests: TESTS_MAX,
+        tests_a_row: 16,
+        late: 400,
+        gain: 6.0,
+        gain_late: 3.0,
+    },
+];
+const TESTS_MAX: usize = 64;
 /// Rows between two looks at a leaf.
 const GRACE: u32 = 20;
-/// Rows after which a leaf splits on weaker evidence, or takes other tests.
-const PATIENCE: u32 = 150;
-/// The gain of information, in nats over all rows, that splits a leaf at once; and the weaker one.
-const GAIN: f32 = 4.0;
-const GAIN_WEAK: f32 = 3.0;
 /// Rows on either side of a split.
 const ROWS_A_SIDE: f32 = 2.0;
 /// The leaves of a tree, and the numbers that they count.
 const LEAVES_MAX: usize = 256;
-const NUMBERS_MAX: usize = 1 << 17;
+const NUMBERS_MAX: usize = 1 << 18;
 /// Answers over which the share of wrong ones fades.
 const JUDGED: u32 = 100;
+/// Where a tree's error exceeds its mean by so many deviations, the tree keeps its splits and this part of
+/// its counts: the answers of its leaves are then learned again within few rows. The mean is one of
+/// at least `MEAN_MIN` answers.
+const DEVIATIONS: f32 = 3.0;
+const DEVIATION_MIN: f32 = 0.01;
+const COUNTS_KEPT: f32 = 0.02;
+const MEAN_MIN: u32 = 3 * JUDGED;
+const MEAN_MAX: u32 = 10 * JUDGED;
 /// The age at which the successor may take the place of a tree, how often that is looked at, and the
 /// age at which it begins again.
 const AGE_MIN: u64 = 250;
 const AGE_EVERY: u64 = 64;
 const AGE_MAX: u64 = 4000;
-/// How far beside a row's value a test lies, in deviations: rounding moves no row across it.
-const BESIDE: f32 = 1e-3;
+/// How far beside a row's value a test lies, in deviations, and by how much more with each deviation from
+/// the mean: equal values stay on one side while scales move within [`REACH`].
+const BESIDE: f32 = 0.03;
+const BESIDE_EACH: f32 = 0.03;
 /// How far scales may move before thresholds are expressed in the new ones.
 const REACH: Reach = Reach {
     mean: 0.02,
@@ -69,6 +104,11 @@ struct Growth {
     observers: Vec<Option<Box<Observer>>>,
     seed: u64,
     n_drawn: u64,
+    /// The place of its settings in [`SETTINGS`].
+    settings: usize,
+    /// The mean share of wrong answers since the last change, and how many answers that is of.
+    error_mean: f32,
+    n_answers: u32,
 }
 
 /// The counts of a leaf.
@@ -99,7 +139,7 @@ impl ForestLearner {
 
     /// The most nodes that a tree of so many classes has.
     fn nodes_max(n_outputs: usize) -> usize {
-        let leaves = LEAVES_MAX.min(NUMBERS_MAX / ((TESTS + 2) * n_outputs));
+        let leaves = LEAVES_MAX.min(NUMBERS_MAX / ((TESTS_MAX + 2) * n_outputs));
         2 * leaves.max(1) + 1
     }
 
@@ -233,26 +273,58 @@ impl Growth {
             observers: vec![Some(Box::default())],
             seed: mixed(seed ^ mixed(tree)),
             n_drawn: 0,
+            settings: (tree % SETTINGS.len() as u64) as usize,
+            error_mean: 0.0,
+            n_answers: 0,
         }
     }
 
-    /// Learns a class by its weight.
+    /// Follows the mean share of wrong answers by one that counts `part`; true where the fading share `error`
+    /// is far above it.
+    fn is_changed(&mut self, error: f32, (is_wrong, part): (f32, f32)) -> bool {
+        self.n_answers = (self.n_answers + 1).min(MEAN_MAX);
+        self.error_mean += (is_wrong - self.error_mean) * part / self.n_answers as f32;
+        if self.n_answers <= MEAN_MIN {
+            return false;
+        }
+        let variance = self.error_mean * (1.0 - self.error_mean) / JUDGED as f32;
+        let deviation = variance.max(DEVIATION_MIN * DEVIATION_MIN).sqrt();
+        // A fading mean varies half as much as a plain one of as many answers.
+        error > self.error_mean + DEVIATIONS * deviation * std::f32::consts::FRAC_1_SQRT_2
+    }
+
+    /// Forgets most of the counts of the leaves, and all of their observers.
+    fn fade(&mut self, tree: &mut Tree) {
+        for count in &mut tree.counts {
+            *count *= COUNTS_KEPT;
+        }
+        for observer in self.observers.iter_mut().flatten() {
+            **observer = Observer::default();
+        }
+        (self.error_mean, self.n_answers) = (0.0, 0);
+    }
+
+    /// Learns a class by its weight. An example of a small weight is judged by as small a part.
     fn observe(&mut self, tree: &mut Tree, row: &Encoded, taught: (usize, f32)) {
         let (class, weight) = taught;
         let n_outputs = tree.counts.len() / tree.splits.len();
         let leaf = tree.leaf(row);
         let counts = &mut tree.counts[leaf * n_outputs..][..n_outputs];
         let most = counts.iter().fold(0.0, |most: f32, one| most.max(*one));
-        let is_wrong = counts[class] < most || most == 0.0;
+        let is_wrong = f32::from(u8::from(counts[class] < most || most == 0.0));
+        let part = weight.min(1.0);
         tree.n_judged = (tree.n_judged + 1).min(JUDGED);
-        tree.error += (f32::from(u8::from(is_wrong)) - tree.error) / tree.n_judged.max(2) as f32;
+        tree.error += (is_wrong - tree.error) * part / tree.n_judged.max(2) as f32;
         counts[class] += weight;
+        if self.is_changed(tree.error, (is_wrong, part)) {
+            self.fade(tree);
+        }
         let Some(mut observer) = self.observers[leaf].take() else {
             return;
         };
         if observer.held.is_empty() {
             self.take_tests(&mut observer, row, n_outputs);
-        } else if let Some(split) = observer.observe(row, taught) {
+        } else if let Some(split) = observer.observe(row, taught, &SETTINGS[self.settings]) {
             return self.split(tree, leaf, (&observer, split));
         }
         self.observers[leaf] = Some(observer);
@@ -260,10 +332,12 @@ impl Growth {
 
     /// Takes tests from a row.
     fn take_tests(&mut self, observer: &mut Observer, row: &Encoded, n_outputs: usize) {
-        for _ in 0..TESTS_A_ROW {
+        let settings = &SETTINGS[self.settings];
+        for _ in 0..settings.tests_a_row {
             observer.tests.extend(self.draw(row));
         }
-        if observer.tests.len() >= TESTS {
+        observer.tests.truncate(settings.tests);
+        if observer.tests.len() == settings.tests {
             observer.rows = vec![0.0; n_outputs];
             observer.held = vec![0.0; n_outputs * observer.tests.len()];
         }
@@ -280,7 +354,8 @@ impl Growth {
         let share = (drawn >> 40) as f32 / (1u64 << 24) as f32;
         let mut place = share * (n_dense + squares);
         if let Some(value) = row.dense.get(place as usize) {
-            let beside = if drawn & 1 == 0 { BESIDE } else { -BESIDE };
+            let beside = BESIDE + BESIDE_EACH * value.abs();
+            let beside = if drawn & 1 == 0 { beside } else { -beside };
             return Some(Test::AtMost {
                 input: place as u32,
                 value: value + beside,
@@ -315,10 +390,14 @@ impl Growth {
         }
     }
 
-    /// U64 `numbers` `[2]`, U8 `observes` `[nodes]`, and the counts of the observers, one after the other.
+    /// U64 `numbers` `[4]`, F32 `error_mean` `[1]`, U8 `observes` `[nodes]`, and the counts of the observers,
+    /// one after the other.
     fn save(&self) -> Tensors {
         let mut tensors = Tensors::default();
-        tensors.put_u64("numbers", &[2], vec![self.seed, self.n_drawn]);
+        let (settings, n_answers) = (self.settings as u64, u64::from(self.n_answers));
+        let numbers = vec![self.seed, self.n_drawn, settings, n_answers];
+        tensors.put_u64("numbers", &[4], numbers);
+        tensors.put_f32("error_mean", &[1], vec![self.error_mean]);
         let observes = self.observers.iter().map(|one| u8::from(one.is_some()));
         tensors.put_u8("observes", &[self.observers.len()], observes.collect());
         let all: Vec<&Observer> = self.observers.iter().flatten().map(|one| &**one).collect();
@@ -344,7 +423,15 @@ impl Growth {
         (n_outputs, n_dense, nodes): (usize, usize, usize),
         tensors: &mut Tensors,
     ) -> Result<Growth, Error> {
-        let numbers = tensors.take_u64("numbers", &[Some(2)])?;
+        let numbers = tensors.take_u64("numbers", &[Some(4)])?;
+        let error_mean = tensors.take_f32("error_mean", &[Some(1)])?[0];
+        let place = usize::try_from(numbers[2]).ok();
+        let settings = place.and_then(|place| SETTINGS.get(place));
+        let settings = settings.filter(|_| numbers[3] <= u64::from(MEAN_MAX));
+        let settings = settings.ok_or_else(|| Error::value("numbers", format!("{numbers:?}")))?;
+        if !(0.0..=1.0).contains(&error_mean) {
+            return Err(Error::value("error_mean", format!("{error_mean}")));
+        }
         let observes = tensors.take_u8("observes", &[Some(nodes)])?;
         let n = observes.iter().filter(|one| **one == 1).count();
         let tests = load_tests(n_dense, tensors)?;
@@ -357,7 +444,11 @@ impl Growth {
         for (n_tests, n_rows) in n_tests.into_iter().zip(n_rows) {
             let n_tests = n_tests as usize;
             // Rows are counted once all tests are there.
-            let n = if n_tests >= TESTS { n_outputs } else { 0 };
+            let n = if n_tests >= settings.tests {
+                n_outputs
+            } else {
+                0
+            };
             let these = tests.split_off(..n_tests).ok_or_else(torn)?;
             observers.push(Observer {
                 tests: these.iter().copied().flatten().collect(),
@@ -366,7 +457,7 @@ impl Growth {
                 held: held.split_off(..n * n_tests).ok_or_else(torn)?.to_vec(),
             });
         }
-        let is_sound = |one: &Observer| one.tests.len() < TESTS + TESTS_A_ROW;
+        let is_sound = |one: &Observer| one.tests.len() <= settings.tests;
         if !tests.is_empty() || !rows.is_empty() || !held.is_empty() {
             return Err(torn());
         }
@@ -381,13 +472,21 @@ impl Growth {
                 .collect(),
             seed: numbers[0],
             n_drawn: numbers[1],
+            settings: numbers[2] as usize,
+            error_mean,
+            n_answers: numbers[3] as u32,
         })
     }
 }
 
 impl Observer {
     /// Counts a row; the place of the test on which the leaf is to be split, if it is.
-    fn observe(&mut self, row: &Encoded, (class, weight): (usize, f32)) -> Option<usize> {
+    fn observe(
+        &mut self,
+        row: &Encoded,
+        (class, weight): (usize, f32),
+        settings: &SplitSettings,
+    ) -> Option<usize> {
         let n_outputs = self.rows.len();
         self.n_rows += 1;
         self.rows[class] += weight;
@@ -397,9 +496,14 @@ impl Observer {
         if !self.n_rows.is_multiple_of(GRACE) {
             return None;
         }
-        let is_late = self.n_rows >= PATIENCE;
+        let is_late = self.n_rows >= settings.late;
         let (place, gain) = self.best();
-        if gain >= if is_late { GAIN_WEAK } else { GAIN } {
+        let needed = if is_late {
+            settings.gain_late
+        } else {
+            settings.gain
+        };
+        if gain >= needed {
             return Some(place);
         }
         if is_late {

@@ -7,7 +7,6 @@
 //! up only for five times as much of the kept one. Figures beside the constants are of streams in
 //! blocks and of elec2, in `benches/forgetting`.
 
-use crate::learn::algorithms::retention::ASKED_EVERY;
 use crate::model::weights::{Error, Tensors};
 use crate::model::{KeptAnswers, RetainedAnswer, argmax};
 
@@ -27,10 +26,10 @@ const RECENT: f32 = 50.0;
 /// The row whose class is known: a new example or an anchor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ExampleOrigin {
-    /// A new example, before it is learned.
-    New,
-    /// An anchor, which was learned once.
-    Anchor,
+    /// A new example of this weight, at most 1, before it is learned.
+    New { weight: f32 },
+    /// An anchor, which was learned once; one is asked to `every` so many examples.
+    Anchor { every: u64 },
 }
 
 /// Follows the answers to a row of this class, at `slowness` of the rates.
@@ -51,16 +50,16 @@ pub(super) fn observe(
     let gradient: Vec<f32> = logs.map(derivative).collect();
     let squares: f32 = gradient.iter().map(|one| one * one).sum();
     let part = match evidence {
-        ExampleOrigin::New => STEP_NEW,
-        ExampleOrigin::Anchor => 1.0,
+        ExampleOrigin::New { weight } => weight * STEP_NEW,
+        ExampleOrigin::Anchor { .. } => 1.0,
     };
     let rate = slowness as f32 * part * STEP / (1.0 + squares / gradient.len() as f32);
     for (power, derivative) in kept.powers.iter_mut().zip(gradient) {
         *power = (*power - rate * derivative).clamp(0.0, POWER_MAX);
     }
     let counts = match evidence {
-        ExampleOrigin::New => 1.0,
-        ExampleOrigin::Anchor => KEPT * ASKED_EVERY as f64,
+        ExampleOrigin::New { weight } => f64::from(weight),
+        ExampleOrigin::Anchor { every } => KEPT * every as f64,
     };
     for (weight, answer) in kept.weights.iter_mut().zip(&answers.answers) {
         let loss = f64::from(u8::from(argmax(answer) != place));
@@ -71,10 +70,10 @@ pub(super) fn observe(
     for weight in &mut kept.weights {
         *weight = (1.0 - ALPHA) * *weight / total + ALPHA / n;
     }
-    if evidence == ExampleOrigin::New {
+    if let ExampleOrigin::New { weight } = evidence {
         for (other, recent) in kept.recent.iter_mut().enumerate() {
             let came = f32::from(u8::from(other == place));
-            *recent += (came - *recent) / RECENT;
+            *recent += weight * (came - *recent) / RECENT;
         }
     }
 }
@@ -129,13 +128,18 @@ mod tests {
         let mut kept = RetainedAnswer::new(Keep::Balanced, 2, 2);
         for turn in 0..2_000 {
             let now = answers(&kept, 0, 0);
-            observe(&mut kept, &now, 0, (ExampleOrigin::New, 1.0));
+            observe(
+                &mut kept,
+                &now,
+                0,
+                (ExampleOrigin::New { weight: 1.0 }, 1.0),
+            );
             let then = answers(&kept, turn % 2, 0);
             observe(
                 &mut kept,
                 &then,
                 (turn % 2) as u32,
-                (ExampleOrigin::Anchor, 1.0),
+                (ExampleOrigin::Anchor { every: 2 }, 1.0),
             );
         }
         let old = answers(&kept, 1, 0).answers;
@@ -152,14 +156,19 @@ mod tests {
         for turn in 0..2_000u32 {
             // The first member is wrong now; of the anchors it knows a little more.
             let now = answers(&kept, 1, 0);
-            observe(&mut kept, &now, 0, (ExampleOrigin::New, 1.0));
+            observe(
+                &mut kept,
+                &now,
+                0,
+                (ExampleOrigin::New { weight: 1.0 }, 1.0),
+            );
             let class = turn % 10;
             let then = answers(&kept, usize::from(class == 1), 0);
             observe(
                 &mut kept,
                 &then,
                 u32::from(class == 1),
-                (ExampleOrigin::Anchor, 1.0),
+                (ExampleOrigin::Anchor { every: 2 }, 1.0),
             );
         }
         let now = answers(&kept, 1, 0).answers;

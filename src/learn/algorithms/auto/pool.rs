@@ -41,20 +41,30 @@ pub(super) struct ScaledTarget {
     pub reach: f32,
 }
 
-/// Learns from the answers to a row and its truth, at `slowness` of the rates.
+/// The factors on the rates of an example.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateFactors {
+    /// Of labels that come late, on all but the inverse temperatures.
+    pub slowness: f64,
+    /// Of an example of a small weight: its weight.
+    pub weight: f64,
+}
+
+/// Learns from the answers to a row and its truth.
 pub(super) fn observe(
     portfolio: &mut Portfolio,
     (member_outputs, losses): (&MemberOutputs, &[f64]),
     target: Target,
-    wanted: ScaledTarget,
-    slowness: f64,
+    wanted: Wanted,
+    factors: RateFactors,
 ) {
     let n_outputs = portfolio.n_outputs();
     let eta = match target {
         Target::Value(_) => ETA_VALUE,
         _ => ETA,
     };
-    reweigh(&mut portfolio.pool.weights, losses, eta * slowness);
+    let (both, weight) = (factors.slowness * factors.weight, factors.weight as f32);
+    reweigh(&mut portfolio.pool.weights, losses, eta * both);
     let pool = &mut portfolio.pool;
     match target {
         Target::Class(class) => {
@@ -66,15 +76,15 @@ pub(super) fn observe(
             for ((scores, p), inverse_temperature) in
                 members.zip(answered).zip(&mut pool.inverse_temperature)
             {
-                follow(inverse_temperature, scores, p, class);
+                follow(inverse_temperature, (scores, p), class, weight);
             }
             let scores: Vec<f32> = mixture.into_iter().map(log).collect();
             if let Some(inverse_temperature) = pool.inverse_temperature.last_mut() {
-                follow(inverse_temperature, &scores, &mixed, class);
+                follow(inverse_temperature, (&scores, &mixed), class, weight);
             }
-            stack_classes(pool, &member_outputs.outputs, class, slowness as f32);
+            stack_classes(pool, &member_outputs.outputs, class, both as f32);
         }
-        Target::Value(_) => stack_values(pool, &member_outputs.outputs, wanted),
+        Target::Value(_) => stack_values(pool, &member_outputs.outputs, wanted, weight),
         Target::Reward { .. } | Target::BestAction(_) | Target::Correction { .. } => {}
     }
 }
@@ -96,16 +106,16 @@ fn reweigh(weights: &mut [f64], losses: &[f64], eta: f64) {
 }
 
 /// One step of the inverse temperature down the log loss of `p`, which is the softmax of it times
-/// `scores`.
-fn follow(inverse_temperature: &mut f32, scores: &[f32], p: &[f32], class: usize) {
+/// `scores`, by so much of the rate.
+fn follow(inverse_temperature: &mut f32, (scores, p): (&[f32], &[f32]), class: usize, weight: f32) {
     let expected: f32 = scores.iter().zip(p).map(|(score, p)| score * p).sum();
     let derivative = (expected - scores[class]) * *inverse_temperature;
-    let moved =
-        *inverse_temperature * (-INVERSE_TEMPERATURE_RATE * derivative.clamp(-5.0, 5.0)).exp();
+    let step = weight * INVERSE_TEMPERATURE_RATE * derivative.clamp(-5.0, 5.0);
+    let moved = *inverse_temperature * (-step).exp();
     *inverse_temperature = moved.clamp(INVERSE_TEMPERATURE[0], INVERSE_TEMPERATURE[1]);
 }
 
-fn stack_classes(pool: &mut Pool, member_outputs: &[f32], class: usize, slowness: f32) {
+fn stack_classes(pool: &mut Pool, member_outputs: &[f32], class: usize, factor: f32) {
     let n_members = pool.stack.len();
     let n_outputs = member_outputs.len() / (n_members + 1);
     let stacked = member_outputs[n_members * n_outputs..].to_vec();
@@ -120,13 +130,13 @@ fn stack_classes(pool: &mut Pool, member_outputs: &[f32], class: usize, slowness
         .iter()
         .map(|derivative| derivative * derivative)
         .sum();
-    let rate = 4.0 * STACK * slowness / (1.0 + squares / n_members as f32);
+    let rate = 4.0 * STACK * factor / (1.0 + squares / n_members as f32);
     for (weight, derivative) in pool.stack.iter_mut().zip(gradient) {
         *weight = (*weight - rate * derivative).clamp(-WEIGHT_MAX, WEIGHT_MAX);
     }
 }
 
-fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: ScaledTarget) {
+fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: Wanted, factor: f32) {
     let n_members = pool.stack.len();
     let error = member_outputs[n_members] - wanted.value;
     let error = error.clamp(-wanted.reach, wanted.reach);
@@ -134,7 +144,7 @@ fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: ScaledTarget) {
         .iter()
         .map(|value| value * value)
         .sum();
-    let rate = STACK / (0.1 + squares);
+    let rate = factor * STACK / (0.1 + squares);
     for (weight, value) in pool.stack.iter_mut().zip(member_outputs) {
         *weight = (*weight - rate * error * value).clamp(-WEIGHT_MAX, WEIGHT_MAX);
     }

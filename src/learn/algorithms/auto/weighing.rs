@@ -5,7 +5,8 @@
 use super::super::example::Known;
 use super::answers::answer;
 use super::kept::{self, ExampleOrigin};
-use super::late::{LateLabels, OutputsAsked, WeighingOutputs, most_kept};
+use super::late::{LateLabels, OutputsAsked, Weighed, most_kept};
+use super::pool::RateFactors;
 use super::{AutoLearner, pool};
 use crate::event::Prediction;
 use crate::model::{Encoded, Encoder, MemberOutputs, Scale, Target};
@@ -50,10 +51,15 @@ impl AutoLearner {
             let answered = answered.map(|outputs| answer(outputs, target));
             kept.keep(example, target, answered.collect());
         }
-        self.observe_kept((outputs, recent), target, ExampleOrigin::New);
-        let (wanted, slowness) = (self.wanted(target, scale), self.slowness());
+        let weight = self.weight_judged(known.weight);
+        self.observe_kept((outputs, recent), target, ExampleOrigin::New { weight });
+        let wanted = self.wanted(target, scale);
+        let factors = RateFactors {
+            slowness: self.slowness(),
+            weight: f64::from(weight),
+        };
         let portfolio = &mut self.portfolio;
-        pool::observe(portfolio, (outputs, &losses), target, wanted, slowness);
+        pool::observe(portfolio, (outputs, &losses), target, wanted, factors);
     }
 
     /// Keeps the outputs when the rows of a prediction are asked, until they are learned; so many
@@ -113,6 +119,15 @@ impl AutoLearner {
         if let Some(kept) = &mut self.portfolio.kept {
             kept.recent = now.unwrap_or_else(|| std::mem::take(&mut kept.recent));
             kept::observe(kept, &answers, class, (evidence, slowness));
+        }
+    }
+
+    /// How much an example of this weight counts where members are judged: once at most, and once under
+    /// earlier revisions than the third.
+    pub(super) fn weight_judged(&self, weight: f32) -> f32 {
+        match self.revision {
+            1 | 2 => 1.0,
+            _ => weight.min(1.0),
         }
     }
 

@@ -45,8 +45,21 @@ impl WithSimd for TakeOuter<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for row in self.rows.chunks_exact(self.x.len()) {
-            let product = Dot { a: row, b: self.x }.with_simd(simd);
+        let n = self.x.len();
+        let product = |row| Dot { a: row, b: self.x }.with_simd(simd);
+        // Four products at a time, since none depends on `spread`; they are subtracted in the order of rows.
+        let mut fours = self.rows.chunks_exact(4 * n);
+        for rows in &mut fours {
+            let (ab, cd) = rows.split_at(2 * n);
+            let ((a, b), (c, d)) = (ab.split_at(n), cd.split_at(n));
+            let [p, q, r, s] = [a, b, c, d].map(product);
+            let columns = a.iter().zip(b).zip(c).zip(d);
+            for (into, (((a, b), c), d)) in self.spread.iter_mut().zip(columns) {
+                *into = *into - p * a - q * b - r * c - s * d;
+            }
+        }
+        for row in fours.remainder().chunks_exact(n) {
+            let product = product(row);
             for (into, from) in self.spread.iter_mut().zip(row) {
                 *into -= product * from;
             }
@@ -120,6 +133,21 @@ mod tests {
             take_outer(&mut sum, &[&a[..], &a[..]].concat(), &a);
             let twice = a.iter().map(|x| -2.0 * expected * x);
             assert!(twice.eq(sum.iter().copied()));
+        }
+    }
+
+    #[test]
+    fn rows_taken_together_equal_rows_taken_one_by_one() {
+        let x: Vec<f64> = (0..37).map(|i| f64::from(i).sin()).collect();
+        for n_rows in 0..10u32 {
+            let rows: Vec<f64> = (0..37 * n_rows).map(|i| f64::from(i).cos()).collect();
+            let (mut together, mut one_by_one) = (x.clone(), x.clone());
+            take_outer(&mut together, &rows, &x);
+            for row in rows.chunks_exact(x.len()) {
+                take_outer(&mut one_by_one, row, &x);
+            }
+            let bits = |values: &[f64]| values.iter().map(|one| one.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&together), bits(&one_by_one), "{n_rows}");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use pulp::Arch;
 
+use super::unit_values::{ROWS_MAX, UnitValues};
 use crate::model::encoders::features::{Conversion, Encoded, RawRow, Scales, StoredRow};
 use crate::model::loss::Target;
 
@@ -44,8 +45,10 @@ pub(super) struct RowBlock {
     raw: Option<RawDense>,
     /// Squared lengths of the hashed parts, `[rows]`.
     squares: Vec<f32>,
-    /// Hashed values by bucket, then by row.
+    /// Hashed values of rows in which one is not one, and of large blocks, by bucket, then by row.
     postings: Vec<Posting>,
+    /// Hashed values of all other rows.
+    units: UnitValues,
     targets: Vec<Target>,
     /// The numbers of the rows' examples, 0 for none.
     numbers: Vec<u64>,
@@ -109,6 +112,7 @@ impl RowBlock {
             raw: None,
             squares: Vec::new(),
             postings: Vec::new(),
+            units: UnitValues::default(),
             targets: Vec::new(),
             numbers: Vec::new(),
             weights: Vec::new(),
@@ -177,7 +181,9 @@ impl RowBlock {
     fn push_searched(&mut self, searched: &[f32], sparse: &[(u32, f32)], example: RememberedRow) {
         let place = self.len();
         self.search_by(place, searched);
-        if !sparse.is_empty() {
+        if self.n_rows_max <= ROWS_MAX && UnitValues::are_all(sparse) {
+            self.units.push(sparse, place);
+        } else if !sparse.is_empty() {
             self.post(sparse, place as u32);
         }
         self.squares.push(squared_length(sparse));
@@ -238,9 +244,14 @@ impl RowBlock {
         if self.is_raw() && !query.conversions.is_empty() {
             let columns = self.searched.chunks_exact(self.n_rows_max);
             let inputs = query.raw_dense.iter().zip(query.conversions);
-            for ((x, conversion), column) in inputs.zip(columns) {
-                add_converted(sums, *x, column, (*conversion, self.farthest));
-            }
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for ((x, conversion), column) in inputs.zip(columns) {
+                        add_converted(sums, *x, column, (*conversion, self.farthest));
+                    }
+                },
+            );
         } else {
             let dense = if self.is_raw() {
                 query.raw_dense
@@ -261,7 +272,7 @@ impl RowBlock {
         }
         out.truncate(start + self.len());
         let sparse = &query.row.sparse;
-        if self.postings.is_empty() && sparse.is_empty() {
+        if self.postings.is_empty() && self.units.is_empty() && sparse.is_empty() {
             return;
         }
         let sums = &mut out[start..];
@@ -269,8 +280,10 @@ impl RowBlock {
         for (sum, squares) in sums.iter_mut().zip(&self.squares) {
             *sum += own + squares;
         }
+        self.units.subtract_products(sparse, sums);
         let mut rest = &self.postings[..];
-        for (bucket, value) in sparse {
+        let each = sparse.iter().take_while(|_| !self.postings.is_empty());
+        for (bucket, value) in each {
             rest = &rest[rest.partition_point(|one| one.bucket < *bucket)..];
             for one in rest.iter().take_while(|one| one.bucket == *bucket) {
                 sums[one.place as usize] -= 2.0 * value * one.value;
@@ -307,6 +320,9 @@ impl RowBlock {
     }
 
     fn hashed(&self, bucket: u32, place: usize) -> f32 {
+        if let Some(value) = self.units.value(bucket, place) {
+            return value;
+        }
         let key = (bucket, place as u32);
         let found = self
             .postings
@@ -319,6 +335,9 @@ impl RowBlock {
         let mut sparse = vec![Vec::new(); self.len()];
         for one in &self.postings {
             sparse[one.place as usize].push((one.bucket, one.value));
+        }
+        for (bucket, place) in self.units.all() {
+            sparse[place].push((bucket, 1.0));
         }
         let rows = sparse.into_iter().enumerate();
         let rows = rows.map(|(place, sparse)| match &self.raw {
@@ -355,6 +374,7 @@ impl RowBlock {
 
 /// Adds the squared differences of an input from a column in another scale, of which no value is
 /// farther from zero than `farthest`.
+#[inline(always)]
 fn add_converted(
     sums: &mut [f32],
     x: f32,
@@ -368,26 +388,21 @@ fn add_converted(
     } = conversion;
     let apart = x - shift;
     let is_clipped = farthest * factor + shift.abs() > clip || farthest.is_infinite();
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            if is_clipped {
-                for (sum, value) in sums.iter_mut().zip(column) {
-                    // As `clamp`, whose check of its bounds keeps the loop from running in lanes.
-                    let z = value * factor + shift;
-                    let z = if z < -clip { -clip } else { z };
-                    let z = if z > clip { clip } else { z };
-                    let difference = x - if z.is_nan() { 0.0 } else { z };
-                    *sum += difference * difference;
-                }
-            } else {
-                for (sum, value) in sums.iter_mut().zip(column) {
-                    let difference = apart - value * factor;
-                    *sum += difference * difference;
-                }
-            }
-        },
-    );
+    if is_clipped {
+        for (sum, value) in sums.iter_mut().zip(column) {
+            // As `clamp`, whose check of its bounds keeps the loop from running in lanes.
+            let z = value * factor + shift;
+            let z = if z < -clip { -clip } else { z };
+            let z = if z > clip { clip } else { z };
+            let difference = x - if z.is_nan() { 0.0 } else { z };
+            *sum += difference * difference;
+        }
+    } else {
+        for (sum, value) in sums.iter_mut().zip(column) {
+            let difference = apart - value * factor;
+            *sum += difference * difference;
+        }
+    }
 }
 
 fn squared_length(sparse: &[(u32, f32)]) -> f32 {
