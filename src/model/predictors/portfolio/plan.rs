@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::super::ridge::RandomFeatureSettings;
 use super::super::series::MEMBERS;
 use crate::model::encoders::features::Filters;
-use crate::model::spec::{Gradient, InputKind, Optimizer, Spec, Task};
+use crate::model::spec::{Gradient, Input, InputKind, Optimizer, Spec, Task};
 
 /// The step sizes of the linear members, for rows of squared length one: a factor of four apart,
 /// so that one of them is near the best for any stream.
@@ -42,8 +42,8 @@ const WIDE: usize = 64;
 /// them a logistic member explores too little (banking77 as 77 arms, rewards alone: mean reward
 /// 0.16 to 0.25 with them, 0.27 to 0.29 without).
 const MANY_ACTIONS: usize = 32;
-/// Trees of the forest, which rows with few dense inputs get, of so many classes at most: a leaf counts
-/// each of them.
+/// Trees of the forest, which rows with few described numbers get, of so many classes at most: a leaf
+/// counts each of them.
 pub(super) const TREES: usize = 6;
 const FOREST_CLASSES_MAX: usize = 64;
 /// The step size of the network: that of a kept one is smaller, since a step moves what it gives as
@@ -241,7 +241,7 @@ impl Plan {
             wide,
             has_ridge: ridge.is_some(),
             has_network: network.is_some(),
-            has_forest: kept && !wide && spec.task.n_outputs() <= FOREST_CLASSES_MAX,
+            has_forest: kept && has_forest(spec),
             sees_past: spec.sees_past(),
         };
         Plan {
@@ -326,6 +326,20 @@ impl Plan {
             .filter(|member| member.is_linear())
             .count()
     }
+}
+
+/// Whether rows are narrow enough for a forest, and classes few.
+fn has_forest(spec: &Spec) -> bool {
+    n_described_numbers(spec) < WIDE && spec.task.n_outputs() <= FOREST_CLASSES_MAX
+}
+
+/// The numbers of a row by its description, without those that state gaps and the parts of a time.
+fn n_described_numbers(spec: &Spec) -> usize {
+    let n = |input: &Input| match input.kind {
+        InputKind::Number { .. } | InputKind::Time(_) => 1,
+        _ => input.kind.n_dense(),
+    };
+    spec.inputs.iter().map(n).sum()
 }
 
 fn is_embedded(kind: &InputKind) -> bool {
