@@ -59,6 +59,9 @@ const MADE: usize = 20_000;
 /// Files of values to be predicted.
 const VALUES: [&str; 4] = ["sftemps", "air", "nyse", "diamonds"];
 
+/// Rounds of the stream of rewards.
+const ROUNDS: usize = 10_000;
+
 /// Where streams are written, and how long they may be.
 struct Bench {
     folder: tempfile::TempDir,
@@ -90,6 +93,7 @@ fn main() -> Result<()> {
     bench.files()?;
     bench.made()?;
     bench.late_labels()?;
+    bench.rewards()?;
     bench.values()
 }
 
@@ -228,18 +232,37 @@ impl Bench {
         println!(
             "stream                        abs. error   no change  season ago     covered   rows/CPU s"
         );
+        let keys = [
+            "mean_absolute_error",
+            "no_change_absolute_error",
+            "seasonal_no_change_absolute_error",
+            "interval_coverage",
+        ];
         for name in VALUES.iter().filter(|name| self.wants(name)) {
             let rows = String::from_utf8(data::unpacked(&data.join(format!("{name}.csv.gz")))?)?;
-            let scores = self.scores(name, &rows, "value", &[])?;
-            let keys = [
-                "mean_absolute_error",
-                "no_change_absolute_error",
-                "seasonal_no_change_absolute_error",
-                "interval_coverage",
-            ];
-            print(name, &scores, &keys)?;
+            print(name, &self.scores(name, &rows, "value", &[])?, &keys)?;
         }
         Ok(())
+    }
+
+    /// MNIST as ten arms: the chosen one is rewarded where it is the digit.
+    fn rewards(&self) -> Result<()> {
+        let name = "mnist-arms";
+        let Some(folder) = self.data.as_ref().filter(|_| self.wants(name)) else {
+            return Ok(());
+        };
+        let n_rounds = if self.quick { 500 } else { ROUNDS };
+        let images = spread(&Images::read(folder, "train")?, n_rounds);
+        let plain = (0..images.digits.len()).map(|image| (View::Plain, image));
+        let rows = table(&images, plain);
+        let scores =
+            self.scores_of(name, &rows, &["--target", "label", "--task", "bandit"], &[])?;
+        println!("stream                            reward   last tenth       regret   rows/CPU s");
+        print(
+            name,
+            &scores,
+            &["mean_reward", "last_tenth_reward", "regret_at_10000_rounds"],
+        )
     }
 
     /// Drafts a model for the rows, evaluates it, and prints a line.
@@ -257,15 +280,28 @@ impl Bench {
 
     /// Drafts a model for the rows, and evaluates it with these options.
     fn scores(&self, name: &str, rows: &str, target: &str, options: &[String]) -> Result<Value> {
+        self.scores_of(name, rows, &["--target", target], options)
+    }
+
+    /// Drafts a model for the rows with the first options, of which two name the target, and evaluates it
+    /// with the others.
+    fn scores_of(
+        &self,
+        name: &str,
+        rows: &str,
+        drafted: &[&str],
+        options: &[String],
+    ) -> Result<Value> {
         let folder = self.folder.path().join(name);
         std::fs::create_dir(&folder)?;
         let file = folder.join("rows.csv");
         std::fs::write(&file, rows)?;
         let models = folder.join("models");
-        let draft = ["init", "model", "--target", target, "--models"];
-        run(Command::new(PROGRAM).args(draft).args([&models, &file]))?;
+        let mut draft = Command::new(PROGRAM);
+        draft.args(["init", "model"]).args(drafted).arg("--models");
+        run(draft.args([&models, &file]))?;
         let mut evaluate = Command::new(PROGRAM);
-        evaluate.args(["evaluate", "--json", "--target", target]);
+        evaluate.args(["evaluate", "--json"]).args(&drafted[..2]);
         evaluate.args([&models.join("model"), &file]).args(options);
         Ok(serde_json::from_str(&run(&mut evaluate)?)?)
     }

@@ -37,6 +37,11 @@ pub(crate) fn analytic(features: usize) -> String {
     format!("{head}[learner]\nkind = \"analytic\"\nfeatures = {features}\n")
 }
 
+/// The same where a row is declared as an image.
+pub(crate) fn analytic_of_images(features: usize) -> String {
+    analytic(features).replace("length = 784", "length = 784\nshape = [28, 28]")
+}
+
 /// Ten arms, under this policy and learner.
 pub(crate) fn arms(rest: &str) -> String {
     format!("{}{rest}", of_images("bandit", "actions"))

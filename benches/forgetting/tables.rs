@@ -82,6 +82,10 @@ pub(crate) fn analytic(bench: &Bench) -> Result<()> {
         let cell = figure(bench, &name, accuracy)?;
         title.line(&features.to_string(), &[cell]);
     }
+    let toml = models::analytic_of_images(2000);
+    let accuracy = |seed| Ok(task_run::through(bench, TaskSequence::Split, &toml, seed)?.accuracy);
+    let cell = figure(bench, "analytic/image", accuracy)?;
+    title.line("2000, shape = [28, 28]", &[cell]);
     Ok(())
 }
 

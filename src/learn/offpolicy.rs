@@ -6,6 +6,9 @@
 /// Rewards and weights beyond this count as this: the squares of their products stay finite.
 const HUGE: f64 = 1e60;
 
+/// Larger weights are clipped to this one, or their decisions left to the rewards that the model expects.
+const WEIGHT_MAX: f64 = 10.0;
+
 /// The 97.5 % point of the normal distribution.
 const Z_95: f64 = 1.959_963_984_540_054;
 
@@ -48,11 +51,15 @@ pub struct Estimate {
 /// - [`doubly_robust`](OffPolicy::doubly_robust) (Dudik, Langford and Li 2011, equation 1): the
 ///   mean of `sum(distribution * scores) + w * (reward - scores[action])`. Unbiased where the
 ///   propensities are true, and the more exact the better the scores are.
+/// - [`clipped_ips`](OffPolicy::clipped_ips) (Ionides 2008): as `ips`, with weights of at most 10. It varies
+///   less, and is too low where weights are clipped and rewards are positive.
+/// - [`switch_dr`](OffPolicy::switch_dr) (Wang, Agarwal and Dudik 2017): doubly robust where the weight is
+///   at most 10, and the rewards that the model expects where it is larger.
 ///
 /// Departures: propensities are those that were logged, not estimated ones. Policy and scores may
 /// change from decision to decision, as they do while a learner learns along; then the estimate is
 /// of the mean over the course of learning, and it stays unbiased because neither has seen the
-/// reward that it is judged by. Weights are not clipped (only beyond 1e60, as are rewards).
+/// reward that it is judged by. The other weights are clipped only beyond 1e60, as are rewards.
 ///
 /// The intervals are normal ones: from the sample variance for means of independent terms, and
 /// for `snips` from its linearisation `sum(w^2 (reward - snips)^2) / sum(w)^2`, times n / (n - 1).
@@ -81,6 +88,8 @@ pub struct OffPolicy {
     logged: TermMoments,
     ips: TermMoments,
     doubly_robust: TermMoments,
+    clipped_ips: TermMoments,
+    switch_dr: TermMoments,
     ratio: Ratio,
     largest_weight: f64,
 }
@@ -105,6 +114,9 @@ impl OffPolicy {
         self.ips.add(weight * reward);
         let residual = reward - f64::from(scores[action]);
         self.doubly_robust.add(expected + weight * residual);
+        self.clipped_ips.add(weight.min(WEIGHT_MAX) * reward);
+        let followed = if weight <= WEIGHT_MAX { weight } else { 0.0 };
+        self.switch_dr.add(expected + followed * residual);
         self.ratio.add(weight, reward);
         self.largest_weight = self.largest_weight.max(weight);
     }
@@ -132,6 +144,16 @@ impl OffPolicy {
     /// Doubly robust.
     pub fn doubly_robust(&self) -> Option<Estimate> {
         self.doubly_robust.estimate()
+    }
+
+    /// By inverse propensity scores with weights of at most 10.
+    pub fn clipped_ips(&self) -> Option<Estimate> {
+        self.clipped_ips.estimate()
+    }
+
+    /// Doubly robust where the weight is at most 10, and by the model alone elsewhere.
+    pub fn switch_dr(&self) -> Option<Estimate> {
+        self.switch_dr.estimate()
     }
 
     /// How many equally weighted decisions would have as much information: `sum(w)^2 / sum(w^2)` (Kish 1965),
@@ -242,6 +264,27 @@ mod tests {
         close(got.value, value);
         close(got.high - got.value, 1.959_963_984_540_054 * standard_error);
         close(got.value - got.low, got.high - got.value);
+    }
+
+    #[test]
+    fn large_weights_are_clipped_or_left_to_the_model() {
+        // Weights 40 and 2.
+        let estimates = of(&[
+            (0, 0.025, 1.0, [1.0, 0.0], [0.5, 0.25]),
+            (1, 0.5, 1.0, [0.0, 1.0], [0.5, 0.25]),
+        ]);
+        check(estimates.ips(), 21.0, 19.0);
+        check(estimates.clipped_ips(), 6.0, 4.0);
+        check(estimates.doubly_robust(), 11.125, 9.375);
+        // 0.5 by the model, and 0.25 + 2 * 0.75.
+        check(estimates.switch_dr(), 1.125, 0.625);
+        // Small weights change nothing.
+        let small = of(&[
+            (0, 0.5, 1.0, [0.5, 0.5], [0.5, 0.25]),
+            (1, 0.5, 3.0, [0.25, 0.75], [0.5, 1.0]),
+        ]);
+        assert_eq!(small.clipped_ips(), small.ips());
+        assert_eq!(small.switch_dr(), small.doubly_robust());
     }
 
     #[test]

@@ -501,16 +501,32 @@ fn of_models(statuses: &[Status]) -> String {
     histogram(&mut text, statuses, &GROUP_ENTRIES);
     histogram(&mut text, statuses, &SYNC_SECONDS);
     phases(&mut text, statuses);
+    of_members(&mut text, statuses);
+    text
+}
+
+/// The share and the retention of each member of a portfolio.
+fn of_members(text: &mut String, statuses: &[Status]) {
     let help = "Share of each member in the answer.";
-    head(&mut text, "perennial_member_share", "gauge", help);
+    head(text, "perennial_member_share", "gauge", help);
     for status in statuses {
         let model = &status.model;
         for member in &status.members {
             let labels = format!("model=\"{model}\",member=\"{}\"", member.name);
-            text += &format!("perennial_member_share{{{labels}}} {}\n", member.share);
+            *text += &format!("perennial_member_share{{{labels}}} {}\n", member.share);
         }
     }
-    text
+    let help = "Share of the retention set that each member answers right; absent without one.";
+    head(text, "perennial_member_retention", "gauge", help);
+    for status in statuses {
+        let model = &status.model;
+        for member in &status.members {
+            if let Some(retention) = member.retention {
+                let labels = format!("model=\"{model}\",member=\"{}\"", member.name);
+                *text += &format!("perennial_member_retention{{{labels}}} {retention}\n");
+            }
+        }
+    }
 }
 
 fn each_count(

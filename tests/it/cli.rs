@@ -7,6 +7,7 @@ mod documents;
 mod files;
 mod operating;
 mod precision;
+mod retention;
 mod times;
 mod width;
 
@@ -57,6 +58,7 @@ fn stream_equals_evaluate(workspace: &Workspace, rows: &Path) {
         "progressive_accuracy",
         "last_tenth_accuracy",
         "no_change_accuracy",
+        "retention",
         "members",
     ] {
         assert_eq!(served[key], alone[key], "{key}");
@@ -99,6 +101,21 @@ fn sales(workspace: &Workspace) -> PathBuf {
     path
 }
 
+/// The audit gives every hundredth answer again, bit for bit: from the past of its own series.
+fn audited(server: &Server, answers: &Path) {
+    let answers = fs::read_to_string(answers).expect("answers");
+    let mut n_audited = 0;
+    for line in answers.lines().skip(40).step_by(100) {
+        let answer: serde_json::Value = serde_json::from_str(line).expect("an object");
+        let audit = server.json(&["audit", answer["prediction_id"].as_str().expect("an id")]);
+        assert_eq!(audit["bit_equal"], true, "{audit}");
+        let again = audit["again"]["value"].as_f64();
+        assert_eq!(again, answer["answer"].as_f64(), "{audit}");
+        n_audited += 1;
+    }
+    assert_eq!(n_audited, 3);
+}
+
 #[test]
 fn p2_stream_equals_evaluate_exactly_for_series_and_late_values() {
     let toml = "task = \"regression\"\n[[input]]\nname = \"store\"\nkind = \"category\"\n\
@@ -109,7 +126,10 @@ fn p2_stream_equals_evaluate_exactly_for_series_and_late_values() {
         let rows = [text(&rows), "--target", "target", "--delay", delay];
         let alone = json(&[&["evaluate", text(&folder)][..], &rows, &["--json"]].concat());
         let server = Server::of(&workspace);
-        let served = server.json(&[&["stream", "m"][..], &rows].concat());
+        let out = workspace.data().with_file_name("answers");
+        let out = ["--out", text(&out)];
+        let served = server.json(&[&["stream", "m"][..], &rows, &out].concat());
+        audited(&server, Path::new(out[1]));
         server.stop();
         for key in [
             "examples",

@@ -292,6 +292,8 @@ fn a_policy_is_valued_on_decisions_of_another() {
         "ips",
         "snips",
         "doubly robust",
+        "clipped ips",
+        "switch dr",
         "effective sample size",
     ] {
         assert!(stdout.contains(&format!("\n{name} ")), "{name}: {stdout}");
@@ -332,6 +334,8 @@ fn a_known_value_lies_within_the_intervals() {
         ("ips", 0.45),
         ("snips", 0.45),
         ("dr", 0.45),
+        ("clipped_ips", 0.45),
+        ("switch_dr", 0.45),
     ] {
         let of = &report["off_policy"][name];
         let [low, high] = ["low", "high"].map(|end| of[end].as_f64().expect("a number"));
@@ -340,7 +344,47 @@ fn a_known_value_lies_within_the_intervals() {
     }
 }
 
-/// Serves decisions one after the other, each with its reward; gives their sum.
+#[test]
+fn an_effective_sample_below_a_hundredth_of_the_rows_is_warned_of() {
+    let alike = format!("{BANDIT}[policy]\nkind = \"epsilon\"\nepsilon = 1.0\n");
+    let workspace = Workspace::new(&[("m", &alike)]);
+    let noted = |n_rare: usize| {
+        let mut lines = "x,act,p,earned\n".to_owned();
+        for row in 0..8_000 {
+            let p = if row % 100 == 7 && row / 100 < n_rare {
+                0.0005
+            } else {
+                1.0
+            };
+            lines += &format!("{},left,{p},{}\n", row % 10, row % 2);
+        }
+        let (rows, folder) = (
+            file(&workspace, "rare.csv", lines),
+            workspace.models().join("m"),
+        );
+        let args = [
+            &["evaluate", text(&folder), text(&rows), "--json"],
+            &DECISIONS[..],
+        ];
+        let (stdout, stderr) = run(&args.concat(), 0);
+        let report: Value = serde_json::from_str(stdout.trim()).expect("an object");
+        let of = &report["off_policy"];
+        let clipped = of["clipped_ips"]["value"].as_f64().expect("a number");
+        let size = of["effective_sample_size"].as_f64().expect("a number");
+        (
+            size,
+            clipped,
+            stderr.contains("rarely takes the logged actions"),
+        )
+    };
+    let (size, clipped, is_warned) = noted(60);
+    assert!((30.0..80.0).contains(&size) && is_warned, "{size}");
+    assert!(clipped < 1.0, "{clipped}");
+    let (size, _, is_warned) = noted(0);
+    assert!(size > 7_000.0 && !is_warned, "{size}");
+}
+
+/// Serves decisions one after the other, each with its reward; what was earned.
 async fn serve(workspace: &Workspace, n_rows: usize) -> f64 {
     let engine = workspace.open();
     let model = engine.model("m").expect("it is served");

@@ -435,6 +435,28 @@ async fn metadata_says_what_a_model_takes_and_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metadata_states_how_the_label_is_chosen() {
+    let with = |rest: &str| format!("{AUTO}[learner]\n{rest}\n");
+    let models = [
+        ("likeliest", AUTO.to_owned()),
+        ("balanced", with("balanced = true")),
+        ("costs", with("[learner.costs]\na = 3.0")),
+    ];
+    let named: Vec<(&str, &str)> = models.iter().map(|(name, toml)| (*name, &**toml)).collect();
+    let mut served = Served::start(&named).await;
+    for (name, _) in named {
+        let request = ModelMetadataRequest {
+            name: name.to_owned(),
+            version: String::new(),
+        };
+        let reply = within(served.client.inference.model_metadata(request)).await;
+        let properties = reply.unwrap().into_inner().properties;
+        assert_eq!(properties["label"], name);
+    }
+    served.goes_on_and_stops("likeliest").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_limits_are_shown_and_changed_over_the_wire_and_health_names_a_bound() {
     let toml = format!("{AUTO}[feedback]\nwaiting_max = 1\n[journal]\nbytes_max = \"16MiB\"\n");
     let mut served = Served::start(&[("m", &toml)]).await;

@@ -5,6 +5,7 @@
 
 mod disk;
 mod erased;
+mod kept;
 mod late;
 mod passes;
 mod profiles;

@@ -124,6 +124,10 @@ fn lines(found: &AuditResponse, without: Option<&str>) -> Vec<String> {
     for line in learned_before(found) {
         put("had learned", line);
     }
+    if let Some(retention) = found.retention {
+        let share = print::shown(Some(retention));
+        put("retention", format!("{share} of the retention set"));
+    }
     if let Some(source) = without {
         let text = match &found.without {
             Some(output) => format!(
@@ -229,6 +233,7 @@ fn object(found: &AuditResponse, without: bool) -> Value {
         "erased": erased.collect::<Vec<_>>(),
         "sources": sorted(&found.sources).into_iter().collect::<Map<_, _>>(),
         "sources_from": found.sources_from,
+        "retention": print::json(found.retention),
     });
     if without {
         object["without"] = output(found.without.as_ref());

@@ -18,6 +18,7 @@ mod marks;
 mod screen;
 mod selection;
 mod sentinels;
+mod series_key;
 mod strays;
 mod survey;
 mod target;
@@ -156,7 +157,9 @@ pub(crate) fn draft(
         "" => error,
         unusable => anyhow!("{error:#}; {unusable}"),
     });
-    drafted.with_context(of_file)
+    let mut draft = drafted.with_context(of_file)?;
+    draft.series = series_key::series_key(path, &draft, options).with_context(of_file)?;
+    Ok(draft)
 }
 
 /// The draft from a survey.
@@ -214,6 +217,7 @@ fn assembled(
         labels: choice.labels,
         inputs,
         excluded,
+        series: None,
         rows,
         notes,
     })

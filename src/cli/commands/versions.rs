@@ -144,8 +144,8 @@ const LINE_CHARS_MAX: usize = 80;
 /// The names above the fields of a line.
 fn header() -> String {
     format!(
-        "  {:<5} {:>6} {:>10}  {:<17}  {:<10} {:>6}  note",
-        "nr", "parent", "position", "time", "reason", "score"
+        "  {:<5} {:>6} {:>10} {:<17} {:<10} {:>6} {:>6} note",
+        "nr", "parent", "position", "time", "reason", "score", "kept"
     )
 }
 
@@ -153,7 +153,8 @@ fn header() -> String {
 /// is cut; a version that cannot be restored has no note, and `show` says why.
 fn line(version: &Version) -> String {
     let mark = if version.served { '*' } else { ' ' };
-    let score = print::shown(version.metrics.get("score").copied());
+    let metric = |name: &str| print::shown(version.metrics.get(name).copied());
+    let (score, retention) = (metric("score"), metric("retention"));
     // To the minute, which distinguishes versions.
     let minute: String = time(version)
         .chars()
@@ -169,7 +170,7 @@ fn line(version: &Version) -> String {
         aliases => format!("[{}] {note}", aliases.join(" ")),
     };
     let line = format!(
-        "{mark} {:<5} {:>6} {:>10}  {minute:<16}Z  {:<10} {score:>6}  {note}",
+        "{mark} {:<5} {:>6} {:>10} {minute:<16}Z {:<10} {score:>6} {retention:>6} {note}",
         version.version, version.parent, version.position, version.reason,
     );
     let line = line.trim_end();
@@ -232,12 +233,12 @@ mod tests {
             assert!(line.chars().count() <= LINE_CHARS_MAX, "{line}");
             assert!(line.ends_with(end), "{line}");
         };
-        check("", "", " checkpoint      -");
-        check("before the campaign", "", "  before the cam…");
+        check("", "", " checkpoint      -      -");
+        check("before the campaign", "", " before the…");
         check(
             "",
             "the file of weights is not what was written",
-            "  DAMAGED",
+            " DAMAGED",
         );
         check(
             "",
@@ -256,12 +257,12 @@ mod tests {
             time: "1970-01-01T00:00:01Z".parse().ok(),
             reason: "checkpoint".into(),
             note: "two\nlines".into(),
-            metrics: [("score".into(), 0.5)].into(),
+            metrics: [("score".into(), 0.5), ("retention".into(), 0.25)].into(),
             served: true,
             ..Default::default()
         };
         let expected =
-            "* 2          1         40  1970-01-01T00:00Z  checkpoint 0.5000  two\\nlines";
+            "* 2          1         40 1970-01-01T00:00Z checkpoint 0.5000 0.2500 two\\nlines";
         assert_eq!(line(&version), expected);
         assert_eq!(fields(&version)["time"], "1970-01-01T00:00:01Z");
         assert_eq!(fields(&version).len(), 16);

@@ -218,7 +218,7 @@ impl RunReport {
         scores.filter(|(name, _)| *name != self.names.score)
     }
 
-    /// The scores of a regression that only a run has, those that there are.
+    /// The scores of a regression or a bandit that only a run has, those that there are.
     fn value_scores(&self) -> Vec<(&'static str, f64)> {
         let values = self.scores.values();
         let (interval, season) = (values.interval(), values.season());
@@ -227,6 +227,7 @@ impl RunReport {
             ("interval_width", interval.map(|one| one[1])),
             ("seasonal_no_change_absolute_error", season.map(|one| one.1)),
             ("season", season.map(|one| one.0 as f64)),
+            ("regret_at_10000_rounds", self.scores.regret()),
         ];
         let known = all.into_iter();
         known

@@ -14,6 +14,8 @@ use crate::cli::rows::target::RowTarget;
 
 /// A longer stream is also scored over this many of its last examples.
 pub(crate) const LAST_EXAMPLES: usize = 2000;
+/// The rounds of a bandit whose regret is reported.
+const REGRET_ROUNDS: u64 = 10_000;
 
 /// The names of the scores of a task, in JSON.
 #[derive(Debug, PartialEq)]
@@ -106,6 +108,9 @@ pub(crate) struct RunScores {
     last_tenth: VecDeque<f64>,
     /// Scores of the last [`LAST_EXAMPLES`].
     last: VecDeque<f64>,
+    /// Of a bandit: the sum of 1 less each reward, and that sum after [`REGRET_ROUNDS`].
+    regret: f64,
+    reported_regret: Option<f64>,
     no_change: RunningMean,
     newest: Option<RowTarget>,
 }
@@ -151,6 +156,15 @@ impl RunScores {
     /// Notes that the score of an answer was its reward.
     pub(crate) fn note_reward(&mut self, reward: f64) {
         self.monitored.scores.add_reward(reward, 1.0);
+        self.regret += 1.0 - reward;
+        if self.n_examples == REGRET_ROUNDS {
+            self.reported_regret = Some(self.regret);
+        }
+    }
+
+    /// The regret of a bandit after [`REGRET_ROUNDS`], beside a reward of 1 in each; none before.
+    pub(crate) fn regret(&self) -> Option<f64> {
+        self.reported_regret
     }
 
     /// Notes that a label was fed back, of a row with this answer, if labels had come when it was given:
@@ -301,6 +315,18 @@ mod tests {
         let none = RunScores::default();
         assert_eq!((none.score(), none.last_tenth()), (None, None));
         assert_eq!(none.no_change(), None);
+    }
+
+    #[test]
+    fn regret_is_that_of_the_first_ten_thousand_rounds() {
+        let mut scores = RunScores::default();
+        for round in 0..12_000u32 {
+            let answer = u32::from(round % 4 == 0);
+            let reward = scores.judge(RowTarget::Name(0), RowTarget::Name(answer));
+            scores.note_reward(reward);
+            assert_eq!(scores.regret().is_some(), round >= 9_999);
+        }
+        assert_eq!(scores.regret(), Some(2_500.0));
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct Audit {
     pub sources: BTreeMap<String, u64>,
     /// The position that they are counted from: 1, unless an older program learned the first.
     pub sources_from: u64,
+    /// The retention of the answering state; none where it has no retention set or cannot be derived again.
+    pub retention: Option<f64>,
     /// The answer without the feedback of a source, where that was asked for.
     pub without: Option<Result<Without, DerivationFailure>>,
 }
@@ -173,6 +175,7 @@ pub(crate) fn audit(
         erased: found.erased.clone(),
         sources,
         sources_from,
+        retention: known.and_then(|state| state.learner.retention_of(prediction.ids[0])),
         without,
         feedback: found.feedback(versions),
     }))

@@ -527,6 +527,8 @@ impl Versions {
             metrics.insert("score".to_owned(), served.mean());
             metrics.insert("recent_score".to_owned(), evaluation.recent());
         }
+        let retention = learner.learned().retention();
+        metrics.extend(retention.map(|retention| ("retention".to_owned(), retention)));
         Manifest {
             model: self.model.clone(),
             journal_id: self.journal_id_text(),

@@ -192,6 +192,15 @@ impl Learner {
         }
     }
 
+    /// The retention of the state which answers the journaled request whose first row has this id; none
+    /// where it has no retention set.
+    pub(crate) fn retention_of(&self, first: PredictionId) -> Option<f64> {
+        match self.serving_champion() {
+            Some(champion) if !self.answers_as_canary(first) => champion.learned.retention(),
+            _ => self.learned.retention(),
+        }
+    }
+
     /// The version and the position of the side that does not serve; none under rules without a gate.
     pub fn unserved(&self) -> Option<(u64, u64)> {
         match self.serving_champion() {

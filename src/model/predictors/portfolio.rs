@@ -551,6 +551,24 @@ mod tests {
     }
 
     #[test]
+    fn gaps_and_the_parts_of_a_time_leave_a_forest() {
+        let check = |inputs: String, expected: bool| {
+            let spec = spec(CLASSES, &inputs);
+            let n_dense = spec.inputs.iter().map(|input| input.kind.n_dense()).sum();
+            let has_forest = Plan::new(&spec, n_dense).has(Member::Forest);
+            assert_eq!(has_forest, expected, "{n_dense} dense inputs");
+        };
+        let inputs = |n: usize, kind: &str| {
+            let input = |place| format!("[[input]]\nname = \"x{place}\"\nkind = {kind}\n");
+            (0..n).map(input).collect::<String>()
+        };
+        check(inputs(40, "\"number\"\nmissing = \"mean\""), true);
+        check(inputs(4, "\"time\""), true);
+        check(inputs(70, "\"number\""), false);
+        check(inputs(1, "\"vector\"\nlength = 64"), false);
+    }
+
+    #[test]
     fn a_member_more_in_the_table_answers_is_weighed_and_is_named() {
         let spec = spec(CLASSES, NUMBER);
         let mut plan = Plan::new(&spec, 1);

@@ -103,6 +103,13 @@ impl Spec {
 /// The description, under the revision `absent` where it states none.
 fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     let raw = raw(text)?;
+    let spec = spec(&raw, absent)?;
+    learner::check_keep(&raw.learner, &spec)?;
+    Ok(spec)
+}
+
+/// The description in these tables, under the revision `absent` where they state none.
+fn spec(raw: &Raw, absent: u32) -> Result<Spec, Error> {
     let inputs = inputs(&raw.input, &raw.pinned)?;
     let network = raw.network.as_ref();
     let learner = learner(&raw.learner, network, &raw.pinned)?;
@@ -114,7 +121,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
     }
     let revision = count_or("rules.revision", raw.rules.revision, || absent.into())? as u32;
     let drift = drift::drift(&raw.drift, revision)?;
-    let (task, series) = (task(&raw)?, series::series(&raw.series, &inputs)?);
+    let (task, series) = (task(raw)?, series::series(&raw.series, &inputs)?);
     series::check(&raw.series, &task, &learner, revision)?;
     let retrain = retrain::retrain(&raw.retrain, &task, drift)?;
     let monitor = monitor::monitor(&raw.monitor, &inputs, revision)?;
@@ -128,7 +135,7 @@ fn parse(text: &str, absent: u32) -> Result<Spec, Error> {
         inputs,
         series,
         learner,
-        costs: costs(&raw, revision)?,
+        costs: costs(raw, revision)?,
         memory: memory(&raw.memory, &raw.learner)?,
         policy,
         exposure_floor,

@@ -148,6 +148,7 @@ pub fn audit(audit: Audit) -> AuditResponse {
         erased: audit.erased.into_iter().map(erased).collect(),
         sources: audit.sources.into_iter().collect(),
         sources_from: audit.sources_from,
+        retention: audit.retention,
     }
 }
 

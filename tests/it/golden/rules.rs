@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use perennial::event::Event;
 use perennial::learn::Learner;
-use perennial::model::{Device, REVISION, profile};
+use perennial::model::{Device, LearnerKind, REVISION, Spec, profile};
 use perennial::store::{Directory, Journal, verify};
 
 use super::entries;
 use crate::support::LearnerHarness;
-use crate::support::histories::{History, descriptions};
+use crate::support::histories::{History, named};
 use crate::support::passed_over::pass_over;
 
 /// The folders of journals whose digests are of this processor.
@@ -34,21 +34,47 @@ fn golden() -> Vec<PathBuf> {
 
 /// The name of each journal, and the description of its model.
 fn models() -> Vec<(String, String)> {
-    let mut all = descriptions();
-    // The last one is of a network on a device.
-    all.pop();
-    let silence = all[2].clone();
-    let (bandit, _) = silence.split_once("[network]").expect("a network");
-    all.push(bandit.to_owned());
-    let names = ["auto", "network", "rewards", "analytic", "auto-rewards"];
+    let all = named();
+    let of = |name: &str| {
+        let found = all.iter().find(|(one, _)| *one == name);
+        found.expect("a description of this name").1.clone()
+    };
+    let rewards = of("rewards");
+    let (bandit, _) = rewards.split_once("[network]").expect("a network");
+    let models = [
+        ("auto", of("auto")),
+        ("network", of("network")),
+        ("rewards", of("rewards")),
+        ("analytic", of("analytic")),
+        ("auto-rewards", bandit.to_owned()),
+        ("series", of("series")),
+    ];
     let stated = |revision: u32| {
-        let models = names.into_iter().zip(&all);
+        let models = models.iter();
+        // Series are remembered from the third revision on.
+        let models = models.filter(move |(name, _)| *name != "series" || revision >= 3);
         models.map(move |(name, toml)| {
             let toml = format!("{toml}[rules]\nrevision = {revision}\n");
             (format!("{name}-{revision}"), toml)
         })
     };
     (1..=REVISION).flat_map(stated).collect()
+}
+
+#[test]
+fn each_journal_is_of_the_model_that_it_is_named_after() {
+    for (name, toml) in models() {
+        let spec = Spec::parse(&toml).expect("a description");
+        let is_auto = matches!(spec.learner, LearnerKind::Auto(_));
+        let expected = match name.rsplit_once('-').expect("a revision").0 {
+            "auto" => (true, "classification"),
+            "network" => (false, "classification"),
+            "rewards" | "analytic" => (false, "bandit"),
+            "auto-rewards" => (true, "bandit"),
+            _ => (true, "regression"),
+        };
+        assert_eq!((is_auto, spec.task.word()), expected, "{name}");
+    }
 }
 
 #[test]

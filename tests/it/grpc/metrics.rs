@@ -66,8 +66,8 @@ fn served(page: &str) -> Metrics {
 async fn the_document_lists_the_metrics_that_are_served() {
     let sliced = format!("{AUTO}[monitor]\ninputs = [\"c\"]\n");
     let mut server = Served::start(&[("m", &sliced)]).await;
-    // From then on there is a score, a fate, and a share of each member.
-    server.client.teach_rows("m", 3, 0.0, "row").await;
+    // From then on there is a score, a fate, and of each member a share and its retention.
+    server.client.teach_rows("m", 300, 0.0, "row").await;
     let (batch, _) = rows(1, 0.0).next().expect("a row");
     let refused = server.client.ask(question("nobody", &batch)).await;
     refused.expect_err("there is no such model");

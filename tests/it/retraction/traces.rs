@@ -11,7 +11,7 @@ use perennial::event::{Batch, Column, Decision, Subject};
 
 use super::*;
 
-const SOURCE: &str = "planted-source-7f3a91";
+pub(super) const SOURCE: &str = "planted-source-7f3a91";
 const KEY: &str = "planted-key-9c41d0";
 const TAG: &str = "planted-tag-e5d277";
 const TEXT: &str = "planted-text-b7e013";
@@ -25,13 +25,13 @@ const NUMBERS: [f64; 3] = [
     0.756_802_495_307_928_2,
 ];
 
-const KINDS: [&str; 4] = [
+pub(super) const KINDS: [&str; 4] = [
     "",
     "[learner]\nkind = \"gradient\"\nexamples_per_update = 2\n[memory]\nstrategy = \"der++\"\n",
     "[learner]\nkind = \"analytic\"\n",
     "[learner]\nkind = \"neighbours\"\n",
 ];
-const TASKS: [&str; 4] = [
+pub(super) const TASKS: [&str; 3] = [
     "task = \"classification\"\nclasses = [\"a\", \"b\"]\n",
     "task = \"regression\"\n",
     "task = \"bandit\"\nactions = [\"a\", \"b\"]\n[feedback]\nwindow_s = 60\n\
@@ -90,15 +90,15 @@ enum By {
     Time,
 }
 
-struct Planted {
-    workspace: Workspace,
+pub(super) struct Planted {
+    pub workspace: Workspace,
     now: Arc<AtomicI64>,
     task: &'static str,
     n_sent: usize,
 }
 
 impl Planted {
-    fn new(task: &'static str, kind: &str) -> Planted {
+    pub(super) fn new(task: &'static str, kind: &str) -> Planted {
         let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
             [[input]]\nname = \"y\"\nkind = \"number\"\n\
             [[input]]\nname = \"c\"\nkind = \"category\"\n";
@@ -111,7 +111,7 @@ impl Planted {
         }
     }
 
-    fn open(&self) -> Arc<Engine> {
+    pub(super) fn open(&self) -> Arc<Engine> {
         let now = self.now.clone();
         let config = EngineConfig {
             clock: Clock::simulated(move || {
@@ -123,7 +123,7 @@ impl Planted {
     }
 
     /// The signal of a row: a label, or a number.
-    fn signal(&self, number: f64) -> Signal {
+    pub(super) fn signal(&self, number: f64) -> Signal {
         match self.task {
             task if task == TASKS[0] || task == TASKS[3] => Signal::Label("b".to_owned()),
             task if task == TASKS[1] => Signal::Value(number),
@@ -131,7 +131,11 @@ impl Planted {
         }
     }
 
-    async fn send(&mut self, model: &ServedModel, feedback: Feedback) -> Acknowledgement {
+    pub(super) async fn send(
+        &mut self,
+        model: &ServedModel,
+        feedback: Feedback,
+    ) -> Acknowledgement {
         self.n_sent += 1;
         // One second after the other, so that each has a moment of its own.
         self.now.fetch_add(1_000_000, Relaxed);
@@ -142,7 +146,7 @@ impl Planted {
         accepted
     }
 
-    async fn ask(&self, model: &ServedModel) -> PredictionId {
+    pub(super) async fn ask(&self, model: &ServedModel) -> PredictionId {
         let (batch, _) = rows(self.n_sent + 1, 0.3).last().expect("a row");
         let snapshot = model.snapshot("").expect("it serves");
         let answer = model
@@ -152,7 +156,7 @@ impl Planted {
     }
 
     /// Other people's feedback, of which nothing is to be erased.
-    async fn teach(&mut self, model: &ServedModel, n_rows: usize, source: &str) {
+    pub(super) async fn teach(&mut self, model: &ServedModel, n_rows: usize, source: &str) {
         for _ in 0..n_rows {
             let id = self.ask(model).await;
             let feedback = Feedback {
@@ -188,7 +192,7 @@ impl Planted {
     }
 
     /// Planted feedback about a prediction, under the `n`th key.
-    fn planted(&self, id: PredictionId, n: usize) -> Feedback {
+    pub(super) fn planted(&self, id: PredictionId, n: usize) -> Feedback {
         Feedback {
             source: SOURCE.to_owned(),
             signal: match self.task {
@@ -203,8 +207,8 @@ impl Planted {
         }
     }
 
-    /// The planted feedback with a row of its own.
-    fn planted_row(&self) -> Feedback {
+    /// The same with a row of its own.
+    pub(super) fn planted_row(&self) -> Feedback {
         let decision = (self.task == TASKS[2]).then(|| Decision {
             action: "b".to_owned(),
             propensity: 0.5,
@@ -371,7 +375,7 @@ fn needles() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Looks into every file below a folder; those found, with where.
-fn found_in(folder: &Path) -> Vec<String> {
+pub(super) fn found_in(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -390,7 +394,7 @@ fn found_in(folder: &Path) -> Vec<String> {
 }
 
 /// Every version that can be restored is restored, and is what its manifest says.
-async fn restores(planted: &Planted, name: &str) {
+pub(super) async fn restores(planted: &Planted, name: &str) {
     let engine = planted.open();
     let model = engine.model("m").unwrap();
     for (manifest, damage) in model.versions().unwrap() {

@@ -28,6 +28,11 @@ const QUARANTINE: &str = "[quarantine]\noutliers = 3\nflood = 5\nwaiting_max = 6
 
 /// The descriptions that histories are of.
 pub(crate) fn descriptions() -> Vec<String> {
+    named().into_iter().map(|(_, toml)| toml).collect()
+}
+
+/// These descriptions, each with a name for tests that choose among them.
+pub(crate) fn named() -> Vec<(&'static str, String)> {
     let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
         [[input]]\nname = \"y\"\nkind = \"number\"\n\
         [[input]]\nname = \"c\"\nkind = \"category\"\n";
@@ -42,31 +47,37 @@ pub(crate) fn descriptions() -> Vec<String> {
     let explores = "[policy]\nkind = \"epsilon\"\nepsilon = 0.5\n";
     let versions = "[versions]\nevery_examples = 16\n";
     let slices = "[monitor]\ninputs = [\"c\"]\ntags = [\"team\"]\nvalues_max = 2\n";
+    let with = |name, task: &str, rest: &str| (name, format!("{task}{inputs}{versions}{rest}"));
+    let join = |parts: &[&str]| parts.concat();
+    let gated = gate("gated");
     vec![
-        format!("{classes}{inputs}{versions}{short}"),
-        format!("{classes}{inputs}{versions}{network}"),
-        format!("{actions}{inputs}{versions}{silence}{network}"),
-        format!("{actions}{inputs}{versions}{silence}{analytic}"),
-        format!("{classes}{inputs}{versions}{network}{device}"),
-        format!("{VALUES}{inputs}{versions}[series]\nkey = \"c\"\nkeys_max = 2\n"),
-        format!("{classes}{inputs}{versions}{analytic}{}", gate("live")),
-        format!(
-            "{classes}{inputs}{versions}{network}{slices}{}",
-            gate("gated")
+        with("auto", classes, short),
+        with("network", classes, network),
+        with("rewards", actions, &join(&[silence, network])),
+        with("analytic", actions, &join(&[silence, analytic])),
+        with("device", classes, &join(&[network, device])),
+        with("series", VALUES, "[series]\nkey = \"c\"\nkeys_max = 2\n"),
+        with("live", classes, &join(&[analytic, &gate("live")])),
+        with("gated", classes, &join(&[network, slices, &gated])),
+        with("gated-values", VALUES, &join(&[slices, &gated])),
+        with(
+            "gated-actions",
+            actions,
+            &join(&[analytic, explores, slices, &gated]),
         ),
-        format!("{VALUES}{inputs}{versions}{slices}{}", gate("gated")),
-        format!(
-            "{actions}{inputs}{versions}{analytic}{explores}{slices}{}",
-            gate("gated")
+        with("manual", classes, &join(&[analytic, &gate("manual")])),
+        with(
+            "budget-actions",
+            actions,
+            &join(&[silence, analytic, BUDGET]),
         ),
-        format!("{classes}{inputs}{versions}{analytic}{}", gate("manual")),
-        format!("{actions}{inputs}{versions}{silence}{analytic}{BUDGET}"),
-        format!(
-            "{classes}{inputs}{versions}{network}{BUDGET}{}",
-            gate("gated")
+        with("budget", classes, &join(&[network, BUDGET, &gated])),
+        with(
+            "quarantine",
+            classes,
+            &join(&[analytic, BUDGET, QUARANTINE]),
         ),
-        format!("{classes}{inputs}{versions}{analytic}{BUDGET}{QUARANTINE}"),
-        format!("{VALUES}{inputs}{versions}{QUARANTINE}{}", gate("gated")),
+        with("quarantine-values", VALUES, &join(&[QUARANTINE, &gated])),
     ]
 }
 

@@ -22,6 +22,10 @@ use crate::cli::run::prefetch::Prefetch;
 use crate::cli::run::report::CpuClock;
 use crate::cli::run::usable::UnusableRows;
 
+/// The effective sample size, and its share of the decisions, below which estimates are not to be trusted.
+const SIZE_MIN: f64 = 30.0;
+const SIZE_SHARE_MIN: f64 = 0.01;
+
 /// The learning of a model during its evaluation: off, or from the decisions themselves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Mode {
@@ -178,13 +182,15 @@ impl OffPolicyReport {
     }
 
     /// The estimates with their names: of the logging policy, and of the model's policy.
-    fn named(&self) -> [(&'static str, &'static str, Option<Estimate>); 4] {
+    fn named(&self) -> [(&'static str, &'static str, Option<Estimate>); 6] {
         let of = &self.estimates;
         [
             ("logged", "logged mean reward", of.logged()),
             ("ips", "ips", of.ips()),
             ("snips", "snips", of.snips()),
             ("dr", "doubly robust", of.doubly_robust()),
+            ("clipped_ips", "clipped ips", of.clipped_ips()),
+            ("switch_dr", "switch dr", of.switch_dr()),
         ]
     }
 
@@ -253,11 +259,15 @@ impl OffPolicyReport {
                  them, so its estimates are too high; --unseen excludes them"
             ));
         }
-        let size = self.estimates.effective_sample_size();
-        if self.estimates.n_decisions() > 0 && size < 30.0 {
+        let (size, n) = (
+            self.estimates.effective_sample_size(),
+            self.estimates.n_decisions(),
+        );
+        if n > 0 && size < SIZE_MIN.max(SIZE_SHARE_MIN * n as f64) {
             notes.push(format!(
-                "the policy rarely takes the logged actions (effective sample size {size:.1}): \
-                 ips, snips and the intervals are unreliable"
+                "the policy rarely takes the logged actions (effective sample size {size:.1} of {n}): \
+                 ips, snips, doubly robust and their intervals are unreliable; clipped ips and switch dr \
+                 bound the weights"
             ));
         }
         let is_still = |estimate: Option<Estimate>| estimate.is_some_and(|e| e.low == e.high);
@@ -280,6 +290,8 @@ pub(super) fn table(names: &[String], reports: &[OffPolicyReport]) -> Vec<Vec<St
         "ips",
         "snips",
         "doubly robust",
+        "clipped ips",
+        "switch dr",
     ];
     let mut titles = titles.map(str::to_owned).to_vec();
     titles.extend(["sample size", "examples/s"].map(str::to_owned));

@@ -433,7 +433,7 @@ fn count_words(text: &str) -> u64 {
     n_words
 }
 
-fn hash(text: &str) -> u64 {
+pub(super) fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()

@@ -6,13 +6,15 @@ use std::fmt;
 
 use perennial::model::RowFormat;
 
-use super::draft::{Draft, DraftInput, DraftKind, DraftTask, ExcludedColumn};
+use super::draft::{Draft, DraftInput, DraftKind, DraftTask, ExcludedColumn, KEYS_MAX, SeriesKey};
 use crate::cli::rows::quoted;
 
 /// The width before a comment, unless the setting is longer.
 const COMMENT_COLUMN: usize = 27;
 /// The width that a list of labels fills.
 const LINE_CHARS_MAX: usize = 96;
+/// Series that a model remembers by default.
+const KEYS_DEFAULT: u64 = 1024;
 
 const POINTERS: &str = "\
 # All else has a default: [learner] kind = \"auto\" mixes several models and needs no tuning;
@@ -70,7 +72,10 @@ impl Draft {
         toml.push('\n');
         let mut kinds = self.inputs.iter().map(|input| &input.kind);
         let has_category = kinds.any(|kind| matches!(kind, DraftKind::Category));
-        if matches!(self.task, DraftTask::Regression) && has_category {
+        if let Some(key) = &self.series {
+            toml += &series(key);
+            toml.push('\n');
+        } else if matches!(self.task, DraftTask::Regression) && has_category {
             toml += SERIES;
             toml.push('\n');
         }
@@ -136,6 +141,26 @@ pub(super) fn shown_range(range: Option<(f64, f64)>) -> String {
         Some((min, max)) => format!("{} .. {}", shown(min), shown(max)),
         None => "no numbers".into(),
     }
+}
+
+/// The table of the key of series.
+fn series(key: &SeriesKey) -> String {
+    let SeriesKey {
+        name,
+        n_keys,
+        n_times,
+    } = key;
+    let reason = format!("{n_keys} series at {n_times} times: each comes once at a time");
+    let mut toml = "[series]\n".to_owned();
+    toml += &line(&format!("key = {}", string(name)), &reason);
+    if *n_keys > KEYS_DEFAULT {
+        let room = n_keys + n_keys / 8;
+        toml += &line(
+            &format!("keys_max = {}", room.min(KEYS_MAX)),
+            "room for them",
+        );
+    }
+    toml
 }
 
 /// A number as a comment shows it.
@@ -222,6 +247,7 @@ mod tests {
                 examples: Vec::new(),
             }],
             target: "y".into(),
+            series: None,
             rows: RowFormat::default(),
             notes: Vec::new(),
         }

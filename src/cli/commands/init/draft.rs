@@ -34,7 +34,9 @@ pub(crate) struct Draft {
     pub excluded: Vec<ExcludedColumn>,
     /// The column to predict.
     pub target: String,
-    /// The format of the rows.
+    /// The input that distinguishes the series of a regression.
+    pub series: Option<SeriesKey>,
+    /// How the rows are read.
     pub rows: RowFormat,
     /// Sentences about the file, for the screen.
     pub notes: Vec<String>,
@@ -74,6 +76,20 @@ pub(crate) enum DraftKind {
     Text,
     /// A list of this many numbers.
     Vector(usize),
+}
+
+/// Series that a model remembers at most.
+pub(super) const KEYS_MAX: u64 = 1 << 16;
+
+/// The input whose values distinguish series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeriesKey {
+    /// The name of the input.
+    pub name: String,
+    /// Its values in the file.
+    pub n_keys: u64,
+    /// The times in the file.
+    pub n_times: u64,
 }
 
 /// A column that is not an input.

@@ -241,3 +241,47 @@ fn a_mixed_stream_keeps_all_but_its_constants() {
     let constants = ["num_outbound_cmds", "is_host_login"];
     check_data("intrusion.csv.gz", &inputs, &constants, 22);
 }
+
+/// Sales of each store on each day, sorted by the day or by the store.
+fn sales(n_stores: usize, n_days: usize, by_day: bool) -> String {
+    let mut text = "date,store,kind,y\n".to_owned();
+    for place in 0..n_stores * n_days {
+        let (day, store) = if by_day {
+            (place / n_stores, place % n_stores)
+        } else {
+            (place % n_days, place / n_days)
+        };
+        let (month, day) = (1 + day / 28, 1 + day % 28);
+        let kind = ["shop", "kiosk", "market"][store % 3];
+        let sold = 10.5 + (place * 7 % 40) as f64;
+        text += &format!("2024-{month:02}-{day:02},s{store},{kind},{sold}\n");
+    }
+    text
+}
+
+#[test]
+fn the_category_that_comes_once_at_each_date_is_the_key_of_the_series() {
+    for by_day in [true, false] {
+        let draft = drafted(&sales(7, 60, by_day), Some(DraftTask::Regression)).unwrap();
+        let key = draft.series.as_ref().expect("a key");
+        assert_eq!((&*key.name, key.n_keys, key.n_times), ("store", 7, 60));
+        let toml = draft.to_toml();
+        assert!(toml.contains("\n[series]\nkey = \"store\" "), "{toml}");
+        let spec = perennial::model::Spec::parse(&toml).expect("a description");
+        assert!(spec.series.key.is_some());
+    }
+    // One series, and rows that no category tells apart.
+    let one = drafted(&sales(1, 60, true), Some(DraftTask::Regression)).unwrap();
+    assert_eq!(one.series, None);
+    let twice = sales(6, 60, true).replace(",s5,", ",s1,");
+    let twice = drafted(&twice, Some(DraftTask::Regression)).unwrap();
+    assert_eq!(twice.series, None);
+    let classes = drafted(&sales(7, 60, true), Some(DraftTask::Classification)).unwrap();
+    assert_eq!(classes.series, None);
+    // Each store comes twice at each date, and not in a row.
+    let text = sales(7, 60, false);
+    let (_, rows) = text.split_once('\n').unwrap();
+    let text = format!("{text}{rows}");
+    let repeated = drafted(&text, Some(DraftTask::Regression)).unwrap();
+    assert_eq!(repeated.series, None);
+}

@@ -266,11 +266,7 @@ impl Encoder {
                     Column::Vectors(bytes) | Column::Embedded { vectors: bytes, .. },
                 ) => {
                     let values = floats(bytes, row, *length);
-                    let moments = row_moments(values, *length);
-                    match first.as_mut().and_then(|first| first.observe(moments)) {
-                        Some(robust) => *scale = robust,
-                        None => scale.observe_row(moments),
-                    }
+                    observe_moments(scale, first, row_moments(values, *length));
                 }
                 (ColumnEncoder::Text { seed, idf }, Column::Strings(values)) => {
                     let mut buckets = text::hashes(*seed, &values[row]);
@@ -348,11 +344,19 @@ impl Spec {
 
 /// Learns one value of a column, unless it is a gap.
 fn observe(scale: &mut Scale, first: &mut Option<FirstValues>, value: f64) {
-    let judge = |first: &mut FirstValues| first.observe([bounded(value), 0.0]);
-    let known = first.as_mut().filter(|_| !value.is_nan());
-    match known.and_then(judge) {
+    if !value.is_nan() {
+        observe_moments(scale, first, [bounded(value), 0.0]);
+    }
+}
+
+/// Learns a row of this mean and variance within.
+fn observe_moments(scale: &mut Scale, first: &mut Option<FirstValues>, moments: [f64; 2]) {
+    let Some(first) = first else {
+        return scale.observe_row(moments);
+    };
+    match first.observe(moments) {
         Some(robust) => *scale = robust,
-        None => scale.observe(value),
+        None => scale.observe_fading(moments),
     }
 }
 

@@ -16,6 +16,8 @@ const WILD: f64 = 8.0;
 const TRUSTED: f64 = 30.0;
 /// Rows over which the moments are a plain average; beyond, older rows fade.
 const HORIZON: f64 = 100_000.0;
+/// While the moments count fewer rows, each new one adds a half to the count, so that older rows fade.
+const LITTLE: f64 = 500.0;
 /// Rows of a block.
 const BLOCK: f64 = 100.0;
 /// A scale this many times wider than a block has no information about the block's values.
@@ -319,9 +321,20 @@ impl Scale {
         self.learn(mean, variance);
     }
 
-    /// The scale of rows, each of a mean and a variance within, all of which are believed.
-    pub(crate) fn of_rows(rows: impl Iterator<Item = [f64; 2]>) -> Scale {
+    /// Learns a row by its mean and its variance within, and forgets fast while it knows little: the
+    /// first rows of a stream that moves, or that begins with wild values, fade by the square of the rows.
+    pub(super) fn observe_fading(&mut self, [mean, variance]: [f64; 2]) {
+        if self.all.count < LITTLE {
+            self.all.count -= 0.5;
+        }
+        self.learn(mean, variance);
+    }
+
+    /// The scale of `n` rows of one value, and of rows, each of a mean and a variance within; all of them
+    /// are believed.
+    pub(super) fn of_rows((n, value): (f64, f64), rows: impl Iterator<Item = [f64; 2]>) -> Scale {
         let mut scale = Scale::default();
+        (scale.all.count, scale.all.mean) = (n.min(HORIZON), value);
         for [mean, variance] in rows {
             scale.all.combine(mean, variance, HORIZON);
             scale.block.combine(mean, variance, BLOCK);

@@ -48,9 +48,9 @@ const WIDE: usize = 64;
 /// them a logistic member explores too little (banking77 as 77 arms, rewards alone: mean reward
 /// 0.16 to 0.25 with them, 0.27 to 0.29 without).
 const MANY_ACTIONS: usize = 32;
-/// Trees of the forest, which rows with few dense inputs get, of so many classes at most: a leaf counts
-/// each of them.
-pub(super) const TREES: usize = 8;
+/// Trees of the forest, which rows with few described numbers get, of so many classes at most: a leaf
+/// counts each of them.
+pub(super) const TREES: usize = 6;
 const FOREST_CLASSES_MAX: usize = 64;
 /// The step size of the network: that of a kept one is smaller, since a step moves what it gives as
 /// far as its rows are long (MNIST in five pairs of digits, the network alone with cls-er: 0.927 on the
@@ -236,9 +236,7 @@ impl Plan {
             many,
             has_ridge: ridge.is_some(),
             has_network: network.is_some(),
-            has_forest,
-            many_classes: kept && !text && n_inputs < WIDE && n_outputs >= CLASSES_MANY,
-            forgets: !wide && !has_forest,
+            has_forest: kept && has_forest(spec),
             sees_past: spec.sees_past(),
         };
         Plan {
@@ -325,26 +323,18 @@ impl Plan {
     }
 }
 
-/// The settings of the network of a description.
-fn network(spec: &Spec) -> Gradient {
-    let is_text = |input: &Input| matches!(input.kind, InputKind::Text);
-    let text = spec.inputs.iter().any(is_text);
-    let (kept, bandit) = (spec.retains(), matches!(spec.task, Task::Bandit { .. }));
-    Gradient {
-        weights: None,
-        hidden: match (text, bandit) {
-            (true, _) => Vec::new(),
-            (false, true) => vec![HIDDEN_REWARD],
-            (false, false) => vec![HIDDEN],
-        },
-        optimizer: Optimizer::Sgd,
-        learning_rate: match (kept, text) {
-            (_, true) => RATE_TEXT,
-            (true, false) => RATE_KEPT,
-            (false, false) => RATE,
-        },
-        examples_per_update: 1,
-    }
+/// Whether rows are narrow enough for a forest, and classes few.
+fn has_forest(spec: &Spec) -> bool {
+    n_described_numbers(spec) < WIDE && spec.task.n_outputs() <= FOREST_CLASSES_MAX
+}
+
+/// The numbers of a row by its description, without those that state gaps and the parts of a time.
+fn n_described_numbers(spec: &Spec) -> usize {
+    let n = |input: &Input| match input.kind {
+        InputKind::Number { .. } | InputKind::Time(_) => 1,
+        _ => input.kind.n_dense(),
+    };
+    spec.inputs.iter().map(n).sum()
 }
 
 fn is_embedded(kind: &InputKind) -> bool {

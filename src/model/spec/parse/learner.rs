@@ -6,10 +6,12 @@ use serde::Deserialize;
 
 use super::pins::{Pins, pinned};
 use super::values::{count, count_or, not_here, number, number_or, refused, unknown, value, word};
+use crate::model::spec::description::Spec;
 use crate::model::spec::error::Error;
 use crate::model::spec::learning::{
     Analytic, Gradient, Keep, LearnerKind, MemorySettings, Neighbourhood, Optimizer, Strategy,
 };
+use crate::model::spec::revision::RETAINS;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +46,16 @@ pub(super) struct RawMemory {
     short_term: Option<u64>,
     long_term: Option<u64>,
     replay: Option<u64>,
+}
+
+/// Refuses `learner.keep` where there is no retention set.
+pub(super) fn check_keep(learner: &RawLearner, spec: &Spec) -> Result<(), Error> {
+    if spec.retains() {
+        return Ok(());
+    }
+    let of =
+        format!("a classification under rules.revision = {RETAINS} without a learning encoder");
+    not_here("learner.keep", &learner.keep, &of)
 }
 
 pub(super) fn learner(
@@ -249,4 +261,27 @@ pub(super) fn memory(memory: &RawMemory, learner: &RawLearner) -> Result<MemoryS
         long_term: count("memory.long_term", memory.long_term)? as usize,
         replay: count("memory.replay", memory.replay)? as usize,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_of_what_is_kept_needs_a_retention_set() {
+        let of = |head: &str, rest: &str| {
+            let input = "[[input]]\nname = \"x\"\nkind = \"number\"";
+            Spec::parse(&format!(
+                "{head}\n{input}\n[learner]\nkeep = \"recent\"\n{rest}"
+            ))
+        };
+        let classes = "task = \"classification\"\nclasses = [\"a\", \"b\"]";
+        assert!(of(classes, "").is_ok());
+        assert!(of(classes, "[rules]\nrevision = 2\n").is_err());
+        let actions = "task = \"bandit\"\nactions = [\"a\", \"b\"]";
+        for head in ["task = \"regression\"", actions] {
+            let error = of(head, "").unwrap_err().to_string();
+            assert!(error.contains("only a classification"), "{error}");
+        }
+    }
 }

@@ -118,6 +118,37 @@ fn a_heavy_tail_and_a_value_far_out_cost_little() {
 }
 
 #[test]
+fn one_wild_value_does_not_blind_a_column_that_is_mostly_one_value() {
+    let n = 1_200;
+    // Half of what decides the class is such a column.
+    let rows = |value: &dyn Fn(u64) -> f64, wild: Option<f64>| {
+        let mut text = "f,x,y\n".to_owned();
+        for row in 0..n {
+            let (f, x) = (value(row), 2.0 * noise(2 * row));
+            let y = if (f > 0.0) == (x > -1.0) {
+                "up"
+            } else {
+                "down"
+            };
+            let f = wild.filter(|_| row == 5).unwrap_or(f);
+            writeln!(text, "{f},{x:.4},{y}").expect("a string takes it");
+        }
+        accuracy(text.as_bytes())
+    };
+    let is_one = |row: u64| noise(2 * row + 1) < -0.4;
+    let binary = |row: u64| f64::from(u8::from(is_one(row)));
+    let amount = |row: u64| binary(row) * (300.0 + 200.0 * noise(3 * row + 10_000)).round();
+    for (what, value, wild) in [
+        ("binary", &binary as &dyn Fn(u64) -> f64, 1e3),
+        ("an amount", &amount, 1e6),
+    ] {
+        let (clean, with) = (rows(value, None), rows(value, Some(wild)));
+        println!("{what}: {with}, clean {clean}");
+        assert!(with > clean - 0.01, "{what}: {with}, clean {clean}");
+    }
+}
+
+#[test]
 fn an_id_as_the_target_tells_nothing_of_the_order_of_the_rows() {
     let id = |row: u64| format!("{:08x}", (noise(row).to_bits() >> 20) as u32);
     let text = lines("x,z,y", N, |row, x, z, _| {

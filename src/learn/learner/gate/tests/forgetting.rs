@@ -51,6 +51,20 @@ fn p11_a_contender_that_forgot_a_class_is_not_promoted_though_it_is_better_on_th
 }
 
 #[test]
+fn the_retention_of_an_answer_is_that_of_the_champion_that_gave_it() {
+    let (story, _) = forgetful("");
+    let gate = story.learner.accounts.gate.as_ref().expect("a gate");
+    let of_champion = gate.champion().learned.retention();
+    let of_candidate = story.learner.learned.retention();
+    assert!(
+        of_champion > of_candidate,
+        "{of_champion:?} {of_candidate:?}"
+    );
+    let first = PredictionId(1);
+    assert_eq!(story.learner.retention_of(first), of_champion);
+}
+
+#[test]
 fn a_margin_of_one_lets_it_forget() {
     let (story, before) = forgetful("retention_margin = 1\n");
     assert_eq!(story.learner.veto_of_newest(), None);
