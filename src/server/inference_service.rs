@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
 use super::access::{Caller, MessageCost};
-use super::context::{self, ServerContext};
 use super::connection_counts::ConnectionNumber;
+use super::context::{self, ServerContext};
 use super::deadline;
 use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};
 use crate::engine::{PredictOptions, ServedModel};

@@ -18,7 +18,7 @@ impl Learner {
     }
 
     /// How many wait.
-    pub fn n_quarantined(&self) -> usize {
+    pub(crate) fn n_quarantined(&self) -> usize {
         self.accounts.quarantine.len()
     }
 

@@ -44,12 +44,12 @@ impl JournalLimits {
     }
 
     /// At this size orders are refused, but those that change these limits.
-    pub fn order_bytes_max(&self) -> u64 {
+    pub(crate) fn order_bytes_max(&self) -> u64 {
         self.bytes_max - self.orders_reserve() / 4
     }
 
     /// At this size feedback is refused.
-    pub fn feedback_bytes_max(&self) -> u64 {
+    pub(crate) fn feedback_bytes_max(&self) -> u64 {
         self.bytes_max - self.orders_reserve()
     }
 

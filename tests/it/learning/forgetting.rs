@@ -152,7 +152,7 @@ fn remembered_values_are_held_to_what_was_said_of_them() {
             let value = (index % 4) as f64 + 5.0 * rng.random::<f64>();
             learn(&mut harness, batch, Signal::Value(value));
         }
-        let asked = (0..20).map(|index| outputs(&room, &of_class(index % 4, &mut rng)));
+        let asked = (0..20).map(|index| outputs(&harness, &of_class(index % 4, &mut rng)));
         asked.collect::<Vec<_>>().concat()
     };
     let er = scores("er");

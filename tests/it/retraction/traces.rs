@@ -31,7 +31,7 @@ pub(super) const KINDS: [&str; 4] = [
     "[learner]\nkind = \"analytic\"\n",
     "[learner]\nkind = \"neighbours\"\n",
 ];
-pub(super) const TASKS: [&str; 3] = [
+pub(super) const TASKS: [&str; 4] = [
     "task = \"classification\"\nclasses = [\"a\", \"b\"]\n",
     "task = \"regression\"\n",
     "task = \"bandit\"\nactions = [\"a\", \"b\"]\n[feedback]\nwindow_s = 60\n\

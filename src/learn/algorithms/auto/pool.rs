@@ -55,7 +55,7 @@ pub(super) fn observe(
     portfolio: &mut Portfolio,
     (member_outputs, losses): (&MemberOutputs, &[f64]),
     target: Target,
-    wanted: Wanted,
+    wanted: ScaledTarget,
     factors: RateFactors,
 ) {
     let n_outputs = portfolio.n_outputs();
@@ -136,7 +136,7 @@ fn stack_classes(pool: &mut Pool, member_outputs: &[f32], class: usize, factor: 
     }
 }
 
-fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: Wanted, factor: f32) {
+fn stack_values(pool: &mut Pool, member_outputs: &[f32], wanted: ScaledTarget, factor: f32) {
     let n_members = pool.stack.len();
     let error = member_outputs[n_members] - wanted.value;
     let error = error.clamp(-wanted.reach, wanted.reach);

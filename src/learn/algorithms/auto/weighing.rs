@@ -5,7 +5,7 @@
 use super::super::example::Known;
 use super::answers::answer;
 use super::kept::{self, ExampleOrigin};
-use super::late::{LateLabels, OutputsAsked, Weighed, most_kept};
+use super::late::{LateLabels, OutputsAsked, WeighingOutputs, most_kept};
 use super::pool::RateFactors;
 use super::{AutoLearner, pool};
 use crate::event::Prediction;

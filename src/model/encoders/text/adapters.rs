@@ -43,11 +43,6 @@ impl Adapters {
         }
     }
 
-    /// The number of the last layers that they adapt.
-    pub(crate) fn n_layers(&self) -> usize {
-        self.shape.layers
-    }
-
     /// Saves the adapters as they are kept in a checkpoint.
     pub fn save(&self, tensors: &mut Tensors) {
         let LowRank { rank, layers, .. } = self.shape;

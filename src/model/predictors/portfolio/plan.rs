@@ -228,7 +228,7 @@ impl Plan {
             n_features_max: n_features,
         });
         let n_outputs = spec.task.n_outputs();
-        let has_forest = kept && !wide && n_outputs <= FOREST_CLASSES_MAX;
+        let has_forest = kept && suits_forest(spec);
         let is_category = |input: &&Input| matches!(input.kind, InputKind::Category);
         let n_inputs = n_dense + spec.inputs.iter().filter(is_category).count();
         let shape = DescriptionTraits {
@@ -236,7 +236,9 @@ impl Plan {
             many,
             has_ridge: ridge.is_some(),
             has_network: network.is_some(),
-            has_forest: kept && has_forest(spec),
+            has_forest,
+            many_classes: kept && !text && n_inputs < WIDE && n_outputs >= CLASSES_MANY,
+            forgets: !wide && !has_forest,
             sees_past: spec.sees_past(),
         };
         Plan {
@@ -323,8 +325,30 @@ impl Plan {
     }
 }
 
-/// Whether rows are narrow enough for a forest, and classes few.
-fn has_forest(spec: &Spec) -> bool {
+/// The settings of the network of a description.
+fn network(spec: &Spec) -> Gradient {
+    let is_text = |input: &Input| matches!(input.kind, InputKind::Text);
+    let text = spec.inputs.iter().any(is_text);
+    let (kept, bandit) = (spec.retains(), matches!(spec.task, Task::Bandit { .. }));
+    Gradient {
+        weights: None,
+        hidden: match (text, bandit) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![HIDDEN_REWARD],
+            (false, false) => vec![HIDDEN],
+        },
+        optimizer: Optimizer::Sgd,
+        learning_rate: match (kept, text) {
+            (_, true) => RATE_TEXT,
+            (true, false) => RATE_KEPT,
+            (false, false) => RATE,
+        },
+        examples_per_update: 1,
+    }
+}
+
+/// True if rows have few described numbers, and the task few classes.
+fn suits_forest(spec: &Spec) -> bool {
     n_described_numbers(spec) < WIDE && spec.task.n_outputs() <= FOREST_CLASSES_MAX
 }
 
