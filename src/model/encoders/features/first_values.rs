@@ -4,7 +4,7 @@
 //! of the first `ROWS` rows, each clipped at `REACH` deviations from the median, where a deviation is
 //! 1.4826 times the median absolute deviation (Hampel 1974). Where that is zero, as of a column that is
 //! mostly one value (the mode), the median distance of the other values takes its place, and values are
-//! clipped until `OTHERS` of them are known.
+//! clipped until `OTHERS` of them are known. A scale whose first rows were clipped forgets fast.
 //!
 //! Invariant: bounded; after these rows the scale goes on alone.
 
@@ -31,33 +31,39 @@ pub(super) struct FirstValues {
     /// The mode of a column that is mostly one value, and the number of its rows that are not among `rows`.
     mode: f64,
     n_left_out: f64,
+    has_clipped: bool,
     is_over: bool,
 }
 
 impl FirstValues {
-    /// The scale with one more row; none where the scale goes on alone.
-    pub(super) fn observe(&mut self, row: [f64; 2]) -> Option<Scale> {
-        if self.is_over {
-            return None;
-        }
-        if self.n_left_out > 0.0 && row == [self.mode, 0.0] {
+    /// Learns a row: the scale becomes that of all first rows, or goes on from where it is.
+    pub(super) fn learn(&mut self, row: [f64; 2], scale: &mut Scale) {
+        let is_left_out = self.n_left_out > 0.0 && row == [self.mode, 0.0];
+        if is_left_out {
             self.n_left_out += 1.0;
-            return None;
+        }
+        if self.is_over || is_left_out {
+            return if self.has_clipped {
+                scale.observe_fading(row);
+            } else {
+                scale.observe_row(row);
+            };
         }
         self.rows.push(row);
         let middle = match self.n_left_out {
             0.0 => median_of(self.rows.iter().map(|row| row[0])),
             _ => self.mode,
         };
-        let scale = self.clipped(middle);
+        let clipped = self.clipped(middle);
+        self.has_clipped = clipped != self.rows;
+        *scale = Scale::of_rows((self.n_left_out, middle), clipped.into_iter());
         if self.rows.len() == ROWS {
             self.end_or_leave_out(middle);
         }
-        Some(scale)
     }
 
-    /// The scale of all rows, each clipped around this median.
-    fn clipped(&self, middle: f64) -> Scale {
+    /// All rows, each clipped around this median.
+    fn clipped(&self, middle: f64) -> Vec<[f64; 2]> {
         let rows = self.rows.iter();
         let (mut squared, mut reach) = (0.0, REACH);
         if self.n_left_out == 0.0 {
@@ -70,11 +76,11 @@ impl FirstValues {
             reach = REACH_OTHERS;
         }
         let reach = reach * squared.sqrt();
-        let clipped = rows.map(|[mean, variance]| {
+        let clip = |[mean, variance]: &[f64; 2]| {
             let mean = mean.clamp(middle - reach, middle + reach);
             [mean, variance.min(reach * reach)]
-        });
-        Scale::of_rows((self.n_left_out, middle), clipped)
+        };
+        rows.map(clip).collect()
     }
 
     /// Leaves out one row at the median until enough other values are known; then the scale goes on alone.
@@ -88,6 +94,7 @@ impl FirstValues {
             }
             _ => {
                 *self = FirstValues {
+                    has_clipped: self.has_clipped,
                     is_over: true,
                     ..FirstValues::default()
                 }
@@ -95,17 +102,14 @@ impl FirstValues {
         }
     }
 
-    /// F64 `name` `[rows, 2]`, and `<name>.mode` `[3]`: the mode, the number of its rows that are left
-    /// out, and 1 once the scale goes on alone.
+    /// F64 `name` `[rows, 2]`, and `<name>.mode` `[4]`: the mode, the number of its rows that are left
+    /// out, 1 where a row was clipped, and 1 once the scale goes on alone.
     pub(super) fn save(&self, name: &str, tensors: &mut Tensors) {
         let rows = self.rows.as_flattened().to_vec();
         tensors.put_f64(name, &[self.rows.len(), 2], rows);
-        let mode = [
-            self.mode,
-            self.n_left_out,
-            f64::from(u8::from(self.is_over)),
-        ];
-        tensors.put_f64(format!("{name}.mode"), &[3], mode.to_vec());
+        let flags = [self.has_clipped, self.is_over].map(|flag| f64::from(u8::from(flag)));
+        let mode = [&[self.mode, self.n_left_out], &flags[..]].concat();
+        tensors.put_f64(format!("{name}.mode"), &[4], mode);
     }
 
     /// Reads the state that [`FirstValues::save`] wrote; none where it wrote nothing.
@@ -114,7 +118,7 @@ impl FirstValues {
             return Ok(None);
         }
         let numbers = tensors.take_f64(name, &[None, Some(2)])?;
-        let mode = tensors.take_f64(&format!("{name}.mode"), &[Some(3)])?;
+        let mode = tensors.take_f64(&format!("{name}.mode"), &[Some(4)])?;
         let (rows, _) = numbers.as_chunks::<2>();
         let is_finite = numbers.iter().chain(&mode).all(|number| number.is_finite());
         if rows.len() >= ROWS || !is_finite || mode[1] < 0.0 {
@@ -124,7 +128,8 @@ impl FirstValues {
             rows: rows.to_vec(),
             mode: mode[0],
             n_left_out: mode[1],
-            is_over: mode[2] == 1.0,
+            has_clipped: mode[2] == 1.0,
+            is_over: mode[3] == 1.0,
         }))
     }
 }
@@ -150,12 +155,7 @@ mod tests {
     /// The scale after these values, by the first ones as by those that follow.
     fn scale(values: impl Iterator<Item = f64>) -> Scale {
         let (mut first, mut scale) = (FirstValues::default(), Scale::default());
-        for value in values {
-            match first.observe([value, 0.0]) {
-                Some(robust) => scale = robust,
-                None => scale.observe_fading([value, 0.0]),
-            }
-        }
+        values.for_each(|value| first.learn([value, 0.0], &mut scale));
         scale
     }
 
@@ -233,14 +233,14 @@ mod tests {
     #[test]
     fn a_loaded_state_equals_the_saved_one() {
         for (n, constant) in [(12, false), (31, false), (12, true), (50, true)] {
-            let mut first = FirstValues::default();
+            let (mut first, mut scale) = (FirstValues::default(), Scale::default());
             for index in 0..n {
                 let value = if constant && index != 3 {
                     7.0
                 } else {
                     wave(index)
                 };
-                first.observe([value, 0.0]);
+                first.learn([value, 0.0], &mut scale);
             }
             let mut tensors = Tensors::default();
             first.save("first", &mut tensors);

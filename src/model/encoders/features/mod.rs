@@ -351,12 +351,9 @@ fn observe(scale: &mut Scale, first: &mut Option<FirstValues>, value: f64) {
 
 /// Learns a row of this mean and variance within.
 fn observe_moments(scale: &mut Scale, first: &mut Option<FirstValues>, moments: [f64; 2]) {
-    let Some(first) = first else {
-        return scale.observe_row(moments);
-    };
-    match first.observe(moments) {
-        Some(robust) => *scale = robust,
-        None => scale.observe_fading(moments),
+    match first {
+        Some(first) => first.learn(moments, scale),
+        None => scale.observe_row(moments),
     }
 }
 

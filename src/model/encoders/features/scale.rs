@@ -321,8 +321,8 @@ impl Scale {
         self.learn(mean, variance);
     }
 
-    /// Learns a row by its mean and its variance within, and forgets fast while it knows little: the
-    /// first rows of a stream that moves, or that begins with wild values, fade by the square of the rows.
+    /// Learns a row by its mean and its variance within, and forgets fast while it knows little: the first
+    /// rows of a stream that begins with wild values fade by the square of the rows.
     pub(super) fn observe_fading(&mut self, [mean, variance]: [f64; 2]) {
         if self.all.count < LITTLE {
             self.all.count -= 0.5;
@@ -334,7 +334,9 @@ impl Scale {
     /// are believed.
     pub(super) fn of_rows((n, value): (f64, f64), rows: impl Iterator<Item = [f64; 2]>) -> Scale {
         let mut scale = Scale::default();
-        (scale.all.count, scale.all.mean) = (n.min(HORIZON), value);
+        if n > 0.0 {
+            (scale.all.count, scale.all.mean) = (n.min(HORIZON), value);
+        }
         for [mean, variance] in rows {
             scale.all.combine(mean, variance, HORIZON);
             scale.block.combine(mean, variance, BLOCK);
