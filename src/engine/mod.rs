@@ -71,7 +71,7 @@ use crate::store::{DeliveryQueue, Directory, Disk};
 pub use compute::clock::{Clock, ClockReading, WallClock};
 pub use compute::described::{LoadedDescription, describe, tensor_matches};
 use compute::embed::{Embedder, Embedders};
-pub use compute::encoder_folder::check_kept as check_kept_encoders;
+pub use compute::encoder_folder::check_kept_encoders;
 pub use compute::histogram::HistogramCounts;
 pub use compute::serving::Snapshot;
 pub use compute::stages::{Stage, Stages};

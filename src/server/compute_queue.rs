@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::bounds::Config;
 use super::call_tasks::end_if_reset;
-use super::connection_counts::ConnectionNumber;
+use super::connection_number::ConnectionNumber;
 use super::wire::Refusal;
 
 /// Requests of more rows are batches.

@@ -10,10 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use super::bounds::Config;
 use super::budget::Shares;
-
-/// The number of a connection: no two of a server have the same, also where they have no address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ConnectionNumber(pub u64);
+use super::connection_number::ConnectionNumber;
 
 /// The counts of open, refused and closed connections; the open ones by the address of the peer.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
 use super::access::{Caller, MessageCost};
-use super::connection_counts::ConnectionNumber;
+use super::connection_number::ConnectionNumber;
 use super::context::{self, ServerContext};
 use super::deadline;
 use super::wire::{self, OutputSelection, Refusal, RequestParameters, RequestTensors};

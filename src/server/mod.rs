@@ -45,6 +45,7 @@ mod calls;
 mod compute_queue;
 mod conduct;
 mod connection_counts;
+mod connection_number;
 mod connections;
 mod context;
 mod deadline;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use tonic::Code;
 
 use super::bounds::STREAMS_MAX;
-use super::connection_counts::ConnectionNumber;
+use super::connection_number::ConnectionNumber;
 use super::wire::Refusal;
 
 /// Requests of one connection that may wait for a position at a time.

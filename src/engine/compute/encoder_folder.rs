@@ -111,7 +111,7 @@ impl EncoderFolder {
 }
 
 /// The faults of the encoders that are kept in this folder, each in one sentence.
-pub fn check_kept(encoders: &Path) -> Vec<String> {
+pub fn check_kept_encoders(encoders: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(encoders) else {
         return Vec::new();
     };

@@ -68,9 +68,9 @@ type RetrainReply = oneshot::Sender<Result<RetrainReport, Error>>;
 /// The beginning of a retraining.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beginning {
-    /// It was asked for just now, and is journaled.
+    /// A request of just now, which is journaled.
     New,
-    /// The journal has it: it goes on after a stop.
+    /// One that the journal has, which goes on after a stop.
     Resumed,
 }
 

@@ -35,7 +35,7 @@ pub(super) use self::tls::{Protocol, names_of};
 use self::tls::{ServerKeys, server_keys};
 use super::budget::{CallerUsage, Shares};
 use super::conduct::Conduct;
-use super::connection_counts::ConnectionNumber;
+use super::connection_number::ConnectionNumber;
 use super::wire::Refusal;
 
 /// Refused logins of one address in a second; further ones are refused with a retry delay.

@@ -61,7 +61,7 @@ impl IdBounds {
 
     /// Ids that are not on disk, at most. None of a group can be written before its sync, so it is two
     /// groups at least.
-    pub fn unwritten_max(&self) -> usize {
+    pub(crate) fn unwritten_max(&self) -> usize {
         2 * self.sealed_at().max(self.group_max)
     }
 }
@@ -174,7 +174,7 @@ impl Ids {
     }
 
     /// All ids of the journal up to this position lie on disk; 0 where none do.
-    pub fn covers(&self) -> u64 {
+    pub(crate) fn covers(&self) -> u64 {
         let sorted = self.runs.back().map_or(0, |run| run.covers);
         self.tail.as_ref().map_or(0, |tail| tail.covers).max(sorted)
     }
@@ -233,7 +233,7 @@ impl Ids {
     }
 
     /// The number of ids that are not on disk.
-    pub fn n_unwritten(&self) -> usize {
+    pub(crate) fn n_unwritten(&self) -> usize {
         self.unwritten.len()
     }
 
@@ -242,7 +242,7 @@ impl Ids {
     ///
     /// # Errors
     /// The bound that is reached.
-    pub fn check_quota(&self, source: &str, bounds: &IdBounds) -> Result<(), IdsFull> {
+    pub(crate) fn check_quota(&self, source: &str, bounds: &IdBounds) -> Result<(), IdsFull> {
         let held = self.counts.of(self.counted_as(source));
         let free = bounds.ids_max().saturating_sub(self.n_ids);
         if self.unwritten.len() >= bounds.unwritten_max() {

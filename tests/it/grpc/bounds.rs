@@ -279,7 +279,7 @@ fn of_pace() -> Vec<Scene> {
     ]
 }
 
-/// What waits, counts or is remembered for a time.
+/// Scenes of bounds that waiting, counting or remembering for a time reaches.
 fn of_time() -> Vec<Scene> {
     let backfill = format!("{BRIEF}backfill_bytes_max = \"1MiB\"\n");
     let jump = |stage: &Stage| stage.now.lock().unwrap().wall.0 += 3 * 24 * 3600 * SECOND_US;

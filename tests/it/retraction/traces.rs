@@ -56,7 +56,7 @@ enum Scenario {
     ErasedLater,
     /// The champion has learned it.
     Promoted,
-    /// It contradicts a label of other people, and waits for a person, who releases it in the end.
+    /// A contradiction of a label of other people, which waits until a person releases it.
     Quarantined,
     Released,
     /// A learner that began anew has learned it.
@@ -207,7 +207,7 @@ impl Planted {
         }
     }
 
-    /// The same with a row of its own.
+    /// The planted feedback with a row of its own.
     pub(super) fn planted_row(&self) -> Feedback {
         let decision = (self.task == TASKS[2]).then(|| Decision {
             action: "b".to_owned(),

@@ -31,7 +31,7 @@ pub(crate) fn descriptions() -> Vec<String> {
     named().into_iter().map(|(_, toml)| toml).collect()
 }
 
-/// These descriptions, each with a name for tests that choose among them.
+/// The descriptions, each with a name for tests that choose among them.
 pub(crate) fn named() -> Vec<(&'static str, String)> {
     let inputs = "[[input]]\nname = \"x\"\nkind = \"number\"\n\
         [[input]]\nname = \"y\"\nkind = \"number\"\n\

@@ -26,7 +26,7 @@ const NORMAL: f64 = 1.4826;
 /// Mean and variance within each of the first rows: of a number the value, and zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FirstValues {
-    /// None of them once the scale goes on alone.
+    /// The first rows; empty once the scale goes on alone.
     rows: Vec<[f64; 2]>,
     /// The mode of a column that is mostly one value, and the number of its rows that are not among `rows`.
     mode: f64,

@@ -26,7 +26,7 @@ const BIAS_RATE: f32 = 1.0;
 const BIAS_RATE_TEXT: f32 = 0.01;
 /// Newest examples that the two neighbour members see.
 const WINDOWS: [usize; 2] = [200, 1000];
-/// The same where rows have few inputs, categories included, and classes are so many that each is rare among
+/// The windows where rows have few inputs, categories included, and classes are so many that each is rare among
 /// a thousand rows (26 classes of 16 whole numbers: accuracy 0.965 without the third, 0.979 with it).
 const WINDOWS_CLASSES: [usize; 3] = [200, 1000, 5000];
 const CLASSES_MANY: usize = 8;
