@@ -159,7 +159,8 @@ impl Learner {
             weight: feedback.weight as f32,
             cost: cost(feedback),
             propensity: Some(f64::from(propensities[row])),
-            is_scored: waiting.credited.is_some(),
+            // Silence that an order credited was scored by nobody.
+            is_scored: waiting.signals != 0,
             ..Example::new(&prediction.batch, row)
         };
         if self.spec.revision < 2 {

@@ -270,19 +270,21 @@ fn retract(harness: &mut LearnerHarness, source: &str, first_position: u64) {
     order(harness, Order::Retract(retraction));
 }
 
-/// A bad reward and two good ones, behind one of them a restore, and behind one of them the retraction of
+/// A bad reward and three good ones, behind one of them a restore, and behind one of them the retraction of
 /// the bad one; of predictions that may have earned the reward of silence before.
 fn check_retracted(case: &Case, aggregate: &str, is_silent: bool) {
     for restored_behind in 0..3 {
-        for retracted_behind in 0..3 {
+        for retracted_behind in 0..=3 {
             let (mut harness, before, id) = background(&case.toml);
             if is_silent {
                 let time = Time(harness.learner.time().0 + 5_000_000);
                 harness.append(Event::Tick(time));
             }
             let mut first_position = 0;
-            for (place, source) in ["bad", "good", "good"].into_iter().enumerate() {
-                let position = reward_from(&mut harness, id, source, REWARDS[place]);
+            let rewards = [REWARDS[0], REWARDS[1], REWARDS[2], 0.375];
+            for (place, reward) in rewards.into_iter().enumerate() {
+                let source = if place == 0 { "bad" } else { "good" };
+                let position = reward_from(&mut harness, id, source, reward);
                 if place == 0 {
                     first_position = position;
                 }
@@ -293,7 +295,7 @@ fn check_retracted(case: &Case, aggregate: &str, is_silent: bool) {
                     retract(&mut harness, "bad", first_position);
                 }
             }
-            let last = combined(aggregate, &REWARDS[1..]);
+            let last = combined(aggregate, &rewards[1..]);
             let place = format!(
                 "silence {is_silent}, restored behind {restored_behind}, retracted behind \
                  {retracted_behind}, {aggregate}"
