@@ -37,7 +37,7 @@ pub(crate) fn analytic(features: usize) -> String {
     format!("{head}[learner]\nkind = \"analytic\"\nfeatures = {features}\n")
 }
 
-/// The same where a row is declared as an image.
+/// Ridge regression on rows that are declared as images.
 pub(crate) fn analytic_of_images(features: usize) -> String {
     analytic(features).replace("length = 784", "length = 784\nshape = [28, 28]")
 }

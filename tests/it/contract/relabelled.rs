@@ -198,7 +198,8 @@ fn probabilities(learner: &Learner) -> Vec<f64> {
 fn distance_max(learner: &str) -> f64 {
     match learner {
         _ if learner.contains("neighbours") => 0.0,
-        _ => 1.0,
+        _ if learner.contains("analytic") => 0.1,
+        _ => 0.06,
     }
 }
 
