@@ -306,6 +306,19 @@ fn of_time() -> Vec<Scene> {
         }
         stage.model().retain_now().unwrap();
     };
+    // One label again and again, where another source sends another one.
+    let flood = |stage: &Stage| {
+        for n in 0..16 {
+            let (source, name) = if n < 6 { ("other", "b") } else { ("test", "a") };
+            let id = stage.predict(10).unwrap();
+            let event = Feedback {
+                source: source.to_owned(),
+                ..label(id, &format!("row {n}"), name)
+            };
+            stage.send([event].into_iter());
+        }
+        stage.model().retain_now().unwrap();
+    };
     let wait_for_feedback = |stage: &Stage| {
         (0..4).for_each(|_| assert!(stage.predict(10).is_some()));
         stage.model().retain_now().unwrap();
@@ -328,7 +341,7 @@ fn of_time() -> Vec<Scene> {
         scene("waiting_predictions", &waiting, wait_for_feedback, expire),
         scene("clock", "", jump, jump_back),
         scene("source_budget", budget, teach, passes),
-        scene("quarantine", quarantine, teach, discard),
+        scene("quarantine", quarantine, flood, discard),
     ]
 }
 

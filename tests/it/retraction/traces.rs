@@ -187,6 +187,7 @@ impl Planted {
                 Some((version, _)) => break version,
                 None => self.teach(model, 1, "people").await,
             }
+            assert!(self.n_sent < 200, "a contender is due every four examples");
         };
         let promoted = model.promote(Some(version), Default::default()).await;
         promoted.expect("a contender is tested");
