@@ -342,6 +342,8 @@ async fn p8_of_learners_that_the_description_asks_for_the_newest_versions_are_ke
         n_seen += u64::from(last > newest);
         newest = newest.max(last);
     }
+    // The older ones are removed behind the newest.
+    engine.close();
     let kept = versions();
     assert_eq!((kept[0], kept.len()), (own, 3), "{kept:?}");
 }

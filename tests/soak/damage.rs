@@ -2,18 +2,18 @@
 //! kind of file, the power cut after every change of the disk, and every change refused.
 
 #[path = "../it/damage/cuts.rs"]
-pub mod cuts;
+pub(crate) mod cuts;
 #[path = "../it/damage/flips.rs"]
-pub mod flips;
+pub(crate) mod flips;
 #[path = "../it/damage/log.rs"]
-pub mod log;
+pub(crate) mod log;
 
 use tokio::runtime::Runtime;
 
 use crate::recovery::{power, refusing};
 
 /// Turns `n_flips` bits, each in a file that is opened afterwards.
-pub fn search(runtime: &Runtime, n_flips: u64, seed: u64) {
+pub(crate) fn search(runtime: &Runtime, n_flips: u64, seed: u64) {
     let found = cuts::Written::new(seed, 400, 16 << 10).cut_each(1);
     println!("a journal cut at every byte: {found:?}");
     runtime.block_on(async {

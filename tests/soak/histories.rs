@@ -10,7 +10,7 @@ use crate::support::served;
 const N_STEPS: usize = 120;
 
 /// Checks the histories of `n_histories` seeds from `first` on, the descriptions in turn.
-pub fn search(runtime: &Runtime, n_histories: u64, first: u64) {
+pub(crate) fn search(runtime: &Runtime, n_histories: u64, first: u64) {
     let descriptions = descriptions();
     let started = Instant::now();
     for seed in first..first + n_histories {

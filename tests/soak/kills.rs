@@ -8,7 +8,7 @@ use crate::support::crash::{Counts, Scenario};
 const KILLS_A_LIFE: u64 = 200;
 
 /// Kills `n_kills` times, or as often as one data directory takes.
-pub async fn search(n_kills: Option<u64>, first_seed: u64) {
+pub(crate) async fn search(n_kills: Option<u64>, first_seed: u64) {
     let n_kills = n_kills.unwrap_or(KILLS_A_LIFE);
     let started = Instant::now();
     let mut counts = Counts::default();

@@ -1,12 +1,12 @@
 //! The life of a server on a disk that records, fails and loses power.
 
 #[path = "../it/recovery/clocked.rs"]
-pub mod clocked;
+pub(crate) mod clocked;
 #[path = "../it/recovery/power.rs"]
-pub mod power;
+pub(crate) mod power;
 #[path = "../it/recovery/refusing.rs"]
-pub mod refusing;
+pub(crate) mod refusing;
 #[path = "../it/recovery/resent.rs"]
-pub mod resent;
+pub(crate) mod resent;
 #[path = "../it/recovery/scenario.rs"]
-pub mod scenario;
+pub(crate) mod scenario;

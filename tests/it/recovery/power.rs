@@ -23,7 +23,7 @@ async fn cuts(scenario: &Scenario, step: usize, honest: bool) -> (usize, Vec<Str
 }
 
 /// Cuts a life after every `step`-th change.
-pub(super) async fn cut_each(step: usize) {
+pub(crate) async fn cut_each(step: usize) {
     let scenario = run(None).await;
     shown(&scenario);
     let (n_cuts, wrong) = cuts(&scenario, step, true).await;
@@ -35,7 +35,7 @@ pub(super) async fn cut_each(step: usize) {
 }
 
 /// Cuts after every `step`-th change on a disk whose syncs do nothing: the losses.
-pub(super) async fn cut_each_unsynced(step: usize) -> usize {
+pub(crate) async fn cut_each_unsynced(step: usize) -> usize {
     let scenario = run(None).await;
     let (n_cuts, wrong) = cuts(&scenario, step, false).await;
     println!("{} of {n_cuts} power cuts are found", wrong.len());

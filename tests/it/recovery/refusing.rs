@@ -7,7 +7,7 @@ use super::scenario::{run, shown};
 use crate::support::disk::Fault;
 
 /// Every `step`-th change in turn fails like this.
-pub(super) async fn refuse_each(step: usize, error: i32, for_ever: bool) {
+pub(crate) async fn refuse_each(step: usize, error: i32, for_ever: bool) {
     let sound = run(None).await;
     shown(&sound);
     let (mut n_faults, mut n_failed) = (0, 0);
