@@ -67,7 +67,7 @@ pub struct Feedback {
     pub tags: BTreeMap<String, String>,
     /// The sender: without authentication, the address of the client.
     pub actor: String,
-    /// The weight of its example beside one of weight 1: one of [`WEIGHTS`].
+    /// The weight of its example beside one of weight 1: 0.001 to 1,000.
     pub weight: f64,
     /// The sender's own words, which nothing reads; may be empty.
     pub comment: String,

@@ -104,7 +104,7 @@ pub struct Ids {
 
 impl Ids {
     /// The ids of a journal that ends at `last_position`, as far as they lie in this folder: the entries
-    /// behind [`covers`](Ids::covers) hold the rest.
+    /// behind those that they cover hold the rest.
     ///
     /// # Errors
     /// [`Error::Foreign`]: a file differs from the written one, or is of another journal. [`Error::Io`].

@@ -151,8 +151,8 @@ impl Journal {
     /// goes back: an earlier `time` becomes that of the entry before.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] and [`Error::Entry`] refuse this event alone. [`Error::NoSegment`]: as
-    /// [`start_due_segment`](Journal::start_due_segment). [`Error::Poisoned`], and [`Error::Io`] from
+    /// [`Error::TooLarge`] and [`Error::Entry`] refuse this event alone. [`Error::NoSegment`]: the
+    /// next segment cannot be made now. [`Error::Poisoned`], and [`Error::Io`] from
     /// writing earlier events: nothing more can be written.
     pub fn append(&mut self, time: Time, event: &Event) -> Result<u64, Error> {
         self.start_due_segment()?;

@@ -42,10 +42,18 @@ pub(super) enum Asks {
     Release,
     /// Names the version in the middle.
     Name,
+    /// Removes a name that the version in the middle has.
+    RemoveName,
+    /// Discards events that contradict others.
+    Discard,
+    /// Stops learning.
+    Freeze,
+    /// Learns again; nothing is frozen before.
+    Resume,
 }
 
 impl Asks {
-    pub(super) const ALL: [Asks; 10] = [
+    pub(super) const ALL: [Asks; 14] = [
         Asks::Checkpoint,
         Asks::Restore,
         Asks::Retract,
@@ -56,6 +64,10 @@ impl Asks {
         Asks::Retrain,
         Asks::Release,
         Asks::Name,
+        Asks::RemoveName,
+        Asks::Discard,
+        Asks::Freeze,
+        Asks::Resume,
     ];
 
     /// Whether this is what it asks for.
@@ -68,7 +80,11 @@ impl Asks {
             | (Asks::Promote, Order::Promote { .. })
             | (Asks::Retrain, Order::Retrain { .. })
             | (Asks::Release, Order::Release(_))
-            | (Asks::Name, Order::SetAlias { .. }) => true,
+            | (Asks::Name, Order::SetAlias { .. })
+            | (Asks::RemoveName, Order::RemoveAlias { .. })
+            | (Asks::Discard, Order::Discard(_))
+            | (Asks::Freeze, Order::Freeze)
+            | (Asks::Resume, Order::Resume) => true,
             (Asks::Retract, Order::Retract(it)) => it.disposal == Disposal::Keep,
             (Asks::RetractAndErase, Order::Retract(it)) => it.disposal == Disposal::Erase,
             _ => false,
@@ -110,8 +126,9 @@ fn described() -> [String; 2] {
 }
 
 impl Meeting {
-    /// Lets them meet, and checks the outcome; false where the first one has no such point.
-    pub(super) async fn check(self) -> bool {
+    /// Lets them meet, and checks the outcome; none where the first one has no such point, else whether the
+    /// second one was carried out.
+    pub(super) async fn check(self) -> Option<bool> {
         println!("{self:?}");
         let workspace = Workspace::new(&[("m", &described()[0])]);
         let mut held = Held::open(&workspace);
@@ -129,7 +146,7 @@ impl Meeting {
         };
         if !held_there {
             held.disarm();
-            return false;
+            return None;
         }
         if self.client == People::Leave {
             first.abort();
@@ -145,10 +162,12 @@ impl Meeting {
         let killed = Workspace::new(&[]);
         copy(&workspace.data(), &killed.data());
         held.release();
-        match outcome {
-            Some(outcome) => self.plausible(outcome),
-            None => self.plausible(second.await),
-        }
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => second.await,
+        };
+        let is_carried_out = outcome.is_ok();
+        self.plausible(outcome);
         if self.client == People::Stay {
             self.plausible(first.await.expect("it does not panic"));
         }
@@ -174,7 +193,7 @@ impl Meeting {
         restarted(&killed, &before, &place("killed between"));
         restarted(&later, &before, &place("killed after"));
         restarted(&workspace, &before, &place("stopped"));
-        true
+        Some(is_carried_out)
     }
 
     /// A version that was tainted meanwhile is refused, and so is one of another description, and
@@ -201,6 +220,8 @@ async fn begin(model: &Arc<ServedModel>) {
     let others = ["batch", "people", "clicks", "third"];
     teach(model, 10..18, &others).await;
     assert_eq!(order(model, Order::Checkpoint).await.version, MIDDLE);
+    let (alias, version) = ("first".to_owned(), MIDDLE);
+    order(model, Order::SetAlias { alias, version }).await;
     teach(model, 18..30, &others).await;
     // A contender is there once this is learned.
     let last = model.status(false).journal_position;
@@ -263,6 +284,12 @@ fn ask(model: &Arc<ServedModel>, asks: Asks, source: &str) -> Asked {
             alias: "prod".to_owned(),
             version: MIDDLE,
         },
+        Asks::RemoveName => Order::RemoveAlias {
+            alias: "first".to_owned(),
+        },
+        Asks::Discard => Order::Discard(Selector::Source(source).hashed()),
+        Asks::Freeze => Order::Freeze,
+        Asks::Resume => Order::Resume,
         Asks::Promote => {
             return Box::pin(
                 async move { model.promote(None, Default::default()).await.map(drop) },
@@ -396,7 +423,8 @@ impl Known {
             let position = entry.position;
             let answered = match order {
                 // Aliases make nothing; the name is checked where it is.
-                Order::Erase(_) | Order::Release(_) | Order::SetAlias { .. } => true,
+                Order::Erase(_) | Order::SetAlias { .. } | Order::RemoveAlias { .. } => true,
+                Order::Release(_) | Order::Discard(_) | Order::Freeze | Order::Resume => true,
                 Order::Promote { .. } => promoted(position) != refused.contains(&position),
                 _ => made(position) != refused.contains(&position),
             };

@@ -41,7 +41,7 @@ pub(super) const KEYS: &[Key] = &[
         values: AllowedValues::Count(1, 1_000_000_000),
         default: "1000000",
         unit: "entries",
-        meaning: "The largest lag of the learner. At it, feedback is refused.",
+        meaning: "The largest lag of the learner. At three quarters of it predictions get no id; at it, feedback is refused.",
     },
     Key {
         name: "journal.ids_max",
