@@ -348,12 +348,18 @@ impl ModelRuntime {
         }
     }
 
-    /// True if the learner can go on and is behind by this part of `journal.lag_max` at least.
+    /// True if the learner can go on and is behind by this part of `journal.lag_max` at least, or at all
+    /// while a segment more leaves no room for predictions: only segments that were learned give room back.
     pub(crate) fn is_behind(&self, part: f64) -> bool {
         let served = self.serving.served();
+        let limits = &served.model.spec.journal;
         let lag = self.progress.lag(served.position);
         let stands = self.health.is_halted() || self.health.is_starved();
-        lag > 0 && !stands && lag as f64 >= part * served.model.spec.journal.lag_max as f64
+        let room = limits
+            .prediction_bytes_max()
+            .saturating_sub(self.metrics.bytes());
+        let is_full = room < limits.segment_bytes();
+        lag > 0 && !stands && (is_full || lag as f64 >= part * limits.lag_max as f64)
     }
 
     /// A thread that keeps the lag has taken it out of the queue of these.

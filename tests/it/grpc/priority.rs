@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 
+use perennial::event::Column;
 use perennial::proto::perennial::v1::RetractRequest;
 use perennial::store::Disk;
 use perennial::store::disk::{ChangeOutcome, DiskChange};
@@ -101,6 +102,55 @@ async fn p8_a_learner_that_is_far_behind_runs_like_everything_else() {
     client.status("m").await;
     assert_eq!(take(&saved), [libc::SCHED_IDLE], "the last version");
     served.goes_on_and_stops("m").await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_learner_runs_like_everything_else_while_its_journal_is_full() {
+    let (disk, saved, holds, release) = holding();
+    let toml = format!("{AUTO}[versions]\nevery_examples = 10\n[journal]\nbytes_max = \"16MiB\"\n");
+    let mut served = Served::start_on(&[("m", &toml)], disk).await;
+    // Dropped first, whatever happens: the server cannot stop while its learner is held.
+    let release = release;
+    let client = &mut served.client;
+    take(&saved);
+    let mut ids = Vec::new();
+    for (batch, _) in rows(30, 0.0) {
+        let reply = client.ask(question("m", &batch)).await.expect("an answer");
+        ids.extend(reply.ids);
+    }
+    let events = ids
+        .iter()
+        .map(|id| label("m", id, &format!("of {id}"), "a"));
+    let mut events: Vec<_> = events.collect();
+    let later = events.split_off(10);
+    // The learner is held at the tenth.
+    holds.store(true, Relaxed);
+    client.stream(events).await;
+    while holds.load(Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(take(&saved), [libc::SCHED_IDLE], "the first version");
+    // Predictions of 50 kB fill the journal, until they get no id any more.
+    let (mut large, _) = rows(1, 0.0).next().expect("a row");
+    large.columns[2] = Column::Strings(vec!["c".repeat(50_000)]);
+    let mut n_asked = 0;
+    while n_asked < 400 {
+        let reply = client.ask(question("m", &large)).await.expect("an answer");
+        if reply.ids.iter().all(String::is_empty) {
+            break;
+        }
+        n_asked += 1;
+    }
+    assert!(n_asked < 400, "the journal is never full");
+    let replies = client.stream(later).await;
+    let last = replies.last().expect("replies").position;
+    drop(release);
+    client.reach("m", last).await;
+    assert_eq!(client.status("m").await.examples, 30);
+    let policies = take(&saved);
+    assert!(policies.contains(&libc::SCHED_OTHER), "{policies:?}");
+    served.stop().await;
 }
 
 #[cfg(target_os = "linux")]
